@@ -1,0 +1,73 @@
+//! Certificates, and which one a handshake gets.
+
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::sign::CertifiedKey;
+
+use crate::host::HostTable;
+
+/// A certificate chain with its private key.
+#[derive(Debug)]
+pub struct Certificate {
+    /// What the handshake uses.
+    pub key: Arc<CertifiedKey>,
+    /// Where it comes from, as `Secret default/web-tls`.
+    pub source: Box<str>,
+    /// The end of its validity, in seconds since 1970.
+    pub not_after: i64,
+}
+
+/// The certificates of one host, the preferred one first (ECDSA before RSA).
+#[derive(Debug)]
+pub struct CertificateSet {
+    /// At least one.
+    pub certificates: Box<[Arc<Certificate>]>,
+}
+
+impl CertificateSet {
+    /// The first certificate whose key can sign with a scheme that the client offers.
+    pub fn choose(&self, offered: &[SignatureScheme]) -> Option<&Arc<Certificate>> {
+        self.certificates
+            .iter()
+            .find(|certificate| certificate.key.key.choose_scheme(offered).is_some())
+    }
+}
+
+/// Certificates by the server name that the client asks for (SNI, RFC 6066, section 3).
+#[derive(Debug)]
+pub struct CertificateTable {
+    /// By host.
+    pub hosts: HostTable<CertificateSet>,
+    /// For every other name, and for clients that name none.
+    pub default: Arc<CertificateSet>,
+}
+
+impl CertificateTable {
+    /// The certificates for a server name.
+    pub fn find(&self, server_name: Option<&str>) -> &Arc<CertificateSet> {
+        server_name
+            .and_then(|name| self.hosts.find(name))
+            .unwrap_or(&self.default)
+    }
+
+    /// Whether a request for `host` on a connection whose handshake got `used` belongs on another
+    /// connection (421, RFC 9110, section 15.5.20): both have certificates of their own, and they
+    /// differ. The default certificate's catch-all is nobody's own.
+    pub fn misdirected(&self, used: &Arc<CertificateSet>, host: &str) -> bool {
+        !Arc::ptr_eq(used, &self.default)
+            && self
+                .hosts
+                .find(host)
+                .is_some_and(|wanted| !same(used, wanted))
+    }
+}
+
+fn same(a: &Arc<CertificateSet>, b: &Arc<CertificateSet>) -> bool {
+    Arc::ptr_eq(a, b)
+        || (a.certificates.len() == b.certificates.len()
+            && a.certificates
+                .iter()
+                .zip(&b.certificates)
+                .all(|(a, b)| Arc::ptr_eq(&a.key, &b.key) || a.key.cert == b.key.cert))
+}

@@ -1,0 +1,219 @@
+//! Host names, and tables keyed by them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+/// The longest name that DNS allows, in bytes (RFC 1035, section 2.3.4).
+pub const MAX_LEN: usize = 253;
+
+/// A host name as it is compared: lower case, without port, brackets or trailing dot.
+///
+/// Lives on the stack, so that a request's host costs no allocation.
+#[derive(Clone, Copy)]
+pub struct HostName {
+    bytes: [u8; MAX_LEN],
+    len: u8,
+}
+
+impl HostName {
+    /// Reads the value of a Host header or an `:authority`: a name or an address, and perhaps a
+    /// port (RFC 9110, section 7.2). `None` if it is no host: a character outside of host names,
+    /// a port that is no number, longer than DNS allows.
+    pub fn parse(authority: &[u8]) -> Option<Self> {
+        let (host, port) = split_port(authority)?;
+        if port.is_some_and(|port| !is_port(port)) {
+            return None;
+        }
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if host.is_empty() || host.len() > MAX_LEN {
+            return None;
+        }
+        let mut bytes = [0; MAX_LEN];
+        for (to, &from) in bytes.iter_mut().zip(host) {
+            if !is_host_byte(from) {
+                return None;
+            }
+            *to = from.to_ascii_lowercase();
+        }
+        let len = u8::try_from(host.len()).ok()?;
+        Some(Self { bytes, len })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        // Every byte was found to be ASCII when it was copied.
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for HostName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+/// Splits `host:port` and `[v6]:port`; the brackets are taken off.
+fn split_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    if let Some(rest) = authority.strip_prefix(b"[") {
+        let end = rest.iter().position(|&byte| byte == b']')?;
+        let (host, after) = (&rest[..end], &rest[end + 1..]);
+        return match after {
+            [] => Some((host, None)),
+            [b':', port @ ..] => Some((host, Some(port))),
+            _ => None,
+        };
+    }
+    match authority.iter().position(|&byte| byte == b':') {
+        Some(colon) => Some((&authority[..colon], Some(&authority[colon + 1..]))),
+        None => Some((authority, None)),
+    }
+}
+
+fn is_port(port: &[u8]) -> bool {
+    port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+/// Letters, digits, `-`, `.`, `_` (which names of services have), and `:` of IPv6 addresses.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':')
+}
+
+/// Values by host: exact names before wildcards (`*.x`, one label) before the one for all hosts.
+#[derive(Debug)]
+pub struct HostTable<T> {
+    exact: HashMap<Box<str>, Arc<T>>,
+    /// By what follows `*.`.
+    wildcard: HashMap<Box<str>, Arc<T>>,
+    any: Option<Arc<T>>,
+}
+
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            any: None,
+        }
+    }
+}
+
+impl<T> HostTable<T> {
+    /// Sets the value of a host: a name, `*.` and a name, or the empty text for all hosts.
+    /// Names must be lower case.
+    pub fn insert(&mut self, host: &str, value: Arc<T>) {
+        if host.is_empty() {
+            self.any = Some(value);
+        } else if let Some(suffix) = host.strip_prefix("*.") {
+            self.wildcard.insert(suffix.into(), value);
+        } else {
+            self.exact.insert(host.into(), value);
+        }
+    }
+
+    /// The value for a request's host.
+    pub fn find(&self, host: &str) -> Option<&Arc<T>> {
+        self.find_named(host).or(self.any.as_ref())
+    }
+
+    /// The value for a host, unless it is only the one for all hosts.
+    pub fn find_named(&self, host: &str) -> Option<&Arc<T>> {
+        if let Some(value) = self.exact.get(host) {
+            return Some(value);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let (label, suffix) = host.split_once('.')?;
+        if label.is_empty() {
+            return None;
+        }
+        self.wildcard.get(suffix)
+    }
+
+    /// The value for all hosts.
+    pub fn any(&self) -> Option<&Arc<T>> {
+        self.any.as_ref()
+    }
+
+    /// Every value with its host (`*.x` for wildcards, empty for all hosts), in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<T>)> {
+        let exact = self
+            .exact
+            .iter()
+            .map(|(host, value)| (host.to_string(), value));
+        let wildcard = self
+            .wildcard
+            .iter()
+            .map(|(host, value)| (format!("*.{host}"), value));
+        let any = self.any.iter().map(|value| (String::new(), value));
+        exact.chain(wildcard).chain(any)
+    }
+
+    /// How many hosts there are.
+    pub fn len(&self) -> usize {
+        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(authority: &str) -> Option<String> {
+        HostName::parse(authority.as_bytes()).map(|host| host.as_str().to_owned())
+    }
+
+    #[test]
+    fn hosts_are_compared_without_case_port_and_trailing_dot() {
+        assert_eq!(parse("Example.COM").as_deref(), Some("example.com"));
+        assert_eq!(parse("example.com:8443").as_deref(), Some("example.com"));
+        assert_eq!(parse("example.com.:80").as_deref(), Some("example.com"));
+        assert_eq!(parse("[::1]:8080").as_deref(), Some("::1"));
+        assert_eq!(parse("192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(parse("example.com:").as_deref(), Some("example.com"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for bad in [
+            "",
+            ".",
+            ":80",
+            "a b",
+            "a/b",
+            "user@host",
+            "a:b",
+            "a:123456",
+            "[::1",
+            "[::1]x",
+            "ex\u{e4}mple",
+        ] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(parse(&"a".repeat(254)), None);
+    }
+
+    #[test]
+    fn exact_before_wildcard_before_all() {
+        let mut table = HostTable::default();
+        for host in ["a.example", "*.example", ""] {
+            table.insert(host, Arc::new(host));
+        }
+        let find = |host| table.find(host).map(|value| **value);
+        assert_eq!(find("a.example"), Some("a.example"));
+        assert_eq!(find("b.example"), Some("*.example"));
+        assert_eq!(
+            find("c.b.example"),
+            Some(""),
+            "a wildcard stands for one label"
+        );
+        assert_eq!(find(".example"), Some(""), "an empty label is no label");
+        assert_eq!(find("example"), Some(""));
+    }
+}

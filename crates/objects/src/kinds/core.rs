@@ -1,0 +1,182 @@
+//! v1: Namespace, Service, Endpoints, Secret, ConfigMap.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::ObjectMeta;
+
+/// v1 Namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Namespace {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+}
+
+/// v1 Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+    /// `spec`.
+    pub spec: ServiceSpec,
+}
+
+/// `spec` of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceSpec {
+    /// `type`: ClusterIP (also when empty), NodePort, LoadBalancer or ExternalName.
+    #[serde(rename = "type")]
+    pub type_: Option<String>,
+    /// `clusterIP`; `None` (the word) for headless Services.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    /// `externalName`, for type ExternalName.
+    pub external_name: Option<String>,
+    /// `selector`; empty where somebody else makes the endpoints.
+    pub selector: Option<BTreeMap<String, String>>,
+    /// `ports`.
+    pub ports: Option<Vec<ServicePort>>,
+}
+
+/// One of a Service's `ports`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServicePort {
+    /// `name`; may be empty where there is one port only.
+    pub name: Option<String>,
+    /// `port`, 1 to 65535.
+    pub port: u16,
+    /// `targetPort`: a number or a container port's name.
+    pub target_port: Option<IntOrString>,
+    /// `protocol`: TCP (also when empty), UDP or SCTP.
+    pub protocol: Option<String>,
+    /// `appProtocol`, for example `kubernetes.io/h2c`.
+    pub app_protocol: Option<String>,
+}
+
+/// A port number or a port's name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum IntOrString {
+    /// A number.
+    Int(u16),
+    /// A name.
+    String(String),
+}
+
+/// v1 Endpoints, for Services whose addresses are written by hand.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Endpoints {
+    /// `metadata`; the name is the Service's.
+    pub metadata: ObjectMeta,
+    /// `subsets`.
+    pub subsets: Option<Vec<EndpointSubset>>,
+}
+
+/// One of an Endpoints object's `subsets`: every address with every port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointSubset {
+    /// Ready addresses.
+    pub addresses: Option<Vec<EndpointAddress>>,
+    /// Addresses that are not ready.
+    pub not_ready_addresses: Option<Vec<EndpointAddress>>,
+    /// Ports, by the Service port's name.
+    pub ports: Option<Vec<super::EndpointPort>>,
+}
+
+/// One address of an Endpoints subset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointAddress {
+    /// The address.
+    pub ip: String,
+    /// The node it is on.
+    pub node_name: Option<String>,
+    /// The pod behind it.
+    pub target_ref: Option<ObjectReference>,
+}
+
+/// A reference to a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectReference {
+    /// `kind`.
+    pub kind: Option<String>,
+    /// `name`.
+    pub name: Option<String>,
+}
+
+/// v1 Secret; `stringData` is folded into `data`, which is decoded from base64.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "RawSecret")]
+pub struct Secret {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+    /// `type`, for example `kubernetes.io/tls`.
+    pub type_: Option<String>,
+    /// The decoded values. A value that is no base64 is kept out, its key in `undecodable`.
+    pub data: BTreeMap<String, Vec<u8>>,
+    /// Keys whose value is no base64.
+    pub undecodable: Vec<String>,
+}
+
+// By hand, so that no value of a Secret can reach a log.
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("metadata", &self.metadata)
+            .field("type_", &self.type_)
+            .field("keys", &self.data.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawSecret {
+    metadata: ObjectMeta,
+    #[serde(rename = "type")]
+    type_: Option<String>,
+    data: Option<BTreeMap<String, String>>,
+    string_data: Option<BTreeMap<String, String>>,
+}
+
+impl From<RawSecret> for Secret {
+    fn from(raw: RawSecret) -> Self {
+        use base64::Engine as _;
+
+        let mut secret = Self {
+            metadata: raw.metadata,
+            type_: raw.type_,
+            ..Self::default()
+        };
+        for (key, text) in raw.data.unwrap_or_default() {
+            // People fold long base64 over lines; Kubernetes' own decoder takes that too.
+            let packed: String = text.split_ascii_whitespace().collect();
+            match base64::engine::general_purpose::STANDARD.decode(packed) {
+                Ok(value) => drop(secret.data.insert(key, value)),
+                Err(_) => secret.undecodable.push(key),
+            }
+        }
+        for (key, text) in raw.string_data.unwrap_or_default() {
+            secret.data.insert(key, text.into_bytes());
+        }
+        secret
+    }
+}
+
+/// v1 ConfigMap.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ConfigMap {
+    /// `metadata`.
+    pub metadata: ObjectMeta,
+    /// `data`.
+    pub data: Option<BTreeMap<String, String>>,
+}

@@ -1,0 +1,9 @@
+//! What the world says: Kubernetes objects, and where they come from.
+//!
+//! In: manifest files and folders. Out: a [`Store`] of typed objects, and [`Problem`]s for what
+//! could not be read. What an object *means* does not belong here: that is `compile`'s.
+
+pub mod kinds;
+mod problem;
+
+pub use problem::{Problem, Severity};

@@ -1,0 +1,39 @@
+//! What the whole-program tests stand on: the program started on a folder of manifests, backends
+//! that record what reaches them, and clients that send exactly what a test says.
+//!
+//! In comes the built binary (`NARTHEX_BIN`, or the one beside the test executables), out go
+//! assertions over real sockets. Nothing of the product's own crates is used here: a test knows
+//! only what a user knows. Every wait has a deadline and everything started is ended on drop.
+
+#![allow(
+    missing_docs,
+    reason = "helpers of tests, named for how the tests read"
+)]
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "a helper that fails ends its test, which is its purpose"
+)]
+
+pub mod backend;
+pub mod certificate;
+pub mod curl;
+pub mod folder;
+pub mod http1;
+pub mod http2;
+pub mod ingress;
+pub mod load;
+pub mod ports;
+pub mod program;
+pub mod tls;
+pub mod wait;
+pub mod websocket;
+
+pub use backend::{Backend, Echo, Exchange, Seen, Then};
+pub use certificate::Certificate;
+pub use curl::curl;
+pub use folder::{Folder, class, docs, secret, service, service_in, service_on};
+pub use http1::{Conn, Response};
+pub use ingress::Ingress;
+pub use load::Load;
+pub use program::{Narthex, run};
+pub use wait::{eventually, never, until};
