@@ -1,1 +1,62 @@
-fn main(){}
+//! Everything that people do here. `cargo xtask help` lists it.
+
+mod checks;
+mod process;
+mod tally;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use test::Kind;
+
+const HELP: &str = "\
+cargo xtask help                          this list
+cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the ones named
+                                            lint     formatting and clippy
+                                            deny     licences, sources and duplicates of dependencies
+                                            unit     unit, property and documentation tests
+                                            program  the built binary, over real sockets
+cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        ["test", rest @ ..] => match kinds(rest) {
+            Ok((kinds, skipped)) => test::run(&kinds, &skipped),
+            Err(error) => usage(&error),
+        },
+        ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
+        [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
+    }
+}
+
+fn usage(error: &str) -> ExitCode {
+    eprint!("{error}\n\n{HELP}");
+    ExitCode::from(2)
+}
+
+/// The kinds to run and the kinds to skip.
+fn kinds(words: &[&str]) -> Result<(Vec<Kind>, Vec<Kind>), String> {
+    let (mut named, mut skipped) = (Vec::new(), Vec::new());
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if *word == "--skip" {
+            skipped.push(Kind::parse(words.next().ok_or("--skip needs a kind")?)?);
+        } else if let Some(kind) = word.strip_prefix("--skip=") {
+            skipped.push(Kind::parse(kind)?);
+        } else {
+            named.push(Kind::parse(word)?);
+        }
+    }
+    if named.is_empty() {
+        named.extend(Kind::ALL);
+    }
+    Ok((named, skipped))
+}

@@ -1,1 +1,35 @@
-//! placeholder
+//! The admin address: health, metrics and the API.
+//!
+//! In: an [`AdminState`] that the binary implements. Out: a small, bounded HTTP/1.1 server for
+//! probes, Prometheus and people. Nothing of the configuration's or the proxy's types belongs
+//! here: [`view`] is the shape of the API, and the binary fills it in.
+
+mod pages;
+mod request;
+mod response;
+mod server;
+pub mod view;
+
+pub use server::{AdminServer, BindError};
+
+/// What the admin address tells. Called on blocking threads, so that a long answer holds up
+/// nothing else.
+pub trait AdminState: Send + Sync + 'static {
+    /// Whether requests should be sent here, or the reason why not yet or not any more.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    fn readiness(&self) -> Result<(), String>;
+
+    /// All metrics in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+
+    /// For `/api/status`.
+    fn status(&self) -> view::Status;
+
+    /// For `/api/problems`.
+    fn problems(&self) -> Vec<view::Problem>;
+
+    /// For `/api/routes`.
+    fn routes(&self) -> Vec<view::Listener>;
+}

@@ -1,1 +1,31 @@
-//! placeholder
+//! Kubernetes objects in, what the proxy is told to do out: a pure function without I/O or clock.
+//!
+//! In: an [`objects::Store`]. Out: a [`model::Snapshot`] for the data plane and a [`Report`] for
+//! people. Three steps, each its own type: *parsed* (one Ingress's own values, every error
+//! collected), *resolved* (with its class, Services and Secrets found), *compiled* (one host's
+//! router out of every Ingress that names it).
+//!
+//! A [`Compiler`] remembers the parts of its last compilation and reuses those whose inputs are
+//! the same objects: one route's change rebuilds one host, and a pod's coming and going rebuilds
+//! nothing but one [`Backend`](model::Backend)'s list of endpoints.
+//!
+//! What does not belong here: reading manifests, resolving names, deciding anything per request.
+
+mod certificates;
+mod compiler;
+mod hosts;
+mod ingress;
+mod name;
+mod options;
+mod report;
+mod seen;
+mod service;
+mod suggest;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use compiler::{Compiled, Compiler};
+pub use options::{EndpointOverride, Options};
+pub use report::{Counts, ObjectReport, Report};

@@ -1,1 +1,37 @@
-fn main(){}
+//! Narthex: a Kubernetes ingress controller and proxy, with or without a cluster.
+//!
+//! The command line and the wiring, nothing else: [`flags`] is what was typed, [`config`] what
+//! it means, and each command has a module of its own.
+
+mod check;
+mod config;
+mod control;
+mod explain;
+mod failure;
+mod finding;
+mod flags;
+mod log;
+mod pipeline;
+mod quickstart;
+mod serve;
+mod state;
+mod workers;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use flags::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(flags) => serve::run(*flags),
+        Command::Check(flags) => check::run(&flags),
+        Command::Explain(flags) => explain::run(&flags),
+        Command::Quickstart(flags) => quickstart::run(*flags),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}

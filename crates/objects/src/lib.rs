@@ -4,6 +4,11 @@
 //! could not be read. What an object *means* does not belong here: that is `compile`'s.
 
 pub mod kinds;
+pub mod manifests;
 mod problem;
+mod store;
+mod validate;
 
 pub use problem::{Problem, Severity};
+pub use store::{SERVICE_NAME_LABEL, Store};
+pub use validate::validate;

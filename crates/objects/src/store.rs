@@ -115,6 +115,16 @@ impl Store {
         self.secrets.iter()
     }
 
+    /// Every EndpointSlice that names a Service, by namespace, Service, then name.
+    pub fn all_endpoint_slices(&self) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices_by_service.iter()
+    }
+
+    /// Every Endpoints object.
+    pub fn all_endpoints(&self) -> impl Iterator<Item = &Arc<Endpoints>> {
+        self.endpoints.iter()
+    }
+
     /// Every ConfigMap.
     pub fn config_maps(&self) -> impl Iterator<Item = &Arc<ConfigMap>> {
         self.config_maps.iter()

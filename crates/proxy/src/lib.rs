@@ -1,1 +1,34 @@
-//! placeholder
+//! The data plane: what is accepted, routed, filtered, balanced, forwarded and logged.
+//!
+//! In: a [`Snapshot`], published as often as it changes. Out: sockets. Each of N worker threads
+//! has a runtime, listeners, upstream connections, buffers and counters of its own, so that a
+//! request meets no lock and no other thread. What Kubernetes says does not belong here.
+
+mod accept;
+mod access_log;
+mod admission;
+mod balance;
+mod buffer;
+mod client;
+pub mod dns;
+mod exchange;
+mod forward;
+mod forwarded;
+mod headers;
+mod http1;
+mod http2;
+mod io;
+mod listen;
+mod metrics;
+mod proxy;
+mod record;
+mod respond;
+mod settings;
+mod timer;
+mod tls;
+mod upstream;
+mod worker;
+
+pub use listen::{BindError, Bound};
+pub use proxy::Proxy;
+pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings};

@@ -73,7 +73,7 @@ impl Backend {
 
     /// The same on an address of its own.
     pub fn on(ip: IpAddr, name: &str) -> Self {
-        Self::start(ip, name, Box::new(Exchange::echo))
+        Self::start(ip, name, Box::new(|exchange| exchange.echo()))
     }
 
     /// Answers as `script` says.
@@ -149,7 +149,9 @@ impl Shared {
             }
             let Ok(stream) = stream else { continue };
             let number = self.accepted.fetch_add(1, Ordering::SeqCst);
-            let Ok(handle) = stream.try_clone() else { continue };
+            let Ok(handle) = stream.try_clone() else {
+                continue;
+            };
             lock(&self.open).insert(number, handle);
             let shared = Arc::clone(&self);
             std::thread::spawn(move || {
@@ -167,7 +169,12 @@ impl Shared {
         while let Some(mut request) = read_head(&mut reader)? {
             request.connection = connection;
             lock(&self.seen).push(request.clone());
-            let mut exchange = Exchange { request, name: &self.name, reader: &mut reader, body: None };
+            let mut exchange = Exchange {
+                request,
+                name: &self.name,
+                reader: &mut reader,
+                body: None,
+            };
             if (self.script)(&mut exchange)? == Then::Close {
                 return Ok(());
             }
@@ -206,7 +213,10 @@ impl Exchange<'_> {
     /// Answers 200 with `body`.
     pub fn reply(&mut self, body: &str) -> io::Result<Then> {
         self.read_body()?;
-        self.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))?;
+        self.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))?;
         Ok(Then::Keep)
     }
 
@@ -224,7 +234,10 @@ impl Exchange<'_> {
     }
 
     fn consume(&mut self) -> io::Result<Body> {
-        let mut body = Body { hash: Hash::START, ..Body::default() };
+        let mut body = Body {
+            hash: Hash::START,
+            ..Body::default()
+        };
         let mut keep = Vec::new();
         let chunked = self.header("transfer-encoding").is_some();
         let length = self.header("content-length").map(str::parse::<u64>);
@@ -255,7 +268,9 @@ impl Exchange<'_> {
             if available.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let take = available.len().min(usize::try_from(size).unwrap_or(usize::MAX));
+            let take = available
+                .len()
+                .min(usize::try_from(size).unwrap_or(usize::MAX));
             body.hash = Hash::of(body.hash, &available[..take]);
             body.length += take as u64;
             size -= take as u64;
@@ -269,16 +284,24 @@ impl Exchange<'_> {
 
     /// The default answer: what was received, as JSON; WebSocket frames come back as they are.
     pub fn echo(&mut self) -> io::Result<Then> {
-        if self.header("upgrade").is_some_and(|to| to.eq_ignore_ascii_case("websocket")) {
+        if self
+            .header("upgrade")
+            .is_some_and(|to| to.eq_ignore_ascii_case("websocket"))
+        {
             return self.echo_websocket();
         }
-        if self.header("expect").is_some_and(|what| what.eq_ignore_ascii_case("100-continue")) {
+        if self
+            .header("expect")
+            .is_some_and(|what| what.eq_ignore_ascii_case("100-continue"))
+        {
             self.send("HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let body = self.read_body()?;
         let request = self.request.clone();
         let head_only = request.method == "HEAD";
-        let wants_close = self.header("connection").is_some_and(|value| value.contains("close"));
+        let wants_close = self
+            .header("connection")
+            .is_some_and(|value| value.contains("close"));
         let echo = Echo {
             backend: self.name.to_owned(),
             method: request.method,
@@ -328,7 +351,7 @@ impl Echo {
         values(&self.headers, name).next()
     }
 
-    pub fn all<'a>(&'a self, name: &'a str) -> Vec<&'a str> {
+    pub fn all(&self, name: &str) -> Vec<&str> {
         values(&self.headers, name).collect()
     }
 }
@@ -356,21 +379,34 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
     }
     let text = String::from_utf8_lossy(&raw).into_owned();
     let mut lines = text.split("\r\n");
-    let mut start = lines.next().unwrap_or_default().splitn(3, ' ').map(str::to_owned);
+    let mut start = lines
+        .next()
+        .unwrap_or_default()
+        .splitn(3, ' ')
+        .map(str::to_owned);
     let mut next = || start.next().unwrap_or_default();
     let (method, target, version) = (next(), next(), next());
     let headers = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
-    Ok(Some(Seen { raw, method, target, version, headers, connection: 0 }))
+    Ok(Some(Seen {
+        raw,
+        method,
+        target,
+        version,
+        headers,
+        connection: 0,
+    }))
 }
 
 fn fields(reader: &mut impl BufRead) -> io::Result<Headers> {
     let mut headers = Vec::new();
     loop {
         let line = line(reader)?;
-        let Some((name, value)) = line.split_once(':') else { return Ok(headers) };
+        let Some((name, value)) = line.split_once(':') else {
+            return Ok(headers);
+        };
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
 }
@@ -385,5 +421,7 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -20,8 +20,18 @@ pub struct Answer {
 pub fn curl(arguments: &[&str]) -> Answer {
     const MARK: &str = "\n@@curl@@";
     let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "30", "--noproxy", "*"])
-        .args(["--write-out", &format!("{MARK}%{{http_code}} %{{http_version}}")])
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "30",
+            "--noproxy",
+            "*",
+        ])
+        .args([
+            "--write-out",
+            &format!("{MARK}%{{http_code}} %{{http_version}}"),
+        ])
         .args(arguments)
         .stdin(Stdio::null())
         .output()

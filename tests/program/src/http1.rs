@@ -50,7 +50,10 @@ impl Conn {
 
     /// Over `wire`, whose socket is `tcp`.
     pub fn over(wire: Box<dyn Wire>, tcp: TcpStream) -> Self {
-        Self { io: BufReader::new(wire), tcp }
+        Self {
+            io: BufReader::new(wire),
+            tcp,
+        }
     }
 
     /// The address this end has.
@@ -62,6 +65,10 @@ impl Conn {
         self.tcp.set_read_timeout(Some(timeout)).expect("not zero");
     }
 
+    pub fn set_write_timeout(&self, timeout: Duration) {
+        self.tcp.set_write_timeout(Some(timeout)).expect("not zero");
+    }
+
     /// Says that nothing more will be sent.
     pub fn end_sending(&self) {
         // The other side may be gone already, which is as good.
@@ -70,7 +77,8 @@ impl Conn {
 
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.write_all(bytes.as_ref()).expect("the connection takes bytes");
+        self.write_all(bytes.as_ref())
+            .expect("the connection takes bytes");
     }
 
     /// Reads the response to a request other than HEAD.
@@ -123,12 +131,20 @@ impl Conn {
         let status = status.ok_or_else(|| wrong(format!("no status in {start:?}")))?;
         let reason = parts.next().unwrap_or_default().to_owned();
         let headers = self.fields()?;
-        Ok(Response { version, status, reason, headers, ..Response::default() })
+        Ok(Response {
+            version,
+            status,
+            reason,
+            headers,
+            ..Response::default()
+        })
     }
 
     fn read_body(&mut self, response: &mut Response) -> io::Result<()> {
         let lengths: Vec<&str> = response.all("content-length").collect();
-        let chunked = response.header("transfer-encoding").map(str::to_ascii_lowercase);
+        let chunked = response
+            .header("transfer-encoding")
+            .map(str::to_ascii_lowercase);
         match (chunked.as_deref(), lengths.as_slice()) {
             (Some("chunked"), []) => {
                 while let Some(chunk) = self.chunk()? {
@@ -138,7 +154,9 @@ impl Conn {
             }
             (None, [length]) => {
                 let length = length.parse().map_err(|_| wrong("not a length"))?;
-                let read = self.by_ref().take(length).read_to_end(&mut response.body)?;
+                let read = Read::by_ref(self)
+                    .take(length)
+                    .read_to_end(&mut response.body)?;
                 if read as u64 != length {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -162,10 +180,14 @@ impl Conn {
             return Ok(None);
         }
         let mut data = Vec::new();
-        self.by_ref().take(size).read_to_end(&mut data)?;
+        Read::by_ref(self).take(size).read_to_end(&mut data)?;
         let mut end = [0; 2];
         self.read_exact(&mut end)?;
-        if data.len() as u64 == size && end == *b"\r\n" { Ok(Some(data)) } else { Err(wrong("chunk end")) }
+        if data.len() as u64 == size && end == *b"\r\n" {
+            Ok(Some(data))
+        } else {
+            Err(wrong("chunk end"))
+        }
     }
 
     fn fields(&mut self) -> io::Result<Headers> {
@@ -175,7 +197,9 @@ impl Conn {
             if line.is_empty() {
                 return Ok(headers);
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| wrong(format!("field {line:?}")))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| wrong(format!("field {line:?}")))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
     }
@@ -187,7 +211,9 @@ impl Conn {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let text = String::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
-        text.strip_suffix("\r\n").map(str::to_owned).ok_or_else(|| wrong(format!("line {text:?}")))
+        text.strip_suffix("\r\n")
+            .map(str::to_owned)
+            .ok_or_else(|| wrong(format!("line {text:?}")))
     }
 
     /// Whether the other side closes within `timeout` and sends nothing before.
@@ -196,9 +222,10 @@ impl Conn {
         let mut byte = [0; 1];
         let closed = match self.read(&mut byte) {
             Ok(read) => read == 0,
-            Err(error) => {
-                !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-            }
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ),
         };
         self.set_read_timeout(READ_TIMEOUT);
         closed
@@ -228,7 +255,7 @@ impl Response {
     }
 
     /// All values of a field, in order.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         values(&self.headers, name)
     }
 
@@ -241,7 +268,11 @@ impl Response {
     pub fn echo(&self) -> Echo {
         match serde_json::from_slice(&self.body) {
             Ok(echo) => echo,
-            Err(_) => panic!("the answer is not a backend's echo: {} {}", self.status, self.text()),
+            Err(_) => panic!(
+                "the answer is not a backend's echo: {} {}",
+                self.status,
+                self.text()
+            ),
         }
     }
 
@@ -255,7 +286,7 @@ impl Response {
 }
 
 /// All values of a field, in order.
-pub fn values<'a>(headers: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = &'a str> {
+pub fn values<'a>(headers: &'a [(String, String)], name: &str) -> impl Iterator<Item = &'a str> {
     let same = move |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
     headers.iter().filter(same).map(|(_, value)| value.as_str())
 }

@@ -30,7 +30,12 @@ pub fn frame(opcode: u8, payload: &[u8], masked: bool) -> Vec<u8> {
     if masked {
         let mask = [0x12, 0x34, 0x56, 0x78];
         out.extend(mask);
-        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        out.extend(
+            payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(byte, mask)| byte ^ mask),
+        );
     } else {
         out.extend_from_slice(payload);
     }
@@ -80,7 +85,10 @@ impl WebSocket {
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.header("sec-websocket-accept"), Some(ACCEPT));
         assert_eq!(
-            answer.header("upgrade").map(str::to_ascii_lowercase).as_deref(),
+            answer
+                .header("upgrade")
+                .map(str::to_ascii_lowercase)
+                .as_deref(),
             Some("websocket")
         );
         Self(conn)

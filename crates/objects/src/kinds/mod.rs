@@ -14,15 +14,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub use self::core::{
-    IntOrString,
-    ConfigMap, EndpointAddress, EndpointSubset, Endpoints, Namespace, ObjectReference, Secret,
-    Service, ServicePort, ServiceSpec,
+    ConfigMap, EndpointAddress, EndpointSubset, Endpoints, IntOrString, Namespace, ObjectReference,
+    Secret, Service, ServicePort, ServiceSpec,
 };
 pub use discovery::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 pub use networking::{
-    HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressClass,
-    IngressClassSpec, IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType,
-    ServiceBackendPort, TypedLocalObjectReference,
+    HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressClass, IngressClassSpec,
+    IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType, ServiceBackendPort,
+    TypedLocalObjectReference,
 };
 
 /// `metadata` of any object.

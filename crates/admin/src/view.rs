@@ -1,0 +1,128 @@
+//! The shape of the API: what `/api/…` answers, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// `/api/status`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: &'static str,
+    /// Whether requests should be sent here.
+    pub ready: bool,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// Counts the configurations that were applied, from 1; 0 before the first.
+    pub generation: u64,
+    /// When the last one was applied, in seconds since 1970.
+    pub last_applied: Option<u64>,
+    /// How much there is.
+    pub counts: Counts,
+    /// How much is wrong.
+    pub problems: ProblemCounts,
+    /// What is listened on.
+    pub listening: Vec<Listening>,
+}
+
+/// How much there is of each thing.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Counts {
+    /// Objects by kind.
+    pub objects: BTreeMap<&'static str, usize>,
+    /// Virtual hosts that are served.
+    pub hosts: usize,
+    /// Rules of all hosts.
+    pub rules: usize,
+    /// Backends that rules name.
+    pub backends: usize,
+    /// Endpoints of these backends that take requests.
+    pub endpoints: usize,
+}
+
+/// How many problems there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ProblemCounts {
+    /// What is not served.
+    pub errors: usize,
+    /// What is served, but perhaps not as meant.
+    pub warnings: usize,
+}
+
+/// One port that is listened on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listening {
+    /// The port as configured.
+    pub port: u16,
+    /// The port that is bound; another one where the configured one may not be bound.
+    pub bound_port: u16,
+    /// The addresses it is bound on.
+    pub addresses: Vec<String>,
+}
+
+/// One problem of one object: of `/api/problems` and of `narthex check --output json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The manifest, where the object has one.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<u32>,
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// As `Ingress default/web`.
+    pub object: Option<String>,
+    /// As `spec.rules[0].host`; empty for the whole object.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right; empty where nothing general can be said.
+    pub hint: String,
+}
+
+/// One listener of `/api/routes`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listener {
+    /// The port as configured.
+    pub port: u16,
+    /// `http` or `https`.
+    pub protocol: &'static str,
+    /// Hosts, in alphabetical order.
+    pub hosts: Vec<Host>,
+}
+
+/// One virtual host.
+#[derive(Debug, Clone, Serialize)]
+pub struct Host {
+    /// A name, `*.` and a name, or `*` for all other hosts.
+    pub host: String,
+    /// Its rules, and last what answers every other path.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of a virtual host.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rule {
+    /// `Exact`, `Prefix`, or `Default` for what no path of the host claims.
+    pub match_type: &'static str,
+    /// The path.
+    pub path: String,
+    /// `namespace/name` of the Ingress; empty for the built-in page.
+    pub route: String,
+    /// Where in it.
+    pub field: String,
+    /// What happens before the backend is asked.
+    pub filters: Vec<String>,
+    /// What answers; none is the built-in page.
+    pub backend: Option<Backend>,
+}
+
+/// What answers a rule's requests.
+#[derive(Debug, Clone, Serialize)]
+pub struct Backend {
+    /// `namespace/service:port`.
+    pub name: String,
+    /// The endpoints that take requests.
+    pub endpoints: Vec<String>,
+    /// Why there are none.
+    pub unavailable: Option<String>,
+}

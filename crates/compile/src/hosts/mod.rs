@@ -1,0 +1,273 @@
+//! Hosts: every Ingress that names a host, merged into one router and one set of certificates.
+//!
+//! A host is built anew if one of its Ingresses is not what it was, if it gains or loses TLS
+//! through a wildcard, or if what it falls back on changed. All others stay the same `Arc`s.
+
+pub(crate) mod fallback;
+mod routes;
+mod slots;
+mod tls;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use model::{CertificateSet, HostTable, VirtualHost};
+use objects::Problem;
+
+use crate::ingress::key;
+use crate::ingress::list::Replaced;
+use crate::ingress::resolve::Resolved;
+use crate::options::Options;
+use crate::report::Problems;
+use fallback::Fallbacks;
+use slots::Slots;
+
+/// Every host that an Ingress names, in a rule or for TLS.
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    by_name: HashMap<Box<str>, Host>,
+    slots: Slots,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    /// By precedence.
+    claims: Vec<Claim>,
+    /// Whether a `tls` entry names it.
+    tls: bool,
+    /// Whether one of its Ingresses says what answers the paths that no rule claims.
+    own_default: bool,
+    /// None if it is named for TLS only.
+    virtual_host: Option<Arc<VirtualHost>>,
+    /// None if no certificate for it can be used.
+    certificates: Option<Arc<CertificateSet>>,
+}
+
+/// One Ingress that names the host.
+#[derive(Debug)]
+struct Claim {
+    ingress: Arc<Resolved>,
+    /// What it lost to others here.
+    problems: Arc<[Problem]>,
+}
+
+impl Claim {
+    fn new(ingress: Arc<Resolved>) -> Self {
+        Self {
+            ingress,
+            problems: Arc::default(),
+        }
+    }
+
+    fn problems_in_the_making(&self) -> Problems {
+        Problems::of(key(&self.ingress.parsed.source))
+    }
+}
+
+/// What an update changed.
+#[derive(Debug, Default)]
+pub(crate) struct Updated {
+    /// Any virtual host.
+    pub(crate) routes: bool,
+    /// Any host's certificates.
+    pub(crate) certificates: bool,
+    /// Ingresses that lost or regained something to others.
+    pub(crate) concerned: Vec<Arc<Resolved>>,
+}
+
+impl Hosts {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            by_name: HashMap::new(),
+            slots: Slots::new(options.metrics_hosts),
+        }
+    }
+
+    /// Takes over what Ingresses say now.
+    pub(crate) fn update(
+        &mut self,
+        replaced: &[Replaced],
+        fallbacks: &Fallbacks,
+        fallbacks_changed: bool,
+        options: &Options,
+    ) -> Updated {
+        let mut updated = Updated::default();
+        let mut dirty = self.reclaim(replaced, &mut updated);
+        if fallbacks_changed {
+            let affected = self.by_name.iter().filter(|(_, host)| !host.own_default);
+            dirty.extend(affected.map(|(name, _)| name.clone()));
+        }
+        for name in dirty {
+            self.rebuild(&name, fallbacks, options, &mut updated);
+        }
+        updated
+    }
+
+    /// Puts the claims in order, and returns the hosts whose parts may change by that.
+    fn reclaim(&mut self, replaced: &[Replaced], updated: &mut Updated) -> BTreeSet<Box<str>> {
+        let mut gone: HashSet<*const Resolved> = HashSet::new();
+        let mut dirty: BTreeSet<Box<str>> = BTreeSet::new();
+        for change in replaced {
+            if let Some(old) = &change.old {
+                gone.insert(Arc::as_ptr(old));
+                dirty.extend(old.hosts().into_iter().map(Into::into));
+            }
+            if let Some(new) = &change.new {
+                for name in new.hosts() {
+                    let claim = Claim::new(Arc::clone(new));
+                    self.by_name.entry_ref(name).or_default().claims.push(claim);
+                    dirty.insert(name.into());
+                }
+            }
+        }
+        let mut turned: HashSet<Box<str>> = HashSet::new();
+        for name in &dirty {
+            let Some(host) = self.by_name.get_mut(name) else {
+                continue;
+            };
+            host.claims
+                .retain(|claim| !gone.contains(&Arc::as_ptr(&claim.ingress)));
+            host.claims.sort_by(|a, b| {
+                a.ingress
+                    .parsed
+                    .precedence()
+                    .cmp(&b.ingress.parsed.precedence())
+            });
+            let tls = host
+                .claims
+                .iter()
+                .any(|claim| !claim.ingress.tls_claims(name).is_empty());
+            if tls != host.tls
+                && let Some(suffix) = name.strip_prefix("*.")
+            {
+                turned.insert(suffix.into());
+            }
+            host.tls = tls;
+            if host.claims.is_empty() {
+                updated.routes |= host.virtual_host.is_some();
+                updated.certificates |= host.certificates.is_some();
+                self.by_name.remove(name);
+            }
+        }
+        if !turned.is_empty() {
+            let below = |name: &str| {
+                name.split_once('.')
+                    .is_some_and(|(_, x)| turned.contains(x))
+            };
+            dirty.extend(self.by_name.keys().filter(|name| below(name)).cloned());
+        }
+        dirty
+    }
+
+    fn rebuild(
+        &mut self,
+        name: &str,
+        fallbacks: &Fallbacks,
+        options: &Options,
+        updated: &mut Updated,
+    ) {
+        let has_tls = self.has_tls(name);
+        let Some(host) = self.by_name.get_mut(name) else {
+            return;
+        };
+        let mut problems: Vec<_> = host
+            .claims
+            .iter()
+            .map(Claim::problems_in_the_making)
+            .collect();
+        let context = routes::Context {
+            name,
+            has_tls,
+            // What falls through the rules for all hosts is nobody's.
+            fallback: if name.is_empty() {
+                &fallbacks.any
+            } else {
+                &fallbacks.host
+            },
+            former: host.virtual_host.as_ref(),
+            slots: &mut self.slots,
+            options,
+        };
+        let built = routes::build(context, &host.claims, &mut problems);
+        let certificates = tls::build(
+            name,
+            &host.claims,
+            host.certificates.as_ref(),
+            &mut problems,
+        );
+        updated.routes |= !same(built.virtual_host.as_ref(), host.virtual_host.as_ref());
+        updated.certificates |= !same(certificates.as_ref(), host.certificates.as_ref());
+        host.virtual_host = built.virtual_host;
+        host.own_default = built.own_default;
+        host.certificates = certificates;
+        for (claim, problems) in host.claims.iter_mut().zip(problems) {
+            if !problems.is_empty() || !claim.problems.is_empty() {
+                claim.problems = problems.into_shared();
+                updated.concerned.push(Arc::clone(&claim.ingress));
+            }
+        }
+    }
+
+    /// Whether a `tls` entry names the host, or a wildcard that covers it.
+    fn has_tls(&self, name: &str) -> bool {
+        let wildcard = || {
+            let (label, suffix) = name.split_once('.')?;
+            (label != "*").then(|| self.by_name.get(format!("*.{suffix}").as_str()))?
+        };
+        self.by_name.get(name).is_some_and(|host| host.tls)
+            || wildcard().is_some_and(|host| host.tls)
+    }
+
+    /// What an Ingress lost to others, host by host.
+    pub(crate) fn problems(&self, ingress: &Resolved) -> Vec<Arc<[Problem]>> {
+        let hosts = ingress.hosts().into_iter().filter_map(|name| {
+            let claims = &self.by_name.get(name)?.claims;
+            let wanted = ingress.parsed.precedence();
+            let found =
+                claims.binary_search_by(|claim| claim.ingress.parsed.precedence().cmp(&wanted));
+            Some(&claims[found.ok()?].problems)
+        });
+        hosts
+            .filter(|problems| !problems.is_empty())
+            .cloned()
+            .collect()
+    }
+
+    /// Every virtual host, and how many paths they have.
+    pub(crate) fn route_table(&self) -> (HostTable<VirtualHost>, usize) {
+        let mut table = HostTable::default();
+        let mut paths = 0;
+        for (name, host) in &self.by_name {
+            if let Some(virtual_host) = &host.virtual_host {
+                paths += virtual_host.rules.len();
+                table.insert(name, Arc::clone(virtual_host));
+            }
+        }
+        (table, paths)
+    }
+
+    /// Every host's certificates.
+    pub(crate) fn certificate_table(&self) -> HostTable<CertificateSet> {
+        let mut table = HostTable::default();
+        for (name, host) in &self.by_name {
+            if let Some(certificates) = &host.certificates {
+                table.insert(name, Arc::clone(certificates));
+            }
+        }
+        table
+    }
+
+    /// The label of each slot of the metrics.
+    pub(crate) fn slot_labels(&mut self) -> Arc<[Box<str>]> {
+        self.slots.labels()
+    }
+}
+
+fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}

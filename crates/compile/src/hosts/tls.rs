@@ -1,0 +1,99 @@
+//! One host's certificates out of every `tls` entry that names it.
+
+use std::sync::Arc;
+
+use model::CertificateSet;
+use rustls::SignatureAlgorithm;
+
+use super::Claim;
+use crate::certificates::Loaded;
+use crate::ingress::key;
+use crate::report::Problems;
+
+/// One certificate of each key type: the first Ingress by precedence, and its first entry, win.
+/// `problems` has one entry for each claim.
+pub(super) fn build(
+    host: &str,
+    claims: &[Claim],
+    former: Option<&Arc<CertificateSet>>,
+    problems: &mut [Problems],
+) -> Option<Arc<CertificateSet>> {
+    let has_rule = claims
+        .iter()
+        .any(|claim| claim.ingress.host_index(host).is_some());
+    let mut chosen: Vec<(&Arc<Loaded>, &Claim)> = Vec::new();
+    for (claim, problems) in claims.iter().zip(problems) {
+        for tls in claim.ingress.tls_claims(host) {
+            if let Some(index) = tls.listed
+                && !has_rule
+                && !has_use(claim, host)
+            {
+                problems.warning(
+                    format!("spec.tls[{}].hosts[{index}]", tls.entry),
+                    format!("no rule is for {host}"),
+                    "a rule for every host of `tls`",
+                );
+            }
+            let Some(loaded) = &tls.certificate else {
+                continue;
+            };
+            match chosen
+                .iter()
+                .find(|(other, _)| other.algorithm == loaded.algorithm)
+            {
+                None => chosen.push((loaded, claim)),
+                // The same certificate is often copied to several namespaces.
+                Some((other, _)) if is_same(other, loaded) => {}
+                Some((other, winner)) => problems.warning(
+                    format!("spec.tls[{}].secretName", tls.entry),
+                    format!(
+                        "{host} is served with the certificate in {}, as {} says",
+                        other.certificate.source,
+                        key(&winner.ingress.parsed.source),
+                    ),
+                    "one certificate of each key type for a host; the older Ingress's is taken",
+                ),
+            }
+        }
+    }
+    chosen.sort_by_key(|(loaded, _)| rank(loaded.algorithm));
+    if chosen.is_empty() {
+        return None;
+    }
+    if let Some(former) = former
+        && former.certificates.len() == chosen.len()
+        && former
+            .certificates
+            .iter()
+            .zip(&chosen)
+            .all(|(a, (b, _))| Arc::ptr_eq(a, &b.certificate))
+    {
+        return Some(Arc::clone(former));
+    }
+    let certificates = chosen
+        .iter()
+        .map(|(loaded, _)| Arc::clone(&loaded.certificate))
+        .collect();
+    Some(Arc::new(CertificateSet { certificates }))
+}
+
+/// Whether the Ingress itself has requests for the host, if not by a rule for just that name.
+fn has_use(claim: &Claim, host: &str) -> bool {
+    let parsed = &claim.ingress.parsed;
+    parsed.rules_cover(host)
+        || parsed.rules_within(host)
+        || (!parsed.has_rules() && parsed.default_backend.is_some())
+}
+
+fn is_same(a: &Arc<Loaded>, b: &Arc<Loaded>) -> bool {
+    Arc::ptr_eq(a, b) || a.certificate.key.cert == b.certificate.key.cert
+}
+
+/// ECDSA before RSA, because it is cheaper; what few clients know comes last.
+fn rank(algorithm: SignatureAlgorithm) -> u8 {
+    match algorithm {
+        SignatureAlgorithm::ECDSA => 0,
+        SignatureAlgorithm::RSA => 1,
+        _ => 2,
+    }
+}

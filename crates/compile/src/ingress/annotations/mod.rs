@@ -1,0 +1,134 @@
+//! The annotations of an Ingress. One file a group.
+
+pub(crate) mod tls_redirect;
+mod values;
+
+use objects::kinds::Ingress;
+
+use crate::report::{Problems, annotation_field};
+use crate::suggest::nearest;
+
+pub(crate) use tls_redirect::TlsRedirect;
+
+/// What our own annotations begin with.
+pub(crate) const OWN_PREFIX: &str = "narthex.dev/";
+
+/// The annotation that gives a Service its endpoints.
+pub(crate) const ENDPOINTS: &str = "narthex.dev/endpoints";
+
+/// What an Ingress's annotations say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) tls_redirect: TlsRedirect,
+}
+
+/// Reads the annotations that begin with `prefix`, and finds those that have no effect.
+pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in &ingress.metadata.annotations {
+        let ours = name
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix('/'));
+        if let Some(suffix) = ours {
+            if let Some(read) = settings.tls_redirect.read(suffix, value) {
+                values::check(read, name, value, problems);
+            } else {
+                let hint = match nearest(suffix, tls_redirect::NAMES) {
+                    Some(meant) => format!("perhaps `{prefix}/{meant}`"),
+                    None => String::new(),
+                };
+                let message = "is not yet understood and has no effect";
+                problems.warning(annotation_field(name), message, hint);
+            }
+        } else if name == ENDPOINTS {
+            let message = "has no effect on an Ingress";
+            problems.warning(
+                annotation_field(name),
+                message,
+                "the same annotation on the Service",
+            );
+        } else {
+            unknown_own(name, &[], problems);
+        }
+    }
+    settings
+}
+
+/// Warns of an annotation that looks like one of ours and is none of `known`.
+pub(crate) fn unknown_own(name: &str, known: &[&str], problems: &mut Problems) {
+    if !name.starts_with(OWN_PREFIX) || known.contains(&name) {
+        return;
+    }
+    let hint = match nearest(name, known) {
+        Some(meant) => format!("perhaps `{meant}`"),
+        None => String::new(),
+    };
+    problems.warning(
+        annotation_field(name),
+        "is no annotation that Narthex knows",
+        hint,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ingress::key;
+    use crate::testing::ingress;
+
+    #[test]
+    fn what_has_no_effect_is_named_once() {
+        let ingress = ingress(
+            "default",
+            "web",
+            json!({"metadata": {"annotations": {
+                "nginx.ingress.kubernetes.io/ssl-redirect": "false",
+                "nginx.ingress.kubernetes.io/force-ssl-redirect": "yes",
+                "nginx.ingress.kubernetes.io/ssl-redirct": "true",
+                "nginx.ingress.kubernetes.io/rewrite-target": "/",
+                "nginx.ingress.kubernetes.iox/a": "not ours",
+                "narthex.dev/endpoints": "127.0.0.1:80",
+                "narthex.dev/colour": "red",
+                "example.com/a": "not ours"
+            }}}),
+        );
+        let mut problems = Problems::of(key(&ingress));
+        let settings = read(&ingress, "nginx.ingress.kubernetes.io", &mut problems);
+        assert_eq!(
+            settings.tls_redirect,
+            TlsRedirect {
+                when_tls: Some(false),
+                always: false
+            }
+        );
+        let report = problems.into_report(true);
+        let found: Vec<_> = report
+            .problems()
+            .map(|p| (p.field.as_str(), p.hint.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("metadata.annotations[narthex.dev/colour]", ""),
+                (
+                    "metadata.annotations[narthex.dev/endpoints]",
+                    "the same annotation on the Service"
+                ),
+                (
+                    "metadata.annotations[nginx.ingress.kubernetes.io/force-ssl-redirect]",
+                    "\"true\" or \"false\""
+                ),
+                (
+                    "metadata.annotations[nginx.ingress.kubernetes.io/rewrite-target]",
+                    ""
+                ),
+                (
+                    "metadata.annotations[nginx.ingress.kubernetes.io/ssl-redirct]",
+                    "perhaps `nginx.ingress.kubernetes.io/ssl-redirect`"
+                ),
+            ]
+        );
+    }
+}

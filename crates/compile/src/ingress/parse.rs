@@ -1,0 +1,338 @@
+//! One Ingress by itself: typed values, every error collected.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use model::{PathMatch, Unavailable};
+use objects::Problem;
+use objects::kinds::{Ingress, IngressBackend, IngressTls, ServiceBackendPort};
+
+use super::Precedence;
+use super::annotations::{self, Settings};
+use super::host::{BadHost, covers, normal_host};
+use super::key;
+use super::path::path_match;
+use crate::report::Problems;
+
+/// What one Ingress says, without regard to any other object.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) source: Arc<Ingress>,
+    /// Its hosts, sorted, each once: rules for the same host are one.
+    pub(crate) hosts: Box<[HostPaths]>,
+    pub(crate) default_backend: Option<BackendRef>,
+    pub(crate) tls: Box<[TlsEntry]>,
+    pub(crate) settings: Settings,
+    pub(crate) problems: Arc<[Problem]>,
+}
+
+/// The paths of one host, in the order of the object; empty for rules without `http`.
+#[derive(Debug)]
+pub(crate) struct HostPaths {
+    /// As [`normal_host`] spells it.
+    pub(crate) host: Box<str>,
+    pub(crate) paths: Vec<PathRule>,
+}
+
+/// One path.
+#[derive(Debug)]
+pub(crate) struct PathRule {
+    pub(crate) place: Place,
+    pub(crate) path: PathMatch,
+    pub(crate) backend: BackendRef,
+}
+
+/// Where in the object a path stands. Shows as `spec.rules[0].http.paths[1]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    rule: usize,
+    path: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spec.rules[{}].http.paths[{}]", self.rule, self.path)
+    }
+}
+
+/// Where requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BackendRef {
+    /// A port of a Service of the Ingress's namespace.
+    Service { name: Box<str>, port: PortRef },
+    /// Nothing that could answer; the problem has been reported.
+    Unusable {
+        label: Box<str>,
+        reason: Unavailable,
+    },
+}
+
+/// Which of a Service's ports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum PortRef {
+    Name(Box<str>),
+    Number(u16),
+    /// The first one, for references that cannot name a port.
+    First,
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Number(number) => number.fmt(f),
+            Self::First => f.write_str("(first)"),
+        }
+    }
+}
+
+/// One entry of `spec.tls`.
+#[derive(Debug)]
+pub(crate) struct TlsEntry {
+    /// Its index in the object.
+    pub(crate) index: usize,
+    /// With their indexes in the object.
+    pub(crate) hosts: Box<[(usize, Box<str>)]>,
+    /// In the Ingress's namespace.
+    pub(crate) secret: Option<Box<str>>,
+}
+
+impl Parsed {
+    pub(crate) fn precedence(&self) -> Precedence<'_> {
+        Precedence::of(&self.source)
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.source
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
+    }
+
+    /// Whether the object has rules, good or bad.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.source
+            .spec
+            .rules
+            .as_ref()
+            .is_some_and(|rules| !rules.is_empty())
+    }
+
+    /// Whether its rules say something about `host`.
+    pub(crate) fn rules_cover(&self, host: &str) -> bool {
+        self.hosts.iter().any(|own| covers(&own.host, host))
+    }
+
+    /// Whether a rule is for a host that `host`, a wildcard, stands for.
+    pub(crate) fn rules_within(&self, host: &str) -> bool {
+        host.starts_with("*.") && self.hosts.iter().any(|own| covers(host, &own.host))
+    }
+}
+
+pub(crate) fn parse(source: &Arc<Ingress>, annotations_prefix: &str) -> Parsed {
+    let mut problems = Problems::of(key(source));
+    let settings = annotations::read(source, annotations_prefix, &mut problems);
+    let default_backend = source.spec.default_backend.as_ref();
+    let default_backend =
+        default_backend.map(|backend| parse_backend(backend, "spec.defaultBackend", &mut problems));
+    let tls = source.spec.tls.iter().flatten().enumerate();
+    let tls = tls
+        .map(|(index, entry)| parse_tls(index, entry, &mut problems))
+        .collect();
+    let hosts = parse_rules(source, &mut problems);
+    Parsed {
+        source: Arc::clone(source),
+        hosts,
+        default_backend,
+        tls,
+        settings,
+        problems: problems.into_shared(),
+    }
+}
+
+fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
+    let mut hosts: BTreeMap<Box<str>, Vec<PathRule>> = BTreeMap::new();
+    for (rule, written) in source.spec.rules.iter().flatten().enumerate() {
+        let host = match normal_host(written.host.as_deref().unwrap_or_default()) {
+            Ok(host) => host,
+            Err(BadHost { message, hint }) => {
+                let message = format!("{message}; the rule is left out");
+                problems.error(format!("spec.rules[{rule}].host"), message, hint);
+                continue;
+            }
+        };
+        let paths = hosts.entry(host).or_default();
+        for (path, written) in written.http.iter().flat_map(|http| &http.paths).enumerate() {
+            let place = Place { rule, path };
+            match path_match(written.path.as_deref(), written.path_type) {
+                Ok(path) => {
+                    let field = format!("{place}.backend");
+                    let backend = parse_backend(&written.backend, &field, problems);
+                    paths.push(PathRule {
+                        place,
+                        path,
+                        backend,
+                    });
+                }
+                Err(bad) => {
+                    let message = format!("{}; the path is left out", bad.message);
+                    problems.error(format!("{place}.path"), message, bad.hint);
+                }
+            }
+        }
+        paths.shrink_to_fit();
+    }
+    hosts
+        .into_iter()
+        .map(|(host, paths)| HostPaths { host, paths })
+        .collect()
+}
+
+fn parse_backend(backend: &IngressBackend, field: &str, problems: &mut Problems) -> BackendRef {
+    const ONE: &str = "`service` with the name and the port of a Service";
+
+    if let Some(resource) = &backend.resource {
+        let kind = &resource.kind;
+        let message = format!("{kind} is no backend that Narthex knows; it answers 503");
+        problems.error(format!("{field}.resource"), message, ONE);
+        let label = format!("{}.{kind}", resource.name).into();
+        return BackendRef::Unusable {
+            label,
+            reason: Unavailable::NoService,
+        };
+    }
+    let Some(service) = backend
+        .service
+        .as_ref()
+        .filter(|service| !service.name.is_empty())
+    else {
+        problems.error(field, "names no Service; it answers 503", ONE);
+        return BackendRef::Unusable {
+            label: "".into(),
+            reason: Unavailable::NoService,
+        };
+    };
+    match parse_port(&service.port) {
+        Ok(port) => BackendRef::Service {
+            name: service.name.as_str().into(),
+            port,
+        },
+        Err(message) => {
+            let hint = "exactly one of `name` and `number`";
+            problems.error(format!("{field}.service.port"), message, hint);
+            let label = service.name.as_str().into();
+            BackendRef::Unusable {
+                label,
+                reason: Unavailable::NoPort,
+            }
+        }
+    }
+}
+
+fn parse_port(port: &ServiceBackendPort) -> Result<PortRef, &'static str> {
+    let name = port.name.as_deref().filter(|name| !name.is_empty());
+    match (name, port.number.filter(|number| *number != 0)) {
+        (Some(name), None) => Ok(PortRef::Name(name.into())),
+        (None, Some(number)) => Ok(PortRef::Number(number)),
+        (Some(_), Some(_)) => Err("has both a name and a number; it answers 503"),
+        (None, None) => Err("is missing; it answers 503"),
+    }
+}
+
+fn parse_tls(index: usize, entry: &IngressTls, problems: &mut Problems) -> TlsEntry {
+    let mut hosts = Vec::new();
+    for (at, written) in entry.hosts.iter().flatten().enumerate() {
+        let field = || format!("spec.tls[{index}].hosts[{at}]");
+        match normal_host(written) {
+            Ok(host) if host.is_empty() => problems.error(field(), "is empty", "a host name"),
+            Ok(host) => hosts.push((at, host)),
+            Err(BadHost { message, hint }) => problems.error(field(), message, hint),
+        }
+    }
+    let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
+    TlsEntry {
+        index,
+        hosts: hosts.into(),
+        secret: secret.map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use objects::Severity;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::ingress;
+
+    #[test]
+    fn rules_of_one_host_are_one_and_what_is_broken_is_left_out_alone() {
+        let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+        let source = Arc::new(ingress(
+            "default",
+            "web",
+            json!({"spec": {"rules": [
+                {"host": "B.example", "http": {"paths": [
+                    {"path": "/x", "pathType": "Exact", "backend": backend},
+                    {"path": "/a?b", "pathType": "Prefix", "backend": backend},
+                ]}},
+                {"host": "a.example"},
+                {"host": "b.example", "http": {"paths": [
+                    {"path": "/y/", "pathType": "Prefix", "backend": {
+                        "service": {"name": "web", "port": {}}
+                    }},
+                ]}},
+                {"host": "c.example:80", "http": {"paths": []}},
+                {"http": {"paths": [{"pathType": "Prefix", "backend": {
+                    "resource": {"kind": "Bucket", "name": "files"}
+                }}]}},
+            ]}}),
+        ));
+        let parsed = parse(&source, "nginx.ingress.kubernetes.io");
+        let hosts: Vec<_> = parsed
+            .hosts
+            .iter()
+            .map(|host| {
+                let paths = host.paths.iter();
+                let paths: Vec<_> = paths
+                    .map(|path| format!("{} {}", path.place, path.path))
+                    .collect();
+                (&*host.host, paths.join(", "))
+            })
+            .collect();
+        assert_eq!(
+            hosts,
+            [
+                ("", "spec.rules[4].http.paths[0] Prefix /".to_owned()),
+                ("a.example", String::new()),
+                (
+                    "b.example",
+                    "spec.rules[0].http.paths[0] Exact /x, spec.rules[2].http.paths[0] Prefix /y"
+                        .to_owned()
+                ),
+            ]
+        );
+        let fields: Vec<_> = parsed
+            .problems
+            .iter()
+            .map(|problem| problem.field.as_str())
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "spec.rules[0].http.paths[1].path",
+                "spec.rules[2].http.paths[0].backend.service.port",
+                "spec.rules[3].host",
+                "spec.rules[4].http.paths[0].backend.resource",
+            ]
+        );
+        assert!(
+            parsed
+                .problems
+                .iter()
+                .all(|problem| problem.severity == Severity::Error)
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! One Ingress with what it refers to: class, Services, Secrets.
+
+use std::sync::Arc;
+
+use model::backend::Discovery;
+use model::{Backend, EndpointSet};
+use objects::{Problem, Store};
+
+use super::class::{self, Verdict};
+use super::key;
+use super::parse::{BackendRef, Parsed, PortRef};
+use crate::certificates::{Certificates, Loaded};
+use crate::name::NameRef;
+use crate::options::Options;
+use crate::report::Problems;
+use crate::service::Services;
+
+/// One Ingress that is served, with what it refers to.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) parsed: Arc<Parsed>,
+    /// For each of `parsed.hosts`, for each of its paths.
+    backends: Box<[Box<[Arc<Backend>]>]>,
+    pub(crate) default_backend: Option<Arc<Backend>>,
+    /// Sorted by host, then by entry.
+    tls: Box<[TlsClaim]>,
+    pub(crate) problems: Arc<[Problem]>,
+}
+
+/// A host of a `tls` entry.
+#[derive(Debug)]
+pub(crate) struct TlsClaim {
+    pub(crate) host: Box<str>,
+    /// The entry's index.
+    pub(crate) entry: usize,
+    /// The host's index in it; none if the certificate names the host and not the entry.
+    pub(crate) listed: Option<usize>,
+    /// None for a broken Secret, or where the default certificate is meant.
+    pub(crate) certificate: Option<Arc<Loaded>>,
+}
+
+impl Resolved {
+    /// The Ingress's paths of one host with their backends, by index into `parsed.hosts`.
+    pub(crate) fn host_index(&self, host: &str) -> Option<usize> {
+        self.parsed
+            .hosts
+            .binary_search_by(|own| (*own.host).cmp(host))
+            .ok()
+    }
+
+    /// The backends of the paths of `parsed.hosts[index]`.
+    pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
+        &self.backends[index]
+    }
+
+    /// The claims of one host, in the order of the entries.
+    pub(crate) fn tls_claims(&self, host: &str) -> &[TlsClaim] {
+        let start = self.tls.partition_point(|claim| &*claim.host < host);
+        let claims = &self.tls[start..];
+        &claims[..claims.partition_point(|claim| &*claim.host == host)]
+    }
+
+    /// Whether it is for certificates.
+    pub(crate) fn has_tls(&self) -> bool {
+        !self.parsed.tls.is_empty()
+    }
+
+    /// Whether requests for `host` are this Ingress's business: it has a rule for the host, or
+    /// the host is one of its certificates' and nothing but its default backend can be meant.
+    pub(crate) fn claims_requests(&self, host: &str) -> bool {
+        self.host_index(host).is_some()
+            || (self.default_backend.is_some() && !self.parsed.rules_cover(host))
+    }
+
+    /// Every host that it names, in rules or for TLS, each once.
+    pub(crate) fn hosts(&self) -> Vec<&str> {
+        let rules = self.parsed.hosts.iter().map(|host| &*host.host);
+        let mut hosts: Vec<_> = rules
+            .chain(self.tls.iter().map(|claim| &*claim.host))
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts
+    }
+
+    /// Every backend.
+    pub(crate) fn all_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.backends.iter().flatten().chain(&self.default_backend)
+    }
+
+    /// Every Service port that it refers to, as often as it does.
+    pub(crate) fn service_ports(&self) -> impl Iterator<Item = (NameRef<'_>, &PortRef)> {
+        service_ports(&self.parsed)
+    }
+}
+
+/// Every Service port that an Ingress refers to, as often as it does.
+pub(crate) fn service_ports(parsed: &Parsed) -> impl Iterator<Item = (NameRef<'_>, &PortRef)> {
+    let namespace = parsed.namespace();
+    let paths = parsed
+        .hosts
+        .iter()
+        .flat_map(|host| &host.paths)
+        .map(|path| &path.backend);
+    paths
+        .chain(&parsed.default_backend)
+        .filter_map(move |backend| match backend {
+            BackendRef::Service { name, port } => Some((NameRef { namespace, name }, port)),
+            BackendRef::Unusable { .. } => None,
+        })
+}
+
+/// Every Secret that an Ingress refers to.
+pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
+    let namespace = parsed.namespace();
+    let names = parsed
+        .tls
+        .iter()
+        .filter_map(|entry| entry.secret.as_deref());
+    names.map(move |name| NameRef { namespace, name })
+}
+
+/// What resolving looks things up in.
+pub(crate) struct World<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) options: &'a Options,
+    pub(crate) services: &'a mut Services,
+    pub(crate) certificates: &'a mut Certificates,
+    /// Seconds since 1970.
+    pub(crate) now: i64,
+}
+
+/// Finds what an Ingress refers to. Its Service ports are acquired: whoever drops the result
+/// releases them.
+pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<'_>) -> Resolved {
+    let mut problems = Problems::of(key(&parsed.source));
+    class::explain(verdict, &parsed.source, world.options, &mut problems);
+    let mut backends = Vec::with_capacity(parsed.hosts.len());
+    for host in &parsed.hosts {
+        let of_host = host.paths.iter().map(|path| {
+            let field = || format!("{}.backend", path.place);
+            resolve_backend(parsed, &path.backend, field, world, &mut problems)
+        });
+        backends.push(of_host.collect());
+    }
+    let default_backend = parsed.default_backend.as_ref().map(|backend| {
+        let field = || "spec.defaultBackend".to_owned();
+        resolve_backend(parsed, backend, field, world, &mut problems)
+    });
+    let tls = resolve_tls(parsed, world, &mut problems);
+    Resolved {
+        parsed: Arc::clone(parsed),
+        backends: backends.into(),
+        default_backend,
+        tls,
+        problems: problems.into_shared(),
+    }
+}
+
+fn resolve_backend(
+    parsed: &Parsed,
+    backend: &BackendRef,
+    field: impl Fn() -> String,
+    world: &mut World<'_>,
+    problems: &mut Problems,
+) -> Arc<Backend> {
+    let namespace = parsed.namespace();
+    match backend {
+        BackendRef::Service { name, port } => {
+            let name = NameRef { namespace, name };
+            let (backend, refused) = world.services.acquire(name, port, world.store);
+            if let Some(refused) = refused {
+                let field = format!("{}.service.{}", field(), refused.field(port));
+                let message = format!("{}; it answers 503", refused.message(name, port));
+                problems.error(field, message, refused.hint());
+            }
+            backend
+        }
+        BackendRef::Unusable { label, reason } => {
+            let set = EndpointSet {
+                unavailable: Some(*reason),
+                ..EndpointSet::default()
+            };
+            let name = format!("{namespace}/{label}");
+            Arc::new(Backend::new(name, Discovery::Listed, set))
+        }
+    }
+}
+
+fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Box<[TlsClaim]> {
+    let mut claims = Vec::new();
+    for entry in &parsed.tls {
+        let certificate = entry.secret.as_deref().and_then(|secret| {
+            let name = NameRef {
+                namespace: parsed.namespace(),
+                name: secret,
+            };
+            let field = format!("spec.tls[{}].secretName", entry.index);
+            match world.certificates.load(name, world.store, world.now) {
+                Ok(loaded) => {
+                    if let Some((message, hint)) = loaded.validity_problem(world.now) {
+                        problems.warning(field, format!("Secret {name}: {message}"), hint);
+                    }
+                    Some(loaded)
+                }
+                Err(refused) => {
+                    let message =
+                        format!("{}; the default certificate is used", refused.message(name));
+                    problems.error(field, message, refused.hint());
+                    None
+                }
+            }
+        });
+        if entry.hosts.is_empty() {
+            let names = certificate.iter().flat_map(|loaded| &loaded.names);
+            claims.extend(names.map(|host| TlsClaim {
+                host: host.clone(),
+                entry: entry.index,
+                listed: None,
+                certificate: certificate.clone(),
+            }));
+        }
+        for (index, host) in &entry.hosts {
+            if let Some(loaded) = certificate.as_ref().filter(|loaded| !loaded.covers(host)) {
+                problems.warning(
+                    format!("spec.tls[{}].hosts[{index}]", entry.index),
+                    format!(
+                        "the certificate in Secret {}/{} is not for {host}, but for {}",
+                        parsed.namespace(),
+                        entry.secret.as_deref().unwrap_or_default(),
+                        loaded.names_for_people(),
+                    ),
+                    format!("a certificate with {host} among its subject alternative names"),
+                );
+            }
+            claims.push(TlsClaim {
+                host: host.clone(),
+                entry: entry.index,
+                listed: Some(*index),
+                certificate: certificate.clone(),
+            });
+        }
+    }
+    claims.sort_by(|a, b| a.host.cmp(&b.host));
+    claims.into()
+}

@@ -1,0 +1,87 @@
+//! What the command line decides about compiling.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Certificate, Timeouts};
+
+/// What the command line decides about compiling.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The values of an IngressClass's `spec.controller` that mean us (`--controller-class`).
+    pub controller_classes: Vec<String>,
+    /// The value of the old annotation `kubernetes.io/ingress.class` that means us, whatever
+    /// IngressClass objects there are (`--ingress-class`).
+    pub ingress_class: Option<String>,
+    /// Whether Ingresses without a class are served where no IngressClass is the default
+    /// (`--watch-ingress-without-class`).
+    pub watch_without_class: bool,
+    /// Namespace and name of the Service for requests that nobody claims, by its first port
+    /// (`--default-backend-service`).
+    pub default_backend_service: Option<(String, String)>,
+    /// Namespace and name of the Secret for handshakes that nobody's certificate is for
+    /// (`--default-ssl-certificate`).
+    pub default_certificate: Option<(String, String)>,
+    /// Used where there is no default certificate, or a broken one.
+    pub fallback_certificate: Arc<Certificate>,
+    /// Whether hosts with TLS send clients that came without it to HTTPS (`--ssl-redirect`).
+    pub ssl_redirect: bool,
+    /// The port of the listener without TLS.
+    pub http_port: u16,
+    /// The port of the listener with TLS.
+    pub https_port: u16,
+    /// The port that redirects to HTTPS name; what clients see may not be `https_port`.
+    pub public_https_port: u16,
+    /// Time limits towards backends.
+    pub timeouts: Timeouts,
+    /// The largest request body in bytes; 0 is no limit.
+    pub max_body: u64,
+    /// Endpoints given on the command line (`--endpoint`); they replace a Service's own.
+    pub endpoints: Vec<EndpointOverride>,
+    /// How many hosts get metrics of their own; all others share one value.
+    pub metrics_hosts: u16,
+    /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
+    pub annotations_prefix: String,
+}
+
+impl Options {
+    /// The defaults, which are ingress-nginx's where it has any.
+    pub fn new(fallback_certificate: Arc<Certificate>) -> Self {
+        Self {
+            controller_classes: vec!["narthex.dev/ingress".into(), "k8s.io/ingress-nginx".into()],
+            ingress_class: None,
+            watch_without_class: false,
+            default_backend_service: None,
+            default_certificate: None,
+            fallback_certificate,
+            ssl_redirect: true,
+            http_port: 8080,
+            https_port: 8443,
+            public_https_port: 443,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(5),
+                send: Duration::from_secs(60),
+                read: Duration::from_secs(60),
+                total: Duration::ZERO,
+            },
+            max_body: 0,
+            endpoints: Vec::new(),
+            metrics_hosts: 100,
+            annotations_prefix: "nginx.ingress.kubernetes.io".into(),
+        }
+    }
+}
+
+/// Where a Service's endpoints are, as the command line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointOverride {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+    /// The Service port, by name or number; none is every port.
+    pub port: Option<String>,
+    /// Where to connect.
+    pub addresses: Vec<SocketAddr>,
+}

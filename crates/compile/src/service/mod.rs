@@ -1,0 +1,293 @@
+//! Services: interned backends, and the endpoints behind them.
+//!
+//! A backend is one (namespace, Service, port) as something refers to it, and stays the same
+//! `Arc` for as long as anybody holds it; an endpoint likewise by (namespace, Service, address).
+//! What changes without any route is settled at the end of a compilation, see [`Services::settle`].
+
+mod endpoints;
+mod given;
+mod port;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use hashbrown::HashMap;
+use model::backend::Discovery;
+use model::{Backend, Endpoint, EndpointSet, Unavailable};
+use objects::Store;
+use objects::kinds::ObjectKey;
+
+use crate::ingress::parse::PortRef;
+use crate::name::{Name, NameRef};
+use crate::options::{EndpointOverride, Options};
+use crate::report::{ObjectReport, Problems};
+
+pub(crate) use port::Refused;
+use view::View;
+
+/// Every Service that something refers to.
+#[derive(Debug)]
+pub(crate) struct Services {
+    entries: HashMap<Name, Entry>,
+    overrides: HashMap<Name, Vec<EndpointOverride>>,
+    /// Those whose endpoints or problems may not be what they were.
+    stale: BTreeSet<Name>,
+    /// Those of type ExternalName.
+    external: BTreeSet<Name>,
+    reports: BTreeMap<ObjectKey, Arc<ObjectReport>>,
+    in_use: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// How many references there are in what is served now.
+    users: usize,
+    ports: Vec<Port>,
+    /// Sorted by address.
+    endpoints: Vec<(SocketAddr, Weak<Endpoint>)>,
+    /// The objects in `reports` that are reported on because of this Service.
+    reported: Vec<ObjectKey>,
+}
+
+#[derive(Debug)]
+struct Port {
+    port: PortRef,
+    users: usize,
+    backend: Weak<Backend>,
+}
+
+impl Services {
+    pub(crate) fn new(options: &Options) -> Self {
+        let mut overrides: HashMap<Name, Vec<EndpointOverride>> = HashMap::new();
+        for given in &options.endpoints {
+            let name = Name::new(&given.namespace, &given.service);
+            overrides.entry(name).or_default().push(given.clone());
+        }
+        Self {
+            entries: HashMap::new(),
+            overrides,
+            stale: BTreeSet::new(),
+            external: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            in_use: 0,
+        }
+    }
+
+    /// How many Services are remembered, in use or not.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many Services something refers to.
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use
+    }
+
+    /// Whether any of them is of type ExternalName.
+    pub(crate) fn any_external(&self) -> bool {
+        !self.external.is_empty()
+    }
+
+    /// What is to be said of them, and of their EndpointSlices.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &Arc<ObjectReport>> {
+        self.reports.values()
+    }
+
+    /// Notes that the object or the endpoints of these Services changed.
+    pub(crate) fn touch(&mut self, names: &BTreeSet<Name>) {
+        let known = names.iter().filter(|name| self.entries.contains_key(*name));
+        self.stale.extend(known.cloned());
+    }
+
+    /// The backend for a reference, and what is wrong with the reference. Counts as one user
+    /// until it is released. The backend's endpoints are up to date after [`Self::settle`].
+    pub(crate) fn acquire(
+        &mut self,
+        name: NameRef<'_>,
+        port: &PortRef,
+        store: &Store,
+    ) -> (Arc<Backend>, Option<Refused>) {
+        let view = View::read(name, store, &self.overrides);
+        let (discovery, refused) = match view.plan(port) {
+            Ok(plan) => (plan.discovery, None),
+            Err(refused) => (Discovery::Listed, Some(refused)),
+        };
+        let entry = match self.entries.get_mut(&name) {
+            Some(entry) => entry,
+            None => self.entries.entry(name.to_owned()).or_default(),
+        };
+        entry.users += 1;
+        self.in_use += usize::from(entry.users == 1);
+        let used = match entry.ports.iter().position(|known| known.port == *port) {
+            Some(index) => &mut entry.ports[index],
+            None => {
+                entry.ports.push(Port {
+                    port: port.clone(),
+                    users: 0,
+                    backend: Weak::new(),
+                });
+                // Just pushed.
+                let last = entry.ports.len() - 1;
+                &mut entry.ports[last]
+            }
+        };
+        used.users += 1;
+        let kept = used
+            .backend
+            .upgrade()
+            .filter(|backend| backend.discovery == discovery);
+        if used.users == 1 || kept.is_none() {
+            self.stale.insert(name.to_owned());
+        }
+        let backend = kept.unwrap_or_else(|| {
+            let unavailable = match discovery {
+                Discovery::Listed => Unavailable::NoEndpoints,
+                Discovery::Dns { .. } => Unavailable::Unresolved,
+            };
+            let set = EndpointSet {
+                unavailable: Some(unavailable),
+                ..EndpointSet::default()
+            };
+            let backend_name = match port {
+                PortRef::First => name.to_string(),
+                port => format!("{name}:{port}"),
+            };
+            let made = Arc::new(Backend::new(backend_name, discovery, set));
+            used.backend = Arc::downgrade(&made);
+            made
+        });
+        (backend, refused)
+    }
+
+    /// Takes back one [`Self::acquire`].
+    pub(crate) fn release(&mut self, name: NameRef<'_>, port: &PortRef) {
+        let Some(entry) = self.entries.get_mut(&name) else {
+            return;
+        };
+        let Some(used) = entry.ports.iter_mut().find(|known| known.port == *port) else {
+            return;
+        };
+        used.users = used.users.saturating_sub(1);
+        entry.users = entry.users.saturating_sub(1);
+        if used.users == 0 {
+            self.stale.insert(name.to_owned());
+        }
+        self.in_use -= usize::from(entry.users == 0);
+    }
+
+    /// Publishes the endpoints of whatever is stale, and says anew what is wrong with it.
+    /// Returns how many backends got other endpoints.
+    pub(crate) fn settle(&mut self, store: &Store) -> usize {
+        let mut updates = 0;
+        for name in std::mem::take(&mut self.stale) {
+            let Some(entry) = self.entries.get_mut(&name) else {
+                continue;
+            };
+            let view = View::read(name.as_ref(), store, &self.overrides);
+            updates += entry.publish(&view);
+            let reports = entry.describe(&view);
+            replace_reports(&mut self.reports, &mut entry.reported, reports);
+            if entry.users > 0 && view.is_external() {
+                self.external.insert(name.clone());
+            } else {
+                self.external.remove(&name);
+            }
+            entry
+                .ports
+                .retain(|port| port.users > 0 || port.backend.strong_count() > 0);
+            entry
+                .endpoints
+                .retain(|(_, endpoint)| endpoint.strong_count() > 0);
+            if entry.users == 0 {
+                if entry.ports.is_empty() && entry.endpoints.is_empty() {
+                    self.entries.remove(&name);
+                } else {
+                    // Somebody still holds a part of it: looked at again next time.
+                    self.stale.insert(name);
+                }
+            }
+        }
+        updates
+    }
+}
+
+impl Entry {
+    fn publish(&mut self, view: &View<'_>) -> usize {
+        let mut updates = 0;
+        for port in &self.ports {
+            let Some(backend) = port.backend.upgrade() else {
+                continue;
+            };
+            if backend.discovery != Discovery::Listed {
+                continue; // Its endpoints are the resolver's.
+            }
+            let found = view.addresses(&port.port);
+            let ready = found
+                .addresses
+                .iter()
+                .map(|address| intern(&mut self.endpoints, *address));
+            let set = EndpointSet {
+                ready: ready.collect(),
+                unavailable: found.unavailable,
+            };
+            if **backend.endpoints() != set {
+                backend.set_endpoints(set);
+                updates += 1;
+            }
+        }
+        updates
+    }
+
+    fn describe(&self, view: &View<'_>) -> Vec<Problems> {
+        let used = self.ports.iter().filter(|port| port.users > 0);
+        let mut used: Vec<_> = used.map(|port| &port.port).collect();
+        if used.is_empty() {
+            return Vec::new();
+        }
+        used.sort_unstable();
+        view.problems(&used)
+    }
+}
+
+/// The endpoint of an address: the same one for as long as anybody holds it.
+fn intern(known: &mut Vec<(SocketAddr, Weak<Endpoint>)>, address: SocketAddr) -> Arc<Endpoint> {
+    let found = known.binary_search_by(|(other, _)| other.cmp(&address));
+    if let Ok(index) = found
+        && let Some(endpoint) = known[index].1.upgrade()
+    {
+        return endpoint;
+    }
+    let endpoint = Arc::new(Endpoint::new(address));
+    let interned = (address, Arc::downgrade(&endpoint));
+    match found {
+        Ok(index) => known[index] = interned,
+        Err(index) => known.insert(index, interned),
+    }
+    endpoint
+}
+
+/// Puts the reports of one Service in the place of its former ones; equal ones stay.
+fn replace_reports(
+    reports: &mut BTreeMap<ObjectKey, Arc<ObjectReport>>,
+    reported: &mut Vec<ObjectKey>,
+    problems: Vec<Problems>,
+) {
+    let mut former: BTreeMap<_, _> = std::mem::take(reported)
+        .into_iter()
+        .filter_map(|key| reports.remove_entry(&key))
+        .collect();
+    for problems in problems.into_iter().filter(|problems| !problems.is_empty()) {
+        let mut report = Arc::new(problems.into_report(false));
+        if let Some(same) = former
+            .remove(&report.object)
+            .filter(|former| *former == report)
+        {
+            report = same;
+        }
+        reported.push(report.object.clone());
+        reports.insert(report.object.clone(), report);
+    }
+}

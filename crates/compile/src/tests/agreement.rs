@@ -1,0 +1,276 @@
+//! Random sequences of edits: compiling step by step, compiling from nothing, and reading the
+//! specification naively all come to the same.
+
+use std::sync::{Arc, LazyLock};
+
+use objects::Store;
+use objects::kinds::{Kind, Object, ObjectKey};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::naive::{Naive, PATHS, SECRETS};
+use super::{answer, certificates};
+use crate::testing;
+use crate::{Compiled, Compiler, Options};
+
+const HOSTS: &[&str] = &["x.test", "y.test", "*.test", "a.x.test", "*.x.test", ""];
+const REQUEST_HOSTS: &[&str] = &[
+    "x.test", "y.test", "z.test", "a.x.test", "b.x.test", "other", "*.test",
+];
+const REQUEST_PATHS: &[&str] = &["/", "/a", "/a/", "/a/b", "/a/b/c", "/ab", "/%C3%A4/x", "/q"];
+const NAMESPACES: &[&str] = &["one", "two"];
+const SERVICES: &[&str] = &["web", "api"];
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Apply(Object),
+    Delete(ObjectKey),
+    /// Whether the IngressClass is ours, and whether it is the default.
+    Class(bool, bool),
+}
+
+static OPTIONS: LazyLock<Options> = LazyLock::new(testing::options);
+
+/// The Secrets once each: making keys is slow.
+static CERTIFICATES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    SECRETS
+        .iter()
+        .map(|(_, names)| testing::key_pair(names))
+        .collect()
+});
+
+fn backend() -> impl Strategy<Value = Value> {
+    let port = select(vec![
+        json!({"number": 80}),
+        json!({"name": "http"}),
+        json!({"number": 81}),
+        json!({"name": "none"}),
+    ]);
+    (select(SERVICES), port)
+        .prop_map(|(name, port)| json!({"service": {"name": name, "port": port}}))
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let kind = select(vec!["Exact", "Prefix", "ImplementationSpecific"]);
+    let path = (select(PATHS), kind, backend()).prop_map(
+        |((path, _), kind, backend)| json!({"path": path, "pathType": kind, "backend": backend}),
+    );
+    let http = prop::option::weighted(0.9, prop::collection::vec(path, 1..4));
+    (select(HOSTS), http).prop_map(|(host, paths)| match paths {
+        Some(paths) => json!({"host": host, "http": {"paths": paths}}),
+        None => json!({"host": host}),
+    })
+}
+
+fn tls() -> impl Strategy<Value = Value> {
+    let host = select(&HOSTS[..HOSTS.len() - 1]);
+    let secret = prop::option::of(select(SECRETS));
+    (prop::collection::vec(host, 0..3), secret).prop_map(
+        |(hosts, secret)| json!({"hosts": hosts, "secretName": secret.map(|(name, _)| name)}),
+    )
+}
+
+fn ingress() -> impl Strategy<Value = Edit> {
+    let name = (select(NAMESPACES), select(vec!["a", "b", "c"]));
+    let meta = (
+        prop::option::of(select(vec!["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"])),
+        prop::option::weighted(0.2, select(vec!["true", "false"])),
+        prop::option::weighted(0.1, select(vec!["true", "false"])),
+    );
+    let spec = (
+        prop::option::of(select(vec!["ours", "theirs", "unknown"])),
+        prop::option::weighted(0.3, backend()),
+        prop::collection::vec(rule(), 0..4),
+        prop::collection::vec(tls(), 0..2),
+    );
+    (name, meta, spec).prop_map(|((namespace, name), (created, redirect, force), spec)| {
+        let (class, default, rules, tls) = spec;
+        let mut annotations = json!({});
+        for (name, value) in [("ssl-redirect", redirect), ("force-ssl-redirect", force)] {
+            if let Some(value) = value {
+                annotations[format!("nginx.ingress.kubernetes.io/{name}")] = json!(value);
+            }
+        }
+        let object = json!({
+            "metadata": {"creationTimestamp": created, "annotations": annotations},
+            "spec": {
+                "ingressClassName": class, "defaultBackend": default, "rules": rules, "tls": tls
+            }
+        });
+        Edit::Apply(Object::Ingress(Arc::new(testing::ingress(
+            namespace, name, object,
+        ))))
+    })
+}
+
+fn service() -> impl Strategy<Value = Edit> {
+    let ports = vec![
+        json!([{"name": "http", "port": 80}]),
+        json!([{"name": "http", "port": 80}, {"name": "alt", "port": 81}]),
+        json!([{"name": "alt", "port": 80}]),
+        json!([]),
+    ];
+    (select(NAMESPACES), select(SERVICES), select(ports)).prop_map(|(namespace, name, ports)| {
+        let object = json!({"spec": {"ports": ports}});
+        Edit::Apply(Object::Service(Arc::new(testing::service(
+            namespace, name, object,
+        ))))
+    })
+}
+
+fn slice() -> impl Strategy<Value = Edit> {
+    let conditions = select(vec![
+        json!({}),
+        json!({"ready": true}),
+        json!({"ready": false, "serving": true, "terminating": true}),
+        json!({"ready": false}),
+    ]);
+    let endpoint = (1..4_u8, conditions).prop_map(
+        |(n, conditions)| json!({"addresses": [format!("10.0.0.{n}")], "conditions": conditions}),
+    );
+    let name = (
+        select(NAMESPACES),
+        select(vec!["s1", "s2"]),
+        select(SERVICES),
+    );
+    (name, prop::collection::vec(endpoint, 0..3)).prop_map(
+        |((namespace, name, service), endpoints)| {
+            let object = json!({
+                "addressType": "IPv4",
+                "ports": [{"name": "http", "port": 8080}, {"name": "alt", "port": 8081}],
+                "endpoints": endpoints
+            });
+            let slice = testing::endpoint_slice(namespace, name, service, object);
+            Edit::Apply(Object::EndpointSlice(Arc::new(slice)))
+        },
+    )
+}
+
+fn secret() -> impl Strategy<Value = Edit> {
+    (
+        select(NAMESPACES),
+        0..SECRETS.len(),
+        prop::bool::weighted(0.8),
+    )
+        .prop_map(|(namespace, index, whole)| {
+            let (certificate, key) = &CERTIFICATES[index];
+            let data = match whole {
+                true => json!({"stringData": {"tls.crt": certificate, "tls.key": key}}),
+                false => json!({"stringData": {"tls.crt": certificate}}),
+            };
+            Edit::Apply(testing::secret(namespace, SECRETS[index].0, data))
+        })
+}
+
+fn delete() -> impl Strategy<Value = Edit> {
+    let key = select(vec![
+        (Kind::Ingress, "a"),
+        (Kind::Ingress, "b"),
+        (Kind::Ingress, "c"),
+        (Kind::Service, "web"),
+        (Kind::Service, "api"),
+        (Kind::EndpointSlice, "s1"),
+        (Kind::EndpointSlice, "s2"),
+        (Kind::Secret, "tls-x"),
+        (Kind::Secret, "tls-wild"),
+    ]);
+    (key, select(NAMESPACES))
+        .prop_map(|((kind, name), namespace)| Edit::Delete(ObjectKey::new(kind, namespace, name)))
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        6 => ingress(),
+        3 => service(),
+        3 => slice(),
+        2 => secret(),
+        3 => delete(),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(ours, default)| Edit::Class(ours, default)),
+    ]
+}
+
+fn apply(store: &mut Store, edit: Edit) {
+    match edit {
+        Edit::Apply(object) => drop(store.apply(object)),
+        Edit::Delete(key) => drop(store.delete(&key)),
+        Edit::Class(ours, default) => {
+            let controller = if ours {
+                "narthex.dev/ingress"
+            } else {
+                "example.com/other"
+            };
+            let name = if ours { "ours" } else { "theirs" };
+            let annotations = match default {
+                true => json!({"ingressclass.kubernetes.io/is-default-class": "true"}),
+                false => json!({}),
+            };
+            // At most one is the default one: the naive reading knows no more.
+            for other in ["ours", "theirs"] {
+                let key = ObjectKey::new(Kind::IngressClass, "", other);
+                store.delete(&key);
+            }
+            store.apply(testing::ingress_class(json!({
+                "metadata": {"name": name, "annotations": annotations},
+                "spec": {"controller": controller}
+            })));
+        }
+    }
+}
+
+fn compare(step: &Compiled, store: &Store) -> Result<(), TestCaseError> {
+    let fresh = Compiler::new(OPTIONS.clone()).compile(store, 0);
+    let naive = Naive::new(store);
+    for host in REQUEST_HOSTS {
+        for path in REQUEST_PATHS {
+            let expected = naive.answer(host, path);
+            prop_assert_eq!(
+                &answer(step, host, path),
+                &expected,
+                "by steps: {} {}",
+                host,
+                path
+            );
+            prop_assert_eq!(
+                &answer(&fresh, host, path),
+                &expected,
+                "afresh: {} {}",
+                host,
+                path
+            );
+        }
+        prop_assert_eq!(
+            certificates(step, host),
+            certificates(&fresh, host),
+            "{}",
+            host
+        );
+    }
+    prop_assert_eq!(&step.report, &fresh.report);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn step_by_step_is_as_afresh_and_as_the_specification(
+        edits in prop::collection::vec((edit(), prop::bool::weighted(0.7)), 1..40),
+    ) {
+        let mut store = Store::default();
+        let mut compiler = Compiler::new(OPTIONS.clone());
+        for (edit, look) in edits {
+            apply(&mut store, edit);
+            // Sometimes several edits come at once.
+            if look {
+                let compiled = compiler.compile(&store, 0);
+                compare(&compiled, &store)?;
+            }
+        }
+        let last = compiler.compile(&store, 0);
+        compare(&last, &store)?;
+        let again = compiler.compile(&store, 0);
+        prop_assert!(!again.changed && Arc::ptr_eq(&last.snapshot, &again.snapshot));
+        prop_assert!(Arc::ptr_eq(&last.report, &again.report));
+    }
+}

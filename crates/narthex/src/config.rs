@@ -1,0 +1,275 @@
+//! What the command line means: every default filled in, everything checked that can be before
+//! anything is started.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::EndpointOverride;
+use model::{Certificate, Timeouts};
+use proxy::{AccessLogFormat, ClientTimeouts, Limits};
+
+use crate::{flags, workers};
+
+/// What is wrong with the command line as a whole, for people.
+#[derive(Debug)]
+pub(crate) struct Invalid(pub(crate) String);
+
+/// What `serve` does.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    /// Where the manifests are.
+    pub(crate) paths: Vec<PathBuf>,
+    /// What they mean.
+    pub(crate) compilation: Compilation,
+    /// How they are served.
+    pub(crate) settings: proxy::Settings,
+    /// Whether IPv6 is left out of the addresses because this machine has none.
+    pub(crate) without_ipv6: bool,
+    /// Where health, metrics and the API are.
+    pub(crate) admin_address: SocketAddr,
+    /// Where state is kept, if anywhere.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// How long requests may go on after the end was asked for.
+    pub(crate) shutdown_timeout: Duration,
+    /// Whether it ends with its terminal; else SIGHUP reads the manifests again.
+    pub(crate) ends_on_hang_up: bool,
+}
+
+impl Serve {
+    /// Reads the flags of `serve` and `quickstart`.
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        compilation: &flags::Compilation,
+        serving: flags::Serving,
+    ) -> Result<Self, Invalid> {
+        let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
+        Ok(Self {
+            paths,
+            compilation: Compilation::new(compilation)?,
+            without_ipv6,
+            admin_address: serving.admin_address,
+            shutdown_timeout: serving.shutdown_timeout,
+            ends_on_hang_up: false,
+            settings: proxy::Settings {
+                bind_addresses,
+                allow_local_external_names: compilation.allow_local_external_names,
+                ..settings(&serving)
+            },
+            state_dir: state_dir(serving.state_dir, |name| {
+                std::env::var_os(name).map(PathBuf::from)
+            }),
+        })
+    }
+}
+
+/// What decides the meaning of manifests.
+#[derive(Debug)]
+pub(crate) struct Compilation {
+    flags: flags::Compilation,
+    endpoints: Vec<EndpointOverride>,
+}
+
+impl Compilation {
+    /// Reads the flags that all commands share.
+    pub(crate) fn new(flags: &flags::Compilation) -> Result<Self, Invalid> {
+        if flags.http_port == flags.https_port {
+            let port = flags.http_port;
+            return Err(Invalid(format!(
+                "--http-port and --https-port are both {port}: give them different ports"
+            )));
+        }
+        let endpoints = flags.endpoint.iter().map(endpoint_override);
+        Ok(Self {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+            flags: flags.clone(),
+        })
+    }
+
+    /// The port of the listener without TLS.
+    pub(crate) fn http_port(&self) -> u16 {
+        self.flags.http_port
+    }
+
+    /// The port of the listener with TLS.
+    pub(crate) fn https_port(&self) -> u16 {
+        self.flags.https_port
+    }
+
+    /// For the compiler; `fallback` is the certificate for names that have no other.
+    pub(crate) fn options(&self, fallback: Arc<Certificate>) -> compile::Options {
+        let flags = &self.flags;
+        let pair =
+            |name: &flags::values::NamespacedName| (name.namespace.clone(), name.name.clone());
+        compile::Options {
+            controller_classes: flags.controller_class.clone(),
+            ingress_class: flags.ingress_class.clone(),
+            watch_without_class: flags.watch_ingress_without_class,
+            default_backend_service: flags.default_backend_service.as_ref().map(pair),
+            default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
+            ssl_redirect: flags.ssl_redirect,
+            http_port: flags.http_port,
+            https_port: flags.https_port,
+            public_https_port: flags.public_https_port.unwrap_or(flags.https_port),
+            timeouts: Timeouts {
+                connect: flags.connect_timeout,
+                send: flags.send_timeout,
+                read: flags.read_timeout,
+                total: flags.request_timeout,
+            },
+            max_body: flags.max_body_bytes,
+            endpoints: self.endpoints.clone(),
+            metrics_hosts: flags.metrics_hosts,
+            ..compile::Options::new(fallback)
+        }
+    }
+}
+
+fn endpoint_override(typed: &flags::values::Endpoint) -> Result<EndpointOverride, Invalid> {
+    let (host, port) = (typed.host.as_str(), typed.port);
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| Invalid(format!("--endpoint …={host}:{port}: {error}")))?
+        .collect();
+    // A name such as localhost has addresses of both families, and a server often only one:
+    // the first one that the system would try is the one that is meant.
+    Ok(EndpointOverride {
+        namespace: typed.service.namespace.clone(),
+        service: typed.service.name.clone(),
+        port: typed.service.port.clone(),
+        addresses: prefer_ipv4(&addresses).into_iter().collect(),
+    })
+}
+
+fn prefer_ipv4(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or_else(|| addresses.first())
+        .copied()
+}
+
+fn settings(serving: &flags::Serving) -> proxy::Settings {
+    proxy::Settings {
+        workers: serving.workers.map_or_else(workers::available, usize::from),
+        trusted_proxies: serving.trusted_proxies.clone(),
+        access_log: match serving.access_log_format {
+            flags::AccessLogFormat::Json => AccessLogFormat::Json,
+            flags::AccessLogFormat::Common => AccessLogFormat::Common,
+            flags::AccessLogFormat::Off => AccessLogFormat::Off,
+        },
+        limits: Limits {
+            header_bytes: serving.max_header_bytes,
+            headers: serving.max_headers.into(),
+            uri_bytes: serving.max_uri_bytes,
+            connections: serving.max_connections,
+            connections_per_client: serving.max_connections_per_client,
+            h2_streams: serving.max_h2_streams,
+            ..Limits::default()
+        },
+        timeouts: ClientTimeouts {
+            handshake: serving.tls_handshake_timeout,
+            header: serving.client_header_timeout,
+            body: serving.client_body_timeout,
+            keep_alive: serving.keep_alive_timeout,
+            write: serving.write_timeout,
+            tunnel_idle: serving.tunnel_idle_timeout,
+        },
+        ..proxy::Settings::default()
+    }
+}
+
+/// The addresses as given, or all of this machine; and whether IPv6 had to be left out of these.
+fn bind_addresses(typed: Vec<IpAddr>) -> (Vec<IpAddr>, bool) {
+    if !typed.is_empty() {
+        return (typed, false);
+    }
+    let v4 = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    let v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    match TcpListener::bind((v6, 0)) {
+        Ok(_) => (vec![v4, v6], false),
+        Err(_) => (vec![v4], true),
+    }
+}
+
+/// `--state-dir`, else what systemd gives a service, else the user's own where the XDG base
+/// directories are set. The home directory is nobody's to write in unasked.
+fn state_dir(
+    typed: Option<PathBuf>,
+    environment: impl Fn(&str) -> Option<PathBuf>,
+) -> Option<PathBuf> {
+    // Of several state directories, separated by colons, the first is the service's main one.
+    let systemd = || {
+        let list = environment("STATE_DIRECTORY")?;
+        std::env::split_paths(&list).next()
+    };
+    let xdg = || Some(environment("XDG_STATE_HOME")?.join("narthex"));
+    typed
+        .or_else(systemd)
+        .or_else(xdg)
+        .filter(|path| !path.as_os_str().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn compilation(arguments: &[&str]) -> Result<Compilation, Invalid> {
+        let command = ["narthex", "check", "dir"].iter().chain(arguments);
+        let cli = flags::Cli::try_parse_from(command).expect("the flags parse");
+        let flags::Command::Check(check) = cli.command else {
+            panic!("check was asked for");
+        };
+        Compilation::new(&check.compilation)
+    }
+
+    #[test]
+    fn the_state_folder_is_found_in_order() {
+        let environment = |name: &str| match name {
+            "STATE_DIRECTORY" => Some(PathBuf::from("/var/lib/a:/var/lib/b")),
+            "XDG_STATE_HOME" => Some(PathBuf::from("/home/x/.state")),
+            _ => None,
+        };
+        let found = |typed: Option<&str>| state_dir(typed.map(PathBuf::from), environment);
+        assert_eq!(found(Some("here")), Some("here".into()));
+        assert_eq!(found(None), Some("/var/lib/a".into()));
+        let xdg = |name: &str| environment(name).filter(|_| name == "XDG_STATE_HOME");
+        assert_eq!(state_dir(None, xdg), Some("/home/x/.state/narthex".into()));
+        assert_eq!(state_dir(None, |_| None), None);
+    }
+
+    #[test]
+    fn endpoints_are_addresses_or_names() {
+        let flags = [
+            "--endpoint=default/web:http=[::1]:80",
+            "--endpoint",
+            "a/b=localhost:3000",
+        ];
+        let endpoints = compilation(&flags).expect("right").endpoints;
+        assert_eq!(endpoints[0].port.as_deref(), Some("http"));
+        assert_eq!(
+            endpoints[0].addresses,
+            ["[::1]:80".parse().expect("an address")]
+        );
+        assert_eq!(
+            endpoints[1].addresses,
+            ["127.0.0.1:3000".parse().expect("an address")]
+        );
+    }
+
+    #[test]
+    fn one_port_cannot_be_both() {
+        let Invalid(message) = compilation(&["--http-port=1", "--https-port=1"]).expect_err("same");
+        assert!(message.contains("both 1"), "{message}");
+    }
+
+    #[test]
+    fn addresses_that_were_given_are_kept() {
+        let given: Vec<IpAddr> = vec![Ipv6Addr::LOCALHOST.into()];
+        assert_eq!(bind_addresses(given.clone()), (given, false));
+        assert!(!bind_addresses(Vec::new()).0.is_empty());
+    }
+}

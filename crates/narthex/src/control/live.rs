@@ -1,0 +1,197 @@
+//! The state of the running process, shared with the admin address.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use admin::{AdminState, view};
+use model::Snapshot;
+use prometheus_client::registry::Registry;
+
+use super::metrics::Metrics;
+use super::routes;
+use crate::finding::{self, Finding};
+
+/// The state of the running process.
+#[derive(Debug)]
+pub(crate) struct Live {
+    start: Instant,
+    registry: Registry,
+    metrics: Metrics,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Clone)]
+struct Now {
+    phase: Phase,
+    /// The last configuration that was applied.
+    applied: Option<Arc<Applied>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Starting,
+    Ready,
+    Draining,
+}
+
+/// A configuration that every worker serves.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) findings: Vec<Finding>,
+    /// Objects by kind.
+    pub(crate) objects: BTreeMap<&'static str, usize>,
+    pub(crate) compiling: Duration,
+    pub(crate) at: SystemTime,
+    pub(crate) listening: Vec<view::Listening>,
+}
+
+impl Live {
+    /// Not ready yet. `register` adds the metrics of others.
+    pub(crate) fn new(register: impl FnOnce(&mut Registry)) -> Self {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        register(&mut registry);
+        Self {
+            start: Instant::now(),
+            registry,
+            metrics,
+            now: Mutex::new(Now {
+                phase: Phase::Starting,
+                applied: None,
+            }),
+        }
+    }
+
+    /// A configuration is being served; from the first one on the process is ready.
+    pub(crate) fn applied(&self, applied: Applied) {
+        self.metrics.applied(&applied);
+        let mut now = self.lock();
+        now.applied = Some(Arc::new(applied));
+        if matches!(now.phase, Phase::Starting) {
+            now.phase = Phase::Ready;
+        }
+    }
+
+    /// No more requests should be sent here.
+    pub(crate) fn draining(&self) {
+        self.lock().phase = Phase::Draining;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
+        // No code that holds the lock can leave it half changed.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> Option<Arc<Applied>> {
+        self.lock().applied.clone()
+    }
+}
+
+impl AdminState for Live {
+    fn readiness(&self) -> Result<(), String> {
+        match self.lock().phase {
+            Phase::Ready => Ok(()),
+            Phase::Starting => Err("starting: the first configuration is not served yet".into()),
+            Phase::Draining => Err("draining".into()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    fn status(&self) -> view::Status {
+        let ready = self.readiness().is_ok();
+        let last = self.last();
+        let last = last.as_deref();
+        let since_1970 = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        view::Status {
+            version: env!("CARGO_PKG_VERSION"),
+            ready,
+            uptime_seconds: self.start.elapsed().as_secs(),
+            generation: last.map_or(0, |applied| applied.snapshot.generation),
+            last_applied: last.map(|applied| since_1970(applied.at).as_secs()),
+            counts: last.map_or_else(view::Counts::default, |applied| view::Counts {
+                objects: applied.objects.clone(),
+                ..routes::count(&applied.snapshot)
+            }),
+            problems: last.map_or_else(view::ProblemCounts::default, |applied| {
+                finding::count(&applied.findings)
+            }),
+            listening: last.map_or_else(Vec::new, |applied| applied.listening.clone()),
+        }
+    }
+
+    fn problems(&self) -> Vec<view::Problem> {
+        let last = self.last();
+        let findings = last.iter().flat_map(|applied| &applied.findings);
+        findings.map(Finding::view).collect()
+    }
+
+    fn routes(&self) -> Vec<view::Listener> {
+        self.last()
+            .map_or_else(Vec::new, |applied| routes::listeners(&applied.snapshot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied() -> Applied {
+        Applied {
+            snapshot: Arc::new(Snapshot {
+                generation: 3,
+                ..Snapshot::default()
+            }),
+            findings: Vec::new(),
+            objects: [("Ingress", 2)].into(),
+            compiling: Duration::from_millis(1),
+            at: SystemTime::now(),
+            listening: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn readiness_follows_the_first_configuration_and_the_end() {
+        let live = Live::new(|_| ());
+        assert!(live.readiness().expect_err("starting").contains("starting"));
+        assert_eq!(live.status().generation, 0);
+        live.applied(applied());
+        assert_eq!(live.readiness(), Ok(()));
+        assert_eq!(live.status().generation, 3);
+        live.draining();
+        live.applied(applied());
+        assert_eq!(live.readiness().expect_err("draining"), "draining");
+    }
+
+    #[test]
+    fn the_metrics_have_their_promised_names() {
+        let live = Live::new(|_| ());
+        live.applied(applied());
+        let text = live.metrics();
+        for line in [
+            "narthex_config_generation 3",
+            "narthex_config_problems{severity=\"error\"} 0",
+            "narthex_config_objects{kind=\"Ingress\"} 2",
+            "narthex_config_compile_seconds_count 1",
+            concat!(
+                "narthex_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+            "narthex_config_last_applied_timestamp_seconds ",
+            "process_resident_memory_bytes ",
+            "process_cpu_seconds_total ",
+            "process_open_fds ",
+            "process_start_time_seconds ",
+        ] {
+            assert!(text.contains(&format!("\n{line}")), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the running process knows of itself, for the admin address.
+
+mod live;
+mod metrics;
+mod news;
+mod process;
+mod routes;
+
+pub(crate) use live::{Applied, Live};
+pub(crate) use news::News;
+pub(crate) use routes::{backend, filter};

@@ -1,0 +1,412 @@
+//! The answer: what the data plane would do with a request, and why.
+
+use std::sync::Arc;
+
+use admin::view;
+use model::{
+    Action, CertificateTable, Filter, Listener, NormalPath, PathMatch, Protocol, Rule, Snapshot,
+    VirtualHost,
+};
+use objects::kinds::{Kind, ObjectKey};
+use objects::manifests::locate;
+use serde::Serialize;
+use x509_parser::time::ASN1Time;
+
+use super::url::Url;
+use crate::control;
+use crate::pipeline::Pipeline;
+
+/// Which ports stand for 80 and 443, which a URL without port means.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) http: u16,
+    pub(super) https: u16,
+}
+
+/// What the data plane would do, and why.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Explanation {
+    pub(super) url: String,
+    /// Whether a route answers.
+    pub(super) answered: bool,
+    /// The outcome in a sentence.
+    pub(super) verdict: String,
+    /// The status, where the answer does not come from a backend.
+    pub(super) status: Option<u16>,
+    pub(super) listener: Option<ListenerFound>,
+    pub(super) certificates: Vec<CertificateFound>,
+    pub(super) host: Option<HostFound>,
+    pub(super) path: Option<PathFound>,
+    pub(super) rule: Option<RuleFound>,
+    pub(super) filters: Vec<String>,
+    /// Where a filter sends the client.
+    pub(super) location: Option<String>,
+    pub(super) backend: Option<view::Backend>,
+    /// The host's other rules.
+    pub(super) others: Vec<Other>,
+    /// Hosts that would match, were there not a closer one.
+    pub(super) other_hosts: Vec<HostFound>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ListenerFound {
+    pub(super) port: u16,
+    pub(super) protocol: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CertificateFound {
+    pub(super) source: String,
+    pub(super) not_after: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HostFound {
+    /// As configured; `*` for all hosts.
+    pub(super) host: String,
+    /// Why it is this one, or why it is not.
+    pub(super) why: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PathFound {
+    /// As it is compared with rules.
+    pub(super) normalised: String,
+    /// As it goes to the backend.
+    pub(super) upstream: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct RuleFound {
+    /// As `Prefix /a`.
+    #[serde(rename = "match")]
+    pub(super) matched: String,
+    /// `namespace/name` of the Ingress; empty for the built-in page.
+    pub(super) route: String,
+    pub(super) field: String,
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Other {
+    #[serde(flatten)]
+    pub(super) rule: RuleFound,
+    /// Why this is not the one.
+    pub(super) why: String,
+}
+
+/// Asks `snapshot` for `url`.
+pub(super) fn explain(
+    snapshot: &Snapshot,
+    pipeline: &Pipeline,
+    ports: Ports,
+    url: &Url,
+) -> Explanation {
+    let mut found = Explanation {
+        url: url.text.clone(),
+        ..Explanation::default()
+    };
+    let listener = match find_listener(snapshot, ports, url) {
+        Ok(listener) => listener,
+        Err(verdict) => {
+            found.verdict = verdict;
+            return found;
+        }
+    };
+    found.listener = Some(ListenerFound {
+        port: listener.port,
+        protocol: protocol(listener.protocol),
+    });
+    if let Some(table) = &listener.certificates {
+        found.certificates = certificates(table, url.host.as_str());
+    }
+    let refuse = |mut found: Explanation, why: &str| {
+        found.status = Some(400);
+        found.verdict = format!("400: {why}");
+        found
+    };
+    let path = match NormalPath::parse(url.path.as_bytes()) {
+        Ok(path) => path,
+        Err(error) => return refuse(found, &format!("the path is refused ({})", error.as_str())),
+    };
+    let mut path_found = PathFound {
+        normalised: lossy(path.routed()),
+        upstream: None,
+    };
+    let Ok(selection) = listener.select(url.host.as_str(), &path) else {
+        found.path = Some(path_found);
+        return refuse(
+            found,
+            "the path is ambiguous: read as a slash, its encoded slash would lead to another rule",
+        );
+    };
+    let is_default = Arc::ptr_eq(selection.rule, &selection.host.default);
+    if matches!(selection.rule.action, Action::Forward(_)) {
+        path_found.upstream = Some(lossy(selection.path) + &url.query);
+    }
+    found.path = Some(path_found);
+    found.host = Some(host_found(listener, url.host.as_str(), selection.host));
+    found.rule = Some(rule_found(selection.rule, is_default, pipeline));
+    found.filters = selection.rule.filters.iter().map(control::filter).collect();
+    found.backend = control::backend(&selection.rule.action);
+    found.others = others(selection.host, selection.rule, &path, pipeline);
+    found.other_hosts = other_hosts(listener, url.host.as_str(), selection.host);
+    conclude(&mut found, url, selection.rule, selection.path);
+    found
+}
+
+/// Says what comes of it.
+fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
+    found.answered = matches!(rule.action, Action::Forward(_));
+    let redirect = rule.filters.iter().find_map(|filter| match filter {
+        Filter::HttpsRedirect(redirect) if !url.tls => Some(redirect),
+        Filter::HttpsRedirect(_) => None,
+    });
+    if let Some(redirect) = redirect {
+        let location = https_url(url, redirect.port, path);
+        found.status = Some(redirect.status);
+        found.verdict = format!("{}: redirected to {location}", redirect.status);
+        found.location = Some(location);
+        return;
+    }
+    let (status, verdict) = match &found.backend {
+        None => (
+            Some(404),
+            "404: nobody claims this host and path".to_owned(),
+        ),
+        Some(backend) => match &backend.unavailable {
+            Some(why) => (Some(503), format!("503: {why}")),
+            None => (None, format!("answered by {}", backend.name)),
+        },
+    };
+    // A name is resolved by the process that serves, so it is unresolved here.
+    let is_name = matches!(&rule.action, Action::Forward(backend)
+        if matches!(backend.discovery, model::backend::Discovery::Dns { .. }));
+    if is_name && let Action::Forward(backend) = &rule.action {
+        found.status = None;
+        found.verdict = format!("answered by {}, resolved when it is served", backend.name);
+    } else {
+        found.status = status;
+        found.verdict = verdict;
+    }
+}
+
+fn https_url(url: &Url, port: u16, path: &[u8]) -> String {
+    let host = url.host.as_str();
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    let port = if port == 443 {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    format!("https://{host}{port}{}{}", lossy(path), url.query)
+}
+
+fn find_listener<'a>(
+    snapshot: &'a Snapshot,
+    ports: Ports,
+    url: &Url,
+) -> Result<&'a Listener, String> {
+    let port = match (url.port, url.tls) {
+        (None | Some(80), false) => ports.http,
+        (None | Some(443), true) => ports.https,
+        (Some(port), _) => port,
+    };
+    let listener = snapshot.listener(port);
+    // The number itself goes before what it stands for.
+    let listener = url
+        .port
+        .and_then(|port| snapshot.listener(port))
+        .or(listener);
+    let Some(listener) = listener else {
+        let known: Vec<String> = snapshot
+            .listeners
+            .iter()
+            .map(|listener| format!("{} ({})", listener.port, protocol(listener.protocol)))
+            .collect();
+        return Err(format!(
+            "nothing listens on port {port}, only on {}",
+            known.join(", ")
+        ));
+    };
+    if (listener.protocol == Protocol::Https) != url.tls {
+        let spoken = protocol(listener.protocol);
+        return Err(format!(
+            "port {} speaks {spoken}: ask for {spoken}://…",
+            listener.port
+        ));
+    }
+    Ok(listener)
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Https => "https",
+    }
+}
+
+fn certificates(table: &CertificateTable, host: &str) -> Vec<CertificateFound> {
+    // Clients send no address as a server name (RFC 6066, section 3).
+    let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
+    let set = table.find(name);
+    let found = set.certificates.iter().map(|certificate| CertificateFound {
+        source: certificate.source.to_string(),
+        not_after: ASN1Time::from_timestamp(certificate.not_after)
+            .ok()
+            .and_then(|time| time.to_rfc2822().ok())
+            .unwrap_or_default(),
+    });
+    found.collect()
+}
+
+fn shown(host: &str) -> String {
+    if host.is_empty() {
+        "*".to_owned()
+    } else {
+        host.to_owned()
+    }
+}
+
+fn host_found(listener: &Listener, asked: &str, selected: &VirtualHost) -> HostFound {
+    let why = if listener.hosts.find_named(asked).is_none() {
+        match listener.hosts.any() {
+            Some(_) => "for all hosts: no rule names this one",
+            None => "no rule names this host, and none is for all hosts",
+        }
+    } else if selected.name.starts_with("*.") {
+        "wildcard: no rule has exactly this host"
+    } else {
+        "exactly this host"
+    };
+    HostFound {
+        host: shown(&selected.name),
+        why,
+    }
+}
+
+fn other_hosts(listener: &Listener, asked: &str, selected: &Arc<VirtualHost>) -> Vec<HostFound> {
+    let parent = asked.split_once('.').map(|(_, parent)| parent);
+    let mut hosts: Vec<HostFound> = listener
+        .hosts
+        .iter()
+        .filter(|(_, host)| !Arc::ptr_eq(host, selected))
+        .filter_map(|(name, _)| {
+            let why = match name.strip_prefix("*.") {
+                Some(suffix) if Some(suffix) == parent => "an exact host goes first",
+                None if name.is_empty() => "rules that name the host go first",
+                _ => return None,
+            };
+            Some(HostFound {
+                host: shown(&name),
+                why,
+            })
+        })
+        .collect();
+    hosts.sort_by_key(|host| std::cmp::Reverse(host.host.len()));
+    hosts
+}
+
+fn rule_found(rule: &Rule, is_default: bool, pipeline: &Pipeline) -> RuleFound {
+    let origin = rule.route.split_once('/').and_then(|(namespace, name)| {
+        pipeline.origin(&ObjectKey::new(Kind::Ingress, namespace, name))
+    });
+    RuleFound {
+        matched: match is_default {
+            true => "what no path claims".to_owned(),
+            false => rule.path.to_string(),
+        },
+        route: rule.route.to_string(),
+        field: rule.field.to_string(),
+        file: origin.map(|origin| origin.file.display().to_string()),
+        line: origin.map(|origin| locate(origin, &rule.field)),
+    }
+}
+
+fn others(
+    host: &VirtualHost,
+    winner: &Arc<Rule>,
+    path: &NormalPath<'_>,
+    pipeline: &Pipeline,
+) -> Vec<Other> {
+    let winner_is_default = Arc::ptr_eq(winner, &host.default);
+    let rules = host.rules.iter().filter(|rule| !Arc::ptr_eq(rule, winner));
+    let mut others: Vec<Other> = rules
+        .map(|rule| Other {
+            rule: rule_found(rule, false, pipeline),
+            why: why_not(&rule.path, &winner.path, path.routed()),
+        })
+        .collect();
+    if !winner_is_default && matches!(host.default.action, Action::Forward(_)) {
+        others.push(Other {
+            rule: rule_found(&host.default, true, pipeline),
+            why: "every rule with a path goes first".to_owned(),
+        });
+    }
+    others
+}
+
+/// Why the rule of `other` does not answer `path`, and that of `winner` does.
+fn why_not(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
+    let text = lossy(path);
+    if other.matches(path) {
+        return match (other, winner) {
+            (PathMatch::Prefix(_), PathMatch::Exact(_)) => "Exact goes before Prefix".to_owned(),
+            (PathMatch::Prefix(a), PathMatch::Prefix(b)) if a.len() < b.len() => {
+                format!("shorter: {winner} goes first")
+            }
+            _ => "the same path: the older Ingress goes first, then the first by name".to_owned(),
+        };
+    }
+    match other {
+        PathMatch::Exact(exact) => {
+            if text.trim_end_matches('/') == exact.trim_end_matches('/') {
+                format!("not equal: Exact counts the slash at the end ({text})")
+            } else {
+                format!("{text} is not equal")
+            }
+        }
+        PathMatch::Prefix(prefix) if text.starts_with(&**prefix) => {
+            format!("{text} goes on within the element: Prefix compares whole ones")
+        }
+        PathMatch::Prefix(_) => format!("{text} does not begin with it"),
+    }
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_tell_rules_apart() {
+        let exact = |path: &str| PathMatch::Exact(path.into());
+        let prefix = |path: &str| PathMatch::Prefix(path.into());
+        let why = |other: &PathMatch, winner: &PathMatch, path: &str| {
+            why_not(other, winner, path.as_bytes())
+        };
+        assert_eq!(
+            why(&prefix(""), &prefix("/a"), "/a/b"),
+            "shorter: Prefix /a goes first"
+        );
+        assert_eq!(
+            why(&prefix("/a"), &exact("/a"), "/a"),
+            "Exact goes before Prefix"
+        );
+        assert_eq!(
+            why(&prefix("/b"), &prefix("/a"), "/a"),
+            "/a does not begin with it"
+        );
+        assert!(why(&prefix("/a"), &prefix(""), "/ab").contains("whole ones"));
+        assert_eq!(why(&exact("/b"), &prefix(""), "/a"), "/a is not equal");
+        assert!(why(&exact("/a"), &prefix(""), "/a/").contains("slash at the end"));
+    }
+}

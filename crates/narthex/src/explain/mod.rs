@@ -1,0 +1,62 @@
+//! `narthex explain`: which route answers a URL, by the data plane's own code.
+
+mod answer;
+mod text;
+mod url;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crate::config::Compilation;
+use crate::failure::Failure;
+use crate::flags::{Explain, Output};
+use crate::log::stdout_has_colours;
+use crate::pipeline::Pipeline;
+use crate::state::{State, default_certificate};
+use url::Url;
+
+/// Explains a URL.
+pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
+    // clap has seen to it that there is at least one.
+    let (last, paths) = flags
+        .paths_and_url
+        .split_last()
+        .ok_or_else(|| Failure::Invalid("give a URL".to_owned()))?;
+    let url = Url::parse(last).map_err(Failure::Invalid)?;
+    if paths.is_empty() {
+        return Err(Failure::Invalid(
+            "give the files or folders of manifests before the URL".to_owned(),
+        ));
+    }
+    let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    let compilation = Compilation::new(&flags.compilation)?;
+    let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
+    let mut pipeline = Pipeline::new(&paths, compilation.options(fallback));
+    let outcome = pipeline.run();
+    let ports = answer::Ports {
+        http: compilation.http_port(),
+        https: compilation.https_port(),
+    };
+    let explanation = answer::explain(&outcome.compiled.snapshot, &pipeline, ports, &url);
+
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match flags.output {
+        Output::Text => text::write(&mut out, &explanation, stdout_has_colours())?,
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, &explanation).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()?;
+    if !outcome.findings.is_empty() {
+        let count = crate::check::plural(outcome.findings.len(), "problem");
+        // Only a pointer to another command.
+        let _ = writeln!(
+            io::stderr(),
+            "The manifests have {count}: see narthex check."
+        );
+    }
+    Ok(ExitCode::from(u8::from(!explanation.answered)))
+}

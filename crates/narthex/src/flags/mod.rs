@@ -1,0 +1,184 @@
+//! The command line as it was typed; what it means is [`config`](crate::config)'s.
+
+mod compilation;
+mod serving;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use compilation::Compilation;
+pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
+
+/// Kubernetes ingress controller and proxy, with or without a cluster.
+///
+/// Serves ordinary Kubernetes manifests (Ingress, Service, Secret, …) from a folder: no cluster,
+/// no root, no network needed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "narthex",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Start here: narthex quickstart")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve files and folders of manifests, and their changes as they come.
+    Serve(Box<Serve>),
+    /// Name every problem of the manifests with its file, line, object and field.
+    Check(Box<Check>),
+    /// Tell which route answers a URL, and why each other does not.
+    Explain(Box<Explain>),
+    /// Serve an example with its own backends, and tell what to try.
+    Quickstart(Box<Quickstart>),
+}
+
+/// Serve files and folders of manifests, and their changes as they come.
+///
+/// SIGTERM and SIGINT end it after what is under way has ended, a second one ends it at once.
+/// SIGHUP reads the manifests again.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Serve {
+    /// Files and folders (at any depth) of manifests: YAML or JSON.
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+}
+
+/// Name every problem of the manifests with its file, line, object and field.
+///
+/// Exits with 1 if there is any problem, with 0 if there is none. Give the flags that `serve`
+/// has: they decide what is a problem.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Check {
+    /// Files and folders (at any depth) of manifests: YAML or JSON.
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How problems are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+}
+
+/// Tell which route answers a URL, and why each other does not.
+///
+/// Asks the data plane's own code. Exits with 0 if a route answers, with 1 if none does.
+#[derive(Debug, Args)]
+#[command(
+    args_override_self = true,
+    override_usage = "narthex explain [OPTIONS] PATH… URL"
+)]
+pub(crate) struct Explain {
+    /// Files and folders of manifests, and last the URL, as https://example.com/path.
+    #[arg(value_name = "PATH… URL", required = true, num_args = 1..)]
+    pub(crate) paths_and_url: Vec<String>,
+    /// How the answer is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+}
+
+/// Serve an example with its own backends, and tell what to try.
+///
+/// Nothing is needed and nothing stays: the manifests are written to a temporary folder, which
+/// you can edit while it runs. Where a port is in use, the next free one is taken.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Quickstart {
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+}
+
+/// How a command writes what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments() {
+                let Some(long) = argument.get_long() else {
+                    continue;
+                };
+                if ["help", "version", "output"].contains(&long) {
+                    continue;
+                }
+                let expected = format!("NARTHEX_{}", long.to_uppercase().replace('-', "_"));
+                let found = argument.get_env().and_then(|name| name.to_str());
+                assert_eq!(found, Some(expected.as_str()), "--{long}");
+            }
+        }
+    }
+
+    #[test]
+    fn booleans_are_set_with_and_without_a_value() {
+        let ssl_redirect = |flag: &str| {
+            let cli = Cli::try_parse_from(["narthex", "serve", flag, "dir"]).expect("right");
+            let Command::Serve(serve) = cli.command else {
+                panic!("serve was asked for");
+            };
+            serve.compilation.ssl_redirect
+        };
+        assert!(ssl_redirect("--http-port=80"));
+        assert!(ssl_redirect("--ssl-redirect"));
+        assert!(ssl_redirect("--ssl-redirect=true"));
+        assert!(!ssl_redirect("--ssl-redirect=false"));
+    }
+
+    #[test]
+    fn of_two_values_the_last_counts_and_lists_grow() {
+        let flags = [
+            "--http-port=1",
+            "--http-port=2",
+            "--endpoint=a/b=[::1]:1",
+            "--endpoint=a/c=[::1]:2",
+        ];
+        let command = ["narthex", "serve", "dir", "other"].iter().chain(&flags);
+        let Command::Serve(serve) = Cli::try_parse_from(command).expect("right").command else {
+            panic!("serve was asked for");
+        };
+        assert_eq!(serve.compilation.http_port, 2);
+        assert_eq!(serve.compilation.endpoint.len(), 2);
+        assert_eq!(serve.paths.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_value_is_answered_with_a_right_one() {
+        let wrong = ["narthex", "serve", "--read-timeout", "5x", "dir"];
+        let message = Cli::try_parse_from(wrong).expect_err("wrong").to_string();
+        assert!(message.contains("--read-timeout"), "{message}");
+        assert!(message.contains("write a duration as 500ms"), "{message}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Flags of the process that serves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use tracing_subscriber::filter::Targets;
+
+use super::values;
+
+/// Flags of the process that serves.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serving {
+    /// An address on which the ports are opened; repeatable.
+    /// [default: 0.0.0.0 and ::]
+    #[arg(
+        long,
+        env = "NARTHEX_BIND_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = "Process")]
+    pub(crate) bind_address: Vec<IpAddr>,
+
+    /// Health, metrics and the API; not for the public.
+    #[arg(long, env = "NARTHEX_ADMIN_ADDRESS", value_name = "IP:PORT")]
+    #[arg(default_value = "127.0.0.1:9090", value_parser = values::admin_address)]
+    #[arg(help_heading = "Process")]
+    pub(crate) admin_address: SocketAddr,
+
+    /// Where the self-signed certificate is kept.
+    /// [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/narthex, else memory]
+    #[arg(
+        long,
+        env = "NARTHEX_STATE_DIR",
+        value_name = "DIR",
+        help_heading = "Process"
+    )]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Threads that serve.
+    /// [default: the CPUs that this process may use]
+    #[arg(
+        long,
+        env = "NARTHEX_WORKERS",
+        value_name = "N",
+        help_heading = "Process"
+    )]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+
+    /// How long requests may go on after SIGTERM.
+    #[arg(long, env = "NARTHEX_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "30s", value_parser = values::duration, help_heading = "Process")]
+    pub(crate) shutdown_timeout: Duration,
+
+    /// Peers whose X-Forwarded-* and X-Request-ID headers are believed.
+    #[arg(
+        long,
+        env = "NARTHEX_TRUSTED_PROXIES",
+        value_name = "CIDR,…",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = values::network, help_heading = "Clients: limits")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+
+    /// The largest request head (431 beyond).
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_HEADER_BYTES",
+        value_name = "SIZE",
+        default_value = "32KiB"
+    )]
+    #[arg(value_parser = values::memory_size, help_heading = "Clients: limits")]
+    pub(crate) max_header_bytes: usize,
+
+    /// The most header fields of a request (431 beyond).
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_HEADERS",
+        value_name = "N",
+        default_value_t = 100
+    )]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..), help_heading = "Clients: limits")]
+    pub(crate) max_headers: u16,
+
+    /// The longest request target (414 beyond).
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_URI_BYTES",
+        value_name = "SIZE",
+        default_value = "16KiB"
+    )]
+    #[arg(value_parser = values::memory_size, help_heading = "Clients: limits")]
+    pub(crate) max_uri_bytes: usize,
+
+    /// The most client connections in all; 0 is no limit.
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 20_000
+    )]
+    #[arg(help_heading = "Clients: limits")]
+    pub(crate) max_connections: usize,
+
+    /// The most connections of one client address; 0 is no limit.
+    #[arg(long, env = "NARTHEX_MAX_CONNECTIONS_PER_CLIENT", value_name = "N")]
+    #[arg(default_value_t = 0, help_heading = "Clients: limits")]
+    pub(crate) max_connections_per_client: usize,
+
+    /// The most concurrent streams of one HTTP/2 connection.
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_H2_STREAMS",
+        value_name = "N",
+        default_value_t = 128
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..), help_heading = "Clients: limits")]
+    pub(crate) max_h2_streams: u32,
+
+    /// For the TLS handshake.
+    #[arg(long, env = "NARTHEX_TLS_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "10s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) tls_handshake_timeout: Duration,
+
+    /// From a request's first byte to the end of its head.
+    #[arg(long, env = "NARTHEX_CLIENT_HEADER_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) client_header_timeout: Duration,
+
+    /// Between two reads of a request's body.
+    #[arg(long, env = "NARTHEX_CLIENT_BODY_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) client_body_timeout: Duration,
+
+    /// Between two requests on one connection.
+    #[arg(long, env = "NARTHEX_KEEP_ALIVE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "75s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) keep_alive_timeout: Duration,
+
+    /// For a slow client to take something of a response.
+    #[arg(long, env = "NARTHEX_WRITE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) write_timeout: Duration,
+
+    /// For a WebSocket on which nothing moves.
+    #[arg(long, env = "NARTHEX_TUNNEL_IDLE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "1h", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) tunnel_idle_timeout: Duration,
+
+    /// How each request is written to standard output.
+    #[arg(long, env = "NARTHEX_ACCESS_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(default_value = "json", help_heading = "Logs and metrics")]
+    pub(crate) access_log_format: AccessLogFormat,
+
+    /// How the program's own log is written to standard error.
+    #[arg(long, env = "NARTHEX_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(default_value = "text", help_heading = "Logs and metrics")]
+    pub(crate) log_format: LogFormat,
+
+    /// How much the program's own log says: error, warn, info, debug, trace.
+    #[arg(
+        long,
+        env = "NARTHEX_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    #[arg(value_parser = values::log_filter, help_heading = "Logs and metrics")]
+    pub(crate) log_level: Targets,
+}
+
+/// How each request is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The Common Log Format.
+    Common,
+    /// Not at all.
+    Off,
+}
+
+/// How the program's own log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

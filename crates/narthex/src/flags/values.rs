@@ -1,0 +1,303 @@
+//! Values of flags: how they are written, and what to say when they are not.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// A Service, and perhaps one of its ports: `namespace/name[:port]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServicePort {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// A port's name or number.
+    pub(crate) port: Option<String>,
+}
+
+/// An object of a namespace: `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamespacedName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// An endpoint of a Service: `namespace/service[:port]=host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) service: ServicePort,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Where the admin address may be: `address:port`, `localhost:port`, `:port`.
+pub(crate) fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong =
+        || "write ADDRESS:PORT, as in 127.0.0.1:9090, [::1]:9090 or 0.0.0.0:9090".to_owned();
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    match host {
+        "localhost" => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        "" => Ok(SocketAddr::from(([0, 0, 0, 0], port))),
+        _ => Err(wrong()),
+    }
+}
+
+/// `500ms`, `5s`, `1m`, `1h`, `1m30s`, or a plain number of seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || {
+        "write a duration as 500ms, 5s, 1m, 1h or a plain number of seconds; 0 is off".to_owned()
+    };
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = split_number(rest);
+        let number: u32 = number.parse().map_err(|_| wrong())?;
+        let unit_len = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" | "min" => 60 * 1000,
+            "h" => 60 * 60 * 1000,
+            _ => return Err(wrong()),
+        };
+        total += Duration::from_millis(u64::from(number) * milliseconds);
+        rest = after;
+    }
+    if text.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(total)
+    }
+}
+
+/// `32KiB`, `10m`, `1g` (as nginx and Kubernetes write them, in powers of 1024), or bytes.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "write a size as 512, 32KiB, 10m or 1GiB (powers of 1024)".to_owned();
+    let (number, unit) = split_number(text);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let shift = match unit {
+        "" | "B" | "b" => 0,
+        "k" | "K" | "Ki" | "KiB" => 10,
+        "m" | "M" | "Mi" | "MiB" => 20,
+        "g" | "G" | "Gi" | "GiB" => 30,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "this is more than a number of 64 bits".to_owned())
+}
+
+/// A size that must fit memory, more than zero.
+pub(crate) fn memory_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        Ok(0) => Err("it must be more than 0".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A CIDR block, or a single address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    text.parse::<IpNet>()
+        .map(|network| network.trunc())
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "write a CIDR block as 10.0.0.0/8 or fd00::/8, or one address".to_owned())
+}
+
+/// `namespace/name`.
+pub(crate) fn namespaced_name(text: &str) -> Result<NamespacedName, String> {
+    split_name(text)
+        .map(|(namespace, name)| NamespacedName {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+        .ok_or_else(|| "write NAMESPACE/NAME, as in default/web".to_owned())
+}
+
+/// `namespace/service[:port]=host:port`.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let parse = || {
+        let (service, address) = text.split_once('=')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host
+            .strip_prefix('[')
+            .map_or(Some(host), |rest| rest.strip_suffix(']'))?;
+        // An IPv6 address without brackets would be cut at its last colon.
+        let bare_v6 = host.contains(':') && !address.starts_with('[');
+        let port = port.parse().ok().filter(|&port| port != 0)?;
+        (!host.is_empty() && !bare_v6).then_some(Endpoint {
+            service: parse_service(service)?,
+            host: host.to_owned(),
+            port,
+        })
+    };
+    parse().ok_or_else(|| {
+        "write NAMESPACE/SERVICE=HOST:PORT or NAMESPACE/SERVICE:PORT=HOST:PORT, \
+         as in default/web=127.0.0.1:3000"
+            .to_owned()
+    })
+}
+
+/// A level, or levels by part of the program: `info`, `info,narthex_proxy=debug`.
+pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
+    let is_level = |level: &str| level.parse::<LevelFilter>().is_ok();
+    let good = text
+        .split(',')
+        .all(|part| is_level(part.split_once('=').map_or(part, |(_, level)| level)));
+    good.then(|| text.parse().ok()).flatten().ok_or_else(|| {
+        "write error, warn, info, debug, trace or off, \
+         also by part as in info,narthex_proxy=debug"
+            .to_owned()
+    })
+}
+
+fn parse_service(text: &str) -> Option<ServicePort> {
+    let (service, port) = match text.split_once(':') {
+        Some((_, "")) => return None,
+        Some((service, port)) => (service, Some(port.to_owned())),
+        None => (text, None),
+    };
+    let (namespace, name) = split_name(service)?;
+    Some(ServicePort {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        port,
+    })
+}
+
+fn split_name(text: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = text.split_once('/')?;
+    (is_name(namespace) && is_name(name)).then_some((namespace, name))
+}
+
+/// Whether Kubernetes could have an object of this name.
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte))
+}
+
+fn split_number(text: &str) -> (&str, &str) {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    text.split_at(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let milliseconds = |text| duration(text).map(|duration| duration.as_millis());
+        assert_eq!(milliseconds("500ms"), Ok(500));
+        assert_eq!(milliseconds("5s"), Ok(5000));
+        assert_eq!(milliseconds("1m"), Ok(60_000));
+        assert_eq!(milliseconds("2h"), Ok(7_200_000));
+        assert_eq!(milliseconds("1m30s"), Ok(90_000));
+        assert_eq!(milliseconds("75"), Ok(75_000));
+        assert_eq!(milliseconds("0"), Ok(0));
+        for wrong in ["", "5x", "s", "-1s", "1.5s", "5 s", "99999999999s"] {
+            let message = duration(wrong).expect_err(wrong);
+            assert!(message.contains("500ms, 5s, 1m"), "{message}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("512"), Ok(512));
+        assert_eq!(size("32KiB"), Ok(32 * 1024));
+        assert_eq!(size("10m"), Ok(10 << 20));
+        assert_eq!(size("1GiB"), Ok(1 << 30));
+        for wrong in [
+            "",
+            "m",
+            "10 m",
+            "1.5m",
+            "10MB",
+            "-1",
+            "99999999999999999999",
+        ] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        assert!(size("18446744073709551615k").is_err());
+        assert!(memory_size("0").is_err());
+    }
+
+    #[test]
+    fn endpoints() {
+        let parsed = endpoint("shop/web:http=127.0.0.1:3000").expect("right");
+        assert_eq!(
+            parsed.service,
+            parse_service("shop/web:http").expect("right")
+        );
+        assert_eq!((parsed.host.as_str(), parsed.port), ("127.0.0.1", 3000));
+        let parsed = endpoint("default/web=[::1]:80").expect("right");
+        assert_eq!(parsed.service.port, None);
+        assert_eq!(parsed.host, "::1");
+        assert_eq!(
+            endpoint("default/web=localhost:80").expect("right").host,
+            "localhost"
+        );
+        for wrong in [
+            "web=127.0.0.1:80",
+            "default/web",
+            "default/web=127.0.0.1",
+            "default/web=::1:80",
+            "default/web=127.0.0.1:0",
+            "default/web:=127.0.0.1:80",
+            "default/Web=127.0.0.1:80",
+            "default/web=:80",
+            "/web=127.0.0.1:80",
+        ] {
+            let message = endpoint(wrong).expect_err(wrong);
+            assert!(message.contains("default/web=127.0.0.1:3000"), "{message}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        assert_eq!(
+            network("10.1.2.3/8").expect("right").to_string(),
+            "10.0.0.0/8"
+        );
+        assert_eq!(
+            network("192.0.2.1").expect("right").to_string(),
+            "192.0.2.1/32"
+        );
+        assert_eq!(network("fd00::/8").expect("right").to_string(), "fd00::/8");
+        assert!(network("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn admin_addresses() {
+        let text = |text| admin_address(text).map(|address| address.to_string());
+        assert_eq!(text("127.0.0.1:9090").as_deref(), Ok("127.0.0.1:9090"));
+        assert_eq!(text("localhost:1").as_deref(), Ok("127.0.0.1:1"));
+        assert_eq!(text(":10254").as_deref(), Ok("0.0.0.0:10254"));
+        assert!(text("9090").is_err());
+        assert!(text("example.com:80").is_err());
+    }
+
+    #[test]
+    fn log_filters() {
+        assert!(log_filter("info").is_ok());
+        assert!(log_filter("warn,narthex_proxy=debug").is_ok());
+        assert!(log_filter("loud").is_err());
+        assert!(log_filter("narthex_proxy=loud").is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! One change after the other: read, compile, publish, tell.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use admin::view;
+use compile::Compiled;
+use model::{Backend, Certificate, Protocol};
+use proxy::Proxy;
+use proxy::dns::Resolver;
+use tokio::sync::watch;
+
+use crate::check::plural;
+use crate::config::{self, Compilation};
+use crate::control::{Applied, Live, News};
+use crate::failure::Failure;
+use crate::finding;
+use crate::pipeline::{Outcome, Pipeline};
+use crate::state::{State, default_certificate, is_fresh};
+
+/// The control plane: the manifests on one side, the proxy on the other.
+pub(super) struct Control {
+    paths: Vec<PathBuf>,
+    options: compile::Options,
+    /// None while it is at work on another thread, and after a bug there.
+    pipeline: Option<Pipeline>,
+    proxy: Proxy,
+    live: Arc<Live>,
+    news: News,
+    external: watch::Sender<Vec<Arc<Backend>>>,
+    listening: Vec<view::Listening>,
+    /// Whether the last configuration is served, on all its ports.
+    is_published: bool,
+    /// When something was last served that had not been served before.
+    applied_at: SystemTime,
+    /// What the last run brought, for people.
+    summary: String,
+    https: Option<u16>,
+}
+
+impl Control {
+    /// Also starts to resolve the names of ExternalName Services.
+    pub(super) fn new(
+        config: &config::Serve,
+        fallback: Arc<Certificate>,
+        proxy: Proxy,
+        live: Arc<Live>,
+    ) -> Result<Self, Failure> {
+        let (external, names) = watch::channel(Vec::new());
+        let resolver = Resolver::new(config.settings.allow_local_external_names)
+            .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
+        tokio::spawn(resolver.run(names));
+        Ok(Self {
+            paths: config.paths.clone(),
+            options: config.compilation.options(fallback),
+            pipeline: None,
+            proxy,
+            live,
+            news: News::default(),
+            external,
+            listening: Vec::new(),
+            is_published: false,
+            applied_at: SystemTime::now(),
+            summary: String::new(),
+            https: None,
+        })
+    }
+
+    /// Serves what the manifests say now. After an error, what was served before is served on.
+    pub(super) async fn apply(&mut self) -> Result<(), Failure> {
+        let outcome = self.run_pipeline().await?;
+        self.news.tell(&outcome.findings);
+        self.news.tell_ignored(&outcome.ignored);
+        self.summary = summary(&outcome);
+        self.publish(&outcome.compiled).await?;
+        self.live.applied(Applied {
+            snapshot: outcome.compiled.snapshot,
+            findings: outcome.findings,
+            objects: outcome.objects,
+            compiling: outcome.compiling,
+            at: self.applied_at,
+            listening: self.listening.clone(),
+        });
+        Ok(())
+    }
+
+    /// Reading and compiling block: probes and scrapes must not wait for that.
+    async fn run_pipeline(&mut self) -> Result<Outcome, Failure> {
+        let mut pipeline = self
+            .pipeline
+            .take()
+            .unwrap_or_else(|| Pipeline::new(&self.paths, self.options.clone()));
+        let run = tokio::task::spawn_blocking(move || {
+            let outcome = pipeline.run();
+            (pipeline, outcome)
+        });
+        let (pipeline, outcome) = run
+            .await
+            .map_err(|error| Failure::new(format!("a bug in the compiler: {error}")))?;
+        self.pipeline = Some(pipeline);
+        Ok(outcome)
+    }
+
+    async fn publish(&mut self, compiled: &Compiled) -> Result<(), Failure> {
+        self.external.send_replace(compiled.external.clone());
+        self.proxy
+            .set_metrics_hosts(Arc::clone(&compiled.metrics_hosts));
+        if compiled.changed || compiled.endpoint_updates > 0 {
+            self.applied_at = SystemTime::now();
+        }
+        if !compiled.changed && self.is_published {
+            return Ok(());
+        }
+        self.is_published = false;
+        let bound = self
+            .proxy
+            .publish(Arc::clone(&compiled.snapshot))
+            .await
+            .map_err(Failure::new)?;
+        self.is_published = true;
+        self.listening = bound
+            .iter()
+            .map(|bound| view::Listening {
+                port: bound.port,
+                bound_port: bound.bound_port,
+                addresses: bound.addresses.iter().map(ToString::to_string).collect(),
+            })
+            .collect();
+        let mut listeners = compiled.snapshot.listeners.iter();
+        self.https = listeners
+            .find(|listener| listener.protocol == Protocol::Https)
+            .map(|listener| listener.port);
+        Ok(())
+    }
+
+    /// Tells people what is open and what is served.
+    pub(super) fn announce(&self, admin: SocketAddr) {
+        tracing::info!("Narthex {}", env!("CARGO_PKG_VERSION"));
+        for listening in &self.listening {
+            let scheme = if Some(listening.port) == self.https {
+                "https"
+            } else {
+                "http"
+            };
+            let (port, bound) = (listening.port, listening.bound_port);
+            let addresses = listening.addresses.join(", ");
+            if port == bound {
+                tracing::info!("{scheme} on port {port} of {addresses}");
+            } else {
+                tracing::warn!(
+                    "{scheme} on port {bound} of {addresses}, because port {port} may not be bound"
+                );
+            }
+        }
+        tracing::info!("{}", self.summary);
+        tracing::info!("health, metrics and API on http://{admin}/");
+    }
+
+    /// What is open.
+    pub(super) fn listening(&self) -> &[view::Listening] {
+        &self.listening
+    }
+
+    /// Replaces the self-signed certificate when its end is near.
+    pub(super) fn renew_certificate(&mut self, state: &State, compilation: &Compilation) {
+        let now = SystemTime::now();
+        if is_fresh(&self.options.fallback_certificate, now) {
+            return;
+        }
+        match default_certificate(state, now) {
+            Ok(certificate) => {
+                self.options = compilation.options(certificate);
+                if let Some(pipeline) = &mut self.pipeline {
+                    pipeline.set_options(self.options.clone());
+                }
+            }
+            Err(reason) => tracing::error!("the self-signed certificate is not renewed: {reason}"),
+        }
+    }
+
+    /// Ends the control plane.
+    pub(super) fn into_proxy(self) -> Proxy {
+        self.proxy
+    }
+}
+
+/// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
+fn summary(outcome: &Outcome) -> String {
+    let counts = outcome.compiled.report.counts;
+    let served = format!(
+        "{} with {} and {} served",
+        plural(counts.ingresses, "Ingress"),
+        plural(counts.hosts, "host"),
+        plural(counts.paths, "path"),
+    );
+    match outcome.findings.len() {
+        0 => format!("{served}; no problems"),
+        count => format!(
+            "{served}; {} ({}), see narthex check or /api/problems",
+            plural(count, "problem"),
+            plural(finding::count(&outcome.findings).errors, "error"),
+        ),
+    }
+}

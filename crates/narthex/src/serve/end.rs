@@ -1,0 +1,35 @@
+//! The end: what is under way may end, within limits.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use proxy::Proxy;
+
+use super::signals::Signals;
+use crate::check::plural;
+use crate::failure::Failure;
+
+/// Waits until every exchange has ended, until `limit` is over, or until a second signal.
+pub(super) async fn drain(
+    proxy: Proxy,
+    signals: &mut Signals,
+    limit: Duration,
+) -> Result<ExitCode, Failure> {
+    let ended = async {
+        proxy.drain().await;
+        proxy.wait_idle().await;
+    };
+    tokio::select! {
+        () = ended => tracing::info!("everything has ended"),
+        () = tokio::time::sleep(limit) => {
+            let cut = plural(proxy.connections(), "connection");
+            tracing::warn!("not everything has ended after {limit:?}: {cut} cut");
+        }
+        exit = signals.end() => {
+            tracing::warn!("a second {}: ending at once", exit.name());
+            return Ok(exit.code());
+        }
+    }
+    proxy.stop().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,161 @@
+//! Accepting connections, and finding out what they speak.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::Protocol;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_local};
+
+use crate::client::{Connection, Tls, plain};
+use crate::forwarded;
+use crate::http1;
+use crate::http2;
+use crate::io::{Owned, Stream};
+use crate::tls::HandshakeError;
+use crate::worker::Worker;
+
+/// The pause after an error that is not one connection's own (no file descriptors left).
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket that is accepted on.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Accepts what is waiting, then closes the socket.
+    pub(crate) async fn close(self) {
+        // The task is there until it is told, or was cut with the worker.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// Begins to accept for the listener of `port`.
+pub(crate) fn start(worker: &Rc<Worker>, socket: std::net::TcpListener, port: u16) -> Option<Listening> {
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(port, %error, "cannot accept");
+            return None;
+        }
+    };
+    let (stop, stopped) = oneshot::channel();
+    let task = spawn_local(accept_until(Rc::clone(worker), socket, port, stopped));
+    Some(Listening { stop, task })
+}
+
+async fn accept_until(worker: Rc<Worker>, socket: TcpListener, port: u16, mut stopped: oneshot::Receiver<()>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                admit(&worker, stream, peer, port);
+            }
+            Err(error) if is_of_one_connection(&error) => worker.metrics.accept_error(),
+            Err(error) => {
+                worker.metrics.accept_error();
+                if pause == FIRST_PAUSE || pause == LONGEST_PAUSE {
+                    tracing::error!(port, %error, "cannot accept connections; trying again");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    drain_queue(&worker, &socket, port).await;
+}
+
+/// The kernel has completed these handshakes: their clients think that they are connected.
+async fn drain_queue(worker: &Rc<Worker>, socket: &TcpListener, port: u16) {
+    std::future::poll_fn(|cx| {
+        while let std::task::Poll::Ready(Ok((stream, peer))) = socket.poll_accept(cx) {
+            admit(worker, stream, peer, port);
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
+    let peer = plain(peer);
+    let permit = match worker.admission.admit(peer.ip()) {
+        Ok(permit) => permit,
+        Err(refused) => {
+            worker.metrics.connection_refused(refused);
+            return;
+        }
+    };
+    let worker = Rc::clone(worker);
+    spawn_local(async move {
+        worker.metrics.connection_opened(port);
+        let wake = worker.wake_to_drain().await;
+        connection(&worker, stream, peer, port).await;
+        worker.metrics.connection_closed(port);
+        drop((wake, permit));
+    });
+}
+
+async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, port: u16) {
+    // Our writes are whole messages: waiting to fill segments would only delay them.
+    let _ = socket.set_nodelay(true);
+    let mut connection = Connection {
+        port,
+        peer,
+        peer_text: peer.ip().to_string().into(),
+        trusted: forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies),
+        tls: None,
+    };
+    let view = worker.view();
+    let Some(listener) = view.snapshot.listener(port) else {
+        return;
+    };
+    let certificates = match (listener.protocol, &listener.certificates) {
+        (Protocol::Http, _) => {
+            drop(view);
+            return http1::server::serve(Rc::clone(worker), Stream::from(socket), connection).await;
+        }
+        (Protocol::Https, None) => return,
+        (Protocol::Https, Some(certificates)) => std::sync::Arc::clone(certificates),
+    };
+    drop(view);
+    let handshake = worker.acceptor.accept(socket, &certificates);
+    let accepted = match tokio::time::timeout(worker.settings.timeouts.handshake, handshake).await {
+        Ok(Ok(accepted)) => accepted,
+        // Load balancers look whether the port is open.
+        Ok(Err(HandshakeError::NothingSent)) => return,
+        Ok(Err(error)) => {
+            worker.metrics.handshake_failed();
+            tracing::debug!(peer = %peer, %error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return worker.metrics.handshake_failed(),
+    };
+    connection.tls = Some(Tls { version: accepted.version, certificates: accepted.certificates });
+    let stream = Stream::from(accepted.stream);
+    if accepted.alpn_h2 {
+        http2::serve(Rc::clone(worker), Owned::new(stream, Vec::new()), connection).await;
+    } else {
+        http1::server::serve(Rc::clone(worker), stream, connection).await;
+    }
+}

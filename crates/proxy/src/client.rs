@@ -1,0 +1,139 @@
+//! The client's side of an exchange, whatever its protocol.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use model::CertificateSet;
+
+use crate::headers::{Headers, ResponseHead};
+use crate::http1::stream::ReadError;
+use crate::record::Reason;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The listener's configured port.
+    pub(crate) port: u16,
+    /// The other end; never an IPv4 address in IPv6 clothes.
+    pub(crate) peer: SocketAddr,
+    /// The peer's address as text, made once.
+    pub(crate) peer_text: Box<str>,
+    /// Whether the peer's forwarding fields are believed.
+    pub(crate) trusted: bool,
+    pub(crate) tls: Option<Tls>,
+}
+
+/// What the handshake settled.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// As `TLSv1.3`.
+    pub(crate) version: &'static str,
+    /// The certificates that the server name selected.
+    pub(crate) certificates: Arc<CertificateSet>,
+}
+
+/// The length of a message's body, as its head announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// No body, and no word of one.
+    Absent,
+    /// So many bytes.
+    Known(u64),
+    /// The body's own framing tells.
+    Unknown,
+}
+
+/// Why the client's side failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientFault {
+    /// It closed, or reset the stream.
+    Closed,
+    /// Its body is no body.
+    Malformed,
+}
+
+impl ClientFault {
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Closed => Reason::ClientClosed,
+            Self::Malformed => Reason::BadRequest,
+        }
+    }
+}
+
+impl From<ReadError> for ClientFault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Malformed => Self::Malformed,
+            ReadError::Closed | ReadError::Io => Self::Closed,
+        }
+    }
+}
+
+impl From<io::Error> for ClientFault {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+/// A request's body.
+pub(crate) trait RequestBody {
+    /// Its length as announced.
+    fn length(&self) -> Length;
+
+    /// The next of it; nothing at the end.
+    async fn fill(&mut self) -> Result<&[u8], ClientFault>;
+
+    /// Says that so much of what `fill` gave has been taken.
+    fn consume(&mut self, count: usize);
+
+    /// Whether it has been read to its end.
+    fn is_done(&self) -> bool;
+
+    /// Whether there is something that can be had without waiting.
+    fn has_buffered(&self) -> bool;
+
+    /// What followed it.
+    fn trailers(&self) -> &Headers;
+
+    /// From here on it is one direction of a tunnel.
+    fn become_tunnel(&mut self);
+}
+
+/// Where a response goes.
+pub(crate) trait ResponseSink {
+    /// An interim response (1xx).
+    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault>;
+
+    /// The head. `keep` is whether the connection can be used again after this exchange.
+    /// May wait for `flush` to be sent.
+    async fn head(&mut self, head: &ResponseHead, length: Length, keep: bool) -> Result<(), ClientFault>;
+
+    /// A piece of the body; `last` if `end` follows without trailers. May wait for `flush`.
+    async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault>;
+
+    /// Sends what waits.
+    async fn flush(&mut self) -> Result<(), ClientFault>;
+
+    /// The end of the body; sends all.
+    async fn end(&mut self, trailers: &Headers) -> Result<(), ClientFault>;
+
+    /// The head that opens a tunnel; sent at once.
+    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault>;
+
+    /// Whether the head has been given.
+    fn is_begun(&self) -> bool;
+
+    /// Cuts the response, so that the client sees that it is not whole.
+    fn abort(&mut self);
+}
+
+/// The address without IPv4-in-IPv6 clothes.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(plain_ip(address.ip()), address.port())
+}
+
+pub(crate) fn plain_ip(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

@@ -1,0 +1,228 @@
+//! Who the client is, and what the backend is told of it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::client::{Connection, plain_ip};
+use crate::headers::{Name, RequestHead, list};
+use crate::respond::decimal;
+
+/// What is known of the client behind proxies that are trusted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// Whether it came with TLS, to us or to a trusted proxy.
+    pub(crate) secure: bool,
+}
+
+/// Whether forwarding fields of a peer are believed.
+pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&peer))
+}
+
+/// Finds the client, and makes the forwarding fields anew: those of a trusted peer are kept and
+/// added to, those of any other are replaced.
+pub(crate) fn apply(request: &mut RequestHead, connection: &Connection, trusted: &[IpNet]) -> Client {
+    if !connection.trusted {
+        request.headers.retain(|name, _| !is_ours(name));
+    }
+    let client = Client {
+        address: client_address(request, connection, trusted),
+        secure: match request.headers.get(Name::XForwardedProto) {
+            Some(scheme) => scheme.eq_ignore_ascii_case(b"https"),
+            None => connection.tls.is_some(),
+        },
+    };
+    append_forwarded_for(request, connection);
+    set_missing(request, connection, client.address);
+    client
+}
+
+fn is_ours(name: Name) -> bool {
+    matches!(
+        name,
+        Name::Forwarded
+            | Name::XForwardedFor
+            | Name::XForwardedHost
+            | Name::XForwardedPort
+            | Name::XForwardedProto
+            | Name::XForwardedScheme
+            | Name::XRealIp
+            | Name::XRequestId
+            | Name::XScheme
+    )
+}
+
+/// The last address in X-Forwarded-For that is no trusted proxy's.
+fn client_address(request: &RequestHead, connection: &Connection, trusted: &[IpNet]) -> IpAddr {
+    let mut client = connection.peer.ip();
+    if !connection.trusted {
+        return client;
+    }
+    let fields: Vec<&[u8]> = request.headers.get_all(Name::XForwardedFor).collect();
+    let hops = fields.iter().rev().flat_map(|value| {
+        let mut hops: Vec<&[u8]> = list(value).collect();
+        hops.reverse();
+        hops
+    });
+    for hop in hops {
+        let Some(address) = parse_hop(hop) else {
+            return client;
+        };
+        client = address;
+        if !is_trusted(address, trusted) {
+            return client;
+        }
+    }
+    client
+}
+
+/// An address, perhaps with brackets and a port.
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?;
+    let address = hop
+        .parse::<IpAddr>()
+        .or_else(|_| hop.parse::<std::net::SocketAddr>().map(|address| address.ip()))
+        .or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse());
+    address.ok().map(plain_ip)
+}
+
+fn append_forwarded_for(request: &mut RequestHead, connection: &Connection) {
+    let mut chain = Vec::new();
+    for value in request.headers.get_all(Name::XForwardedFor) {
+        chain.extend_from_slice(value);
+        chain.extend_from_slice(b", ");
+    }
+    let peer = connection.peer_text.as_bytes();
+    if chain.is_empty() {
+        request.headers.push_known(Name::XForwardedFor, b"X-Forwarded-For", peer);
+        return;
+    }
+    chain.extend_from_slice(peer);
+    request.headers.retain(|name, _| name != Name::XForwardedFor);
+    request.headers.push_known(Name::XForwardedFor, b"X-Forwarded-For", &chain);
+}
+
+fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAddr) {
+    let headers = &request.headers;
+    let has = |name| headers.get(name).is_some();
+    let (host, port, proto) =
+        (has(Name::XForwardedHost), has(Name::XForwardedPort), has(Name::XForwardedProto));
+    let (real_ip, request_id) = (has(Name::XRealIp) && connection.trusted, has(Name::XRequestId));
+    let headers = &mut request.headers;
+    if !real_ip {
+        headers.retain(|name, _| name != Name::XRealIp);
+        if client == connection.peer.ip() {
+            headers.push_known(Name::XRealIp, b"X-Real-IP", connection.peer_text.as_bytes());
+        } else {
+            headers.push_known(Name::XRealIp, b"X-Real-IP", client.to_string().as_bytes());
+        }
+    }
+    if !host {
+        let authority = request.authority().to_vec();
+        request.headers.push_known(Name::XForwardedHost, b"X-Forwarded-Host", &authority);
+    }
+    let headers = &mut request.headers;
+    if !port {
+        let mut digits = [0; 20];
+        let digits = decimal(&mut digits, u64::from(connection.port));
+        headers.push_known(Name::XForwardedPort, b"X-Forwarded-Port", digits);
+    }
+    if !proto {
+        let scheme: &[u8] = if connection.tls.is_some() { b"https" } else { b"http" };
+        headers.push_known(Name::XForwardedProto, b"X-Forwarded-Proto", scheme);
+    }
+    if !request_id {
+        headers.push_known(Name::XRequestId, b"X-Request-ID", &new_request_id());
+    }
+}
+
+/// 128 random bits in hexadecimal.
+fn new_request_id() -> [u8; 32] {
+    let mut bits = fastrand::u128(..);
+    let mut id = [0; 32];
+    for digit in id.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[usize::try_from(bits & 15).unwrap_or_default()];
+        bits >>= 4;
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Version;
+
+    fn apply_to(fields: &[(&str, &str)], trusted: &[&str]) -> (Client, Vec<String>) {
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
+        let peer = "192.0.2.1:1234".parse::<std::net::SocketAddr>().expect("an address");
+        let connection = Connection {
+            port: 8080,
+            peer,
+            peer_text: "192.0.2.1".into(),
+            trusted: is_trusted(peer.ip(), &trusted),
+            tls: None,
+        };
+        let mut request = RequestHead::default();
+        request.start(Version::Http11, b"GET", b"/");
+        request.set_authority(b"example:8080");
+        for (name, value) in fields {
+            request.headers.push(name.as_bytes(), value.as_bytes());
+        }
+        let client = apply(&mut request, &connection, &trusted);
+        let fields = request.headers.iter().filter(|(name, ..)| *name != Name::XRequestId);
+        let fields = fields.map(|(_, name, value)| {
+            format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+        });
+        (client, fields.collect())
+    }
+
+    #[test]
+    fn a_stranger_is_not_believed() {
+        let spoofed = [
+            ("x-forwarded-for", "10.0.0.1"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Real-Ip", "10.0.0.1"),
+            ("Forwarded", "for=10.0.0.1"),
+            ("X-Forwarded-Host", "evil"),
+        ];
+        let (client, fields) = apply_to(&spoofed, &[]);
+        assert_eq!((client.address.to_string().as_str(), client.secure), ("192.0.2.1", false));
+        assert_eq!(
+            fields,
+            [
+                "X-Forwarded-For: 192.0.2.1",
+                "X-Real-IP: 192.0.2.1",
+                "X-Forwarded-Host: example:8080",
+                "X-Forwarded-Port: 8080",
+                "X-Forwarded-Proto: http"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_client_is_the_last_hop_that_is_not_trusted() {
+        let fields = [("X-Forwarded-For", "10.9.9.9, 2001:db8::1, 192.0.2.7"), ("X-Forwarded-Proto", "https")];
+        let (client, fields) = apply_to(&fields, &["192.0.2.0/24"]);
+        assert_eq!((client.address.to_string().as_str(), client.secure), ("2001:db8::1", true));
+        assert_eq!(fields[0], "X-Forwarded-Proto: https");
+        assert_eq!(fields[1], "X-Forwarded-For: 10.9.9.9, 2001:db8::1, 192.0.2.7, 192.0.2.1");
+        assert_eq!(fields[2], "X-Real-IP: 2001:db8::1");
+    }
+
+    #[test]
+    fn hops_may_have_ports_and_brackets() {
+        for (hop, address) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+        ] {
+            assert_eq!(parse_hop(hop.as_bytes()).map(|address| address.to_string()).as_deref(), Some(address));
+        }
+        assert_eq!(parse_hop(b"unknown"), None);
+    }
+}

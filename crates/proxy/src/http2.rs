@@ -1,0 +1,418 @@
+//! HTTP/2 clients (RFC 9113), by the `h2` crate: each stream is an exchange of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Buf as _, Bytes};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use tokio::task::spawn_local;
+
+use crate::client::{ClientFault, Connection, Length, RequestBody, ResponseSink};
+use crate::exchange::{self, Parts, Start};
+use crate::headers::{Headers, Name, RequestHead, ResponseHead};
+use crate::io::Owned;
+use crate::record::{Reason, Version};
+use crate::respond;
+use crate::timer::Timer;
+use crate::worker::Worker;
+
+/// What a client may send on one stream before it is read.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What a client may send on all streams before it is read.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What one stream may hold that the client has not taken.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// The largest piece that is given to a stream at once.
+const MAX_PIECE: usize = 64 * 1024;
+
+/// How long a connection whose streams have all ended may take to end itself.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection) {
+    let limits = &worker.settings.limits;
+    let timeouts = &worker.settings.timeouts;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
+    let handshake = tokio::time::timeout(timeouts.handshake, builder.handshake::<_, Bytes>(io));
+    let Ok(Ok(mut http2)) = handshake.await else {
+        return;
+    };
+    let connection = Rc::new(connection);
+    let active = Rc::new(Cell::new(0usize));
+    let mut timer = Timer::default();
+    let mut requests = 0u64;
+    let mut closing = false;
+    loop {
+        let limit = match (closing, active.get()) {
+            (true, 0) => CLOSE_LIMIT,
+            _ => timeouts.keep_alive,
+        };
+        let most = limits.requests_per_connection;
+        let accept = poll_fn(|cx| {
+            if !closing && (worker.is_draining() || (most > 0 && requests >= most)) {
+                return Poll::Ready(Event::Close);
+            }
+            http2.poll_accept(cx).map(|accepted| match accepted {
+                Some(Ok(stream)) => Event::Stream(Box::new(stream)),
+                _ => Event::End,
+            })
+        });
+        match timer.limit(limit, accept).await {
+            Ok(Event::Stream(accepted)) => {
+                let (request, respond) = *accepted;
+                requests += 1;
+                let permit = Active::new(&active);
+                let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
+                spawn_local(async move {
+                    stream(&worker, &connection, request, respond).await;
+                    drop(permit);
+                });
+            }
+            Ok(Event::End) => return,
+            Ok(Event::Close) => {
+                closing = true;
+                http2.graceful_shutdown();
+            }
+            // Streams that are active have limits of their own.
+            Err(_) if active.get() > 0 => {}
+            Err(_) if closing => return,
+            Err(_) => {
+                closing = true;
+                http2.graceful_shutdown();
+            }
+        }
+    }
+}
+
+enum Event {
+    Stream(Box<(Request<RecvStream>, SendResponse<Bytes>)>),
+    /// No more streams are wanted.
+    Close,
+    /// The connection is over.
+    End,
+}
+
+/// Counts a stream for as long as it lasts.
+struct Active(Rc<Cell<usize>>);
+
+impl Active {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+async fn stream(
+    worker: &Worker,
+    connection: &Connection,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let start = Start { clock: Instant::now(), time: SystemTime::now() };
+    let mut scratch = worker.take_scratch();
+    let mut timer = Timer::default();
+    let (head, stream) = request.into_parts();
+    let protocol = head.extensions.get::<h2::ext::Protocol>();
+    let tunnel = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
+    let mut sink = Sink { respond, stream: None, begun: false, head_request: head.method == Method::HEAD };
+    match read_head(worker, &head, &mut scratch.request, tunnel.is_some()) {
+        Ok(()) => {
+            let mut body = Body::new(stream, &head.headers, tunnel.is_some());
+            let mut parts = Parts {
+                worker,
+                connection,
+                start,
+                timer: &mut timer,
+                request: &mut scratch.request,
+                response: &mut scratch.response,
+                upstream_out: &mut scratch.upstream_out,
+                tunnel,
+            };
+            exchange::run(&mut parts, &mut body, &mut sink).await;
+        }
+        Err(reason) => {
+            let answer = respond::send(worker, &mut scratch.response, &mut sink, reason, None, true);
+            // The client may have gone; there is nobody else to tell.
+            let _ = timer.limit(worker.settings.timeouts.write, answer).await;
+            let status = respond::status(reason);
+            exchange::record_refusal(worker, connection, &scratch.request, start, status, reason);
+        }
+    }
+    worker.give_scratch(scratch);
+}
+
+/// Puts the request into the proxy's own form.
+fn read_head(
+    worker: &Worker,
+    from: &http::request::Parts,
+    to: &mut RequestHead,
+    tunnel: bool,
+) -> Result<(), Reason> {
+    let limits = &worker.settings.limits;
+    let target = from.uri.path_and_query().map_or("/", |target| target.as_str());
+    to.start(Version::Http2, from.method.as_str().as_bytes(), target.as_bytes());
+    if target.len() > limits.uri_bytes {
+        return Err(Reason::UriTooLong);
+    }
+    if from.headers.len() > limits.headers {
+        return Err(Reason::HeaderTooLarge);
+    }
+    let host = from.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    let authority = from.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => return Err(Reason::BadHost),
+        (Some(authority), _) | (None, Some(authority)) => to.set_authority(authority),
+        (None, None) => return Err(Reason::BadHost),
+    }
+    let mut cookies: Vec<u8> = Vec::new();
+    for (name, value) in &from.headers {
+        let name = name.as_str().as_bytes();
+        match Name::disguised(name) {
+            Name::Other => {}
+            Name::ContentLength | Name::TransferEncoding | Name::Host => return Err(Reason::BadRequest),
+            _ => continue,
+        }
+        if name == b"host" {
+        } else if name == b"cookie" {
+            // RFC 9113, section 8.2.3: HTTP/1 has one field for all crumbs.
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(value.as_bytes());
+        } else {
+            to.headers.push(name, value.as_bytes());
+        }
+    }
+    if !cookies.is_empty() {
+        to.headers.push(b"cookie", &cookies);
+    }
+    if tunnel {
+        // The handshake of RFC 6455 that the backend speaks; RFC 8441 has none.
+        to.headers.retain(|name, _| !matches!(name, Name::SecWebSocketKey | Name::ContentLength));
+        to.headers.push_known(Name::SecWebSocketKey, b"Sec-WebSocket-Key", &new_websocket_key());
+    }
+    Ok(())
+}
+
+/// 16 random bytes in base64 (RFC 6455, section 4.1). Their last group is padded, and its last
+/// digit carries two bits.
+fn new_websocket_key() -> [u8; 24] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut key = [b'='; 24];
+    for digit in &mut key[..21] {
+        *digit = DIGITS[fastrand::usize(..64)];
+    }
+    key[21] = DIGITS[fastrand::usize(..4) << 4];
+    key
+}
+
+struct Body {
+    stream: RecvStream,
+    current: Bytes,
+    done: bool,
+    length: Length,
+    trailers: Headers,
+}
+
+impl Body {
+    fn new(stream: RecvStream, headers: &HeaderMap, tunnel: bool) -> Self {
+        let announced = headers
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let done = stream.is_end_stream();
+        let length = match announced {
+            _ if tunnel => Length::Absent,
+            Some(length) => Length::Known(length),
+            None if done => Length::Absent,
+            None => Length::Unknown,
+        };
+        Self { stream, current: Bytes::new(), done, length, trailers: Headers::default() }
+    }
+
+    async fn read_trailers(&mut self) -> Result<(), ClientFault> {
+        self.done = true;
+        let trailers = self.stream.trailers().await.map_err(|_| ClientFault::Closed)?;
+        for (name, value) in trailers.iter().flatten() {
+            let known = Name::of(name.as_str().as_bytes());
+            if !known.is_forbidden_in_trailers() {
+                self.trailers.push_known(known, name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RequestBody for Body {
+    fn length(&self) -> Length {
+        self.length
+    }
+
+    async fn fill(&mut self) -> Result<&[u8], ClientFault> {
+        while self.current.is_empty() && !self.done {
+            match self.stream.data().await {
+                Some(Ok(bytes)) => self.current = bytes,
+                Some(Err(_)) => return Err(ClientFault::Closed),
+                None => self.read_trailers().await?,
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.current.advance(count);
+        // It fails only for more than was received.
+        let _ = self.stream.flow_control().release_capacity(count);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done && self.current.is_empty()
+    }
+
+    fn has_buffered(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    fn trailers(&self) -> &Headers {
+        &self.trailers
+    }
+
+    fn become_tunnel(&mut self) {}
+}
+
+struct Sink {
+    respond: SendResponse<Bytes>,
+    /// Once the head is out, unless it was all.
+    stream: Option<SendStream<Bytes>>,
+    begun: bool,
+    head_request: bool,
+}
+
+impl Sink {
+    fn send_head(&mut self, response: Response<()>, last: bool) -> Result<(), ClientFault> {
+        self.begun = true;
+        let stream = self.respond.send_response(response, last).map_err(|_| ClientFault::Closed)?;
+        self.stream = (!last).then_some(stream);
+        Ok(())
+    }
+
+    async fn send(&mut self, mut bytes: &[u8], last: bool) -> Result<(), ClientFault> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        while !bytes.is_empty() {
+            stream.reserve_capacity(bytes.len().min(MAX_PIECE));
+            // What is assigned already is not announced again.
+            while stream.capacity() == 0 {
+                match poll_fn(|cx| stream.poll_capacity(cx)).await {
+                    Some(Ok(_)) => {}
+                    _ => return Err(ClientFault::Closed),
+                }
+            }
+            let capacity = stream.capacity();
+            let (now, later) = bytes.split_at(capacity.min(bytes.len()));
+            bytes = later;
+            let end = last && later.is_empty();
+            stream.send_data(Bytes::copy_from_slice(now), end).map_err(|_| ClientFault::Closed)?;
+            if end {
+                self.stream = None;
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ResponseSink for Sink {
+    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
+        let mut response = to_http(head, head.status)?;
+        response.headers_mut().remove(http::header::CONTENT_LENGTH);
+        // A client that does not want them resets the stream, which the response will show.
+        self.respond.send_informational(response).map_err(|_| ClientFault::Closed)
+    }
+
+    async fn head(&mut self, head: &ResponseHead, length: Length, _keep: bool) -> Result<(), ClientFault> {
+        let mut response = to_http(head, head.status)?;
+        let bodiless = head.status == 204 || head.status == 304 || self.head_request;
+        if let (Length::Known(length), false) = (length, bodiless) {
+            response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        self.send_head(response, bodiless || matches!(length, Length::Absent | Length::Known(0)))
+    }
+
+    async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault> {
+        self.send(bytes, last).await
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientFault> {
+        Ok(())
+    }
+
+    async fn end(&mut self, trailers: &Headers) -> Result<(), ClientFault> {
+        let Some(mut stream) = self.stream.take() else {
+            return Ok(());
+        };
+        let result = if trailers.len() == 0 {
+            stream.send_data(Bytes::new(), true)
+        } else {
+            stream.send_trailers(to_map(trailers)?)
+        };
+        result.map_err(|_| ClientFault::Closed)
+    }
+
+    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
+        let mut response = to_http(head, 200)?;
+        response.headers_mut().remove(http::header::UPGRADE);
+        response.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
+        self.send_head(response, false)
+    }
+
+    fn is_begun(&self) -> bool {
+        self.begun
+    }
+
+    fn abort(&mut self) {
+        match self.stream.take() {
+            Some(mut stream) => stream.send_reset(h2::Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+fn to_http(head: &ResponseHead, status: u16) -> Result<Response<()>, ClientFault> {
+    let mut response = Response::new(());
+    *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| ClientFault::Malformed)?;
+    *response.headers_mut() = to_map(&head.headers)?;
+    Ok(response)
+}
+
+/// The fields as h2 takes them. Both sides hold them to the same syntax, so none is lost here.
+fn to_map(headers: &Headers) -> Result<HeaderMap, ClientFault> {
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (_, name, value) in headers.iter() {
+        let name = HeaderName::from_bytes(name).map_err(|_| ClientFault::Malformed)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| ClientFault::Malformed)?;
+        map.append(name, value);
+    }
+    Ok(map)
+}

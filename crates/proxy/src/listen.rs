@@ -1,0 +1,192 @@
+//! Binding ports: all addresses, one socket a worker.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Added to a privileged port that cannot be bound.
+const UNPRIVILEGED_OFFSET: u16 = 8000;
+
+/// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A port that is listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// As configured.
+    pub port: u16,
+    /// As bound: the same, or 8000 more where a privileged port may not be bound.
+    pub bound_port: u16,
+    /// The addresses it is bound on.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A port that could not be bound.
+#[derive(Debug)]
+pub struct BindError {
+    /// The port.
+    pub port: u16,
+    /// The address.
+    pub address: IpAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, address, source } = self;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                write!(f, "port {port} on {address} is in use by another process")?;
+                if let Some(holder) = holder(*port) {
+                    write!(f, " ({holder})")?;
+                }
+                f.write_str("; stop it, or choose another port")
+            }
+            io::ErrorKind::PermissionDenied => {
+                write!(f, "port {port} on {address} may not be bound: {source}")
+            }
+            _ => write!(f, "cannot listen on port {port} of {address}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The sockets of one port, a list for each worker.
+pub(crate) struct Group {
+    pub(crate) bound: Bound,
+    pub(crate) sockets: Vec<Vec<TcpListener>>,
+}
+
+/// Binds a port on all addresses, for so many workers.
+pub(crate) fn bind(addresses: &[IpAddr], port: u16, workers: usize) -> Result<Group, BindError> {
+    match bind_exactly(addresses, port, port, workers) {
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied && port < 1024 => {
+            tracing::warn!(
+                port,
+                bound_port = port + UNPRIVILEGED_OFFSET,
+                "an unprivileged process may not bind this port; binding another"
+            );
+            bind_exactly(addresses, port, port + UNPRIVILEGED_OFFSET, workers)
+        }
+        result => result,
+    }
+}
+
+fn bind_exactly(addresses: &[IpAddr], port: u16, bound_port: u16, workers: usize) -> Result<Group, BindError> {
+    let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut bound = Vec::new();
+    let mut unavailable = None;
+    for &address in addresses {
+        let fail = |source| BindError { port: bound_port, address, source };
+        match probe(SocketAddr::new(address, bound_port)) {
+            Ok(()) => {}
+            // A host without IPv6 (or IPv4): the other family is enough.
+            Err(error) if address.is_unspecified() && is_unavailable(&error) => {
+                unavailable = Some(fail(error));
+                continue;
+            }
+            Err(error) => return Err(fail(error)),
+        }
+        for sockets in &mut sockets {
+            sockets.push(open(SocketAddr::new(address, bound_port), true).map_err(fail)?);
+        }
+        bound.push(address);
+    }
+    match unavailable {
+        Some(error) if bound.is_empty() => Err(error),
+        _ => Ok(Group { bound: Bound { port, bound_port, addresses: bound }, sockets }),
+    }
+}
+
+/// Binds plainly first: a group opened at once would share the port silently with another process
+/// of the same user.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    open(address, false).map(drop)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn is_unavailable(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no kind of its own.
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// Which process listens on a port, as far as this user may see.
+fn holder(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .find_map(|table| listening_inode(&table, port).map(str::to_owned))?;
+    let wanted = format!("socket:[{inode}]");
+    let is_process = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    for process in processes.filter(|entry| is_process(&entry.file_name())) {
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        let has = |link: std::path::PathBuf| std::fs::read_link(link).is_ok_and(|to| to.as_os_str() == wanted.as_str());
+        if files.flatten().any(|file| has(file.path())) {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some(format!("pid {}, {}", process.file_name().display(), name.trim()));
+        }
+    }
+    None
+}
+
+/// The inode of the socket that listens on a port, from a table of /proc/net.
+fn listening_inode(table: &str, port: u16) -> Option<&str> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+        let listens = u16::from_str_radix(local_port, 16).ok()? == port && *fields.get(3)? == LISTEN;
+        listens.then(|| fields.get(9).copied()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_holder() {
+        let localhost = IpAddr::from([127, 0, 0, 1]);
+        // With SO_REUSEPORT, as another Narthex of the same user would.
+        let taken = open(SocketAddr::new(localhost, 0), true).expect("a socket");
+        let port = taken.local_addr().expect("an address").port();
+        let error = bind(&[localhost], port, 2).err().expect("an error").to_string();
+        assert!(error.contains(&format!("port {port} on 127.0.0.1 is in use")), "{error}");
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn every_worker_gets_a_socket_for_every_address() {
+        let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let free = open(SocketAddr::new(addresses[0], 0), false).expect("a socket");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let group = bind(&addresses, port, 3).expect("a group");
+        assert_eq!(group.sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+        assert_eq!(group.bound, Bound { port, bound_port: port, addresses: addresses.to_vec() });
+    }
+}

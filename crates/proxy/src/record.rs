@@ -1,0 +1,150 @@
+//! What is known of one exchange when it has ended: the source of the access log and of metrics.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use model::Unavailable;
+use model::path::PathError;
+
+/// The protocol version of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl Version {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
+/// Why an answer is ours and not the backend's, or what ended an exchange early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Nobody claims the host and path (404).
+    NoRoute,
+    /// The backend has no endpoint (503).
+    Unavailable(Unavailable),
+    /// No connection to any endpoint that was tried (502).
+    ConnectFailed,
+    /// No connection in time (504).
+    ConnectTimeout,
+    /// No response in time (504).
+    ResponseTimeout,
+    /// The whole exchange took too long (504).
+    RequestTimeout,
+    /// The backend closed before it answered (502).
+    UpstreamClosed,
+    /// The backend's response is no valid HTTP (502).
+    UpstreamProtocol,
+    /// The backend's response ended before its body did; the client's connection was cut.
+    UpstreamTruncated,
+    /// The request is no valid HTTP (400).
+    BadRequest,
+    /// The path cannot be read in one way (400).
+    BadPath(PathError),
+    /// The path means different routes to different readers (400).
+    AmbiguousPath,
+    /// There is no usable Host (400).
+    BadHost,
+    /// Head or field count over the limit (431).
+    HeaderTooLarge,
+    /// Request target over the limit (414).
+    UriTooLong,
+    /// Body over the limit (413).
+    BodyTooLarge,
+    /// The head did not arrive in time (408).
+    HeaderTimeout,
+    /// The body did not arrive in time (408).
+    BodyTimeout,
+    /// An expectation other than 100-continue (417).
+    Expectation,
+    /// A method that is not served: CONNECT, TRACE (405).
+    Method,
+    /// The request belongs on another connection (421).
+    Misdirected,
+    /// Sent to HTTPS by a filter (308).
+    HttpsRedirect,
+    /// The client went away before the end (499).
+    ClientClosed,
+    /// The client did not take the response in time.
+    ClientWriteTimeout,
+}
+
+impl Reason {
+    /// The word that the access log and the metrics show.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no_route",
+            Self::Unavailable(why) => why.as_str(),
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ResponseTimeout => "response_timeout",
+            Self::RequestTimeout => "request_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamProtocol => "upstream_protocol_error",
+            Self::UpstreamTruncated => "upstream_truncated",
+            Self::BadRequest => "bad_request",
+            Self::BadPath(error) => error.as_str(),
+            Self::AmbiguousPath => "path_ambiguous",
+            Self::BadHost => "bad_host",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::Expectation => "expectation_failed",
+            Self::Method => "method_not_allowed",
+            Self::Misdirected => "misdirected",
+            Self::HttpsRedirect => "https_redirect",
+            Self::ClientClosed => "client_closed",
+            Self::ClientWriteTimeout => "client_write_timeout",
+        }
+    }
+}
+
+/// One exchange, at its end. Texts that clients chose are unescaped here.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    /// The listener's configured port.
+    pub(crate) port: u16,
+    /// When the request's first byte was read.
+    pub(crate) start: SystemTime,
+    /// The client, behind trusted proxies.
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a [u8],
+    pub(crate) host: &'a [u8],
+    /// The request target as the client sent it, with its query.
+    pub(crate) target: &'a [u8],
+    pub(crate) version: Version,
+    /// The TLS version, as `TLSv1.3`.
+    pub(crate) tls: Option<&'static str>,
+    /// The status sent, 0 if none was.
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    /// `namespace/name` of the Ingress, empty if none.
+    pub(crate) route: &'a str,
+    /// `namespace/service:port`, empty if none.
+    pub(crate) backend: &'a str,
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// Attempts at an endpoint, 0 if the answer is ours.
+    pub(crate) attempts: u8,
+    pub(crate) duration: Duration,
+    /// From the request's being sent upstream to the end of the response head.
+    pub(crate) upstream: Option<Duration>,
+    /// Bytes of the request's body.
+    pub(crate) bytes_in: u64,
+    /// Bytes of the response's body.
+    pub(crate) bytes_out: u64,
+    pub(crate) request_id: &'a [u8],
+    pub(crate) user_agent: &'a [u8],
+    pub(crate) referer: &'a [u8],
+    /// The metrics slot of the virtual host.
+    pub(crate) host_slot: u16,
+}

@@ -1,0 +1,123 @@
+//! What holds for the whole process, whatever the configuration says.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// What holds for the whole process. Every limit and time-out that is zero is off.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// The addresses on which listeners are bound.
+    pub bind_addresses: Vec<IpAddr>,
+    /// Peers whose forwarding headers (X-Forwarded-*, X-Request-ID) are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The format of the access log.
+    pub access_log: AccessLogFormat,
+    /// Limits on what clients send and hold.
+    pub limits: Limits,
+    /// Time limits towards clients.
+    pub timeouts: ClientTimeouts,
+    /// Idle connections kept to one endpoint by one worker.
+    pub idle_per_endpoint: usize,
+    /// How long an idle connection to an endpoint is kept.
+    pub upstream_idle: Duration,
+    /// Whether names of ExternalName Services may resolve to loopback, link-local and metadata
+    /// addresses.
+    pub allow_local_external_names: bool,
+}
+
+/// The format of the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The Common Log Format.
+    Common,
+    /// None.
+    Off,
+}
+
+/// Limits on what clients send and hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest request head in bytes, beyond which the answer is 431.
+    pub header_bytes: usize,
+    /// The most header fields, beyond which the answer is 431.
+    pub headers: usize,
+    /// The longest request target in bytes, beyond which the answer is 414.
+    pub uri_bytes: usize,
+    /// The most client connections in all.
+    pub connections: usize,
+    /// The most connections of one client address.
+    pub connections_per_client: usize,
+    /// The most concurrent HTTP/2 streams of one connection.
+    pub h2_streams: u32,
+    /// The most requests on one connection, after which it is closed.
+    pub requests_per_connection: u64,
+}
+
+/// Time limits towards clients.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientTimeouts {
+    /// For the TLS handshake.
+    pub handshake: Duration,
+    /// From a request's first byte to the end of its head.
+    pub header: Duration,
+    /// Between two reads of a request's body.
+    pub body: Duration,
+    /// Without a request.
+    pub keep_alive: Duration,
+    /// In which a client that reads slowly must take something of the response.
+    pub write: Duration,
+    /// Without a byte in either direction of a tunnel (WebSocket).
+    pub tunnel_idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            bind_addresses: vec![
+                IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED),
+                IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED),
+            ],
+            trusted_proxies: Vec::new(),
+            access_log: AccessLogFormat::Json,
+            limits: Limits::default(),
+            timeouts: ClientTimeouts::default(),
+            idle_per_endpoint: 64,
+            upstream_idle: Duration::from_secs(60),
+            allow_local_external_names: false,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            headers: 100,
+            uri_bytes: 16 * 1024,
+            connections: 20_000,
+            connections_per_client: 0,
+            h2_streams: 128,
+            requests_per_connection: 0,
+        }
+    }
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(60),
+            body: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            write: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
+        }
+    }
+}

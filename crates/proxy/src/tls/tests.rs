@@ -1,0 +1,440 @@
+use std::io::Write as _;
+
+use model::{Certificate, HostTable};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    SignatureScheme, SupportedProtocolVersion,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Ecdsa,
+    Rsa,
+}
+
+fn certificate(kind: Kind) -> Arc<Certificate> {
+    let algorithm = match kind {
+        Kind::Ecdsa => &PKCS_ECDSA_P256_SHA256,
+        Kind::Rsa => &PKCS_RSA_SHA256,
+    };
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let params = CertificateParams::new(vec!["example.com".to_owned()]).unwrap();
+    let der = params.self_signed(&key).unwrap().der().clone();
+    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let signer = rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).unwrap();
+    Arc::new(Certificate {
+        key: Arc::new(CertifiedKey::new(vec![der], signer)),
+        source: "test".into(),
+        not_after: 0,
+    })
+}
+
+fn set(kinds: &[Kind]) -> Arc<CertificateSet> {
+    Arc::new(CertificateSet {
+        certificates: kinds.iter().map(|&kind| certificate(kind)).collect(),
+    })
+}
+
+fn table<const N: usize>(hosts: [(&str, &Arc<CertificateSet>); N]) -> CertificateTable {
+    let mut table = HostTable::default();
+    for (host, set) in hosts {
+        table.insert(host, Arc::clone(set));
+    }
+    CertificateTable {
+        hosts: table,
+        default: set(&[Kind::Ecdsa]),
+    }
+}
+
+fn acceptor() -> Acceptor {
+    Acceptor::new(Context::new().unwrap())
+}
+
+fn shown(set: &CertificateSet, index: usize) -> Vec<u8> {
+    set.certificates[index].key.cert[0].to_vec()
+}
+
+/// Believes every certificate, and understands only some signatures.
+#[derive(Debug)]
+struct Trusting(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}
+
+const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
+const BOTH: &[SignatureScheme] = &[ECDSA, RSA];
+const TLS12: &SupportedProtocolVersion = &rustls::version::TLS12;
+const TLS13: &SupportedProtocolVersion = &rustls::version::TLS13;
+
+fn client(
+    version: &'static SupportedProtocolVersion,
+    schemes: &[SignatureScheme],
+    alpn: &[&str],
+) -> Arc<ClientConfig> {
+    let mut provider = default_provider();
+    // As browsers do.
+    provider
+        .kx_groups
+        .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(schemes.to_owned())))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// What a client saw.
+struct Seen {
+    certificate: Vec<u8>,
+    resumed: bool,
+    alpn: Option<Vec<u8>>,
+}
+
+async fn connect(config: Arc<ClientConfig>, name: &str, tcp: TcpStream) -> io::Result<Seen> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, tcp).await?;
+    // With this byte the tickets have come, too.
+    stream.read_u8().await?;
+    let session = stream.get_ref().1;
+    Ok(Seen {
+        certificate: session.peer_certificates().unwrap()[0].to_vec(),
+        resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        alpn: session.alpn_protocol().map(<[u8]>::to_vec),
+    })
+}
+
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (client.unwrap(), server.unwrap().0)
+}
+
+async fn try_handshake(
+    acceptor: &Acceptor,
+    table: &CertificateTable,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> (Result<Accepted, HandshakeError>, io::Result<Seen>) {
+    let (client, server) = tcp_pair().await;
+    let server = async {
+        let mut accepted = acceptor.accept(server, table).await?;
+        accepted.stream.write_u8(1).await?;
+        accepted.stream.flush().await?;
+        Ok(accepted)
+    };
+    tokio::join!(server, connect(Arc::clone(config), name, client))
+}
+
+async fn handshake(
+    acceptor: &Acceptor,
+    table: &CertificateTable,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> (Accepted, Seen) {
+    let (accepted, seen) = try_handshake(acceptor, table, config, name).await;
+    (accepted.unwrap(), seen.unwrap())
+}
+
+#[tokio::test]
+async fn the_server_name_selects_the_certificate() {
+    let (exact, wildcard) = (set(&[Kind::Ecdsa]), set(&[Kind::Ecdsa]));
+    let table = table([("a.example.com", &exact), ("*.example.com", &wildcard)]);
+    let acceptor = acceptor();
+    for version in [TLS12, TLS13] {
+        let client = client(version, BOTH, &[]);
+        for (name, server_name, expected) in [
+            ("a.example.com", Some("a.example.com"), &exact),
+            ("b.example.com", Some("b.example.com"), &wildcard),
+            ("c.b.example.com", Some("c.b.example.com"), &table.default),
+            ("example.org", Some("example.org"), &table.default),
+            ("127.0.0.1", None, &table.default),
+        ] {
+            let (accepted, seen) = handshake(&acceptor, &table, &client, name).await;
+            assert_eq!(seen.certificate, shown(expected, 0), "{name}");
+            assert!(Arc::ptr_eq(&accepted.certificates, expected), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_gets_the_kind_of_certificate_that_it_can_use() {
+    let dual = set(&[Kind::Ecdsa, Kind::Rsa]);
+    let table = table([("example.com", &dual)]);
+    let acceptor = acceptor();
+    for version in [TLS12, TLS13] {
+        for (schemes, index) in [(BOTH, 0), (&[ECDSA], 0), (&[RSA], 1)] {
+            let client = client(version, schemes, &[]);
+            let (_, seen) = handshake(&acceptor, &table, &client, "example.com").await;
+            assert_eq!(seen.certificate, shown(&dual, index), "{schemes:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_can_use_none_is_told_so() {
+    let table = table([("example.com", &set(&[Kind::Ecdsa]))]);
+    for version in [TLS12, TLS13] {
+        let client = client(version, &[RSA], &[]);
+        let (accepted, seen) = try_handshake(&acceptor(), &table, &client, "example.com").await;
+        assert!(matches!(accepted, Err(HandshakeError::Failed(_))));
+        assert_eq!(alert(seen), AlertDescription::HandshakeFailure);
+    }
+}
+
+fn alert(seen: io::Result<Seen>) -> AlertDescription {
+    let error = seen.err().unwrap().into_inner().unwrap();
+    match error.downcast_ref::<rustls::Error>().unwrap() {
+        rustls::Error::AlertReceived(alert) => *alert,
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn http_2_is_preferred_if_the_client_knows_it() {
+    let table = table([]);
+    let acceptor = acceptor();
+    for (alpn, expected) in [
+        (&["http/1.1", "h2"][..], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let client = client(TLS13, BOTH, alpn);
+        let (accepted, seen) = handshake(&acceptor, &table, &client, "example.com").await;
+        assert_eq!(seen.alpn.as_deref(), expected.map(str::as_bytes));
+        assert_eq!(accepted.alpn_h2, expected == Some("h2"));
+    }
+    let client = client(TLS13, BOTH, &["smtp"]);
+    let (_, seen) = try_handshake(&acceptor, &table, &client, "example.com").await;
+    assert_eq!(alert(seen), AlertDescription::NoApplicationProtocol);
+}
+
+#[tokio::test]
+async fn the_key_exchange_is_post_quantum_where_the_client_can() {
+    let (accepted, _) = handshake(
+        &acceptor(),
+        &table([]),
+        &client(TLS13, BOTH, &[]),
+        "example.com",
+    )
+    .await;
+    let group = accepted.stream.get_ref().1.negotiated_key_exchange_group();
+    assert_eq!(group.unwrap().name(), NamedGroup::X25519MLKEM768);
+    assert_eq!(accepted.version, "TLSv1.3");
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_on_any_worker() {
+    let table = table([("example.com", &set(&[Kind::Ecdsa]))]);
+    let context = Context::new().unwrap();
+    let workers = [0, 1].map(|_| Acceptor::new(Arc::clone(&context)));
+    for (version, name) in [(TLS12, "TLSv1.2"), (TLS13, "TLSv1.3")] {
+        let client = client(version, BOTH, &["h2"]);
+        for (turn, worker) in [0, 1, 0, 1].into_iter().enumerate() {
+            let worker = &workers[worker];
+            let (accepted, seen) = handshake(worker, &table, &client, "example.com").await;
+            assert_eq!(seen.resumed, turn > 0, "{name}");
+            assert_eq!(accepted.version, name);
+            assert!(accepted.alpn_h2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_shown_on_the_next_handshake() {
+    let (old, new) = (set(&[Kind::Ecdsa]), set(&[Kind::Ecdsa]));
+    let before = table([("example.com", &old)]);
+    let after = table([("example.com", &new)]);
+    let acceptor = acceptor();
+    for version in [TLS12, TLS13] {
+        let client = client(version, BOTH, &[]);
+        handshake(&acceptor, &before, &client, "example.com").await;
+        let (_, seen) = handshake(&acceptor, &before, &client, "example.com").await;
+        assert!(seen.resumed);
+        let (accepted, seen) = handshake(&acceptor, &after, &client, "example.com").await;
+        assert!(!seen.resumed, "a ticket is good for its own certificates");
+        assert_eq!(seen.certificate, shown(&new, 0));
+        assert!(Arc::ptr_eq(&accepted.certificates, &new));
+        let (_, seen) = handshake(&acceptor, &after, &client, "example.com").await;
+        assert!(seen.resumed);
+    }
+}
+
+#[tokio::test]
+async fn the_same_certificates_in_a_new_snapshot_resume() {
+    let certificate = certificate(Kind::Ecdsa);
+    let again = || {
+        Arc::new(CertificateSet {
+            certificates: [Arc::clone(&certificate)].into(),
+        })
+    };
+    let acceptor = acceptor();
+    let client = client(TLS13, BOTH, &[]);
+    for turn in 0..3 {
+        let table = table([("example.com", &again())]);
+        let (_, seen) = handshake(&acceptor, &table, &client, "example.com").await;
+        assert_eq!(seen.resumed, turn > 0);
+    }
+}
+
+#[tokio::test]
+async fn configurations_of_sets_that_are_gone_are_not_kept_for_ever() {
+    let certificate = certificate(Kind::Ecdsa);
+    let acceptor = acceptor();
+    let kept: Vec<_> = (0..3 * MAX_CONFIGS)
+        .map(|index| {
+            let set = Arc::new(CertificateSet {
+                certificates: [Arc::clone(&certificate)].into(),
+            });
+            let config = acceptor.config(&set);
+            assert!(Arc::ptr_eq(&config, &acceptor.config(&set)));
+            assert!(acceptor.configs.borrow().len() <= MAX_CONFIGS);
+            (index % 2 == 0).then_some(set)
+        })
+        .collect();
+    assert_eq!(kept.iter().flatten().count(), 3 * MAX_CONFIGS / 2);
+}
+
+#[tokio::test]
+async fn http_without_tls_is_answered_400() {
+    let (mut client, server) = tcp_pair().await;
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let (acceptor, table) = (acceptor(), table([]));
+    let (accepted, read) = tokio::join!(
+        acceptor.accept(server, &table),
+        client.read_to_string(&mut answer)
+    );
+    assert!(matches!(accepted, Err(HandshakeError::PlainHttp)));
+    read.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "this port speaks HTTPS\n");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_tls_get_an_alert() {
+    let (mut client, server) = tcp_pair().await;
+    client.write_all(&[0x16; 64]).await.unwrap();
+    let mut answer = Vec::new();
+    let (acceptor, table) = (acceptor(), table([]));
+    let (accepted, read) = tokio::join!(
+        acceptor.accept(server, &table),
+        client.read_to_end(&mut answer)
+    );
+    assert!(matches!(accepted, Err(HandshakeError::Failed(_))));
+    read.unwrap();
+    assert_eq!(answer[0], 21, "a record of type alert");
+}
+
+#[tokio::test]
+async fn a_client_hello_without_end_is_refused() {
+    let (mut client, server) = tcp_pair().await;
+    // A handshake message of 60,000 bytes in records of 1,000.
+    let mut record = vec![22, 3, 1, 3, 232, 1, 0, 234, 96];
+    record.resize(5 + 1000, 0);
+    client.write_all(&record).await.unwrap();
+    record[5..9].fill(0);
+    for _ in 0..30 {
+        client.write_all(&record).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    let (acceptor, table) = (acceptor(), table([]));
+    let (accepted, read) = tokio::join!(
+        acceptor.accept(server, &table),
+        client.read_to_end(&mut answer)
+    );
+    assert!(matches!(accepted, Err(HandshakeError::HelloTooLarge)));
+    read.unwrap();
+    assert_eq!(answer, TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_no_failure() {
+    let (client, server) = tcp_pair().await;
+    drop(client);
+    let accepted = acceptor().accept(server, &table([])).await;
+    assert!(matches!(accepted, Err(HandshakeError::NothingSent)));
+}
+
+#[test]
+fn server_names_are_read_in_lower_case_without_trailing_dot() {
+    for (sent, read) in [
+        ("www.example.comx", Some("www.example.comx")),
+        ("WWW.Example.comX", Some("www.example.comx")),
+        ("www.example.com.", Some("www.example.com")),
+        ("192.000.002.0001", None),
+    ] {
+        let config = client(TLS13, BOTH, &[]);
+        let name = ServerName::try_from("www.example.comx").unwrap();
+        let mut hello = Vec::new();
+        rustls::ClientConnection::new(config, name)
+            .unwrap()
+            .write_tls(&mut hello)
+            .unwrap();
+        let at = hello
+            .windows(sent.len())
+            .position(|bytes| bytes == b"www.example.comx")
+            .unwrap();
+        (&mut hello[at..]).write_all(sent.as_bytes()).unwrap();
+        let mut acceptor = rustls::server::Acceptor::default();
+        acceptor.read_tls(&mut &hello[..]).unwrap();
+        match acceptor.accept() {
+            Ok(accepted) => {
+                let name = server_name(&accepted.unwrap().client_hello());
+                assert_eq!(name.as_deref(), read);
+            }
+            Err(_) => assert_eq!(read, None, "rustls refuses what is no name"),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A worker: one thread, one runtime, and what its connections share without locks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use model::{Rule, Snapshot};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::accept;
+use crate::access_log::AccessLog;
+use crate::admission::Admission;
+use crate::buffer::BufferPool;
+use crate::exchange::Scratch;
+use crate::metrics::WorkerMetrics;
+use crate::record::Record;
+use crate::respond::Date;
+use crate::settings::Settings;
+use crate::tls::Acceptor;
+use crate::upstream::Pool;
+
+/// The most free scratch memory that a worker keeps.
+const MAX_SCRATCH: usize = 256;
+
+/// How often the log is flushed and idle connections are looked over.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the control plane tells a worker. Each is answered once it is done.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve this configuration from the next request on.
+    Publish(Arc<Snapshot>),
+    /// Accept on these sockets, for the listener of this port.
+    Listen { port: u16, sockets: Vec<std::net::TcpListener> },
+    /// Stop accepting for a port; its connections live on.
+    Close { port: u16 },
+    /// Stop accepting, and let every connection end after its request.
+    Drain,
+    /// End.
+    Stop,
+}
+
+/// A command, and where its end is reported.
+pub(crate) type Order = (Command, oneshot::Sender<()>);
+
+/// What the connections of one worker share.
+pub(crate) struct Worker {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) upstreams: Pool,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) date: Date,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) admission: Arc<Admission>,
+    log: AccessLog,
+    view: RefCell<Rc<View>>,
+    scratch: RefCell<Vec<Scratch>>,
+    draining: Cell<bool>,
+    /// The tasks of connections, to be woken when draining begins.
+    wakers: RefCell<HashMap<u64, Waker>>,
+    next_waker: Cell<u64>,
+}
+
+/// A snapshot as one worker sees it.
+///
+/// Exchanges keep neither the snapshot, whose memory would pile up behind slow ones, nor an `Arc`
+/// of their rule, whose counter all cores would share: they keep an `Rc` of this worker's.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    held: RefCell<HashMap<*const Rule, Rc<HeldRule>>>,
+}
+
+/// A rule, for as long as an exchange of this worker needs it.
+#[derive(Debug)]
+pub(crate) struct HeldRule(Arc<Rule>);
+
+impl HeldRule {
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.0
+    }
+}
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+        Rc::new(Self { snapshot, held: RefCell::default() })
+    }
+
+    /// Keeps a rule of this snapshot beyond it.
+    pub(crate) fn hold(&self, rule: &Arc<Rule>) -> Rc<HeldRule> {
+        let mut held = self.held.borrow_mut();
+        Rc::clone(held.entry(Arc::as_ptr(rule)).or_insert_with(|| Rc::new(HeldRule(Arc::clone(rule)))))
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        metrics: Arc<WorkerMetrics>,
+        log: AccessLog,
+        acceptor: Acceptor,
+        admission: Arc<Admission>,
+    ) -> Self {
+        let upstreams = Pool::new(settings.idle_per_endpoint, settings.upstream_idle);
+        Self {
+            settings,
+            buffers: BufferPool::default(),
+            upstreams,
+            metrics,
+            date: Date::default(),
+            acceptor,
+            admission,
+            log,
+            view: RefCell::new(View::new(Arc::default())),
+            scratch: RefCell::default(),
+            draining: Cell::new(false),
+            wakers: RefCell::default(),
+            next_waker: Cell::new(0),
+        }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn view(&self) -> Rc<View> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Whether the process is going down.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Logs and counts an exchange that has ended.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        self.metrics.exchange(record);
+        self.log.record(record);
+    }
+
+    pub(crate) fn take_scratch(&self) -> Scratch {
+        self.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_scratch(&self, scratch: Scratch) {
+        const LARGEST: usize = 64 * 1024;
+        let mut free = self.scratch.borrow_mut();
+        let small = scratch.upstream_out.capacity() + scratch.client_out.capacity() <= LARGEST;
+        if small && free.len() < MAX_SCRATCH {
+            free.push(scratch);
+        }
+    }
+
+    /// Has the current task woken when draining begins, until the guard is dropped.
+    pub(crate) async fn wake_to_drain(self: &Rc<Self>) -> WakeGuard {
+        let id = self.next_waker.get();
+        self.next_waker.set(id + 1);
+        poll_fn(|cx| {
+            self.wakers.borrow_mut().insert(id, cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+        WakeGuard { worker: Rc::clone(self), id }
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        self.upstreams.clear();
+        for waker in self.wakers.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Takes a task off the list of those to be woken.
+pub(crate) struct WakeGuard {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for WakeGuard {
+    fn drop(&mut self) {
+        self.worker.wakers.borrow_mut().remove(&self.id);
+    }
+}
+
+/// Runs a worker until it is told to stop.
+pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut listeners: HashMap<u16, Vec<accept::Listening>> = HashMap::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0u32;
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            _ = tick.tick() => {
+                worker.log.flush();
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(20) {
+                    worker.upstreams.prune();
+                }
+                continue;
+            }
+        };
+        let Some((command, done)) = order else { break };
+        match command {
+            Command::Publish(snapshot) => *worker.view.borrow_mut() = View::new(snapshot),
+            Command::Listen { port, sockets } => {
+                let accepting = sockets.into_iter().filter_map(|socket| accept::start(&worker, socket, port));
+                listeners.entry(port).or_default().extend(accepting);
+            }
+            Command::Close { port } => {
+                for listening in listeners.remove(&port).unwrap_or_default() {
+                    listening.close().await;
+                }
+            }
+            Command::Drain => {
+                for listening in listeners.drain().flat_map(|(_, listening)| listening) {
+                    listening.close().await;
+                }
+                worker.drain();
+            }
+            Command::Stop => {
+                worker.log.flush();
+                // Nobody waits for an answer that does not come.
+                let _ = done.send(());
+                break;
+            }
+        }
+        let _ = done.send(());
+    }
+}

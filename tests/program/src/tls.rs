@@ -1,0 +1,168 @@
+//! TLS clients whose every choice a test can make and see.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, RootCertStore,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
+};
+
+use crate::http1::{Conn, dial};
+
+/// How a client behaves; cheap to change by field.
+#[derive(Clone)]
+pub struct Client {
+    pub config: ClientConfig,
+}
+
+/// What a handshake settled.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    pub certificate: CertificateDer<'static>,
+    pub alpn: Option<String>,
+    pub version: rustls::ProtocolVersion,
+    pub kind: HandshakeKind,
+    pub suite: rustls::CipherSuite,
+}
+
+impl Client {
+    /// Takes any certificate: the test looks at it.
+    pub fn trusting_anything() -> Self {
+        Self::with(rustls::ALL_VERSIONS, aws_lc_rs::default_provider())
+    }
+
+    /// Takes any certificate but speaks only `versions`.
+    pub fn speaking(versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::with(versions, aws_lc_rs::default_provider())
+    }
+
+    /// Offers TLS 1.2 with suites of one certificate type only: `ECDSA` or `RSA`.
+    pub fn able_only(algorithm: &str) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        let wanted = format!("_{algorithm}_");
+        provider
+            .cipher_suites
+            .retain(|suite| format!("{:?}", suite.suite()).contains(&wanted));
+        Self::with(&[&rustls::version::TLS12], provider)
+    }
+
+    /// Verifies as browsers do, against one root.
+    pub fn trusting(root: &CertificateDer<'static>) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone()).expect("a root certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .expect("versions and suites that fit")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { config }
+    }
+
+    fn with(versions: &[&'static SupportedProtocolVersion], provider: CryptoProvider) -> Self {
+        let provider = Arc::new(provider);
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .expect("versions and suites that fit")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anything(provider)))
+            .with_no_client_auth();
+        Self { config }
+    }
+
+    pub fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        self
+    }
+
+    /// No server name in the handshake.
+    pub fn without_sni(mut self) -> Self {
+        self.config.enable_sni = false;
+        self
+    }
+
+    /// A handshake with `host` as server name on the loopback address.
+    pub fn connect(&self, port: u16, host: &str) -> io::Result<(Conn, Handshake)> {
+        self.connect_to(SocketAddr::from(([127, 0, 0, 1], port)), host)
+    }
+
+    pub fn connect_to(&self, address: SocketAddr, host: &str) -> io::Result<(Conn, Handshake)> {
+        let mut tcp = dial(address)?;
+        let kept = tcp.try_clone()?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let mut tls =
+            ClientConnection::new(Arc::new(self.config.clone()), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp)?;
+        }
+        let handshake = Handshake {
+            certificate: tls.peer_certificates().expect("a server shows one")[0]
+                .clone()
+                .into_owned(),
+            alpn: tls
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            version: tls.protocol_version().expect("settled"),
+            kind: tls.handshake_kind().expect("settled"),
+            suite: tls.negotiated_cipher_suite().expect("settled").suite(),
+        };
+        Ok((
+            Conn::over(Box::new(StreamOwned::new(tls, tcp)), kept),
+            handshake,
+        ))
+    }
+
+    /// The certificate shown for `host`.
+    #[track_caller]
+    pub fn certificate(&self, port: u16, host: &str) -> CertificateDer<'static> {
+        self.connect(port, host).expect("a handshake").1.certificate
+    }
+}
+
+/// Believes every certificate, but not every signature.
+#[derive(Debug)]
+struct Anything(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,356 @@
+//! From start to end: readiness, ports, signals.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use program_tests::http2::{H2, block_on, finish};
+use program_tests::{
+    Backend, Conn, Folder, HOST, Ingress, Load, Narthex, Site, class, docs, ports, run, service,
+    until,
+};
+use rustix::process::Signal;
+
+/// Answers after `time`.
+fn slow(time: Duration) -> Backend {
+    Backend::scripted("web", move |exchange| {
+        if exchange.request.target.starts_with("/slow") {
+            std::thread::sleep(time);
+        }
+        exchange.echo()
+    })
+}
+
+#[test]
+fn health_and_readiness_are_told() {
+    let site = Site::echo();
+    assert_eq!(site.narthex.admin_status("/healthz"), Some(200));
+    assert_eq!(site.narthex.admin_status("/readyz"), Some(200));
+    assert_eq!(site.narthex.admin_status("/nothing"), Some(404));
+}
+
+#[test]
+fn ready_means_that_everything_is_served() {
+    let web = Backend::named("web");
+    let folder = Folder::of(&[class(), service("web", &[web.address()])]);
+    let many: Vec<_> = (0..2000)
+        .map(|index| {
+            Ingress::named(&format!("i{index}"))
+                .host(&format!("h{index}.example"))
+                .prefix("/", "web")
+                .yaml()
+        })
+        .collect();
+    folder.write("zz-many.yaml", &docs(&many));
+    let narthex = Narthex::on(&folder).spawn();
+    until("ready", || narthex.admin_status("/readyz") == Some(200));
+    // No waiting here: the first request after readiness is answered by its route.
+    assert_eq!(narthex.backend("h1999.example", "/"), "web");
+}
+
+#[test]
+fn sigterm_ends_an_idle_program_cleanly() {
+    let mut site = Site::echo();
+    assert_eq!(site.get("/").status, 200);
+    site.narthex.signal(Signal::TERM);
+    let status = site.narthex.ended_within(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(0), "{}", site.narthex.log());
+}
+
+#[test]
+fn sigint_ends_it_as_well() {
+    let mut site = Site::echo();
+    site.narthex.signal(Signal::INT);
+    assert_eq!(
+        site.narthex.ended_within(Duration::from_secs(10)).code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn a_request_in_flight_at_sigterm_is_answered() {
+    let mut site = Site::of(slow(Duration::from_secs(2)), &[]);
+    let mut conn = site.conn();
+    conn.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("it reached the backend", || !site.web.seen().is_empty());
+    site.narthex.signal(Signal::TERM);
+    let answer = conn.response();
+    assert_eq!(answer.backend(), "web");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(
+        site.narthex.ended_within(Duration::from_secs(10)).code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn readiness_is_off_at_once_after_sigterm() {
+    let site = Site::of(slow(Duration::from_secs(4)), &[]);
+    let mut conn = site.conn();
+    conn.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("it reached the backend", || !site.web.seen().is_empty());
+    site.narthex.signal(Signal::TERM);
+    until("not ready", || {
+        site.narthex.admin_status("/readyz") == Some(503)
+    });
+    assert_eq!(
+        site.narthex.admin_status("/healthz"),
+        Some(200),
+        "but alive"
+    );
+    assert_eq!(conn.response().status, 200);
+}
+
+#[test]
+fn a_kept_connection_is_told_to_close_while_draining() {
+    let site = Site::of(slow(Duration::from_secs(4)), &[]);
+    let mut busy = site.conn();
+    let mut kept = site.conn();
+    assert_eq!(kept.get(HOST, "/").header("connection"), None);
+    busy.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("it reached the backend", || site.web.seen().len() == 2);
+    site.narthex.signal(Signal::TERM);
+    until("not ready", || {
+        site.narthex.admin_status("/readyz") == Some(503)
+    });
+    let answer = kept.get(HOST, "/again");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(kept.is_closed_within(Duration::from_secs(5)));
+}
+
+#[test]
+fn sigterm_under_load_loses_no_request() {
+    let mut site = Site::echo();
+    let load = Load::start(site.narthex.http, 16, HOST, "/", |answer| {
+        answer.backend() == "web"
+    });
+    load.until_more(500);
+    load.expect_refusal();
+    site.narthex.signal(Signal::TERM);
+    let status = site.narthex.ended_within(Duration::from_secs(35));
+    load.join().assert_perfect();
+    assert_eq!(status.code(), Some(0), "{}", site.narthex.log());
+}
+
+#[test]
+fn the_shutdown_timeout_ends_what_does_not_end() {
+    let mut site = Site::of(slow(Duration::from_secs(20)), &["--shutdown-timeout=1s"]);
+    let mut conn = site.conn();
+    conn.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("it reached the backend", || !site.web.seen().is_empty());
+    let started = Instant::now();
+    site.narthex.signal(Signal::TERM);
+    site.narthex.ended_within(Duration::from_secs(10));
+    assert!(
+        started.elapsed() >= Duration::from_millis(800),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn second_signal_ends_at_once() {
+    let mut site = Site::of(slow(Duration::from_secs(20)), &[]);
+    let mut conn = site.conn();
+    conn.send("GET /slow HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    until("it reached the backend", || !site.web.seen().is_empty());
+    site.narthex.signal(Signal::TERM);
+    until("not ready", || {
+        site.narthex.admin_status("/readyz") == Some(503)
+    });
+    site.narthex.signal(Signal::TERM);
+    site.narthex.ended_within(Duration::from_secs(3));
+}
+
+#[test]
+fn http2_connections_get_goaway_and_finish_their_streams() {
+    let (mut site, ..) = Site::secure(&[]);
+    let web = slow(Duration::from_secs(2));
+    site.folder.rename_over(
+        "site.yaml",
+        &std::fs::read_to_string(site.folder.file("site.yaml"))
+            .expect("written")
+            .replace(
+                &format!("port: {}", site.web.address().port()),
+                &format!("port: {}", web.address().port()),
+            ),
+    );
+    block_on(async {
+        let h2 = H2::connect(site.narthex.https, HOST).await;
+        until("the slow backend serves", || {
+            let _ = site.get("/");
+            !web.seen().is_empty()
+        });
+        let request = http::Request::get("https://a.example/slow")
+            .body(())
+            .expect("a request");
+        let (response, _) = h2.open(request, true).await.expect("a stream");
+        let before = web.seen().len();
+        while web.seen().len() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        site.narthex.signal(Signal::TERM);
+        let answer = finish(response).await.expect("the stream ends well");
+        assert_eq!(answer.echo().target, "/slow");
+        // GOAWAY came: no further stream opens.
+        let mut refused = false;
+        for _ in 0..200 {
+            if h2.get(HOST, "/more").await.is_err() {
+                refused = true;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(refused, "streams are still accepted");
+    });
+    assert_eq!(
+        site.narthex.ended_within(Duration::from_secs(10)).code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn port_in_use_by_same_user_is_a_clear_error() {
+    let site = Site::echo();
+    let ended = Narthex::on(&site.folder)
+        .http_port(site.narthex.http)
+        .fail();
+    assert_ne!(ended.code, Some(0));
+    assert!(
+        ended.stderr.contains(&site.narthex.http.to_string()),
+        "{}",
+        ended.said()
+    );
+    assert!(
+        ended.stderr.to_lowercase().contains("in use"),
+        "{}",
+        ended.said()
+    );
+    for _ in 0..20 {
+        assert_eq!(site.get("/").status, 200, "the first one is not disturbed");
+    }
+}
+
+#[test]
+fn a_port_that_another_program_holds_is_named() {
+    let site = Folder::of(&[class()]);
+    let held = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ports::free())).expect("a port");
+    let port = held.local_addr().expect("bound").port();
+    let ended = Narthex::on(&site).https_port(port).fail();
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains(&port.to_string()), "{}", ended.said());
+}
+
+#[test]
+fn an_admin_port_in_use_is_named() {
+    let folder = Folder::of(&[class()]);
+    let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = held.local_addr().expect("bound").to_string();
+    let ended = run(&[
+        "serve".as_ref(),
+        folder.path().as_os_str(),
+        format!("--http-port={}", ports::free()).as_ref(),
+        format!("--https-port={}", ports::free()).as_ref(),
+        format!("--admin-address={address}").as_ref(),
+    ]);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains(&address), "{}", ended.said());
+}
+
+#[test]
+fn a_restart_takes_the_same_ports_at_once() {
+    let mut site = Site::echo();
+    let mut open = site.conn();
+    assert_eq!(open.get(HOST, "/").status, 200);
+    let (http, https) = (site.narthex.http, site.narthex.https);
+    site.narthex.signal(Signal::TERM);
+    site.narthex.ended_within(Duration::from_secs(10));
+    let again = Narthex::on(&site.folder)
+        .http_port(http)
+        .https_port(https)
+        .start();
+    assert_eq!(again.backend(HOST, "/"), "web");
+}
+
+#[test]
+fn every_flag_has_an_environment_variable() {
+    let web = Backend::named("web");
+    let fallback = Backend::named("fallback");
+    let folder = Folder::of(&[
+        class(),
+        service("web", &[web.address()]),
+        service("fallback", &[fallback.address()]),
+        Ingress::named("web").host(HOST).prefix("/", "web").yaml(),
+    ]);
+    let narthex = Narthex::on(&folder)
+        .env("NARTHEX_DEFAULT_BACKEND_SERVICE", "default/fallback")
+        .env("NARTHEX_MAX_URI_BYTES", "50")
+        .start();
+    assert_eq!(narthex.backend("unknown.example", "/"), "fallback");
+    assert_eq!(
+        narthex.get(HOST, &format!("/{}", "x".repeat(100))).status,
+        414
+    );
+    let help = run(&["serve", "--help"]).stdout;
+    for variable in [
+        "NARTHEX_HTTP_PORT",
+        "NARTHEX_HTTPS_PORT",
+        "NARTHEX_STATE_DIR",
+        "NARTHEX_ADMIN_ADDRESS",
+    ] {
+        assert!(help.contains(variable), "{variable} is not in the help");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_its_environment_variable() {
+    let folder = Folder::of(&[class()]);
+    let narthex = Narthex::on(&folder).env("NARTHEX_HTTP_PORT", "1").start();
+    assert_eq!(narthex.get("any.example", "/").status, 404);
+}
+
+#[test]
+fn help_and_version_are_told() {
+    let help = run(&["--help"]);
+    assert_eq!(help.code, Some(0));
+    for command in ["serve", "check", "explain", "quickstart"] {
+        assert!(help.stdout.contains(command), "{command}: {}", help.stdout);
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.code, Some(0));
+    assert!(version.stdout.starts_with("narthex "), "{}", version.stdout);
+}
+
+#[test]
+fn unknown_flags_and_values_are_refused_with_a_hint() {
+    for arguments in [
+        &["serve", "--htp-port=80"][..],
+        &["serve", "--http-port=eighty"],
+        &["srve"],
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.said());
+        assert!(!ended.stderr.is_empty());
+    }
+}
+
+#[test]
+fn the_admin_address_is_not_served_to_the_public() {
+    let site = Site::echo();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(
+            site.narthex.get("unknown.example", path).status,
+            404,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn the_admin_address_refuses_other_methods() {
+    let site = Site::echo();
+    let answer = Conn::plain(site.narthex.admin).ask(
+        "POST /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    assert!(matches!(answer.status, 404 | 405), "{answer:?}");
+}

@@ -1,0 +1,84 @@
+//! What each kind of test runs.
+
+use std::process::Command;
+
+use crate::process::{cargo, quietly, root, succeeds, target, watch};
+use crate::tally::Tally;
+use crate::tools;
+
+/// Formatting, and clippy with warnings denied.
+pub(crate) fn lint() -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    tally += Tally::one(succeeds(cargo().args(["fmt", "--all", "--check"]))?);
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    tally += Tally::one(succeeds(cargo().args(clippy))?);
+    Ok(tally)
+}
+
+/// Licences, sources and duplicates. The advisory database is not asked: it is no package of a
+/// registry, and a test must not depend on what was published this morning.
+pub(crate) fn deny() -> Result<Tally, String> {
+    let tool = tools::cargo_deny()?;
+    let mut tally = Tally::default();
+    for check in ["bans", "licenses", "sources"] {
+        let mut command = Command::new(&tool);
+        command.current_dir(root());
+        command.args([
+            "--all-features",
+            "--workspace",
+            "--color",
+            "never",
+            "check",
+            check,
+        ]);
+        let (passed, said) = quietly(&mut command)?;
+        // All at once: another kind is writing at the same time.
+        println!("\n$ cargo-deny check {check}\n{}", said.trim_end());
+        tally += Tally::one(passed);
+    }
+    Ok(tally)
+}
+
+/// Everything that tests inside the crates.
+pub(crate) fn unit() -> Result<Tally, String> {
+    let arguments = [
+        "test",
+        "--workspace",
+        "--exclude",
+        "program-tests",
+        "--no-fail-fast",
+    ];
+    counted(cargo().args(arguments))
+}
+
+/// The release binary, over real sockets.
+pub(crate) fn program() -> Result<Tally, String> {
+    tools::provide(tools::CLIENTS)
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
+        return Err("the binary does not build".to_owned());
+    }
+    let binary = target()?.join("release/narthex");
+    let mut tests = cargo();
+    tests
+        .args(["test", "--package", "program-tests", "--no-fail-fast"])
+        .env("NARTHEX_BIN", binary);
+    counted(&mut tests)
+}
+
+/// Runs cargo's tests and counts them; a run that breaks off otherwise counts as one failure.
+fn counted(command: &mut Command) -> Result<Tally, String> {
+    let mut tally = Tally::default();
+    let succeeded = watch(command, |line| tally += Tally::of_line(line))?;
+    if !succeeded && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    Ok(tally)
+}

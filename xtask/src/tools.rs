@@ -1,0 +1,121 @@
+//! What the tests need beside the Rust toolchain, and how it gets here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{cargo, quietly, succeeds, target};
+
+/// The version whose answers the configuration in deny.toml was written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// A command that tests run, and the Debian package that has it.
+pub(crate) struct Tool {
+    command: &'static str,
+    package: &'static str,
+}
+
+/// What the whole-program tests run beside the program.
+pub(crate) const CLIENTS: &[Tool] = &[
+    Tool {
+        command: "curl",
+        package: "curl",
+    },
+    Tool {
+        command: "nghttp",
+        package: "nghttp2-client",
+    },
+    Tool {
+        command: "h2load",
+        package: "nghttp2-client",
+    },
+    Tool {
+        command: "setpriv",
+        package: "util-linux",
+    },
+];
+
+/// Sees to it that all `tools` are here: installs them as root, says what is missing otherwise.
+pub(crate) fn provide(tools: &[Tool]) -> Result<(), String> {
+    let mut missing: Vec<_> = tools
+        .iter()
+        .filter(|tool| find(tool.command).is_none())
+        .map(|tool| tool.package)
+        .collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    let by_hand = format!("Debian packages are missing: apt-get install {packages}");
+    if !is_root() || find("apt-get").is_none() {
+        return Err(by_hand);
+    }
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    let install = ["install", "--yes", "--no-install-recommends"];
+    let installed = succeeds(apt().args(["update", "--quiet"]))?
+        && succeeds(apt().args(install).args(&missing))?;
+    if installed { Ok(()) } else { Err(by_hand) }
+}
+
+/// The path of a cargo-deny of the right version; built into the target folder if there is none.
+pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
+    let tools = target()?.join("tools");
+    let own = tools.join("bin/cargo-deny");
+    let candidates = [Some(own.clone()), find("cargo-deny")];
+    if let Some(found) = candidates
+        .into_iter()
+        .flatten()
+        .find(|path| is_wanted(path))
+    {
+        return Ok(found);
+    }
+    println!("cargo-deny {CARGO_DENY} is built beside the other kinds, this takes some minutes");
+    let build = tools.join("build");
+    let mut install = cargo();
+    // A debug build: it runs for seconds, and builds in half the time.
+    install.args([
+        "install",
+        "--quiet",
+        "--locked",
+        "--debug",
+        "cargo-deny",
+        "--version",
+        CARGO_DENY,
+    ]);
+    install
+        .arg("--root")
+        .arg(&tools)
+        .env("CARGO_TARGET_DIR", &build);
+    let (installed, said) = quietly(&mut install)?;
+    // Only room on the disk is lost if this fails.
+    let _ = std::fs::remove_dir_all(&build);
+    if installed {
+        Ok(own)
+    } else {
+        Err(format!("cargo-deny cannot be installed:\n{said}"))
+    }
+}
+
+fn is_wanted(path: &Path) -> bool {
+    let said = quietly(Command::new(path).arg("--version"));
+    said.is_ok_and(|(success, said)| success && said.trim().ends_with(CARGO_DENY))
+}
+
+/// Where on the PATH a command is.
+fn find(command: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(command))
+        .find(|file| file.is_file())
+}
+
+/// Whether we may install packages. The effective user id is the second of four.
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
