@@ -18,7 +18,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Every problem, by object, in the order of its fields.
+    /// Every problem, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.objects.iter().flat_map(|object| object.problems())
     }

@@ -71,7 +71,11 @@ fn split_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 }
 
 fn is_port(port: &[u8]) -> bool {
-    port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+    let number = port.iter().try_fold(0u32, |number, &digit| {
+        let digit = char::from(digit).to_digit(10)?;
+        Some(number * 10 + digit).filter(|&number| number <= u32::from(u16::MAX))
+    });
+    number.is_some()
 }
 
 /// Letters, digits, `-`, `.`, `_` (which names of services have), and `:` of IPv6 addresses.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use model::CertificateSet;
 
@@ -77,6 +78,15 @@ impl From<io::Error> for ClientFault {
     }
 }
 
+/// How much of a connection its other end has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// Its direction: it may still want an answer.
+    Direction,
+    /// All.
+    Connection,
+}
+
 /// A request's body.
 pub(crate) trait RequestBody {
     /// Its length as announced.
@@ -91,8 +101,11 @@ pub(crate) trait RequestBody {
     /// Whether it has been read to its end.
     fn is_done(&self) -> bool;
 
-    /// Whether there is something that can be had without waiting.
-    fn has_buffered(&self) -> bool;
+    /// Whether `fill` would not wait.
+    fn has_buffered(&mut self) -> bool;
+
+    /// Waits until the client goes away, as far as this side of it shows.
+    async fn closed(&mut self) -> Closed;
 
     /// What followed it.
     fn trailers(&self) -> &Headers;
@@ -121,6 +134,9 @@ pub(crate) trait ResponseSink {
 
     /// The head that opens a tunnel; sent at once.
     async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault>;
+
+    /// Whether the client has gone away, as far as this side of it shows.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Whether the head has been given.
     fn is_begun(&self) -> bool;

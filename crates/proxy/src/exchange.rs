@@ -10,7 +10,7 @@ use model::{Action, Filter, HostName, HttpsRedirect, NormalPath, Rule, Selection
 use crate::client::{Connection, Length, RequestBody, ResponseSink};
 use crate::forward;
 use crate::forwarded::{self, Client};
-use crate::headers::{Name, RequestHead, ResponseHead, write_field};
+use crate::headers::{Name, RequestHead, ResponseHead, list, write_field};
 use crate::record::{Reason, Record, Version};
 use crate::respond;
 use crate::timer::{Elapsed, Timer};
@@ -114,14 +114,16 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
 /// head for the backend in `upstream_out`.
 fn prepare<B: RequestBody>(parts: &mut Parts<'_>, body: &B, facts: &Facts) -> Result<Routed, Reason> {
     let Parts { worker, connection, request, .. } = parts;
+    if parts.tunnel.is_none() && body.length() == Length::Absent {
+        parts.tunnel = wanted_upgrade(request);
+    }
+    let trailers = request.headers.get_all(Name::Te).flat_map(list).any(|te| te.eq_ignore_ascii_case(b"trailers"));
+    // First, so that Connection cannot name what we are about to say.
+    request.headers.remove_hop_by_hop();
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
     check_method(request, parts.tunnel.is_some())?;
     check_expectation(request, body.length())?;
-    if parts.tunnel.is_none() && body.length() == Length::Absent {
-        parts.tunnel = wanted_upgrade(request);
-    }
-    request.headers.remove_hop_by_hop();
 
     let view = worker.view();
     let listener = view.snapshot.listener(connection.port).ok_or(Reason::NoRoute)?;
@@ -146,7 +148,12 @@ fn prepare<B: RequestBody>(parts: &mut Parts<'_>, body: &B, facts: &Facts) -> Re
         if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
             return Err(Reason::BodyTooLarge);
         }
-        write_head(parts.upstream_out, request, selection.path, body.length(), parts.tunnel.as_deref());
+        let hop = match &parts.tunnel {
+            Some(protocol) => Hop::Upgrade(protocol),
+            None if trailers => Hop::Trailers,
+            None => Hop::Plain,
+        };
+        write_head(parts.upstream_out, request, selection.path, body.length(), hop);
     }
     Ok(Routed { rule, redirect })
 }
@@ -182,7 +189,7 @@ fn wanted_upgrade(request: &RequestHead) -> Option<Vec<u8>> {
     let protocol = request.headers.get(Name::Upgrade)?;
     let asked = request.version == Version::Http11 && request.headers.connection_has(b"upgrade");
     // h2c would hand our framing to the client: never upgraded (RFC 9113, section 3.1).
-    let refused = crate::headers::list(protocol).any(|name| name.to_ascii_lowercase().starts_with(b"h2c"));
+    let refused = list(protocol).any(|name| name.to_ascii_lowercase().starts_with(b"h2c"));
     (asked && !refused).then(|| protocol.to_vec())
 }
 
@@ -226,10 +233,19 @@ fn https_redirect(
     Some(location)
 }
 
+/// What the backend's connection is told of itself.
+enum Hop<'a> {
+    Plain,
+    /// Trailers are welcome (RFC 9110, section 10.1.4); gRPC asks for them.
+    Trailers,
+    /// It is to change to this protocol.
+    Upgrade(&'a [u8]),
+}
+
 /// Writes the head for the backend anew, from what was understood.
-fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Length, tunnel: Option<&[u8]>) {
+fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Length, hop: Hop<'_>) {
     out.clear();
-    let method = if tunnel.is_some() { b"GET" } else { request.method() };
+    let method = if matches!(hop, Hop::Upgrade(_)) { b"GET" } else { request.method() };
     out.extend_from_slice(method);
     out.push(b' ');
     out.extend_from_slice(path);
@@ -246,9 +262,13 @@ fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Len
         Length::Known(length) => respond::write_content_length(out, length),
         Length::Unknown => write_field(out, b"Transfer-Encoding", b"chunked"),
     }
-    if let Some(protocol) = tunnel {
-        out.extend_from_slice(b"Connection: Upgrade\r\n");
-        write_field(out, b"Upgrade", protocol);
+    match hop {
+        Hop::Plain => {}
+        Hop::Trailers => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+        Hop::Upgrade(protocol) => {
+            out.extend_from_slice(b"Connection: Upgrade\r\n");
+            write_field(out, b"Upgrade", protocol);
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -271,11 +291,14 @@ async fn answer<B: RequestBody, S: ResponseSink>(
     parts.timer.total = None;
     let send = respond::send(worker, parts.response, sink, reason, location, keep);
     let sent = parts.timer.limit(worker.settings.timeouts.write, send).await;
-    let whole = matches!(sent, Ok(Ok(())));
-    if !whole {
+    let Ok(Ok(length)) = sent else {
         sink.abort();
+        return false;
+    };
+    if parts.request.method() != b"HEAD" {
+        Facts::add(&facts.bytes_out, length);
     }
-    whole
+    true
 }
 
 /// The reason for a time limit that has passed.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use model::{Backend, Rule, Timeouts};
 
 use crate::balance;
-use crate::client::{ClientFault, Length, RequestBody, ResponseSink};
+use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::exchange::{Facts, Parts, late};
 use crate::headers::{Name, ResponseHead};
 use crate::http1::parse::{self, EndFinder, Framing, Parsed};
 use crate::http1::stream::{ReadError, Reader, Writer};
-use crate::record::Reason;
-use crate::timer::Timer;
+use crate::record::{Reason, Version};
+use crate::timer::{Elapsed, Timer};
 use crate::upstream::{ConnectError, Upstream};
 use crate::worker::Worker;
 
@@ -23,6 +23,9 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// The most interim responses (1xx) before the response.
 const MAX_INTERIM: usize = 16;
+
+/// How long a client that has closed its direction waits for more of an answer.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// The largest head of a response.
 const MAX_RESPONSE_HEAD: usize = 60 * 1024;
@@ -115,20 +118,27 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
     }
     let head_request = parts.request.method() == b"HEAD";
     let mut download = Download { worker, timeouts, timer: parts.timer, response: parts.response, sink, facts };
-    let parsed = match download.read_head(&mut upstream, head_request, begin).await {
-        Ok(parsed) => parsed,
-        // Nothing of a response came: the request may not have been seen at all.
-        Err(Reason::UpstreamClosed) => return Err(Failed { reason: Reason::UpstreamClosed, retry: idempotent }),
-        Err(reason) => return Err(Failed { reason, retry: false }),
-    };
-    let last_word = |reason| Failed { reason, retry: false };
-    if download.response.status == 101 {
-        if parts.tunnel.is_none() {
-            return Err(last_word(Reason::UpstreamProtocol));
+    let exchange = async {
+        let parsed = download.read_head(&mut upstream, head_request, begin).await?;
+        if download.response.status != 101 {
+            download.relay(&mut upstream, parsed).await?;
         }
-        return tunnel(parts, body, sink, facts, upstream).await.map_err(last_word);
+        Ok(parsed)
+    };
+    let result = match parts.tunnel {
+        // What the client sends from here on may be the tunnel's.
+        Some(_) => exchange.await,
+        None => while_wanted(exchange, gone(body, facts)).await,
+    };
+    // Without a byte of a response, the request may not have been seen at all.
+    let parsed = result.map_err(|reason| Failed { reason, retry: idempotent && reason == Reason::UpstreamClosed })?;
+    if parts.response.status == 101 {
+        let switched = match parts.tunnel {
+            Some(_) => tunnel(parts, body, sink, facts, upstream).await,
+            None => Err(Reason::UpstreamProtocol),
+        };
+        return switched.map_err(|reason| Failed { reason, retry: false });
     }
-    download.relay(&mut upstream, parsed).await.map_err(last_word)?;
     if parsed.persistent {
         upstream.keep(worker);
     }
@@ -189,7 +199,7 @@ async fn both<T>(
     poll_fn(|cx| {
         if uploading && let Poll::Ready(end) = upload.as_mut().poll(cx) {
             uploading = false;
-            if let Err(UploadEnd::Client(reason)) = end {
+            if let Err(UploadEnd::Exchange(reason)) = end {
                 return Poll::Ready(Err(reason));
             }
         }
@@ -198,12 +208,40 @@ async fn both<T>(
     .await
 }
 
+/// Runs an operation until the client is gone.
+async fn while_wanted<T>(
+    operation: impl Future<Output = Result<T, Reason>>,
+    gone: impl Future<Output = ()>,
+) -> Result<T, Reason> {
+    tokio::select! {
+        biased;
+        result = operation => result,
+        () = gone => Err(Reason::ClientClosed),
+    }
+}
+
+/// Waits until the client is gone: it has closed, or it has closed its direction and nothing has
+/// come for it for a while.
+async fn gone<B: RequestBody>(body: &mut B, facts: &Facts) {
+    if body.closed().await == Closed::Connection {
+        return;
+    }
+    let progress = || (facts.status.get(), facts.bytes_out.get());
+    loop {
+        let before = progress();
+        tokio::time::sleep(HALF_CLOSED).await;
+        if progress() == before {
+            return;
+        }
+    }
+}
+
 /// Why an upload ended early.
 enum UploadEnd {
-    /// The client's doing.
-    Client(Reason),
+    /// The exchange is over, for this reason.
+    Exchange(Reason),
     /// The backend takes no more.
-    Upstream,
+    Refused,
 }
 
 struct Upload<'a> {
@@ -222,31 +260,34 @@ impl Upload<'_> {
                 self.send(writer.flush()).await?;
             }
             let bytes = match self.timer.limit(self.body_limit, body.fill()).await {
-                Ok(bytes) => bytes.map_err(|fault| UploadEnd::Client(fault.reason()))?,
-                Err(elapsed) => return Err(UploadEnd::Client(late(elapsed, Reason::BodyTimeout))),
+                Ok(bytes) => bytes.map_err(|fault| UploadEnd::Exchange(fault.reason()))?,
+                Err(elapsed) => return Err(UploadEnd::Exchange(late(elapsed, Reason::BodyTimeout))),
             };
             if bytes.is_empty() {
                 self.facts.body_done.set(true);
-                return self.send(writer.end(body.trailers())).await;
+                self.send(writer.end(body.trailers())).await?;
+                gone(body, self.facts).await;
+                return Err(UploadEnd::Exchange(Reason::ClientClosed));
             }
             let count = bytes.len();
             Facts::add(&self.facts.bytes_in, count);
             if self.max_body > 0 && self.facts.bytes_in.get() > self.max_body {
-                return Err(UploadEnd::Client(Reason::BodyTooLarge));
+                return Err(UploadEnd::Exchange(Reason::BodyTooLarge));
             }
             let Self { timer, send_limit, .. } = &mut self;
-            match timer.limit(*send_limit, writer.data(bytes)).await {
-                Ok(Ok(())) => {}
-                _ => return Err(UploadEnd::Upstream),
-            }
+            Self::sent(timer.limit(*send_limit, writer.data(bytes)).await)?;
             body.consume(count);
         }
     }
 
     async fn send(&mut self, operation: impl Future<Output = std::io::Result<()>>) -> Result<(), UploadEnd> {
-        match self.timer.limit(self.send_limit, operation).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(UploadEnd::Upstream),
+        Self::sent(self.timer.limit(self.send_limit, operation).await)
+    }
+
+    fn sent(result: Result<std::io::Result<()>, Elapsed>) -> Result<(), UploadEnd> {
+        match result {
+            Ok(result) => result.map_err(|_| UploadEnd::Refused),
+            Err(elapsed) => Err(UploadEnd::Exchange(late(elapsed, Reason::ResponseTimeout))),
         }
     }
 }
@@ -269,8 +310,9 @@ impl<S: ResponseSink> Download<'_, S> {
         begin: Instant,
     ) -> Result<Parsed, Reason> {
         for _ in 0..=MAX_INTERIM {
-            let find = find_head(upstream, self.worker);
-            let len = match self.timer.limit(self.timeouts.read, find).await {
+            let Self { sink, timer, .. } = self;
+            let find = while_wanted(find_head(upstream, self.worker), poll_fn(|cx| sink.poll_closed(cx)));
+            let len = match timer.limit(self.timeouts.read, find).await {
                 Ok(found) => found?,
                 Err(elapsed) => return Err(late(elapsed, Reason::ResponseTimeout)),
             };
@@ -396,7 +438,8 @@ async fn tunnel<B: RequestBody, S: ResponseSink>(
     mut upstream: Upstream,
 ) -> Result<(), Reason> {
     let worker = parts.worker;
-    facts.status.set(101);
+    // RFC 8441, section 5: where there is no upgrade, success is a 200.
+    facts.status.set(if parts.request.version == Version::Http2 { 200 } else { 101 });
     parts.timer.total = None;
     let response = &mut *parts.response;
     let protocol = response.headers.get(Name::Upgrade).map(<[u8]>::to_vec).ok_or(Reason::UpstreamProtocol)?;

@@ -119,7 +119,7 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
             headers.push_known(Name::XRealIp, b"X-Real-IP", client.to_string().as_bytes());
         }
     }
-    if !host {
+    if !host && !request.authority().is_empty() {
         let authority = request.authority().to_vec();
         request.headers.push_known(Name::XForwardedHost, b"X-Forwarded-Host", &authority);
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, Bytes};
@@ -12,7 +12,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use tokio::task::spawn_local;
 
-use crate::client::{ClientFault, Connection, Length, RequestBody, ResponseSink};
+use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
 use crate::exchange::{self, Parts, Start};
 use crate::headers::{Headers, Name, RequestHead, ResponseHead};
 use crate::io::Owned;
@@ -289,8 +289,13 @@ impl RequestBody for Body {
         self.done && self.current.is_empty()
     }
 
-    fn has_buffered(&self) -> bool {
+    fn has_buffered(&mut self) -> bool {
         !self.current.is_empty()
+    }
+
+    async fn closed(&mut self) -> Closed {
+        // The sending side sees it.
+        std::future::pending().await
     }
 
     fn trailers(&self) -> &Headers {
@@ -385,6 +390,15 @@ impl ResponseSink for Sink {
         response.headers_mut().remove(http::header::UPGRADE);
         response.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
         self.send_head(response, false)
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let reset = match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx),
+            None if self.begun => return Poll::Pending,
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(drop)
     }
 
     fn is_begun(&self) -> bool {

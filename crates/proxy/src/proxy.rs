@@ -31,6 +31,9 @@ pub struct Proxy {
     settings: Arc<Settings>,
     workers: Vec<Handle>,
     bound: Mutex<BTreeMap<u16, Bound>>,
+    /// What the workers serve. Held here, so that the last one is freed here, and no worker stops
+    /// to take thousands of routes apart.
+    published: Mutex<Arc<Snapshot>>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     log: LogWriter,
@@ -65,7 +68,7 @@ impl Proxy {
             start.worker(index)
         });
         let workers = workers.collect::<io::Result<_>>()?;
-        Ok(Self { settings, workers, bound: Mutex::default(), admission, metrics, log })
+        Ok(Self { settings, workers, bound: Mutex::default(), published: Mutex::default(), admission, metrics, log })
     }
 
     /// Serves a configuration: opens the ports that are new, hands it to every worker, closes the
@@ -76,6 +79,7 @@ impl Proxy {
     pub async fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Vec<Bound>, BindError> {
         let wanted: Vec<u16> = snapshot.listeners.iter().map(|listener| listener.port).collect();
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot))).await;
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         let (open, gone): (Vec<u16>, Vec<u16>) =
             self.bound().keys().partition(|port| wanted.contains(port));
         for port in gone {

@@ -36,7 +36,7 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Sends an answer: the status of the reason with a line of plain text.
+/// Sends an answer: the status of the reason with a line of plain text. Tells the text's length.
 pub(crate) async fn send<S: ResponseSink>(
     worker: &Worker,
     head: &mut ResponseHead,
@@ -44,7 +44,7 @@ pub(crate) async fn send<S: ResponseSink>(
     reason: Reason,
     location: Option<(u16, &[u8])>,
     keep: bool,
-) -> Result<(), ClientFault> {
+) -> Result<usize, ClientFault> {
     let status = location.map_or_else(|| status(reason), |(status, _)| status);
     let phrase = phrase(status);
     head.start(status, phrase.as_bytes());
@@ -61,7 +61,8 @@ pub(crate) async fn send<S: ResponseSink>(
     let text = plain_text(&mut text, status, phrase);
     sink.head(head, Length::Known(text.len() as u64), keep).await?;
     sink.data(text, true).await?;
-    sink.end(&Headers::default()).await
+    sink.end(&Headers::default()).await?;
+    Ok(text.len())
 }
 
 fn plain_text<'a>(to: &'a mut [u8; 64], status: u16, phrase: &str) -> &'a [u8] {

@@ -125,14 +125,23 @@ fn an_ingress_whose_class_object_is_missing_is_served_with_a_warning() {
 }
 
 #[test]
-fn a_flag_chooses_one_class_by_name() {
-    let classes = [
-        ingress_class("blue", "narthex.dev/ingress", false),
-        ingress_class("green", "narthex.dev/ingress", false),
-    ];
-    let flags = ["--ingress-class", "blue"];
-    served(&classes, &Ingress::named("x").class("blue"), &flags, true);
-    served(&classes, &Ingress::named("x").class("green"), &flags, false);
+fn a_flag_names_the_old_annotations_class_that_is_ours() {
+    let classes = [ingress_class(
+        "blue",
+        "traefik.io/ingress-controller",
+        false,
+    )];
+    let by_annotation = Ingress::named("x")
+        .without_class()
+        .annotation(LEGACY, "blue");
+    served(&classes, &by_annotation, &["--ingress-class", "blue"], true);
+    served(&classes, &by_annotation, &[], false);
+    served(
+        &classes,
+        &Ingress::named("x").class("blue"),
+        &["--ingress-class=blue"],
+        false,
+    );
 }
 
 #[test]

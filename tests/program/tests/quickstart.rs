@@ -22,6 +22,8 @@ fn the_quickstart_serves_its_own_demo_and_says_what_to_try() {
     let (http, https, admin) = (ports::free(), ports::free(), ports::free());
     let state = tempfile::tempdir().expect("a temporary folder");
     let output = tempfile::NamedTempFile::new().expect("a temporary file");
+    // Both streams share one place in the file, as on a terminal.
+    let terminal = output.reopen().expect("a file");
     let _running = Running(
         Command::new(binary())
             .arg("quickstart")
@@ -35,8 +37,8 @@ fn the_quickstart_serves_its_own_demo_and_says_what_to_try() {
             .arg("--state-dir")
             .arg(state.path())
             .stdin(Stdio::null())
-            .stdout(output.reopen().expect("a file"))
-            .stderr(output.reopen().expect("a file"))
+            .stdout(terminal.try_clone().expect("a file"))
+            .stderr(terminal)
             .spawn()
             .expect("the binary starts"),
     );

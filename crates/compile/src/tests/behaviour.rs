@@ -11,6 +11,9 @@ use super::{answer, certificates, problems, rule};
 use crate::testing::{self, options};
 use crate::{Compiled, Compiler, EndpointOverride, Options};
 
+/// In 2025, when the certificates that tests make are valid.
+const NOW: i64 = 1_750_000_000;
+
 fn backend(service: &str) -> Value {
     json!({"service": {"name": service, "port": {"number": 80}}})
 }
@@ -69,7 +72,7 @@ fn put_slice(store: &mut Store, service: &str, object: Value) {
 fn compile_with(store: &Store, change: impl Fn(&mut Options)) -> Compiled {
     let mut options = options();
     change(&mut options);
-    Compiler::new(options).compile(store, 0)
+    Compiler::new(options).compile(store, NOW)
 }
 
 fn compile(store: &Store) -> Compiled {
@@ -84,8 +87,9 @@ fn target(compiled: &Compiled, host: &str, path: &str) -> String {
 fn the_loser_of_a_conflict_is_told_who_won_and_its_other_paths_work() {
     let mut store = store(&[("b", json!({"rules": [rule_for("x.test", "/a", "web")]}))]);
     let mut later = rule_for("x.test", "/a/", "api");
-    later["http"]["paths"][1] =
-        json!({"path": "/b", "pathType": "Exact", "backend": backend("api")});
+    let exact = json!({"path": "/b", "pathType": "Exact", "backend": backend("api")});
+    let paths = later["http"]["paths"].as_array_mut().expect("paths");
+    paths.push(exact);
     put_ingress(&mut store, "c", json!({"spec": {"rules": [later]}}));
     let compiled = compile(&store);
     assert_eq!(
@@ -320,7 +324,7 @@ fn external_names_are_left_to_the_resolver() {
     };
     put_service(&mut store, "web", external("Backend.example.com."));
     let mut compiler = Compiler::new(options());
-    let compiled = compiler.compile(&store, 0);
+    let compiled = compiler.compile(&store, NOW);
     let hosts = |compiled: &Compiled| -> Vec<String> {
         let show = |backend: &Arc<model::Backend>| match &backend.discovery {
             Discovery::Dns { host, port } => format!("{} {host}:{port}", backend.name),
@@ -337,11 +341,11 @@ fn external_names_are_left_to_the_resolver() {
     );
 
     put_service(&mut store, "web", external("2001:db8::1"));
-    let compiled = compiler.compile(&store, 0);
+    let compiled = compiler.compile(&store, NOW);
     assert_eq!(hosts(&compiled)[1], "default/web:http 2001:db8::1:80");
 
     put_service(&mut store, "web", external("no host"));
-    let compiled = compiler.compile(&store, 0);
+    let compiled = compiler.compile(&store, NOW);
     assert!(compiled.external.is_empty());
     assert_eq!(
         target(&compiled, "any", "/name"),
@@ -418,11 +422,11 @@ fn a_broken_default_certificate_is_reported_and_replaced() {
     let mut options = options();
     by_flag(&mut options);
     let mut compiler = Compiler::new(options);
-    let first = compiler.compile(&store, 0);
+    let first = compiler.compile(&store, NOW);
     assert_eq!(certificates(&first, "x.test"), ["Secret default/default"]);
-    assert!(!compiler.compile(&store, 0).changed);
+    assert!(!compiler.compile(&store, NOW).changed);
     store.apply(testing::tls_secret("default", "default", &["default.test"]));
-    assert!(compiler.compile(&store, 0).changed);
+    assert!(compiler.compile(&store, NOW).changed);
 }
 
 #[test]
@@ -659,13 +663,13 @@ fn an_empty_store_answers_404_and_a_deleted_one_again() {
     let mut compiler = Compiler::new(options());
     let mut filled = store(&[("a", json!({"rules": [rule_for("x.test", "/", "web")]}))]);
     assert_eq!(
-        compiler.compile(&Store::default(), 0).snapshot.generation,
+        compiler.compile(&Store::default(), NOW).snapshot.generation,
         1
     );
-    let compiled = compiler.compile(&filled, 0);
+    let compiled = compiler.compile(&filled, NOW);
     assert_eq!(rule(&compiled, "x.test", "/").route.as_ref(), "default/a");
     filled.delete(&ObjectKey::new(Kind::Ingress, "default", "a"));
-    let compiled = compiler.compile(&filled, 0);
+    let compiled = compiler.compile(&filled, NOW);
     assert_eq!(target(&compiled, "x.test", "/"), "404");
     assert_eq!(compiled.snapshot.generation, 3);
 }

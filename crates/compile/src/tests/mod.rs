@@ -2,6 +2,7 @@
 
 mod agreement;
 mod behaviour;
+mod measure;
 mod naive;
 mod reuse;
 

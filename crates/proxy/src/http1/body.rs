@@ -152,14 +152,49 @@ fn chunk_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
     Ok(Some((size, end + 1)))
 }
 
-/// Nothing, or `;` and visible characters. White space before the `;` is in no grammar that all
-/// parsers share.
+/// Chunk extensions (RFC 9112, section 7.1.1), without the white space that the grammar lets
+/// stand around `;` and `=` and that not all parsers know.
 fn is_extension(bytes: &[u8]) -> bool {
-    match bytes {
-        [] => true,
-        [b';', rest @ ..] => rest.iter().all(|&byte| byte == b'\t' || byte == b' ' || byte.is_ascii_graphic()),
-        _ => false,
+    let mut rest = bytes;
+    while let [first, after @ ..] = rest {
+        let Some(mut after) = skip_token(after).filter(|_| *first == b';') else {
+            return false;
+        };
+        if let [b'=', value @ ..] = after {
+            let skipped = match value {
+                [b'"', quoted @ ..] => skip_quoted(quoted),
+                _ => skip_token(value),
+            };
+            let Some(skipped) = skipped else { return false };
+            after = skipped;
+        }
+        rest = after;
     }
+    true
+}
+
+/// What follows a token.
+fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let len = bytes.iter().take_while(|byte| is_token(byte)).count();
+    (len > 0).then(|| &bytes[len..])
+}
+
+/// What follows a quoted string whose opening quote is past.
+fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [b'"', after @ ..] => return Some(after),
+            [b'\\', escaped, after @ ..] if is_quotable(*escaped) => after,
+            [byte, after @ ..] if *byte != b'\\' && is_quotable(*byte) => after,
+            _ => return None,
+        };
+    }
+}
+
+fn is_quotable(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' ') || byte.is_ascii_graphic()
 }
 
 /// Reads a whole trailer section with its empty line, and tells its length.
@@ -249,7 +284,7 @@ mod tests {
 
     #[test]
     fn chunks_are_put_together_and_what_follows_is_left() {
-        let bytes = b"5\r\nhello\r\n0006;ext=\"1\"\r\n world\r\n0\r\nX-A: 1\r\nContent-Length: 9\r\n\r\nGET";
+        let bytes = b"5\r\nhello\r\n0006;ext=\"1\\\"\";b;c=d\r\n world\r\n0\r\nX-A: 1\r\nContent-Length: 9\r\n\r\nGET";
         let decoded = decode(Framing::Chunked, bytes, &[1000]);
         assert_eq!(decoded, Ok((b"hello world".to_vec(), 1, b"GET".to_vec())));
     }
@@ -261,6 +296,7 @@ mod tests {
             "+5\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\r\nhello\n0\r\n\r\n",
             "5\r\nhello0\r\n\r\n", "ffffffffffffffff\r\n", "5;\u{1}\r\nhello\r\n0\r\n\r\n", "0\r\nbad trailer\r\n\r\n",
             "0\r\nA: b\n\r\n\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n",
+            "5;\r\nhello\r\n0\r\n\r\n", "5;a=\"\r\nhello\r\n0\r\n\r\n", "5;a=\r\nhello\r\n0\r\n\r\n",
         ] {
             assert_eq!(decode(Framing::Chunked, bytes.as_bytes(), &[1000]), Err(Malformed), "{bytes:?}");
         }

@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Buffer, fill};
-use crate::client::{ClientFault, Connection, Length, RequestBody, ResponseSink};
+use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
 use crate::exchange::{self, Scratch, Start};
 use crate::headers::{Headers, Name, RequestHead, ResponseHead, write_field};
 use crate::http1::parse::{self, EndFinder, Framing};
@@ -41,14 +41,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, connection: Connec
     };
     loop {
         if !session.wait().await {
-            return;
+            return session.close().await;
         }
         let mut scratch = worker.take_scratch();
         let next = session.request(&mut scratch).await;
         worker.give_scratch(scratch);
         match next {
             Next::Request => {}
-            Next::Close => return,
+            Next::Close => return session.close().await,
+            Next::Cut => return,
             Next::Linger => return session.linger().await,
             Next::Http2 => break,
         }
@@ -61,8 +62,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, connection: Connec
 /// What follows a request.
 enum Next {
     Request,
-    /// Nothing: the response is all, or was cut.
+    /// Nothing: the response was all.
     Close,
+    /// Nothing: the response was cut, and the client must see it.
+    Cut,
     /// The close, once the client has had time to read the answer.
     Linger,
     /// It was no request, but the beginning of HTTP/2.
@@ -107,7 +110,7 @@ impl Session<'_> {
         let framing = match self.read_head(&mut scratch.request).await {
             Ok(Head::Request(framing)) => framing,
             Ok(Head::Http2) => return Next::Http2,
-            Err(None) => return Next::Close,
+            Err(None) => return Next::Cut,
             Err(Some(reason)) => {
                 self.refuse(scratch, start, reason).await;
                 return Next::Linger;
@@ -152,7 +155,7 @@ impl Session<'_> {
             (true, true, true) => Next::Request,
             (true, _, true) => Next::Close,
             (true, _, false) => Next::Linger,
-            (false, ..) => Next::Close,
+            (false, ..) => Next::Cut,
         }
     }
 
@@ -229,6 +232,12 @@ impl Session<'_> {
         exchange::record_refusal(self.worker, self.connection, &scratch.request, start, status, reason);
     }
 
+    /// Says that nothing more comes, which with TLS is more than closing.
+    async fn close(&self) {
+        // The close follows, whether the client heard of it or not.
+        let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
+    }
+
     /// Lets the client read our answer before the close: what it still sends would otherwise
     /// reset the connection under it.
     async fn linger(&mut self) {
@@ -282,8 +291,12 @@ impl RequestBody for Body<'_> {
         self.reader.is_done()
     }
 
-    fn has_buffered(&self) -> bool {
+    fn has_buffered(&mut self) -> bool {
         self.reader.has_buffered()
+    }
+
+    async fn closed(&mut self) -> Closed {
+        self.reader.closed().await
     }
 
     fn trailers(&self) -> &Headers {
@@ -358,6 +371,9 @@ impl ResponseSink for Sink<'_> {
     }
 
     async fn data(&mut self, bytes: &[u8], _last: bool) -> Result<(), ClientFault> {
+        if self.head_request {
+            return Ok(());
+        }
         Ok(self.writer.data(bytes).await?)
     }
 
@@ -377,6 +393,11 @@ impl ResponseSink for Sink<'_> {
         debug_assert!(upgrade, "a tunnel without its protocol");
         self.writer.out.extend_from_slice(b"Connection: Upgrade\r\n\r\n");
         Ok(self.writer.flush().await?)
+    }
+
+    fn poll_closed(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // The reading side sees it.
+        Poll::Pending
     }
 
     fn is_begun(&self) -> bool {

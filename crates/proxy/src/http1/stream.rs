@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::buffer::{Buffer, BufferPool, fill};
+use crate::client::Closed;
 use crate::headers::Headers;
 use crate::http1::body::{Decoder, Piece, write_chunk_line, write_last_chunk};
 use crate::http1::parse::{Framing, Malformed};
@@ -63,30 +64,39 @@ impl<'a> Reader<'a> {
     /// See [`ReadError`].
     pub(crate) async fn fill(&mut self) -> Result<&[u8], ReadError> {
         let len = loop {
+            if let Some(len) = self.buffered()? {
+                break len;
+            }
+            let count = fill(self.buffer, self.stream, self.pool).await;
+            if count.map_err(|_| ReadError::Io)? == 0 {
+                if self.decoder.closed() {
+                    break 0;
+                }
+                return Err(ReadError::Closed);
+            }
+        };
+        Ok(&self.buffer.bytes()[..len])
+    }
+
+    /// How much content is there already, at the beginning of the buffer; `None` if more must be
+    /// read to tell.
+    fn buffered(&mut self) -> Result<Option<usize>, ReadError> {
+        loop {
             match self.decoder.next(self.buffer.bytes(), &mut self.trailers)? {
                 Piece::Content { skip, len } => {
                     self.buffer.consume(skip);
                     if len > 0 {
-                        break len;
+                        return Ok(Some(len));
                     }
                 }
                 Piece::End { skip } => {
                     self.buffer.consume(skip);
                     self.buffer.release(self.pool);
-                    break 0;
+                    return Ok(Some(0));
                 }
-                Piece::More => {
-                    let count = fill(self.buffer, self.stream, self.pool).await;
-                    if count.map_err(|_| ReadError::Io)? == 0 {
-                        if self.decoder.closed() {
-                            break 0;
-                        }
-                        return Err(ReadError::Closed);
-                    }
-                }
+                Piece::More => return Ok(None),
             }
-        };
-        Ok(&self.buffer.bytes()[..len])
+        }
     }
 
     /// Says that so much of what `fill` gave has been taken.
@@ -101,9 +111,22 @@ impl<'a> Reader<'a> {
         self.decoder.is_done()
     }
 
-    /// Whether there is something that can be had without waiting.
-    pub(crate) fn has_buffered(&self) -> bool {
-        !self.buffer.is_empty()
+    /// Whether `fill` would not wait.
+    pub(crate) fn has_buffered(&mut self) -> bool {
+        !matches!(self.buffered(), Ok(None))
+    }
+
+    /// Waits until the sender closes; for ever, if it sends something else instead.
+    pub(crate) async fn closed(&mut self) -> Closed {
+        if !self.buffer.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        match fill(self.buffer, self.stream, self.pool).await {
+            Ok(0) => Closed::Direction,
+            // The next request, already.
+            Ok(_) => std::future::pending().await,
+            Err(_) => Closed::Connection,
+        }
     }
 }
 
