@@ -16,7 +16,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 use crate::ingress::{covers, normal_host};
 use crate::name::{Name, NameRef};
 use crate::options::Options;
-use crate::report::Problems;
+use crate::report::{ObjectReport, Problems};
 
 const CERTIFICATE_KEY: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
@@ -224,7 +224,7 @@ impl Certificates {
         options: &Options,
         store: &Store,
         now: i64,
-    ) -> (Arc<CertificateSet>, Option<Problems>) {
+    ) -> (Arc<CertificateSet>, Option<Arc<ObjectReport>>) {
         let mut found = None;
         self.default_loaded = None;
         let mut certificate = Arc::clone(&options.fallback_certificate);
@@ -248,7 +248,7 @@ impl Certificates {
                     problems.error("", message, bad.hint());
                 }
             }
-            found = (!problems.is_empty()).then_some(problems);
+            found = (!problems.is_empty()).then(|| Arc::new(problems.into_report(false)));
         }
         if !Arc::ptr_eq(&self.default.certificates[0], &certificate) {
             self.default = set_of(certificate);

@@ -7,17 +7,18 @@ use model::{
     Backend, CertificateSet, CertificateTable, HostTable, Listener, Protocol, Snapshot, VirtualHost,
 };
 use objects::Store;
+use objects::kinds::Kind;
 
 use crate::certificates::Certificates;
 use crate::hosts::fallback::{Fallbacks, catches_all};
 use crate::hosts::{Hosts, Updated};
 use crate::ingress::class::{Classes, Verdict};
 use crate::ingress::key;
-use crate::ingress::list::{Ingresses, Replaced};
+use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::World;
 use crate::name::NameRef;
 use crate::options::Options;
-use crate::report::{Counts, ObjectReport, Problems, Report};
+use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
 
@@ -33,6 +34,8 @@ pub struct Compiler {
     hosts: Hosts,
     fallbacks: Fallbacks,
     tables: Tables,
+    /// What is wrong with the default certificate.
+    default_report: Option<Arc<ObjectReport>>,
     last: Compiled,
 }
 
@@ -93,6 +96,7 @@ impl Compiler {
             certificates,
             hosts,
             tables,
+            default_report: None,
             options,
         }
     }
@@ -114,12 +118,13 @@ impl Compiler {
             certificates: &mut self.certificates,
             now,
         };
-        let replaced =
+        let Changed { replaced, any } =
             self.ingresses
                 .update(store, &self.classes, &changes, tls_is_stale, &mut world);
         self.release(&replaced);
         let fallbacks = self.fallbacks.update(
             &self.ingresses,
+            &replaced,
             &changes,
             &mut self.services,
             store,
@@ -128,7 +133,7 @@ impl Compiler {
         let updated = self
             .hosts
             .update(&replaced, &self.fallbacks, fallbacks.rules, &self.options);
-        let (default, default_problems) = self.certificates.default_set(&self.options, store, now);
+        let (default, default_report) = self.certificates.default_set(&self.options, store, now);
         self.last.changed = self.assemble(&updated, fallbacks.rules, default);
         let tls_went = replaced
             .iter()
@@ -141,7 +146,13 @@ impl Compiler {
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
         self.last.external = self.external();
-        self.say(&updated, fallbacks.winner, default_problems);
+        let mut stale = self.mark_stale(&updated, fallbacks.winner);
+        stale |= self.services.take_reports_changed() || any || changes.classes;
+        stale |= self.default_report != default_report || fallbacks.report;
+        if stale || self.last.changed {
+            self.default_report = default_report;
+            self.say();
+        }
         self.last.clone()
     }
 
@@ -228,14 +239,30 @@ impl Compiler {
         external
     }
 
-    /// Brings the report up to date.
-    fn say(&mut self, updated: &Updated, winner_changed: bool, default: Option<Problems>) {
+    /// Notes which reports are out of date. Whether any is.
+    fn mark_stale(&mut self, updated: &Updated, winner_changed: bool) -> bool {
         for ingress in &updated.concerned {
             let name = NameRef::of(&ingress.parsed.source.metadata);
             if let Some(entry) = self.ingresses.entry_mut(name) {
                 entry.report = None;
             }
         }
+        if winner_changed {
+            for entry in self.ingresses.entries_mut() {
+                if entry
+                    .resolved
+                    .as_ref()
+                    .is_some_and(|ingress| catches_all(ingress))
+                {
+                    entry.report = None;
+                }
+            }
+        }
+        winner_changed || !updated.concerned.is_empty()
+    }
+
+    /// Brings the report up to date.
+    fn say(&mut self) {
         let mut counts = Counts {
             hosts: self.tables.routes.len(),
             paths: self.tables.paths,
@@ -243,8 +270,17 @@ impl Compiler {
             certificates: self.tables.certificates.hosts.len(),
             ..Counts::default()
         };
-        let mut objects: Vec<Arc<ObjectReport>> =
-            Vec::with_capacity(self.last.report.objects.len());
+        let classes = self.classes.reports();
+        let others = classes
+            .chain(self.services.reports())
+            .chain(self.fallbacks.report());
+        let others = in_order(others.chain(&self.default_report).cloned().collect());
+        let (before, after) = others.split_at(
+            // None of them is about an Ingress.
+            others.partition_point(|report| report.object.kind < Kind::Ingress),
+        );
+        let mut objects = Vec::with_capacity(self.last.report.objects.len() + 1);
+        objects.extend_from_slice(before);
         for entry in self.ingresses.entries_mut() {
             match entry.verdict() {
                 Verdict::Ours | Verdict::Undefined => counts.ingresses += 1,
@@ -252,7 +288,7 @@ impl Compiler {
                 Verdict::Classless => counts.classless += 1,
             }
             if let Some(ingress) = &entry.resolved
-                && (entry.report.is_none() || (winner_changed && catches_all(ingress)))
+                && entry.report.is_none()
             {
                 let own = [&ingress.parsed.problems, &ingress.problems].map(Arc::clone);
                 let parts = own
@@ -264,16 +300,8 @@ impl Compiler {
             }
             objects.extend(entry.report.clone());
         }
-        let classes = self.classes.reports();
-        let default = default.map(|problems| Arc::new(problems.into_report(false)));
-        let others = classes
-            .chain(self.services.reports())
-            .chain(self.fallbacks.report());
-        objects.extend(others.cloned().chain(default));
-        let report = Report {
-            objects: in_order(objects),
-            counts,
-        };
+        objects.extend_from_slice(after);
+        let report = Report { objects, counts };
         if *self.last.report != report {
             self.last.report = Arc::new(report);
         }

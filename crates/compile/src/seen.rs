@@ -135,16 +135,19 @@ impl<T: Keyed> Objects<T> {
         }
         let mut former = self.0.split_off(same).into_iter().peekable();
         for new in now {
-            while let Some(old) = former.next_if(|old| old.compare(new).is_lt()) {
-                changed(&old);
-            }
-            match former.next_if(|old| old.compare(new).is_eq()) {
-                Some(old) if Arc::ptr_eq(&old, new) => {}
-                Some(old) => {
+            if former.next_if(|old| Arc::ptr_eq(old, new)).is_none() {
+                while let Some(old) = former.next_if(|old| old.compare(new).is_lt()) {
                     changed(&old);
-                    changed(new);
                 }
-                None => changed(new),
+                // One that went may have stood before one that stayed.
+                match former.next_if(|old| old.compare(new).is_eq()) {
+                    Some(old) if Arc::ptr_eq(&old, new) => {}
+                    Some(old) => {
+                        changed(&old);
+                        changed(new);
+                    }
+                    None => changed(new),
+                }
             }
             self.0.push(Arc::clone(new));
         }

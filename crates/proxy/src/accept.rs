@@ -39,7 +39,11 @@ impl Listening {
 }
 
 /// Begins to accept for the listener of `port`.
-pub(crate) fn start(worker: &Rc<Worker>, socket: std::net::TcpListener, port: u16) -> Option<Listening> {
+pub(crate) fn start(
+    worker: &Rc<Worker>,
+    socket: std::net::TcpListener,
+    port: u16,
+) -> Option<Listening> {
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -52,7 +56,12 @@ pub(crate) fn start(worker: &Rc<Worker>, socket: std::net::TcpListener, port: u1
     Some(Listening { stop, task })
 }
 
-async fn accept_until(worker: Rc<Worker>, socket: TcpListener, port: u16, mut stopped: oneshot::Receiver<()>) {
+async fn accept_until(
+    worker: Rc<Worker>,
+    socket: TcpListener,
+    port: u16,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -93,7 +102,9 @@ async fn drain_queue(worker: &Rc<Worker>, socket: &TcpListener, port: u16) {
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }
 
@@ -151,10 +162,18 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, po
         }
         Err(_) => return worker.metrics.handshake_failed(),
     };
-    connection.tls = Some(Tls { version: accepted.version, certificates: accepted.certificates });
+    connection.tls = Some(Tls {
+        version: accepted.version,
+        certificates: accepted.certificates,
+    });
     let stream = Stream::from(accepted.stream);
     if accepted.alpn_h2 {
-        http2::serve(Rc::clone(worker), Owned::new(stream, Vec::new()), connection).await;
+        http2::serve(
+            Rc::clone(worker),
+            Owned::new(stream, Vec::new()),
+            connection,
+        )
+        .await;
     } else {
         http1::server::serve(Rc::clone(worker), stream, connection).await;
     }

@@ -51,9 +51,15 @@ impl Admission {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Refused::Connections);
         }
-        let mut permit = Permit { admission: Arc::clone(self), client: None };
+        let mut permit = Permit {
+            admission: Arc::clone(self),
+            client: None,
+        };
         if self.most_per_client < usize::MAX {
-            let mut clients = self.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+            let mut clients = self
+                .shard(client)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let count = clients.entry(client).or_default();
             if *count >= self.most_per_client {
                 return Err(Refused::ConnectionsPerClient);
@@ -78,7 +84,11 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.count.fetch_sub(1, Ordering::AcqRel);
         let Some(client) = self.client else { return };
-        let mut clients = self.admission.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self
+            .admission
+            .shard(client)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut count) = clients.entry(client) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -94,12 +104,20 @@ mod tests {
 
     #[test]
     fn connections_are_limited_in_all_and_of_one_client() {
-        let limits = Limits { connections: 3, connections_per_client: 2, ..Limits::default() };
+        let limits = Limits {
+            connections: 3,
+            connections_per_client: 2,
+            ..Limits::default()
+        };
         let admission = Arc::new(Admission::new(&limits));
-        let [one, two] = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let [one, two] =
+            ["192.0.2.1", "2001:db8::1"].map(|text| text.parse::<IpAddr>().expect("an address"));
         let first = admission.admit(one).expect("a place");
         let _second = admission.admit(one).expect("a place");
-        assert_eq!(admission.admit(one).err(), Some(Refused::ConnectionsPerClient));
+        assert_eq!(
+            admission.admit(one).err(),
+            Some(Refused::ConnectionsPerClient)
+        );
         let _third = admission.admit(two).expect("a place");
         assert_eq!(admission.admit(two).err(), Some(Refused::Connections));
         drop(first);

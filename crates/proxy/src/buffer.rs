@@ -24,7 +24,11 @@ pub(crate) struct BufferPool {
 
 impl BufferPool {
     fn take(&self, size: usize) -> Box<[u8]> {
-        let free = if size == SMALL { &self.small } else { &self.large };
+        let free = if size == SMALL {
+            &self.small
+        } else {
+            &self.large
+        };
         free.borrow_mut()
             .pop()
             .unwrap_or_else(|| vec![0; size].into_boxed_slice())
@@ -66,7 +70,10 @@ impl Buffer {
 
     /// Marks the first `count` bytes as used.
     pub(crate) fn consume(&mut self, count: usize) {
-        debug_assert!(count <= self.end - self.start, "more consumed than there is");
+        debug_assert!(
+            count <= self.end - self.start,
+            "more consumed than there is"
+        );
         self.start = (self.start + count).min(self.end);
     }
 

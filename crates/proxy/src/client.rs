@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use model::CertificateSet;
 
 use crate::headers::{Headers, ResponseHead};
-use crate::http1::stream::ReadError;
 use crate::record::Reason;
 
 /// A client's connection.
@@ -63,15 +62,6 @@ impl ClientFault {
     }
 }
 
-impl From<ReadError> for ClientFault {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Malformed => Self::Malformed,
-            ReadError::Closed | ReadError::Io => Self::Closed,
-        }
-    }
-}
-
 impl From<io::Error> for ClientFault {
     fn from(_: io::Error) -> Self {
         Self::Closed
@@ -121,7 +111,12 @@ pub(crate) trait ResponseSink {
 
     /// The head. `keep` is whether the connection can be used again after this exchange.
     /// May wait for `flush` to be sent.
-    async fn head(&mut self, head: &ResponseHead, length: Length, keep: bool) -> Result<(), ClientFault>;
+    async fn head(
+        &mut self,
+        head: &ResponseHead,
+        length: Length,
+        keep: bool,
+    ) -> Result<(), ClientFault>;
 
     /// A piece of the body; `last` if `end` follows without trailers. May wait for `flush`.
     async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault>;

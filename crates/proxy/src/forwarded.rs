@@ -23,7 +23,11 @@ pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// Finds the client, and makes the forwarding fields anew: those of a trusted peer are kept and
 /// added to, those of any other are replaced.
-pub(crate) fn apply(request: &mut RequestHead, connection: &Connection, trusted: &[IpNet]) -> Client {
+pub(crate) fn apply(
+    request: &mut RequestHead,
+    connection: &Connection,
+    trusted: &[IpNet],
+) -> Client {
     if !connection.trusted {
         request.headers.retain(|name, _| !is_ours(name));
     }
@@ -83,7 +87,10 @@ fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
     let hop = std::str::from_utf8(hop).ok()?;
     let address = hop
         .parse::<IpAddr>()
-        .or_else(|_| hop.parse::<std::net::SocketAddr>().map(|address| address.ip()))
+        .or_else(|_| {
+            hop.parse::<std::net::SocketAddr>()
+                .map(|address| address.ip())
+        })
         .or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse());
     address.ok().map(plain_ip)
 }
@@ -96,20 +103,32 @@ fn append_forwarded_for(request: &mut RequestHead, connection: &Connection) {
     }
     let peer = connection.peer_text.as_bytes();
     if chain.is_empty() {
-        request.headers.push_known(Name::XForwardedFor, b"X-Forwarded-For", peer);
+        request
+            .headers
+            .push_known(Name::XForwardedFor, b"X-Forwarded-For", peer);
         return;
     }
     chain.extend_from_slice(peer);
-    request.headers.retain(|name, _| name != Name::XForwardedFor);
-    request.headers.push_known(Name::XForwardedFor, b"X-Forwarded-For", &chain);
+    request
+        .headers
+        .retain(|name, _| name != Name::XForwardedFor);
+    request
+        .headers
+        .push_known(Name::XForwardedFor, b"X-Forwarded-For", &chain);
 }
 
 fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAddr) {
     let headers = &request.headers;
     let has = |name| headers.get(name).is_some();
-    let (host, port, proto) =
-        (has(Name::XForwardedHost), has(Name::XForwardedPort), has(Name::XForwardedProto));
-    let (real_ip, request_id) = (has(Name::XRealIp) && connection.trusted, has(Name::XRequestId));
+    let (host, port, proto) = (
+        has(Name::XForwardedHost),
+        has(Name::XForwardedPort),
+        has(Name::XForwardedProto),
+    );
+    let (real_ip, request_id) = (
+        has(Name::XRealIp) && connection.trusted,
+        has(Name::XRequestId),
+    );
     let headers = &mut request.headers;
     if !real_ip {
         headers.retain(|name, _| name != Name::XRealIp);
@@ -121,7 +140,9 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
     }
     if !host && !request.authority().is_empty() {
         let authority = request.authority().to_vec();
-        request.headers.push_known(Name::XForwardedHost, b"X-Forwarded-Host", &authority);
+        request
+            .headers
+            .push_known(Name::XForwardedHost, b"X-Forwarded-Host", &authority);
     }
     let headers = &mut request.headers;
     if !port {
@@ -130,7 +151,11 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
         headers.push_known(Name::XForwardedPort, b"X-Forwarded-Port", digits);
     }
     if !proto {
-        let scheme: &[u8] = if connection.tls.is_some() { b"https" } else { b"http" };
+        let scheme: &[u8] = if connection.tls.is_some() {
+            b"https"
+        } else {
+            b"http"
+        };
         headers.push_known(Name::XForwardedProto, b"X-Forwarded-Proto", scheme);
     }
     if !request_id {
@@ -155,8 +180,13 @@ mod tests {
     use crate::record::Version;
 
     fn apply_to(fields: &[(&str, &str)], trusted: &[&str]) -> (Client, Vec<String>) {
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
-        let peer = "192.0.2.1:1234".parse::<std::net::SocketAddr>().expect("an address");
+        let trusted: Vec<IpNet> = trusted
+            .iter()
+            .map(|net| net.parse().expect("a net"))
+            .collect();
+        let peer = "192.0.2.1:1234"
+            .parse::<std::net::SocketAddr>()
+            .expect("an address");
         let connection = Connection {
             port: 8080,
             peer,
@@ -171,9 +201,16 @@ mod tests {
             request.headers.push(name.as_bytes(), value.as_bytes());
         }
         let client = apply(&mut request, &connection, &trusted);
-        let fields = request.headers.iter().filter(|(name, ..)| *name != Name::XRequestId);
+        let fields = request
+            .headers
+            .iter()
+            .filter(|(name, ..)| *name != Name::XRequestId);
         let fields = fields.map(|(_, name, value)| {
-            format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+            format!(
+                "{}: {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value)
+            )
         });
         (client, fields.collect())
     }
@@ -188,7 +225,10 @@ mod tests {
             ("X-Forwarded-Host", "evil"),
         ];
         let (client, fields) = apply_to(&spoofed, &[]);
-        assert_eq!((client.address.to_string().as_str(), client.secure), ("192.0.2.1", false));
+        assert_eq!(
+            (client.address.to_string().as_str(), client.secure),
+            ("192.0.2.1", false)
+        );
         assert_eq!(
             fields,
             [
@@ -203,11 +243,20 @@ mod tests {
 
     #[test]
     fn the_client_is_the_last_hop_that_is_not_trusted() {
-        let fields = [("X-Forwarded-For", "10.9.9.9, 2001:db8::1, 192.0.2.7"), ("X-Forwarded-Proto", "https")];
+        let fields = [
+            ("X-Forwarded-For", "10.9.9.9, 2001:db8::1, 192.0.2.7"),
+            ("X-Forwarded-Proto", "https"),
+        ];
         let (client, fields) = apply_to(&fields, &["192.0.2.0/24"]);
-        assert_eq!((client.address.to_string().as_str(), client.secure), ("2001:db8::1", true));
+        assert_eq!(
+            (client.address.to_string().as_str(), client.secure),
+            ("2001:db8::1", true)
+        );
         assert_eq!(fields[0], "X-Forwarded-Proto: https");
-        assert_eq!(fields[1], "X-Forwarded-For: 10.9.9.9, 2001:db8::1, 192.0.2.7, 192.0.2.1");
+        assert_eq!(
+            fields[1],
+            "X-Forwarded-For: 10.9.9.9, 2001:db8::1, 192.0.2.7, 192.0.2.1"
+        );
         assert_eq!(fields[2], "X-Real-IP: 2001:db8::1");
     }
 
@@ -221,7 +270,12 @@ mod tests {
             ("[2001:db8::1]", "2001:db8::1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
         ] {
-            assert_eq!(parse_hop(hop.as_bytes()).map(|address| address.to_string()).as_deref(), Some(address));
+            assert_eq!(
+                parse_hop(hop.as_bytes())
+                    .map(|address| address.to_string())
+                    .as_deref(),
+                Some(address)
+            );
         }
         assert_eq!(parse_hop(b"unknown"), None);
     }

@@ -49,10 +49,18 @@ impl Name {
             2 => &[(Te, b"te")],
             4 => &[(Host, b"host"), (Date, b"date")],
             6 => &[(Expect, b"expect")],
-            7 => &[(Referer, b"referer"), (Upgrade, b"upgrade"), (Trailer, b"trailer")],
+            7 => &[
+                (Referer, b"referer"),
+                (Upgrade, b"upgrade"),
+                (Trailer, b"trailer"),
+            ],
             8 => &[(XScheme, b"x-scheme")],
             9 => &[(XRealIp, b"x-real-ip"), (Forwarded, b"forwarded")],
-            10 => &[(Connection, b"connection"), (UserAgent, b"user-agent"), (KeepAlive, b"keep-alive")],
+            10 => &[
+                (Connection, b"connection"),
+                (UserAgent, b"user-agent"),
+                (KeepAlive, b"keep-alive"),
+            ],
             12 => &[(XRequestId, b"x-request-id")],
             14 => &[(ContentLength, b"content-length")],
             15 => &[(XForwardedFor, b"x-forwarded-for")],
@@ -66,7 +74,10 @@ impl Name {
                 (TransferEncoding, b"transfer-encoding"),
                 (SecWebSocketKey, b"sec-websocket-key"),
             ],
-            18 => &[(XForwardedScheme, b"x-forwarded-scheme"), (ProxyAuthenticate, b"proxy-authenticate")],
+            18 => &[
+                (XForwardedScheme, b"x-forwarded-scheme"),
+                (ProxyAuthenticate, b"proxy-authenticate"),
+            ],
             19 => &[(ProxyAuthorization, b"proxy-authorization")],
             20 => &[(SecWebSocketAccept, b"sec-websocket-accept")],
             _ => return Other,
@@ -296,7 +307,11 @@ impl RequestHead {
     /// Takes the Host fields out; the first is the authority. Tells how many there were.
     pub(crate) fn take_hosts(&mut self) -> usize {
         let before = self.headers.fields.len();
-        let first = self.headers.fields.iter().find(|field| field.token == Name::Host);
+        let first = self
+            .headers
+            .fields
+            .iter()
+            .find(|field| field.token == Name::Host);
         if let Some(first) = first {
             self.authority = first.value;
             self.headers.retain(|name, _| name != Name::Host);
@@ -356,7 +371,10 @@ mod tests {
     use super::*;
 
     fn names(headers: &Headers) -> Vec<String> {
-        headers.iter().map(|(_, name, _)| String::from_utf8_lossy(name).into_owned()).collect()
+        headers
+            .iter()
+            .map(|(_, name, _)| String::from_utf8_lossy(name).into_owned())
+            .collect()
     }
 
     #[test]

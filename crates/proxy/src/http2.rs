@@ -129,13 +129,21 @@ async fn stream(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
-    let start = Start { clock: Instant::now(), time: SystemTime::now() };
+    let start = Start {
+        clock: Instant::now(),
+        time: SystemTime::now(),
+    };
     let mut scratch = worker.take_scratch();
     let mut timer = Timer::default();
     let (head, stream) = request.into_parts();
     let protocol = head.extensions.get::<h2::ext::Protocol>();
     let tunnel = protocol.map(|protocol| protocol.as_str().as_bytes().to_vec());
-    let mut sink = Sink { respond, stream: None, begun: false, head_request: head.method == Method::HEAD };
+    let mut sink = Sink {
+        respond,
+        stream: None,
+        begun: false,
+        head_request: head.method == Method::HEAD,
+    };
     match read_head(worker, &head, &mut scratch.request, tunnel.is_some()) {
         Ok(()) => {
             let mut body = Body::new(stream, &head.headers, tunnel.is_some());
@@ -152,7 +160,8 @@ async fn stream(
             exchange::run(&mut parts, &mut body, &mut sink).await;
         }
         Err(reason) => {
-            let answer = respond::send(worker, &mut scratch.response, &mut sink, reason, None, true);
+            let answer =
+                respond::send(worker, &mut scratch.response, &mut sink, reason, None, true);
             // The client may have gone; there is nobody else to tell.
             let _ = timer.limit(worker.settings.timeouts.write, answer).await;
             let status = respond::status(reason);
@@ -170,18 +179,33 @@ fn read_head(
     tunnel: bool,
 ) -> Result<(), Reason> {
     let limits = &worker.settings.limits;
-    let target = from.uri.path_and_query().map_or("/", |target| target.as_str());
-    to.start(Version::Http2, from.method.as_str().as_bytes(), target.as_bytes());
+    let target = from
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    to.start(
+        Version::Http2,
+        from.method.as_str().as_bytes(),
+        target.as_bytes(),
+    );
     if target.len() > limits.uri_bytes {
         return Err(Reason::UriTooLong);
     }
     if from.headers.len() > limits.headers {
         return Err(Reason::HeaderTooLarge);
     }
-    let host = from.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
-    let authority = from.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = from
+        .headers
+        .get(http::header::HOST)
+        .map(HeaderValue::as_bytes);
+    let authority = from
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     match (authority, host) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => return Err(Reason::BadHost),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Reason::BadHost);
+        }
         (Some(authority), _) | (None, Some(authority)) => to.set_authority(authority),
         (None, None) => return Err(Reason::BadHost),
     }
@@ -190,7 +214,9 @@ fn read_head(
         let name = name.as_str().as_bytes();
         match Name::disguised(name) {
             Name::Other => {}
-            Name::ContentLength | Name::TransferEncoding | Name::Host => return Err(Reason::BadRequest),
+            Name::ContentLength | Name::TransferEncoding | Name::Host => {
+                return Err(Reason::BadRequest);
+            }
             _ => continue,
         }
         if name == b"host" {
@@ -209,8 +235,13 @@ fn read_head(
     }
     if tunnel {
         // The handshake of RFC 6455 that the backend speaks; RFC 8441 has none.
-        to.headers.retain(|name, _| !matches!(name, Name::SecWebSocketKey | Name::ContentLength));
-        to.headers.push_known(Name::SecWebSocketKey, b"Sec-WebSocket-Key", &new_websocket_key());
+        to.headers
+            .retain(|name, _| !matches!(name, Name::SecWebSocketKey | Name::ContentLength));
+        to.headers.push_known(
+            Name::SecWebSocketKey,
+            b"Sec-WebSocket-Key",
+            &new_websocket_key(),
+        );
     }
     Ok(())
 }
@@ -247,16 +278,27 @@ impl Body {
             None if done => Length::Absent,
             None => Length::Unknown,
         };
-        Self { stream, current: Bytes::new(), done, length, trailers: Headers::default() }
+        Self {
+            stream,
+            current: Bytes::new(),
+            done,
+            length,
+            trailers: Headers::default(),
+        }
     }
 
     async fn read_trailers(&mut self) -> Result<(), ClientFault> {
         self.done = true;
-        let trailers = self.stream.trailers().await.map_err(|_| ClientFault::Closed)?;
+        let trailers = self
+            .stream
+            .trailers()
+            .await
+            .map_err(|_| ClientFault::Closed)?;
         for (name, value) in trailers.iter().flatten() {
             let known = Name::of(name.as_str().as_bytes());
             if !known.is_forbidden_in_trailers() {
-                self.trailers.push_known(known, name.as_str().as_bytes(), value.as_bytes());
+                self.trailers
+                    .push_known(known, name.as_str().as_bytes(), value.as_bytes());
             }
         }
         Ok(())
@@ -316,7 +358,10 @@ struct Sink {
 impl Sink {
     fn send_head(&mut self, response: Response<()>, last: bool) -> Result<(), ClientFault> {
         self.begun = true;
-        let stream = self.respond.send_response(response, last).map_err(|_| ClientFault::Closed)?;
+        let stream = self
+            .respond
+            .send_response(response, last)
+            .map_err(|_| ClientFault::Closed)?;
         self.stream = (!last).then_some(stream);
         Ok(())
     }
@@ -338,7 +383,9 @@ impl Sink {
             let (now, later) = bytes.split_at(capacity.min(bytes.len()));
             bytes = later;
             let end = last && later.is_empty();
-            stream.send_data(Bytes::copy_from_slice(now), end).map_err(|_| ClientFault::Closed)?;
+            stream
+                .send_data(Bytes::copy_from_slice(now), end)
+                .map_err(|_| ClientFault::Closed)?;
             if end {
                 self.stream = None;
                 break;
@@ -353,16 +400,28 @@ impl ResponseSink for Sink {
         let mut response = to_http(head, head.status)?;
         response.headers_mut().remove(http::header::CONTENT_LENGTH);
         // A client that does not want them resets the stream, which the response will show.
-        self.respond.send_informational(response).map_err(|_| ClientFault::Closed)
+        self.respond
+            .send_informational(response)
+            .map_err(|_| ClientFault::Closed)
     }
 
-    async fn head(&mut self, head: &ResponseHead, length: Length, _keep: bool) -> Result<(), ClientFault> {
+    async fn head(
+        &mut self,
+        head: &ResponseHead,
+        length: Length,
+        _keep: bool,
+    ) -> Result<(), ClientFault> {
         let mut response = to_http(head, head.status)?;
         let bodiless = head.status == 204 || head.status == 304 || self.head_request;
         if let (Length::Known(length), false) = (length, bodiless) {
-            response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_LENGTH, length.into());
         }
-        self.send_head(response, bodiless || matches!(length, Length::Absent | Length::Known(0)))
+        self.send_head(
+            response,
+            bodiless || matches!(length, Length::Absent | Length::Known(0)),
+        )
     }
 
     async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault> {
@@ -388,7 +447,9 @@ impl ResponseSink for Sink {
     async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
         let mut response = to_http(head, 200)?;
         response.headers_mut().remove(http::header::UPGRADE);
-        response.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
+        response
+            .headers_mut()
+            .remove(http::header::SEC_WEBSOCKET_ACCEPT);
         self.send_head(response, false)
     }
 
@@ -415,7 +476,8 @@ impl ResponseSink for Sink {
 
 fn to_http(head: &ResponseHead, status: u16) -> Result<Response<()>, ClientFault> {
     let mut response = Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| ClientFault::Malformed)?;
+    *response.status_mut() =
+        http::StatusCode::from_u16(status).map_err(|_| ClientFault::Malformed)?;
     *response.headers_mut() = to_map(&head.headers)?;
     Ok(response)
 }

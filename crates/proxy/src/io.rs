@@ -145,7 +145,11 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn new(stream: Stream, before: Vec<u8>) -> Self {
-        Self { stream, before, used: 0 }
+        Self {
+            stream,
+            before,
+            used: 0,
+        }
     }
 }
 
@@ -169,7 +173,11 @@ impl AsyncRead for Owned {
 }
 
 impl AsyncWrite for Owned {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream.poll_write(cx, from)
     }
 

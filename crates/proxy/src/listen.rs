@@ -36,7 +36,11 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { port, address, source } = self;
+        let Self {
+            port,
+            address,
+            source,
+        } = self;
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 write!(f, "port {port} on {address} is in use by another process")?;
@@ -80,12 +84,21 @@ pub(crate) fn bind(addresses: &[IpAddr], port: u16, workers: usize) -> Result<Gr
     }
 }
 
-fn bind_exactly(addresses: &[IpAddr], port: u16, bound_port: u16, workers: usize) -> Result<Group, BindError> {
+fn bind_exactly(
+    addresses: &[IpAddr],
+    port: u16,
+    bound_port: u16,
+    workers: usize,
+) -> Result<Group, BindError> {
     let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     let mut unavailable = None;
     for &address in addresses {
-        let fail = |source| BindError { port: bound_port, address, source };
+        let fail = |source| BindError {
+            port: bound_port,
+            address,
+            source,
+        };
         match probe(SocketAddr::new(address, bound_port)) {
             Ok(()) => {}
             // A host without IPv6 (or IPv4): the other family is enough.
@@ -102,7 +115,14 @@ fn bind_exactly(addresses: &[IpAddr], port: u16, bound_port: u16, workers: usize
     }
     match unavailable {
         Some(error) if bound.is_empty() => Err(error),
-        _ => Ok(Group { bound: Bound { port, bound_port, addresses: bound }, sockets }),
+        _ => Ok(Group {
+            bound: Bound {
+                port,
+                bound_port,
+                addresses: bound,
+            },
+            sockets,
+        }),
     }
 }
 
@@ -113,7 +133,11 @@ fn probe(address: SocketAddr) -> io::Result<()> {
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -140,14 +164,25 @@ fn holder(port: u16) -> Option<String> {
         .filter_map(|table| std::fs::read_to_string(table).ok())
         .find_map(|table| listening_inode(&table, port).map(str::to_owned))?;
     let wanted = format!("socket:[{inode}]");
-    let is_process = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+    let is_process = |name: &std::ffi::OsStr| {
+        name.to_str()
+            .is_some_and(|name| name.parse::<u32>().is_ok())
+    };
     let processes = std::fs::read_dir("/proc").ok()?.flatten();
     for process in processes.filter(|entry| is_process(&entry.file_name())) {
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let has = |link: std::path::PathBuf| std::fs::read_link(link).is_ok_and(|to| to.as_os_str() == wanted.as_str());
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let has = |link: std::path::PathBuf| {
+            std::fs::read_link(link).is_ok_and(|to| to.as_os_str() == wanted.as_str())
+        };
         if files.flatten().any(|file| has(file.path())) {
             let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("pid {}, {}", process.file_name().display(), name.trim()));
+            return Some(format!(
+                "pid {}, {}",
+                process.file_name().display(),
+                name.trim()
+            ));
         }
     }
     None
@@ -159,7 +194,8 @@ fn listening_inode(table: &str, port: u16) -> Option<&str> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
-        let listens = u16::from_str_radix(local_port, 16).ok()? == port && *fields.get(3)? == LISTEN;
+        let listens =
+            u16::from_str_radix(local_port, 16).ok()? == port && *fields.get(3)? == LISTEN;
         listens.then(|| fields.get(9).copied()).flatten()
     })
 }
@@ -174,9 +210,18 @@ mod tests {
         // With SO_REUSEPORT, as another Narthex of the same user would.
         let taken = open(SocketAddr::new(localhost, 0), true).expect("a socket");
         let port = taken.local_addr().expect("an address").port();
-        let error = bind(&[localhost], port, 2).err().expect("an error").to_string();
-        assert!(error.contains(&format!("port {port} on 127.0.0.1 is in use")), "{error}");
-        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        let error = bind(&[localhost], port, 2)
+            .err()
+            .expect("an error")
+            .to_string();
+        assert!(
+            error.contains(&format!("port {port} on 127.0.0.1 is in use")),
+            "{error}"
+        );
+        assert!(
+            error.contains(&format!("pid {}", std::process::id())),
+            "{error}"
+        );
     }
 
     #[test]
@@ -186,7 +231,17 @@ mod tests {
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let group = bind(&addresses, port, 3).expect("a group");
-        assert_eq!(group.sockets.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
-        assert_eq!(group.bound, Bound { port, bound_port: port, addresses: addresses.to_vec() });
+        assert_eq!(
+            group.sockets.iter().map(Vec::len).collect::<Vec<_>>(),
+            [2, 2, 2]
+        );
+        assert_eq!(
+            group.bound,
+            Bound {
+                port,
+                bound_port: port,
+                addresses: addresses.to_vec()
+            }
+        );
     }
 }

@@ -16,9 +16,10 @@ use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::listen::{self, BindError, Bound};
 use crate::metrics::{Metrics, WorkerMetrics};
+use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
 use crate::tls;
-use crate::worker::{self, Command, Order, Worker};
+use crate::worker::Worker;
 
 /// How often the end of all connections is looked for.
 const IDLE_CHECK: Duration = Duration::from_millis(10);
@@ -55,7 +56,9 @@ impl Proxy {
         let log = LogWriter::stdout()?;
         let tls = tls::Context::new().map_err(io::Error::other)?;
         let admission = Arc::new(Admission::new(&settings.limits));
-        let counters: Vec<_> = (0..settings.workers.max(1)).map(|_| WorkerMetrics::new()).collect();
+        let counters: Vec<_> = (0..settings.workers.max(1))
+            .map(|_| WorkerMetrics::new())
+            .collect();
         let metrics = Metrics::new(counters.iter().cloned(), log.dropped_lines());
         let workers = counters.into_iter().enumerate().map(|(index, counters)| {
             let start = Start {
@@ -68,7 +71,15 @@ impl Proxy {
             start.worker(index)
         });
         let workers = workers.collect::<io::Result<_>>()?;
-        Ok(Self { settings, workers, bound: Mutex::default(), published: Mutex::default(), admission, metrics, log })
+        Ok(Self {
+            settings,
+            workers,
+            bound: Mutex::default(),
+            published: Mutex::default(),
+            admission,
+            metrics,
+            log,
+        })
     }
 
     /// Serves a configuration: opens the ports that are new, hands it to every worker, closes the
@@ -77,9 +88,17 @@ impl Proxy {
     /// # Errors
     /// If a new port cannot be bound. All else is served all the same.
     pub async fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Vec<Bound>, BindError> {
-        let wanted: Vec<u16> = snapshot.listeners.iter().map(|listener| listener.port).collect();
-        self.order_all(|_| Command::Publish(Arc::clone(&snapshot))).await;
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        let wanted: Vec<u16> = snapshot
+            .listeners
+            .iter()
+            .map(|listener| listener.port)
+            .collect();
+        self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
+            .await;
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         let (open, gone): (Vec<u16>, Vec<u16>) =
             self.bound().keys().partition(|port| wanted.contains(port));
         for port in gone {
@@ -90,8 +109,11 @@ impl Proxy {
         for port in wanted.into_iter().filter(|port| !open.contains(port)) {
             match listen::bind(&self.settings.bind_addresses, port, self.workers.len()) {
                 Ok(mut group) => {
-                    self.order_all(|worker| Command::Listen { port, sockets: std::mem::take(&mut group.sockets[worker]) })
-                        .await;
+                    self.order_all(|worker| Command::Listen {
+                        port,
+                        sockets: std::mem::take(&mut group.sockets[worker]),
+                    })
+                    .await;
                     self.bound().insert(port, group.bound);
                 }
                 Err(error) => failed = Some(error),
@@ -172,13 +194,23 @@ struct Start {
 impl Start {
     fn worker(self, index: usize) -> io::Result<Handle> {
         let (orders, receiver) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let Self { settings, counters, log, tls, admission } = self;
-            let acceptor = tls::Acceptor::new(tls);
-            let worker = Rc::new(Worker::new(settings, counters, log, acceptor, admission));
-            LocalSet::new().block_on(&runtime, worker::run(worker, receiver));
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let Self {
+                    settings,
+                    counters,
+                    log,
+                    tls,
+                    admission,
+                } = self;
+                let acceptor = tls::Acceptor::new(tls);
+                let worker = Rc::new(Worker::new(settings, counters, log, acceptor, admission));
+                LocalSet::new().block_on(&runtime, orders::run(worker, receiver));
+            })?;
         Ok(Handle { orders, thread })
     }
 }

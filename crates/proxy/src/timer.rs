@@ -62,9 +62,11 @@ impl Timer {
         let operation = (!limit.is_zero()).then(|| (Instant::now() + limit, Elapsed::Operation));
         let total = self.total.map(|at| (at, Elapsed::Total));
         match (operation, total) {
-            (Some(operation), Some(total)) => {
-                Some(if total.0 < operation.0 { total } else { operation })
-            }
+            (Some(operation), Some(total)) => Some(if total.0 < operation.0 {
+                total
+            } else {
+                operation
+            }),
             (operation, total) => operation.or(total),
         }
     }
@@ -127,7 +129,9 @@ mod tests {
     fn the_whole_exchange_ends_before_the_operation() {
         run(async {
             let mut timer = Timer::until(Some(Instant::now() + Duration::from_secs(3)));
-            let result = timer.limit(Duration::from_secs(60), std::future::pending::<()>()).await;
+            let result = timer
+                .limit(Duration::from_secs(60), std::future::pending::<()>())
+                .await;
             assert_eq!(result, Err(Elapsed::Total));
         });
     }

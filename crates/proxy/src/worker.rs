@@ -1,4 +1,4 @@
-//! A worker: one thread, one runtime, and what its connections share without locks.
+//! What the connections of one worker share, without locks.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -6,46 +6,22 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use model::{Rule, Snapshot};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::accept;
 use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::buffer::BufferPool;
-use crate::exchange::Scratch;
+use crate::date::Date;
 use crate::metrics::WorkerMetrics;
 use crate::record::Record;
-use crate::respond::Date;
+use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::tls::Acceptor;
-use crate::upstream::Pool;
+use crate::upstream::{Pool, Upstream};
 
 /// The most free scratch memory that a worker keeps.
 const MAX_SCRATCH: usize = 256;
-
-/// How often the log is flushed and idle connections are looked over.
-const TICK: Duration = Duration::from_millis(100);
-
-/// What the control plane tells a worker. Each is answered once it is done.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Serve this configuration from the next request on.
-    Publish(Arc<Snapshot>),
-    /// Accept on these sockets, for the listener of this port.
-    Listen { port: u16, sockets: Vec<std::net::TcpListener> },
-    /// Stop accepting for a port; its connections live on.
-    Close { port: u16 },
-    /// Stop accepting, and let every connection end after its request.
-    Drain,
-    /// End.
-    Stop,
-}
-
-/// A command, and where its end is reported.
-pub(crate) type Order = (Command, oneshot::Sender<()>);
 
 /// What the connections of one worker share.
 pub(crate) struct Worker {
@@ -56,7 +32,7 @@ pub(crate) struct Worker {
     pub(crate) date: Date,
     pub(crate) acceptor: Acceptor,
     pub(crate) admission: Arc<Admission>,
-    log: AccessLog,
+    pub(crate) log: AccessLog,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Scratch>>,
     draining: Cell<bool>,
@@ -87,13 +63,19 @@ impl HeldRule {
 
 impl View {
     fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
-        Rc::new(Self { snapshot, held: RefCell::default() })
+        Rc::new(Self {
+            snapshot,
+            held: RefCell::default(),
+        })
     }
 
     /// Keeps a rule of this snapshot beyond it.
     pub(crate) fn hold(&self, rule: &Arc<Rule>) -> Rc<HeldRule> {
         let mut held = self.held.borrow_mut();
-        Rc::clone(held.entry(Arc::as_ptr(rule)).or_insert_with(|| Rc::new(HeldRule(Arc::clone(rule)))))
+        Rc::clone(
+            held.entry(Arc::as_ptr(rule))
+                .or_insert_with(|| Rc::new(HeldRule(Arc::clone(rule)))),
+        )
     }
 }
 
@@ -123,6 +105,11 @@ impl Worker {
         }
     }
 
+    /// Serves another configuration from the next request on.
+    pub(crate) fn serve(&self, snapshot: Arc<Snapshot>) {
+        *self.view.borrow_mut() = View::new(snapshot);
+    }
+
     /// The configuration as it is now.
     pub(crate) fn view(&self) -> Rc<View> {
         Rc::clone(&self.view.borrow())
@@ -131,6 +118,13 @@ impl Worker {
     /// Whether the process is going down.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Keeps a connection to an endpoint for the next exchange.
+    pub(crate) fn keep(&self, upstream: Upstream) {
+        if !self.is_draining() {
+            self.upstreams.keep(upstream, &self.buffers);
+        }
     }
 
     /// Logs and counts an exchange that has ended.
@@ -161,10 +155,14 @@ impl Worker {
             Poll::Ready(())
         })
         .await;
-        WakeGuard { worker: Rc::clone(self), id }
+        WakeGuard {
+            worker: Rc::clone(self),
+            id,
+        }
     }
 
-    fn drain(&self) {
+    /// Lets every connection end after the request that it is at.
+    pub(crate) fn drain(&self) {
         self.draining.set(true);
         self.upstreams.clear();
         for waker in self.wakers.borrow().values() {
@@ -182,52 +180,5 @@ pub(crate) struct WakeGuard {
 impl Drop for WakeGuard {
     fn drop(&mut self) {
         self.worker.wakers.borrow_mut().remove(&self.id);
-    }
-}
-
-/// Runs a worker until it is told to stop.
-pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let mut listeners: HashMap<u16, Vec<accept::Listening>> = HashMap::new();
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ticks = 0u32;
-    loop {
-        let order = tokio::select! {
-            order = orders.recv() => order,
-            _ = tick.tick() => {
-                worker.log.flush();
-                ticks = ticks.wrapping_add(1);
-                if ticks.is_multiple_of(20) {
-                    worker.upstreams.prune();
-                }
-                continue;
-            }
-        };
-        let Some((command, done)) = order else { break };
-        match command {
-            Command::Publish(snapshot) => *worker.view.borrow_mut() = View::new(snapshot),
-            Command::Listen { port, sockets } => {
-                let accepting = sockets.into_iter().filter_map(|socket| accept::start(&worker, socket, port));
-                listeners.entry(port).or_default().extend(accepting);
-            }
-            Command::Close { port } => {
-                for listening in listeners.remove(&port).unwrap_or_default() {
-                    listening.close().await;
-                }
-            }
-            Command::Drain => {
-                for listening in listeners.drain().flat_map(|(_, listening)| listening) {
-                    listening.close().await;
-                }
-                worker.drain();
-            }
-            Command::Stop => {
-                worker.log.flush();
-                // Nobody waits for an answer that does not come.
-                let _ = done.send(());
-                break;
-            }
-        }
-        let _ = done.send(());
     }
 }

@@ -111,6 +111,26 @@ fn a_path_that_is_refused_is_400() {
 }
 
 #[test]
+fn programs_can_read_it_too() {
+    let world = world();
+    let ended = run(&[
+        OsStr::new("explain"),
+        OsStr::new("--output=json"),
+        world.folder.path().as_os_str(),
+        OsStr::new("http://a.example/api"),
+    ]);
+    let answer: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert!(answer.to_string().contains("default/api"), "{answer}");
+}
+
+#[test]
+fn the_exit_code_tells_whether_a_route_answers() {
+    let world = world();
+    assert_eq!(world.explain("http://a.example/").code, Some(0));
+    assert_eq!(world.explain("http://unknown.example/").code, Some(1));
+}
+
+#[test]
 fn a_url_that_is_none_is_a_clear_error() {
     for url in ["nonsense", "ftp://a.example/", "http://"] {
         let ended = world().explain(url);

@@ -477,6 +477,17 @@ fn a_length_that_lies_never_reaches_the_backend_as_whole() {
 }
 
 #[test]
+fn concurrent_streams_are_limited_by_a_flag() {
+    let (site, ..) = Site::secure(&["--max-h2-streams=7"]);
+    block_on(async {
+        let h2 = H2::connect(site.narthex.https, HOST).await;
+        // The server's settings come with the first answer.
+        h2.get(HOST, "/").await.expect("an answer");
+        assert_eq!(h2.send.current_max_send_streams(), 7);
+    });
+}
+
+#[test]
 fn early_hints_do_not_break_http2() {
     let web = Backend::scripted("web", |exchange| {
         exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")?;

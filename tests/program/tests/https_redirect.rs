@@ -76,6 +76,22 @@ fn the_redirect_goes_where_https_is_served() {
 }
 
 #[test]
+fn a_flag_tells_the_port_that_clients_see() {
+    let certificate = Certificate::of(&[HOST]);
+    let documents = [secret("a", &certificate), secure("a", HOST, "a")];
+    for (flag, location) in [
+        ("--public-https-port=443", "https://a.example/x"),
+        ("--public-https-port=9443", "https://a.example:9443/x"),
+    ] {
+        let world = world(&documents, &[flag]);
+        assert_eq!(
+            world.narthex.get(HOST, "/x").header("location"),
+            Some(location)
+        );
+    }
+}
+
+#[test]
 fn a_redirect_cannot_be_bent() {
     let certificate = Certificate::of(&[HOST]);
     let world = world(&[secret("a", &certificate), secure("a", HOST, "a")], &[]);

@@ -67,6 +67,17 @@ fn sigint_ends_it_as_well() {
 }
 
 #[test]
+fn sighup_ends_nothing() {
+    let site = Site::echo();
+    let mut conn = site.conn();
+    assert_eq!(conn.get(HOST, "/").backend(), "web");
+    site.narthex.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(conn.get(HOST, "/").backend(), "web");
+    assert_eq!(site.narthex.admin_status("/readyz"), Some(200));
+}
+
+#[test]
 fn a_request_in_flight_at_sigterm_is_answered() {
     let mut site = Site::of(slow(Duration::from_secs(2)), &[]);
     let mut conn = site.conn();

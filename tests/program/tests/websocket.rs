@@ -144,6 +144,24 @@ fn an_upgrade_nobody_asked_for_is_502() {
 }
 
 #[test]
+fn a_websocket_on_which_nothing_moves_is_closed() {
+    let site = Site::with_flags(&["--tunnel-idle-timeout=700ms", "--read-timeout=200ms"]);
+    let mut socket = WebSocket::open(site.conn(), HOST, "/");
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(300));
+        socket.echo("still here");
+    }
+    assert!(
+        socket
+            .into_inner()
+            .is_closed_within(Duration::from_secs(10))
+    );
+    program_tests::until("the backend's side ends", || {
+        site.web.open_connections() == 0
+    });
+}
+
+#[test]
 fn websocket_survives_route_changes() {
     let site = Site::echo();
     let mut socket = WebSocket::open(site.conn(), HOST, "/");

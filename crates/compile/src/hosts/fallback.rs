@@ -8,7 +8,7 @@ use objects::{Problem, Store};
 
 use super::routes::{built_in, default_rule, not_found};
 use crate::ingress::key;
-use crate::ingress::list::Ingresses;
+use crate::ingress::list::{Ingresses, Replaced};
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
 use crate::name::NameRef;
@@ -47,6 +47,14 @@ pub(crate) struct FallbacksChanged {
     pub(crate) rules: bool,
     /// Which Ingress they come from.
     pub(crate) winner: bool,
+    /// What is wrong with the Service that the command line names.
+    pub(crate) report: bool,
+}
+
+/// What changed of the Service that the command line names.
+struct ServiceChanged {
+    backend: bool,
+    report: bool,
 }
 
 impl Fallbacks {
@@ -77,12 +85,25 @@ impl Fallbacks {
     pub(crate) fn update(
         &mut self,
         ingresses: &Ingresses,
+        replaced: &[Replaced],
         changes: &Changes,
         services: &mut Services,
         store: &Store,
         options: &Options,
     ) -> FallbacksChanged {
-        let service_changed = self.update_service(changes, services, store, options);
+        let service = self.update_service(changes, services, store, options);
+        let unchanged = FallbacksChanged {
+            rules: false,
+            winner: false,
+            report: service.report,
+        };
+        let concerns = |ingress: &Arc<Resolved>| ingress.default_backend.is_some();
+        let any = replaced
+            .iter()
+            .flat_map(|change| change.old.iter().chain(&change.new));
+        if !service.backend && !any.into_iter().any(concerns) {
+            return unchanged;
+        }
         let winner = ingresses
             .entries()
             .iter()
@@ -90,11 +111,8 @@ impl Fallbacks {
             .filter(|ingress| ingress.default_backend.is_some())
             .min_by_key(|ingress| (ingress.parsed.has_rules(), ingress.parsed.precedence()));
         let winner_changed = !super::same(winner, self.winner.as_ref());
-        if !service_changed && !winner_changed {
-            return FallbacksChanged {
-                rules: false,
-                winner: false,
-            };
+        if !service.backend && !winner_changed {
+            return unchanged;
         }
         self.winner = winner.cloned();
         let last = Arc::new(match &self.service {
@@ -113,6 +131,7 @@ impl Fallbacks {
         FallbacksChanged {
             rules: true,
             winner: winner_changed,
+            ..unchanged
         }
     }
 
@@ -122,13 +141,18 @@ impl Fallbacks {
         services: &mut Services,
         store: &Store,
         options: &Options,
-    ) -> bool {
+    ) -> ServiceChanged {
+        const NO: ServiceChanged = ServiceChanged {
+            backend: false,
+            report: false,
+        };
+
         let Some((namespace, name)) = &options.default_backend_service else {
-            return false;
+            return NO;
         };
         let name = NameRef { namespace, name };
         if self.service.is_some() && !changes.services.contains(&name) {
-            return false;
+            return NO;
         }
         let (backend, refused) = services.acquire(name, &PortRef::First, store);
         let report = refused.map(|refused| {
@@ -144,14 +168,21 @@ impl Fallbacks {
             );
             Arc::new(problems.into_report(false))
         });
-        let former = self.service.replace(DefaultService {
+        let now = DefaultService {
             backend: Arc::clone(&backend),
-            report,
-        });
-        if former.is_some() {
-            services.release(name, &PortRef::First);
+            report: report.clone(),
+        };
+        let Some(former) = self.service.replace(now) else {
+            return ServiceChanged {
+                backend: true,
+                report: true,
+            };
+        };
+        services.release(name, &PortRef::First);
+        ServiceChanged {
+            backend: !Arc::ptr_eq(&former.backend, &backend),
+            report: former.report != report,
         }
-        former.is_none_or(|former| !Arc::ptr_eq(&former.backend, &backend))
     }
 
     /// What an Ingress without rules lost to the one that is taken.

@@ -38,6 +38,24 @@ pub(crate) struct Replaced {
     pub(crate) new: Option<Arc<Resolved>>,
 }
 
+/// What an update changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Those that are not served as they were.
+    pub(crate) replaced: Vec<Replaced>,
+    /// Whether any changed at all, served or not.
+    pub(crate) any: bool,
+}
+
+impl Changed {
+    fn push(&mut self, old: Option<Arc<Resolved>>, new: Option<Arc<Resolved>>) {
+        self.any = true;
+        if old.is_some() || new.is_some() {
+            self.replaced.push(Replaced { old, new });
+        }
+    }
+}
+
 impl Entry {
     pub(crate) fn name(&self) -> NameRef<'_> {
         NameRef::of(&self.source.metadata)
@@ -87,17 +105,17 @@ impl Ingresses {
         changes: &Changes,
         tls_is_stale: bool,
         world: &mut World<'_>,
-    ) -> Vec<Replaced> {
+    ) -> Changed {
         let anything = changes.classes
             || tls_is_stale
             || !changes.services.is_empty()
             || !changes.secrets.is_empty();
-        let mut replaced = Vec::new();
+        let mut changed = Changed::default();
         let mut entries = Vec::with_capacity(self.entries.len());
         let mut former = std::mem::take(&mut self.entries).into_iter().peekable();
         for source in store.ingresses() {
             while let Some(gone) = former.next_if(|entry| is_before(&entry.source, source)) {
-                push_if_any(&mut replaced, gone.resolved, None);
+                changed.push(gone.resolved, None);
             }
             let old = former.next_if(|entry| {
                 Arc::ptr_eq(&entry.source, source) || NameRef::of(&source.metadata) == entry.name()
@@ -121,24 +139,24 @@ impl Ingresses {
                         .as_ref()
                         .map(|resolved| Arc::clone(&resolved.parsed));
                     let new = make(source, parsed, verdict, world);
-                    push_if_any(&mut replaced, old.resolved, new.resolved.clone());
+                    changed.push(old.resolved, new.resolved.clone());
                     new
                 }
                 old => {
                     let verdict = classes.verdict(source, world.options);
                     let new = make(source, None, verdict, world);
                     let old = old.and_then(|old| old.resolved);
-                    push_if_any(&mut replaced, old, new.resolved.clone());
+                    changed.push(old, new.resolved.clone());
                     new
                 }
             };
             entries.push(entry);
         }
         for gone in former {
-            push_if_any(&mut replaced, gone.resolved, None);
+            changed.push(gone.resolved, None);
         }
         self.entries = entries;
-        replaced
+        changed
     }
 }
 
@@ -165,16 +183,6 @@ fn make(
 fn is_before(a: &Ingress, b: &Arc<Ingress>) -> bool {
     !std::ptr::eq(a, &**b)
         && NameRef::of(&a.metadata).cmp(&NameRef::of(&b.metadata)) == Ordering::Less
-}
-
-fn push_if_any(
-    replaced: &mut Vec<Replaced>,
-    old: Option<Arc<Resolved>>,
-    new: Option<Arc<Resolved>>,
-) {
-    if old.is_some() || new.is_some() {
-        replaced.push(Replaced { old, new });
-    }
 }
 
 fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bool {

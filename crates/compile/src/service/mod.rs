@@ -37,6 +37,7 @@ pub(crate) struct Services {
     /// Those of type ExternalName.
     external: BTreeSet<Name>,
     reports: BTreeMap<ObjectKey, Arc<ObjectReport>>,
+    reports_changed: bool,
     in_use: usize,
 }
 
@@ -71,6 +72,7 @@ impl Services {
             stale: BTreeSet::new(),
             external: BTreeSet::new(),
             reports: BTreeMap::new(),
+            reports_changed: false,
             in_use: 0,
         }
     }
@@ -89,6 +91,11 @@ impl Services {
     /// Whether any of them is of type ExternalName.
     pub(crate) fn any_external(&self) -> bool {
         !self.external.is_empty()
+    }
+
+    /// Whether [`Self::reports`] changed since this was last asked.
+    pub(crate) fn take_reports_changed(&mut self) -> bool {
+        std::mem::take(&mut self.reports_changed)
     }
 
     /// What is to be said of them, and of their EndpointSlices.
@@ -189,7 +196,8 @@ impl Services {
             let view = View::read(name.as_ref(), store, &self.overrides);
             updates += entry.publish(&view);
             let reports = entry.describe(&view);
-            replace_reports(&mut self.reports, &mut entry.reported, reports);
+            self.reports_changed |=
+                replace_reports(&mut self.reports, &mut entry.reported, reports);
             if entry.users > 0 && view.is_external() {
                 self.external.insert(name.clone());
             } else {
@@ -269,25 +277,25 @@ fn intern(known: &mut Vec<(SocketAddr, Weak<Endpoint>)>, address: SocketAddr) ->
     endpoint
 }
 
-/// Puts the reports of one Service in the place of its former ones; equal ones stay.
+/// Puts the reports of one Service in the place of its former ones. Whether that changed any.
 fn replace_reports(
     reports: &mut BTreeMap<ObjectKey, Arc<ObjectReport>>,
     reported: &mut Vec<ObjectKey>,
     problems: Vec<Problems>,
-) {
+) -> bool {
     let mut former: BTreeMap<_, _> = std::mem::take(reported)
         .into_iter()
         .filter_map(|key| reports.remove_entry(&key))
         .collect();
+    let mut changed = false;
     for problems in problems.into_iter().filter(|problems| !problems.is_empty()) {
         let mut report = Arc::new(problems.into_report(false));
-        if let Some(same) = former
-            .remove(&report.object)
-            .filter(|former| *former == report)
-        {
-            report = same;
+        match former.remove(&report.object) {
+            Some(same) if same == report => report = same,
+            _ => changed = true,
         }
         reported.push(report.object.clone());
         reports.insert(report.object.clone(), report);
     }
+    changed || !former.is_empty()
 }

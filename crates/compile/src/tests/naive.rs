@@ -40,7 +40,7 @@ impl<'a> Naive<'a> {
             .collect();
         ingresses.sort_by_key(|ingress| {
             let meta = &ingress.metadata;
-            let created = meta.creation_timestamp.clone().unwrap_or("9999".to_owned());
+            let created = meta.creation_timestamp.clone().unwrap_or_else(|| "9999".to_owned());
             (created, meta.namespace.clone(), meta.name.clone())
         });
         Self { store, ingresses }
@@ -49,10 +49,11 @@ impl<'a> Naive<'a> {
     pub(super) fn answer(&self, host: &str, path: &str) -> Answer {
         let wildcard = host.split_once('.').map(|(_, rest)| format!("*.{rest}"));
         let names = [Some(host.to_owned()), wildcard, Some(String::new())];
-        let claimed = names
-            .into_iter()
-            .flatten()
-            .find(|name| self.ingresses.iter().any(|ingress| claims(ingress, name)));
+        let claimed = names.into_iter().flatten().find(|name| {
+            self.ingresses
+                .iter()
+                .any(|ingress| claims(self.store, ingress, name))
+        });
         let Some(name) = claimed else {
             return self.unclaimed();
         };
@@ -75,10 +76,9 @@ impl<'a> Naive<'a> {
         if let Some((_, answer)) = best {
             return answer;
         }
-        let own = self
-            .ingresses
-            .iter()
-            .find(|ingress| ingress.spec.default_backend.is_some() && claims(ingress, &name));
+        let own = self.ingresses.iter().find(|ingress| {
+            ingress.spec.default_backend.is_some() && claims(self.store, ingress, &name)
+        });
         match own {
             Some(ingress) => self.by_default(ingress, &name),
             None if name.is_empty() => self.unclaimed(),
@@ -93,7 +93,7 @@ impl<'a> Naive<'a> {
             .ingresses
             .iter()
             .find(|ingress| ingress.spec.default_backend.is_some());
-        let ingress = self.without_rules().or(any.copied());
+        let ingress = self.without_rules().or_else(|| any.copied());
         ingress.map_or_else(not_found, |ingress| self.by_default(ingress, ""))
     }
 
@@ -236,7 +236,7 @@ fn covers(pattern: &str, host: &str) -> bool {
                 .is_some_and(|(_, rest)| pattern == format!("*.{rest}")))
 }
 
-fn claims(ingress: &Ingress, name: &str) -> bool {
+fn claims(store: &Store, ingress: &Ingress, name: &str) -> bool {
     let mut hosts = ingress
         .spec
         .rules
@@ -246,13 +246,8 @@ fn claims(ingress: &Ingress, name: &str) -> bool {
     if hosts.clone().any(|host| host == name) {
         return true;
     }
-    let listed = ingress
-        .spec
-        .tls
-        .iter()
-        .flatten()
-        .any(|tls| tls.hosts.iter().flatten().any(|host| host == name));
-    listed && ingress.spec.default_backend.is_some() && !hosts.any(|host| covers(host, name))
+    let tls = tls_hosts(store, ingress).iter().any(|host| host == name);
+    tls && ingress.spec.default_backend.is_some() && !hosts.any(|host| covers(host, name))
 }
 
 /// Entries without hosts stand for the names in their certificate.

@@ -63,7 +63,11 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Malformed`] for chunks outside of the grammar (RFC 9112, section 7.1).
-    pub(crate) fn next(&mut self, bytes: &[u8], trailers: &mut Headers) -> Result<Piece, Malformed> {
+    pub(crate) fn next(
+        &mut self,
+        bytes: &[u8],
+        trailers: &mut Headers,
+    ) -> Result<Piece, Malformed> {
         let mut skip = 0;
         loop {
             let rest = &bytes[skip..];
@@ -79,7 +83,11 @@ impl Decoder {
                         return Ok(Self::more(skip));
                     };
                     skip += len;
-                    self.state = if size == 0 { State::Trailers } else { State::Chunk(size) };
+                    self.state = if size == 0 {
+                        State::Trailers
+                    } else {
+                        State::Chunk(size)
+                    };
                 }
                 State::ChunkEnd => match rest {
                     [b'\r', b'\n', ..] => {
@@ -122,7 +130,11 @@ impl Decoder {
 
     /// An empty piece still skips: callers consume `skip` in either case.
     fn content(skip: usize, len: usize) -> Piece {
-        if len == 0 && skip == 0 { Piece::More } else { Piece::Content { skip, len } }
+        if len == 0 && skip == 0 {
+            Piece::More
+        } else {
+            Piece::Content { skip, len }
+        }
     }
 
     fn more(skip: usize) -> Piece {
@@ -134,13 +146,20 @@ impl Decoder {
 /// end at this hop (RFC 9112, section 7.1.1).
 fn chunk_line(bytes: &[u8]) -> Result<Option<(u64, usize)>, Malformed> {
     let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
-        return if bytes.len() > MAX_CHUNK_LINE { Err(Malformed) } else { Ok(None) };
+        return if bytes.len() > MAX_CHUNK_LINE {
+            Err(Malformed)
+        } else {
+            Ok(None)
+        };
     };
     let line = bytes[..end].strip_suffix(b"\r").ok_or(Malformed)?;
     if line.len() > MAX_CHUNK_LINE {
         return Err(Malformed);
     }
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
     let (digits, extension) = line.split_at(digits);
     // 15 digits cannot overflow, nor come near it in sums.
     if digits.is_empty() || digits.len() > 15 || !is_extension(extension) {
@@ -202,11 +221,22 @@ fn read_trailers(bytes: &[u8], trailers: &mut Headers) -> Result<Option<usize>, 
     if bytes.starts_with(b"\r\n") {
         return Ok(Some(2));
     }
-    let Some(len) = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) else {
-        return if bytes.len() > MAX_TRAILERS { Err(Malformed) } else { Ok(None) };
+    let Some(len) = bytes
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map(|at| at + 4)
+    else {
+        return if bytes.len() > MAX_TRAILERS {
+            Err(Malformed)
+        } else {
+            Ok(None)
+        };
     };
     let section = &bytes[..len];
-    let bare = section.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || section[at - 1] != b'\r'));
+    let bare = section
+        .iter()
+        .enumerate()
+        .any(|(at, &byte)| byte == b'\n' && (at == 0 || section[at - 1] != b'\r'));
     let mut fields = [httparse::EMPTY_HEADER; 64];
     match httparse::parse_headers(section, &mut fields) {
         Ok(httparse::Status::Complete((parsed, fields))) if parsed == len && !bare => {
@@ -253,7 +283,11 @@ mod tests {
     use super::*;
 
     /// Decodes what arrives in pieces of the given sizes: content, trailers' count and the rest.
-    fn decode(framing: Framing, bytes: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, usize, Vec<u8>), Malformed> {
+    fn decode(
+        framing: Framing,
+        bytes: &[u8],
+        sizes: &[usize],
+    ) -> Result<(Vec<u8>, usize, Vec<u8>), Malformed> {
         let mut decoder = Decoder::new(framing);
         let (mut content, mut trailers) = (Vec::new(), Headers::default());
         let (mut held, mut arrived) = (Vec::new(), 0);
@@ -271,7 +305,11 @@ mod tests {
                     return Ok((content, trailers.len(), held));
                 }
                 Piece::More if arrived == bytes.len() => {
-                    return if decoder.closed() { Ok((content, trailers.len(), held)) } else { Err(Malformed) };
+                    return if decoder.closed() {
+                        Ok((content, trailers.len(), held))
+                    } else {
+                        Err(Malformed)
+                    };
                 }
                 Piece::More => {
                     let count = sizes.next().unwrap_or(1).clamp(1, bytes.len() - arrived);
@@ -292,16 +330,36 @@ mod tests {
     #[test]
     fn chunks_outside_of_the_grammar_are_refused() {
         for bytes in [
-            "\r\n", "x\r\n", " 5\r\nhello\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n",
-            "+5\r\nhello\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\r\nhello\n0\r\n\r\n",
-            "5\r\nhello0\r\n\r\n", "ffffffffffffffff\r\n", "5;\u{1}\r\nhello\r\n0\r\n\r\n", "0\r\nbad trailer\r\n\r\n",
-            "0\r\nA: b\n\r\n\r\n", "5 ;a\r\nhello\r\n0\r\n\r\n",
-            "5;\r\nhello\r\n0\r\n\r\n", "5;a=\"\r\nhello\r\n0\r\n\r\n", "5;a=\r\nhello\r\n0\r\n\r\n",
+            "\r\n",
+            "x\r\n",
+            " 5\r\nhello\r\n0\r\n\r\n",
+            "5 \r\nhello\r\n0\r\n\r\n",
+            "0x5\r\nhello\r\n0\r\n\r\n",
+            "+5\r\nhello\r\n0\r\n\r\n",
+            "5\nhello\r\n0\r\n\r\n",
+            "5\r\nhelloX\r\n0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "ffffffffffffffff\r\n",
+            "5;\u{1}\r\nhello\r\n0\r\n\r\n",
+            "0\r\nbad trailer\r\n\r\n",
+            "0\r\nA: b\n\r\n\r\n",
+            "5 ;a\r\nhello\r\n0\r\n\r\n",
+            "5;\r\nhello\r\n0\r\n\r\n",
+            "5;a=\"\r\nhello\r\n0\r\n\r\n",
+            "5;a=\r\nhello\r\n0\r\n\r\n",
         ] {
-            assert_eq!(decode(Framing::Chunked, bytes.as_bytes(), &[1000]), Err(Malformed), "{bytes:?}");
+            assert_eq!(
+                decode(Framing::Chunked, bytes.as_bytes(), &[1000]),
+                Err(Malformed),
+                "{bytes:?}"
+            );
         }
         let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(MAX_CHUNK_LINE));
-        assert_eq!(decode(Framing::Chunked, long.as_bytes(), &[1]), Err(Malformed));
+        assert_eq!(
+            decode(Framing::Chunked, long.as_bytes(), &[1]),
+            Err(Malformed)
+        );
     }
 
     proptest! {

@@ -82,7 +82,11 @@ pub(crate) struct Malformed;
 ///
 /// # Errors
 /// The reason to refuse the request.
-pub(crate) fn request(bytes: &[u8], head: &mut RequestHead, limits: &Limits) -> Result<Option<Framing>, Reason> {
+pub(crate) fn request(
+    bytes: &[u8],
+    head: &mut RequestHead,
+    limits: &Limits,
+) -> Result<Option<Framing>, Reason> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let wanted = limits.headers.min(MAX_HEADERS);
     let mut request = httparse::Request::new(&mut []);
@@ -91,11 +95,16 @@ pub(crate) fn request(bytes: &[u8], head: &mut RequestHead, limits: &Limits) -> 
         Err(httparse::Error::TooManyHeaders) => return Err(Reason::HeaderTooLarge),
         _ => return Err(Reason::BadRequest),
     }
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version)
+    let (Some(method), Some(target), Some(version)) =
+        (request.method, request.path, request.version)
     else {
         return Err(Reason::BadRequest);
     };
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    let version = if version == 0 {
+        Version::Http10
+    } else {
+        Version::Http11
+    };
     if target.len() > limits.uri_bytes {
         return Err(Reason::UriTooLong);
     }
@@ -104,7 +113,9 @@ pub(crate) fn request(bytes: &[u8], head: &mut RequestHead, limits: &Limits) -> 
     for field in request.headers.iter() {
         match Name::disguised(field.name.as_bytes()) {
             Name::Other => head.headers.push(field.name.as_bytes(), field.value),
-            Name::ContentLength | Name::TransferEncoding | Name::Host => return Err(Reason::BadRequest),
+            Name::ContentLength | Name::TransferEncoding | Name::Host => {
+                return Err(Reason::BadRequest);
+            }
             // Nobody smuggles a field that we set past us in another spelling.
             _ => {}
         }
@@ -117,7 +128,11 @@ pub(crate) fn request(bytes: &[u8], head: &mut RequestHead, limits: &Limits) -> 
 ///
 /// # Errors
 /// [`Malformed`] if it is no response, or its framing is ambiguous.
-pub(crate) fn response(bytes: &[u8], head: &mut ResponseHead, head_request: bool) -> Result<Parsed, Malformed> {
+pub(crate) fn response(
+    bytes: &[u8],
+    head: &mut ResponseHead,
+    head_request: bool,
+) -> Result<Parsed, Malformed> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -139,7 +154,11 @@ pub(crate) fn response(bytes: &[u8], head: &mut ResponseHead, head_request: bool
     for field in response.headers.iter() {
         head.headers.push(field.name.as_bytes(), field.value);
     }
-    let version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    let version = if version == 0 {
+        Version::Http10
+    } else {
+        Version::Http11
+    };
     let framing = framing(&head.headers, version)?;
     let framing = if status < 200 || status == 204 || status == 304 || head_request {
         Framing::NONE
@@ -150,7 +169,10 @@ pub(crate) fn response(bytes: &[u8], head: &mut ResponseHead, head_request: bool
         Version::Http10 => head.headers.connection_has(b"keep-alive"),
         _ => !head.headers.connection_has(b"close"),
     };
-    Ok(Parsed { framing, persistent: persistent && framing != Framing::UntilClose })
+    Ok(Parsed {
+        framing,
+        persistent: persistent && framing != Framing::UntilClose,
+    })
 }
 
 /// The framing that the fields announce, if any.
@@ -159,12 +181,16 @@ fn framing(headers: &Headers, version: Version) -> Result<Option<Framing>, Malfo
     let mut codings = headers.get_all(Name::TransferEncoding);
     match (lengths.next(), codings.next()) {
         (None, None) => Ok(None),
-        (Some(length), None) if lengths.next().is_none() => {
-            parse_length(length).map(|length| Some(Framing::Length(length))).ok_or(Malformed)
-        }
+        (Some(length), None) if lengths.next().is_none() => parse_length(length)
+            .map(|length| Some(Framing::Length(length)))
+            .ok_or(Malformed),
         (None, Some(coding)) if codings.next().is_none() => {
             let chunked = coding.eq_ignore_ascii_case(b"chunked") && version == Version::Http11;
-            if chunked { Ok(Some(Framing::Chunked)) } else { Err(Malformed) }
+            if chunked {
+                Ok(Some(Framing::Chunked))
+            } else {
+                Err(Malformed)
+            }
         }
         _ => Err(Malformed),
     }
@@ -186,9 +212,8 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a [u8]>, 
     if method == "CONNECT" {
         return Err(Reason::Method);
     }
-    let is_scheme = |scheme: &str| {
-        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-    };
+    let is_scheme =
+        |scheme: &str| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     let Some((scheme, rest)) = target.split_once("://") else {
         return Err(Reason::BadRequest);
     };
@@ -235,7 +260,9 @@ mod tests {
         let mut head = RequestHead::default();
         let framing = request(text.as_bytes(), &mut head, &Limits::default())?;
         let parts = [head.method(), head.authority(), head.target()];
-        let text = parts.map(|part| String::from_utf8_lossy(part).into_owned()).join(" ");
+        let text = parts
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .join(" ");
         Ok((framing, text))
     }
 
@@ -244,12 +271,24 @@ mod tests {
         for (head, framing, summary) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None, "GET a /"),
             ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", None, "GET a /"),
-            ("GET http://A/b?c HTTP/1.1\r\nHost: a\r\n\r\n", None, "GET A /b?c"),
+            (
+                "GET http://A/b?c HTTP/1.1\r\nHost: a\r\n\r\n",
+                None,
+                "GET A /b?c",
+            ),
             ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", None, "GET a /"),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", None, "OPTIONS a *"),
             ("GET / HTTP/1.0\r\n\r\n", None, "GET  /"),
-            ("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Some(Framing::Length(5)), "PUT a /x"),
-            ("PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", Some(Framing::Chunked), "PUT a /x"),
+            (
+                "PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
+                Some(Framing::Length(5)),
+                "PUT a /x",
+            ),
+            (
+                "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                Some(Framing::Chunked),
+                "PUT a /x",
+            ),
         ] {
             assert_eq!(parse(head), Ok((framing, summary.to_owned())), "{head:?}");
         }
@@ -304,12 +343,30 @@ mod tests {
         let mut framing = |text: &str, head_request| {
             response(text.as_bytes(), &mut head, head_request).map(|parsed| parsed.framing)
         };
-        assert_eq!(framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Ok(Framing::NONE));
-        assert_eq!(framing("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", false), Ok(Framing::NONE));
-        assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n", false), Ok(Framing::UntilClose));
-        assert_eq!(framing("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", false), Ok(Framing::Chunked));
         assert_eq!(
-            framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            framing("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true),
+            Ok(Framing::NONE)
+        );
+        assert_eq!(
+            framing(
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+                false
+            ),
+            Ok(Framing::NONE)
+        );
+        assert_eq!(
+            framing("HTTP/1.1 200 OK\r\n\r\n", false),
+            Ok(Framing::UntilClose)
+        );
+        assert_eq!(
+            framing("HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            Ok(Framing::Chunked)
+        );
+        assert_eq!(
+            framing(
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                false
+            ),
             Err(Malformed)
         );
         assert_eq!(framing("HTTP/1.1 999 Huh\r\n\r\n", false), Err(Malformed));

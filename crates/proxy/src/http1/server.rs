@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::buffer::{Buffer, fill};
 use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
-use crate::exchange::{self, Scratch, Start};
+use crate::exchange::{self, Start};
 use crate::headers::{Headers, Name, RequestHead, ResponseHead, write_field};
 use crate::http1::parse::{self, EndFinder, Framing};
 use crate::http1::stream::{Reader, Writer};
@@ -15,6 +15,7 @@ use crate::http2;
 use crate::io::{Owned, Stream};
 use crate::record::{Reason, Version};
 use crate::respond;
+use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -84,10 +85,20 @@ struct Session<'a> {
 impl Session<'_> {
     /// Waits for the first byte of a request. False if there will be none.
     async fn wait(&mut self) -> bool {
-        let Self { worker, stream, buffer, timer, .. } = self;
+        let Self {
+            worker,
+            stream,
+            buffer,
+            timer,
+            ..
+        } = self;
         let mut draining = false;
         while buffer.is_empty() {
-            let limit = if draining { DRAIN_IDLE } else { worker.settings.timeouts.keep_alive };
+            let limit = if draining {
+                DRAIN_IDLE
+            } else {
+                worker.settings.timeouts.keep_alive
+            };
             let read = timer.limit(
                 limit,
                 poll_fn(|cx| match buffer.poll_fill(cx, stream, &worker.buffers) {
@@ -106,7 +117,10 @@ impl Session<'_> {
 
     /// Reads one request and sees to its answer.
     async fn request(&mut self, scratch: &mut Scratch) -> Next {
-        let start = Start { clock: Instant::now(), time: SystemTime::now() };
+        let start = Start {
+            clock: Instant::now(),
+            time: SystemTime::now(),
+        };
         let framing = match self.read_head(&mut scratch.request).await {
             Ok(Head::Request(framing)) => framing,
             Ok(Head::Http2) => return Next::Http2,
@@ -170,14 +184,22 @@ impl Session<'_> {
 
     /// Reads a head, or the reason to refuse it; no reason if the client went away without one.
     async fn read_head(&mut self, head: &mut RequestHead) -> Result<Head, Option<Reason>> {
-        let Self { worker, stream, buffer, timer, .. } = self;
+        let Self {
+            worker,
+            stream,
+            buffer,
+            timer,
+            ..
+        } = self;
         let limits = &worker.settings.limits;
         let mut finder = EndFinder::default();
         timer.total = None;
         let find = async {
             loop {
                 match finder.find(buffer.bytes()) {
-                    Ok(Some(len)) if len > limits.header_bytes => return Err(Some(Reason::HeaderTooLarge)),
+                    Ok(Some(len)) if len > limits.header_bytes => {
+                        return Err(Some(Reason::HeaderTooLarge));
+                    }
                     Ok(Some(len)) => return Ok(len),
                     Ok(None) => {}
                     Err(_) => return Err(Some(Reason::BadRequest)),
@@ -226,10 +248,27 @@ impl Session<'_> {
         if reason == Reason::ClientClosed {
             status = 0;
         } else {
-            let answer = respond::send(self.worker, &mut scratch.response, &mut sink, reason, None, false);
-            let _ = self.timer.limit(self.worker.settings.timeouts.write, answer).await;
+            let answer = respond::send(
+                self.worker,
+                &mut scratch.response,
+                &mut sink,
+                reason,
+                None,
+                false,
+            );
+            let _ = self
+                .timer
+                .limit(self.worker.settings.timeouts.write, answer)
+                .await;
         }
-        exchange::record_refusal(self.worker, self.connection, &scratch.request, start, status, reason);
+        exchange::record_refusal(
+            self.worker,
+            self.connection,
+            &scratch.request,
+            start,
+            status,
+            reason,
+        );
     }
 
     /// Says that nothing more comes, which with TLS is more than closing.
@@ -241,7 +280,12 @@ impl Session<'_> {
     /// Lets the client read our answer before the close: what it still sends would otherwise
     /// reset the connection under it.
     async fn linger(&mut self) {
-        let Self { worker, stream, buffer, .. } = self;
+        let Self {
+            worker,
+            stream,
+            buffer,
+            ..
+        } = self;
         let drain = async {
             stream.shutdown().await?;
             let mut left = LINGER_BYTES;
@@ -324,7 +368,8 @@ impl Sink<'_> {
     fn write_head(&mut self, head: &ResponseHead) {
         let out = &mut *self.writer.out;
         out.extend_from_slice(b"HTTP/1.1 ");
-        let digit = |divisor: u16| b'0' + u8::try_from(head.status / divisor % 10).unwrap_or_default();
+        let digit =
+            |divisor: u16| b'0' + u8::try_from(head.status / divisor % 10).unwrap_or_default();
         out.extend([digit(100), digit(10), digit(1), b' ']);
         out.extend_from_slice(head.reason());
         out.extend_from_slice(b"\r\n");
@@ -343,13 +388,19 @@ impl ResponseSink for Sink<'_> {
         Ok(self.writer.flush().await?)
     }
 
-    async fn head(&mut self, head: &ResponseHead, length: Length, keep: bool) -> Result<(), ClientFault> {
+    async fn head(
+        &mut self,
+        head: &ResponseHead,
+        length: Length,
+        keep: bool,
+    ) -> Result<(), ClientFault> {
         self.begun = true;
         self.kept = self.persistent && keep;
         self.write_head(head);
         // A response that can have no body says nothing of one, but for HEAD and 304, which tell
         // what there would be: their Content-Length is still among the fields.
-        let bodiless = head.status < 200 || head.status == 204 || head.status == 304 || self.head_request;
+        let bodiless =
+            head.status < 200 || head.status == 204 || head.status == 304 || self.head_request;
         let out = &mut *self.writer.out;
         match length {
             _ if bodiless => {}
@@ -391,7 +442,9 @@ impl ResponseSink for Sink<'_> {
         self.write_head(head);
         let upgrade = head.headers.get(Name::Upgrade).is_some();
         debug_assert!(upgrade, "a tunnel without its protocol");
-        self.writer.out.extend_from_slice(b"Connection: Upgrade\r\n\r\n");
+        self.writer
+            .out
+            .extend_from_slice(b"Connection: Upgrade\r\n\r\n");
         Ok(self.writer.flush().await?)
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::buffer::{Buffer, BufferPool, fill};
-use crate::client::Closed;
+use crate::client::{ClientFault, Closed};
 use crate::headers::Headers;
 use crate::http1::body::{Decoder, Piece, write_chunk_line, write_last_chunk};
 use crate::http1::parse::{Framing, Malformed};
@@ -32,6 +32,15 @@ impl From<Malformed> for ReadError {
     }
 }
 
+impl From<ReadError> for ClientFault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Malformed => Self::Malformed,
+            ReadError::Closed | ReadError::Io => Self::Closed,
+        }
+    }
+}
+
 /// Reads one body.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -50,7 +59,13 @@ impl<'a> Reader<'a> {
         pool: &'a BufferPool,
         framing: Framing,
     ) -> Self {
-        Self { stream, buffer, pool, decoder: Decoder::new(framing), trailers: Headers::default() }
+        Self {
+            stream,
+            buffer,
+            pool,
+            decoder: Decoder::new(framing),
+            trailers: Headers::default(),
+        }
     }
 
     /// From here on all is content, until the sender closes.
@@ -142,7 +157,11 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(stream: &'a Stream, out: &'a mut Vec<u8>) -> Self {
-        Self { stream, out, chunked: false }
+        Self {
+            stream,
+            out,
+            chunked: false,
+        }
     }
 
     /// Writes a piece of the body, or lets it wait for [`Self::flush`].

@@ -1,5 +1,7 @@
 //! Connections to endpoints, kept by each worker for itself.
 
+pub(crate) mod balance;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,10 +12,8 @@ use std::time::{Duration, Instant};
 use model::Endpoint;
 use tokio::net::TcpStream;
 
-use crate::buffer::Buffer;
-use crate::forward::Receive;
+use crate::buffer::{Buffer, BufferPool};
 use crate::io::Stream;
-use crate::worker::Worker;
 
 /// One worker's connections.
 #[derive(Debug)]
@@ -53,7 +53,9 @@ struct Lease(Rc<EndpointState>);
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        self.0
+            .in_flight
+            .set(self.0.in_flight.get().saturating_sub(1));
     }
 }
 
@@ -81,7 +83,11 @@ impl EndpointState {
 
 impl Pool {
     pub(crate) fn new(idle_per_endpoint: usize, idle_limit: Duration) -> Self {
-        Self { endpoints: RefCell::default(), idle_per_endpoint, idle_limit }
+        Self {
+            endpoints: RefCell::default(),
+            idle_per_endpoint,
+            idle_limit,
+        }
     }
 
     /// What this worker knows of an endpoint.
@@ -107,18 +113,52 @@ impl Pool {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         let lease = Lease(endpoint);
         if !fresh && let Some(stream) = self.take_idle(&lease.0) {
-            return Ok(Upstream { stream, buffer: Buffer::default(), reused: true, lease });
+            return Ok(Upstream {
+                stream,
+                buffer: Buffer::default(),
+                reused: true,
+                lease,
+            });
         }
         let connect = TcpStream::connect(lease.0.address());
         let connected = if limit.is_zero() {
             connect.await
         } else {
-            tokio::time::timeout(limit, connect).await.map_err(|_| ConnectError::Timeout)?
+            tokio::time::timeout(limit, connect)
+                .await
+                .map_err(|_| ConnectError::Timeout)?
         };
         let socket = connected.map_err(|_| ConnectError::Failed)?;
         // Without it, the last piece of a body could wait for an acknowledgement.
         let _ = socket.set_nodelay(true);
-        Ok(Upstream { stream: socket.into(), buffer: Buffer::default(), reused: false, lease })
+        Ok(Upstream {
+            stream: socket.into(),
+            buffer: Buffer::default(),
+            reused: false,
+            lease,
+        })
+    }
+
+    /// Keeps a connection for the next exchange, if nothing is left on it.
+    pub(crate) fn keep(&self, upstream: Upstream, buffers: &BufferPool) {
+        let Upstream {
+            stream,
+            mut buffer,
+            lease,
+            ..
+        } = upstream;
+        // More than the response was sent: whose response that is, nobody can tell.
+        if !buffer.is_empty() {
+            return;
+        }
+        buffer.release(buffers);
+        let mut idle = lease.0.idle.borrow_mut();
+        if idle.len() < self.idle_per_endpoint {
+            idle.push(Idle {
+                stream,
+                since: Instant::now(),
+            });
+        }
     }
 
     fn take_idle(&self, endpoint: &EndpointState) -> Option<Stream> {
@@ -149,24 +189,21 @@ impl Pool {
 }
 
 impl Upstream {
-    /// Keeps the connection for the next exchange, if nothing is left on it.
-    pub(crate) fn keep(self, worker: &Worker) {
-        let Self { stream, mut buffer, lease, .. } = self;
-        // More than the response was sent: whose response that is, nobody can tell.
-        if !buffer.is_empty() || worker.is_draining() {
-            return;
-        }
-        buffer.release(&worker.buffers);
-        let mut idle = lease.0.idle.borrow_mut();
-        if idle.len() < worker.upstreams.idle_per_endpoint {
-            idle.push(Idle { stream, since: Instant::now() });
-        }
-    }
-
     /// The two directions.
     pub(crate) fn split(&mut self) -> (&Stream, Receiving<'_>) {
-        (&self.stream, Receiving { stream: &self.stream, buffer: &mut self.buffer })
+        (
+            &self.stream,
+            Receiving {
+                stream: &self.stream,
+                buffer: &mut self.buffer,
+            },
+        )
     }
+}
+
+/// What a response is read from.
+pub(crate) trait Receive {
+    fn receive(&mut self) -> (&Stream, &mut Buffer);
 }
 
 /// The direction from the endpoint.

@@ -1,0 +1,165 @@
+//! A request's way, from its head to its line in the log. [`run`] names the phases in order.
+
+mod download;
+mod forward;
+mod parts;
+mod prepare;
+mod tunnel;
+mod upload;
+
+use model::{Action, Rule};
+
+use crate::client::{Connection, RequestBody, ResponseSink};
+use crate::headers::{Name, RequestHead};
+use crate::record::{Reason, Record};
+use crate::respond;
+use crate::worker::Worker;
+
+pub(crate) use parts::{Facts, Parts, Start};
+
+/// Answers one request. True if the response went out whole.
+pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
+    parts: &mut Parts<'_>,
+    body: &mut B,
+    sink: &mut S,
+) -> bool {
+    let facts = Facts::default();
+    facts.body_done.set(body.is_done());
+    parts.timer.total = None;
+    let mut rule = None;
+    let mut redirect = None;
+    let result = match prepare::prepare(parts, body, &facts) {
+        Ok(routed) => {
+            let held = rule.insert(routed.rule);
+            redirect = routed.redirect;
+            match (&redirect, &held.rule().action) {
+                (Some(_), _) => Err(Reason::HttpsRedirect),
+                (None, Action::NotFound) => Err(Reason::NoRoute),
+                (None, Action::Forward(backend)) => {
+                    forward::forward(parts, body, sink, &facts, held.rule(), backend).await
+                }
+            }
+        }
+        Err(reason) => Err(reason),
+    };
+    let (whole, reason) = match result {
+        Ok(()) => (true, None),
+        Err(reason) if sink.is_begun() || reason == Reason::ClientClosed => {
+            sink.abort();
+            (false, Some(reason))
+        }
+        Err(reason) => (
+            answer(parts, body, sink, &facts, reason, redirect).await,
+            Some(reason),
+        ),
+    };
+    record(parts, &facts, rule.as_ref().map(|held| held.rule()), reason);
+    whole
+}
+
+/// Sends an answer of our own. True if it went out whole.
+async fn answer<B: RequestBody, S: ResponseSink>(
+    parts: &mut Parts<'_>,
+    body: &B,
+    sink: &mut S,
+    facts: &Facts,
+    reason: Reason,
+    redirect: Option<Vec<u8>>,
+) -> bool {
+    let worker = parts.worker;
+    let location = redirect.as_deref().map(|location| (308, location));
+    facts
+        .status
+        .set(location.map_or_else(|| respond::status(reason), |(status, _)| status));
+    // What was refused for its form may go on in a form that we misread.
+    let suspicious = matches!(facts.status.get(), 400 | 408 | 413 | 417);
+    let keep = body.is_done() && !suspicious && !worker.is_draining();
+    parts.timer.total = None;
+    let send = respond::send(worker, parts.response, sink, reason, location, keep);
+    let sent = parts
+        .timer
+        .limit(worker.settings.timeouts.write, send)
+        .await;
+    let Ok(Ok(length)) = sent else {
+        sink.abort();
+        return false;
+    };
+    if parts.request.method() != b"HEAD" {
+        Facts::add(&facts.bytes_out, length);
+    }
+    true
+}
+
+fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<Reason>) {
+    let Parts {
+        worker,
+        connection,
+        request,
+        start,
+        ..
+    } = parts;
+    let backend = rule.map_or("", |rule| match &rule.action {
+        Action::Forward(backend) => &*backend.name,
+        Action::NotFound => "",
+    });
+    let field = |name| request.headers.get(name).unwrap_or_default();
+    worker.record(&Record {
+        port: connection.port,
+        start: start.time,
+        client: facts.client.get().unwrap_or_else(|| connection.peer.ip()),
+        method: request.method(),
+        host: request.authority(),
+        target: request.target(),
+        version: request.version,
+        tls: connection.tls.as_ref().map(|tls| tls.version),
+        status: facts.status.get(),
+        reason,
+        route: rule.map_or("", |rule| &rule.route),
+        backend,
+        endpoint: facts.endpoint.get(),
+        attempts: facts.attempts.get(),
+        duration: start.clock.elapsed(),
+        upstream: facts.upstream.get(),
+        bytes_in: facts.bytes_in.get(),
+        bytes_out: facts.bytes_out.get(),
+        request_id: field(Name::XRequestId),
+        user_agent: field(Name::UserAgent),
+        referer: field(Name::Referer),
+        host_slot: facts.host_slot.get(),
+    });
+}
+
+/// Records what was no request.
+pub(crate) fn record_refusal(
+    worker: &Worker,
+    connection: &Connection,
+    request: &RequestHead,
+    start: Start,
+    status: u16,
+    reason: Reason,
+) {
+    worker.record(&Record {
+        port: connection.port,
+        start: start.time,
+        client: connection.peer.ip(),
+        method: request.method(),
+        host: request.authority(),
+        target: request.target(),
+        version: request.version,
+        tls: connection.tls.as_ref().map(|tls| tls.version),
+        status,
+        reason: Some(reason),
+        route: "",
+        backend: "",
+        endpoint: None,
+        attempts: 0,
+        duration: start.clock.elapsed(),
+        upstream: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        request_id: b"",
+        user_agent: b"",
+        referer: b"",
+        host_slot: 0,
+    });
+}
