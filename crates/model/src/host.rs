@@ -103,6 +103,14 @@ impl<T> Default for HostTable<T> {
 }
 
 impl<T> HostTable<T> {
+    /// An empty table with room for this many exact hosts.
+    pub fn with_capacity(exact: usize) -> Self {
+        Self {
+            exact: HashMap::with_capacity(exact),
+            ..Self::default()
+        }
+    }
+
     /// Sets the value of a host: a name, `*.` and a name, or the empty text for all hosts.
     /// Names must be lower case.
     pub fn insert(&mut self, host: &str, value: Arc<T>) {

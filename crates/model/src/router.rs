@@ -40,6 +40,14 @@ impl PathRouter {
         true
     }
 
+    /// Gives back the room for more paths: most hosts have few, and there are many hosts.
+    pub fn shrink_to_fit(&mut self) {
+        self.nodes.shrink_to_fit();
+        for node in &mut self.nodes {
+            node.children.shrink_to_fit();
+        }
+    }
+
     /// The index of the rule that answers `path`.
     pub fn find(&self, path: &[u8]) -> Option<u32> {
         let mut node = self.nodes.first()?;

@@ -134,6 +134,7 @@ impl Hosts {
                     .precedence()
                     .cmp(&b.ingress.parsed.precedence())
             });
+            host.claims.shrink_to_fit();
             let tls = host
                 .claims
                 .iter()
@@ -236,7 +237,7 @@ impl Hosts {
 
     /// Every virtual host, and how many paths they have.
     pub(crate) fn route_table(&self) -> (HostTable<VirtualHost>, usize) {
-        let mut table = HostTable::default();
+        let mut table = HostTable::with_capacity(self.by_name.len());
         let mut paths = 0;
         for (name, host) in &self.by_name {
             if let Some(virtual_host) = &host.virtual_host {

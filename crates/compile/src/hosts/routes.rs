@@ -67,6 +67,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
     for (index, rule) in (0..).zip(&rules) {
         paths.insert(&rule.path, index);
     }
+    paths.shrink_to_fit();
     let virtual_host = VirtualHost {
         name: context.name.into(),
         rules: rules.into(),
@@ -91,7 +92,7 @@ fn merge_paths(
     let mut taken: HashMap<&PathMatch, usize> = HashMap::new();
     for (claim, problems) in claims.iter().zip(problems) {
         let ingress = &*claim.ingress;
-        let Some(index) = ingress.host_index(context.name) else {
+        let Some(index) = ingress.parsed.host_index(context.name) else {
             continue;
         };
         let paths = ingress.parsed.hosts[index]

@@ -20,7 +20,7 @@ pub(super) fn build(
 ) -> Option<Arc<CertificateSet>> {
     let has_rule = claims
         .iter()
-        .any(|claim| claim.ingress.host_index(host).is_some());
+        .any(|claim| claim.ingress.parsed.host_index(host).is_some());
     let mut chosen: Vec<(&Arc<Loaded>, &Claim)> = Vec::new();
     for (claim, problems) in claims.iter().zip(problems) {
         for tls in claim.ingress.tls_claims(host) {

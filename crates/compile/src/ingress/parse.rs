@@ -120,9 +120,20 @@ impl Parsed {
             .is_some_and(|rules| !rules.is_empty())
     }
 
-    /// Whether its rules say something about `host`.
+    /// The index in `hosts` of what its rules say about just this host.
+    pub(crate) fn host_index(&self, host: &str) -> Option<usize> {
+        self.hosts
+            .binary_search_by(|own| (*own.host).cmp(host))
+            .ok()
+    }
+
+    /// Whether its rules say something about `host`, perhaps as one of many.
     pub(crate) fn rules_cover(&self, host: &str) -> bool {
-        self.hosts.iter().any(|own| covers(&own.host, host))
+        let wildcard = || match host.split_once('.') {
+            Some((label, suffix)) if label != "*" => self.host_index(&format!("*.{suffix}")),
+            _ => None,
+        };
+        self.host_index(host).is_some() || self.host_index("").is_some() || wildcard().is_some()
     }
 
     /// Whether a rule is for a host that `host`, a wildcard, stands for.

@@ -40,14 +40,6 @@ pub(crate) struct TlsClaim {
 }
 
 impl Resolved {
-    /// The Ingress's paths of one host with their backends, by index into `parsed.hosts`.
-    pub(crate) fn host_index(&self, host: &str) -> Option<usize> {
-        self.parsed
-            .hosts
-            .binary_search_by(|own| (*own.host).cmp(host))
-            .ok()
-    }
-
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
@@ -68,7 +60,7 @@ impl Resolved {
     /// Whether requests for `host` are this Ingress's business: it has a rule for the host, or
     /// the host is one of its certificates' and nothing but its default backend can be meant.
     pub(crate) fn claims_requests(&self, host: &str) -> bool {
-        self.host_index(host).is_some()
+        self.parsed.host_index(host).is_some()
             || (self.default_backend.is_some() && !self.parsed.rules_cover(host))
     }
 

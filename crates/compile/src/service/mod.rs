@@ -177,12 +177,13 @@ impl Services {
         let Some(used) = entry.ports.iter_mut().find(|known| known.port == *port) else {
             return;
         };
-        used.users = used.users.saturating_sub(1);
-        entry.users = entry.users.saturating_sub(1);
+        // Each release has had its acquire, so that neither count goes below zero.
+        used.users -= 1;
+        entry.users -= 1;
+        self.in_use -= usize::from(entry.users == 0);
         if used.users == 0 {
             self.stale.insert(name.to_owned());
         }
-        self.in_use -= usize::from(entry.users == 0);
     }
 
     /// Publishes the endpoints of whatever is stale, and says anew what is wrong with it.
@@ -209,6 +210,9 @@ impl Services {
             entry
                 .endpoints
                 .retain(|(_, endpoint)| endpoint.strong_count() > 0);
+            // Most Services have one port and few endpoints, and there are many Services.
+            entry.ports.shrink_to_fit();
+            entry.endpoints.shrink_to_fit();
             if entry.users == 0 {
                 if entry.ports.is_empty() && entry.endpoints.is_empty() {
                     self.entries.remove(&name);

@@ -2,9 +2,9 @@
 
 mod agreement;
 mod behaviour;
-mod measure;
 mod naive;
 mod reuse;
+mod tls;
 
 use model::{Action, Filter, Listener, NormalPath, PathMatch, Rule};
 

@@ -40,7 +40,10 @@ impl<'a> Naive<'a> {
             .collect();
         ingresses.sort_by_key(|ingress| {
             let meta = &ingress.metadata;
-            let created = meta.creation_timestamp.clone().unwrap_or_else(|| "9999".to_owned());
+            let created = meta
+                .creation_timestamp
+                .clone()
+                .unwrap_or_else(|| "9999".to_owned());
             (created, meta.namespace.clone(), meta.name.clone())
         });
         Self { store, ingresses }
