@@ -166,7 +166,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             connections: serving.max_connections,
             connections_per_client: serving.max_connections_per_client,
             h2_streams: serving.max_h2_streams,
-            ..Limits::default()
+            requests_per_connection: serving.max_requests_per_connection,
         },
         timeouts: ClientTimeouts {
             handshake: serving.tls_handshake_timeout,
@@ -176,6 +176,8 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             write: serving.write_timeout,
             tunnel_idle: serving.tunnel_idle_timeout,
         },
+        idle_per_endpoint: serving.max_idle_upstream,
+        upstream_idle: serving.upstream_idle_timeout,
         ..proxy::Settings::default()
     }
 }

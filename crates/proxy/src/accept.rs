@@ -15,6 +15,7 @@ use crate::forwarded;
 use crate::http1;
 use crate::http2;
 use crate::io::{Owned, Stream};
+use crate::timer::Timer;
 use crate::tls::HandshakeError;
 use crate::worker::Worker;
 
@@ -151,7 +152,10 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, po
     };
     drop(view);
     let handshake = worker.acceptor.accept(socket, &certificates);
-    let accepted = match tokio::time::timeout(worker.settings.timeouts.handshake, handshake).await {
+    let accepted = match Timer::default()
+        .limit(worker.settings.timeouts.handshake, handshake)
+        .await
+    {
         Ok(Ok(accepted)) => accepted,
         // Load balancers look whether the port is open.
         Ok(Err(HandshakeError::NothingSent)) => return,

@@ -48,13 +48,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
         .enable_connect_protocol();
-    let handshake = tokio::time::timeout(timeouts.handshake, builder.handshake::<_, Bytes>(io));
-    let Ok(Ok(mut http2)) = handshake.await else {
+    let mut timer = Timer::default();
+    let handshake = builder.handshake::<_, Bytes>(io);
+    let Ok(Ok(mut http2)) = timer.limit(timeouts.handshake, handshake).await else {
         return;
     };
     let connection = Rc::new(connection);
     let active = Rc::new(Cell::new(0usize));
-    let mut timer = Timer::default();
     let mut requests = 0u64;
     let mut closing = false;
     loop {

@@ -98,6 +98,7 @@ impl Shared {
     fn ask(&self, port: u16, request: &str, accept: fn(&Response) -> bool) {
         let mut kept: Option<Conn> = None;
         while !self.stop.load(Ordering::SeqCst) {
+            let place = if kept.is_some() { "a kept" } else { "a new" };
             let mut conn = match kept.take() {
                 Some(conn) => conn,
                 None => match Conn::to(SocketAddr::from(([127, 0, 0, 1], port))) {
@@ -123,7 +124,7 @@ impl Shared {
                 Ok(response) => {
                     self.fail(format!("answer: {} {}", response.status, response.text()));
                 }
-                Err(error) => self.fail(format!("exchange: {error}")),
+                Err(error) => self.fail(format!("on {place} connection: {error}")),
             }
         }
     }

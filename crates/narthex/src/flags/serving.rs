@@ -121,6 +121,22 @@ pub(crate) struct Serving {
     #[arg(value_parser = clap::value_parser!(u32).range(1..), help_heading = "Clients: limits")]
     pub(crate) max_h2_streams: u32,
 
+    /// The most requests on one connection, after which it is closed; 0 is no limit.
+    #[arg(long, env = "NARTHEX_MAX_REQUESTS_PER_CONNECTION", value_name = "N")]
+    #[arg(default_value_t = 0, help_heading = "Clients: limits")]
+    pub(crate) max_requests_per_connection: u64,
+
+    /// The most idle connections that one worker keeps to an endpoint.
+    #[arg(long, env = "NARTHEX_MAX_IDLE_UPSTREAM", value_name = "N")]
+    #[arg(default_value_t = 64, help_heading = "Backends: connections")]
+    pub(crate) max_idle_upstream: usize,
+
+    /// How long an idle connection to an endpoint is kept.
+    #[arg(long, env = "NARTHEX_UPSTREAM_IDLE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Backends: connections")]
+    pub(crate) upstream_idle_timeout: Duration,
+
     /// For the TLS handshake.
     #[arg(long, env = "NARTHEX_TLS_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
     #[arg(default_value = "10s", value_parser = values::duration)]

@@ -60,6 +60,10 @@ pub(super) fn prepare<B: RequestBody>(
     {
         return Err(Reason::Misdirected);
     }
+    // A fragment never goes over the wire; who sends one means something else by it.
+    if request.query().contains(&b'#') {
+        return Err(Reason::BadRequest);
+    }
     let path = NormalPath::parse(request.path()).map_err(Reason::BadPath)?;
     let selection = listener
         .select(host, &path)

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::io::Stream;
+use crate::timer::Timer;
 
 /// One worker's connections.
 #[derive(Debug)]
@@ -121,14 +122,10 @@ impl Pool {
             });
         }
         let connect = TcpStream::connect(lease.0.address());
-        let connected = if limit.is_zero() {
-            connect.await
-        } else {
-            tokio::time::timeout(limit, connect)
-                .await
-                .map_err(|_| ConnectError::Timeout)?
-        };
-        let socket = connected.map_err(|_| ConnectError::Failed)?;
+        let connected = Timer::default().limit(limit, connect).await;
+        let socket = connected
+            .map_err(|_| ConnectError::Timeout)?
+            .map_err(|_| ConnectError::Failed)?;
         // Without it, the last piece of a body could wait for an acknowledgement.
         let _ = socket.set_nodelay(true);
         Ok(Upstream {
