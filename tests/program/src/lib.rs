@@ -18,6 +18,7 @@ pub mod backend;
 pub mod certificate;
 pub mod curl;
 pub mod folder;
+pub mod frames;
 pub mod framing;
 pub mod http1;
 pub mod http2;
