@@ -220,3 +220,22 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, po
         http1::server::serve(Rc::clone(worker), stream, connection).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What each connection holds besides its buffers. If one has become smaller: good, lower the
+    /// bound. If larger: find out why, for there may be 15,000 of them.
+    #[test]
+    fn connections_stay_small() {
+        let http1 = size(http1::server::serve);
+        let http2 = size(http2::serve);
+        assert!((3000..=6000).contains(&http1), "HTTP/1: {http1} bytes");
+        assert!((1000..=6000).contains(&http2), "HTTP/2: {http2} bytes");
+    }
+}
