@@ -73,6 +73,21 @@ pub(crate) fn program() -> Result<Tally, String> {
     counted(&mut tests)
 }
 
+/// HTTP/2's conformance suite, over TLS and over cleartext.
+pub(crate) fn h2spec() -> Result<Tally, String> {
+    let tool =
+        tools::h2spec().map_err(|error| format!("{error} (or leave it out: --skip h2spec)"))?;
+    if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
+        return Err("the binary does not build".to_owned());
+    }
+    let binary = target()?.join("release/narthex");
+    let mut run = cargo();
+    run.args(["run", "--package", "program-tests", "--example", "h2spec"])
+        .env("NARTHEX_BIN", binary)
+        .env("H2SPEC", tool);
+    counted(&mut run)
+}
+
 /// Runs cargo's tests and counts them; a run that breaks off otherwise counts as one failure.
 fn counted(command: &mut Command) -> Result<Tally, String> {
     let mut tally = Tally::default();

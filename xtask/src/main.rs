@@ -17,6 +17,7 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             deny     licences, sources and duplicates of dependencies
                                             unit     unit, property and documentation tests
                                             program  the built binary, over real sockets
+                                            h2spec   HTTP/2's conformance suite
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 ";
 

@@ -14,10 +14,17 @@ pub(crate) enum Kind {
     Deny,
     Unit,
     Program,
+    H2spec,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Lint, Self::Deny, Self::Unit, Self::Program];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Lint,
+        Self::Deny,
+        Self::Unit,
+        Self::Program,
+        Self::H2spec,
+    ];
 
     pub(crate) fn parse(word: &str) -> Result<Self, String> {
         let known = || Self::ALL.map(Self::name).join(", ");
@@ -31,6 +38,7 @@ impl Kind {
             Self::Deny => "deny",
             Self::Unit => "unit",
             Self::Program => "program",
+            Self::H2spec => "h2spec",
         }
     }
 
@@ -41,6 +49,7 @@ impl Kind {
             Self::Deny => 360,
             Self::Unit => 600,
             Self::Program => 600,
+            Self::H2spec => 300,
         })
     }
 
@@ -51,6 +60,7 @@ impl Kind {
             Self::Deny => checks::deny(),
             Self::Unit => checks::unit(),
             Self::Program => checks::program(),
+            Self::H2spec => checks::h2spec(),
         };
         Outcome {
             kind: self,
@@ -80,7 +90,8 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
         .map(Kind::run)
         .collect();
     outcomes.extend(deny.map(|thread| thread.join().expect("a kind never panics")));
-    outcomes.extend([Kind::Program].into_iter().filter(wanted).map(Kind::run));
+    let alone = [Kind::Program, Kind::H2spec];
+    outcomes.extend(alone.into_iter().filter(wanted).map(Kind::run));
     let left_out: Vec<Kind> = skipped
         .iter()
         .filter(|kind| named.contains(kind))

@@ -8,6 +8,9 @@ use crate::process::{cargo, quietly, succeeds, target};
 /// The version whose answers the configuration in deny.toml was written for.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The last release of h2spec; Go's module proxy has it.
+const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
+
 /// A command that tests run, and the Debian package that has it.
 pub(crate) struct Tool {
     command: &'static str,
@@ -27,6 +30,18 @@ pub(crate) const CLIENTS: &[Tool] = &[
     Tool {
         command: "h2load",
         package: "nghttp2-client",
+    },
+    Tool {
+        command: "nginx",
+        package: "nginx",
+    },
+    Tool {
+        command: "python3",
+        package: "python3",
+    },
+    Tool {
+        command: "node",
+        package: "nodejs",
     },
     Tool {
         command: "setpriv",
@@ -53,6 +68,8 @@ pub(crate) fn provide(tools: &[Tool]) -> Result<(), String> {
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");
+        // Services are installed and not started.
+        command.env("RUNLEVEL", "1");
         command
     };
     let install = ["install", "--yes", "--no-install-recommends"];
@@ -97,6 +114,27 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
         Ok(own)
     } else {
         Err(format!("cargo-deny cannot be installed:\n{said}"))
+    }
+}
+
+/// The path of h2spec; built into the target folder if it is not there.
+pub(crate) fn h2spec() -> Result<PathBuf, String> {
+    let folder = target()?.join("tools/bin");
+    let path = folder.join("h2spec");
+    if path.is_file() {
+        return Ok(path);
+    }
+    provide(&[Tool {
+        command: "go",
+        package: "golang-go",
+    }])?;
+    let mut install = Command::new("go");
+    install.args(["install", H2SPEC]).env("GOBIN", &folder);
+    let (installed, said) = quietly(&mut install)?;
+    if installed {
+        Ok(path)
+    } else {
+        Err(format!("h2spec cannot be installed:\n{said}"))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Host names, and tables keyed by them.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -58,6 +59,8 @@ fn split_port(authority: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     if let Some(rest) = authority.strip_prefix(b"[") {
         let end = rest.iter().position(|&byte| byte == b']')?;
         let (host, after) = (&rest[..end], &rest[end + 1..]);
+        // Some readers would take `[a.example]` for the name.
+        std::str::from_utf8(host).ok()?.parse::<Ipv6Addr>().ok()?;
         return match after {
             [] => Some((host, None)),
             [b':', port @ ..] => Some((host, Some(port))),
@@ -204,6 +207,10 @@ mod tests {
             "a:123456",
             "[::1",
             "[::1]x",
+            "[a.example]",
+            "[127.0.0.1]",
+            "[::1%25eth0]",
+            "[]",
             "ex\u{e4}mple",
         ] {
             assert_eq!(parse(bad), None, "{bad:?}");

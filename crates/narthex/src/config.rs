@@ -44,6 +44,13 @@ impl Serve {
         compilation: &flags::Compilation,
         serving: flags::Serving,
     ) -> Result<Self, Invalid> {
+        if serving.proxy_protocol && serving.trusted_proxies.is_empty() {
+            return Err(Invalid(
+                "--proxy-protocol is for --trusted-proxies, and there are none: name the networks \
+                 of your load balancers"
+                    .to_owned(),
+            ));
+        }
         let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
         Ok(Self {
             paths,
@@ -154,6 +161,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
     proxy::Settings {
         workers: serving.workers.map_or_else(workers::available, usize::from),
         trusted_proxies: serving.trusted_proxies.clone(),
+        proxy_protocol: serving.proxy_protocol,
         access_log: match serving.access_log_format {
             flags::AccessLogFormat::Json => AccessLogFormat::Json,
             flags::AccessLogFormat::Common => AccessLogFormat::Common,

@@ -11,11 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
+use crate::admission::Permit;
 use crate::client::{Connection, Tls, plain};
 use crate::forwarded;
 use crate::http1;
 use crate::http2;
 use crate::io::{Owned, Stream};
+use crate::proxy_protocol::{self, ReadError, Source};
 use crate::timer::Timer;
 use crate::tls::HandshakeError;
 use crate::worker::Worker;
@@ -149,7 +151,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
     let peer = plain(peer);
-    let permit = match worker.admission.admit(peer.ip()) {
+    let trusted = forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies);
+    let announced = worker.settings.proxy_protocol && trusted;
+    let admitted = if announced {
+        worker.admission.admit_unknown()
+    } else {
+        worker.admission.admit(peer.ip())
+    };
+    let mut permit = match admitted {
         Ok(permit) => permit,
         Err(refused) => {
             worker.metrics.connection_refused(refused);
@@ -160,10 +169,50 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
     spawn_local(async move {
         worker.metrics.connection_opened(port);
         let wake = worker.wake_to_drain().await;
-        connection(&worker, stream, peer, port).await;
+        let client = if announced {
+            announced_client(&worker, &stream, peer, &mut permit).await
+        } else {
+            Some(peer)
+        };
+        if let Some(client) = client {
+            connection(&worker, stream, client, port).await;
+        }
         worker.metrics.connection_closed(port);
         drop((wake, permit));
     });
+}
+
+/// The client as the PROXY protocol's header tells it; none if the connection is to be closed.
+async fn announced_client(
+    worker: &Worker,
+    socket: &TcpStream,
+    peer: SocketAddr,
+    permit: &mut Permit,
+) -> Option<SocketAddr> {
+    let read = proxy_protocol::read(socket);
+    let read = Timer::default()
+        .limit(worker.settings.timeouts.header, read)
+        .await;
+    let client = match read {
+        Ok(Ok(Source::Client(client))) => plain(client),
+        Ok(Ok(Source::Connection)) => peer,
+        Ok(Err(ReadError::NothingSent)) => return None,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, ?error, "no PROXY protocol header");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "no PROXY protocol header in time");
+            return None;
+        }
+    };
+    match permit.count_for(client.ip()) {
+        Ok(()) => Some(client),
+        Err(refused) => {
+            worker.metrics.connection_refused(refused);
+            None
+        }
+    }
 }
 
 async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, port: u16) {

@@ -47,27 +47,21 @@ impl Admission {
 
     /// Admits a connection of `client`, if the limits let it.
     pub(crate) fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refused> {
+        let mut permit = self.admit_unknown()?;
+        permit.count_for(client)?;
+        Ok(permit)
+    }
+
+    /// Admits a connection whose client is not known yet.
+    pub(crate) fn admit_unknown(self: &Arc<Self>) -> Result<Permit, Refused> {
         if self.count.fetch_add(1, Ordering::AcqRel) >= self.most {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Refused::Connections);
         }
-        let mut permit = Permit {
+        Ok(Permit {
             admission: Arc::clone(self),
             client: None,
-        };
-        if self.most_per_client < usize::MAX {
-            let mut clients = self
-                .shard(client)
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let count = clients.entry(client).or_default();
-            if *count >= self.most_per_client {
-                return Err(Refused::ConnectionsPerClient);
-            }
-            *count += 1;
-            permit.client = Some(client);
-        }
-        Ok(permit)
+        })
     }
 
     fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
@@ -77,6 +71,27 @@ impl Admission {
             IpAddr::V6(address) => address.octets()[7],
         };
         &self.clients[usize::from(last) % SHARDS]
+    }
+}
+
+impl Permit {
+    /// Counts the connection for its client, if the limits let it; once only.
+    pub(crate) fn count_for(&mut self, client: IpAddr) -> Result<(), Refused> {
+        let admission = &self.admission;
+        if admission.most_per_client == usize::MAX || self.client.is_some() {
+            return Ok(());
+        }
+        let mut clients = admission
+            .shard(client)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(client).or_default();
+        if *count >= admission.most_per_client {
+            return Err(Refused::ConnectionsPerClient);
+        }
+        *count += 1;
+        self.client = Some(client);
+        Ok(())
     }
 }
 

@@ -33,6 +33,13 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// The largest piece that is given to a stream at once.
 const MAX_PIECE: usize = 64 * 1024;
 
+/// How many streams of one connection may end by an error that the client provoked
+/// (CVE-2025-8671, MadeYouReset), beyond which the connection ends.
+const MAX_PROVOKED_RESETS: usize = 100;
+
+/// How many streams that we have reset are remembered, for frames that were on their way.
+const REMEMBERED_RESETS: usize = 20;
+
 /// How long a connection whose streams have all ended may take to end itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -47,6 +54,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
         .max_concurrent_streams(limits.h2_streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
+        .max_local_error_reset_streams(Some(MAX_PROVOKED_RESETS))
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_connect_protocol();
     let mut timer = Timer::default();
     let handshake = builder.handshake::<_, Bytes>(io);
@@ -194,10 +203,11 @@ fn read_head(
     if from.headers.len() > limits.headers {
         return Err(Reason::HeaderTooLarge);
     }
-    let host = from
-        .headers
-        .get(http::header::HOST)
-        .map(HeaderValue::as_bytes);
+    let mut hosts = from.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Reason::BadHost);
+    }
     let authority = from
         .uri
         .authority()

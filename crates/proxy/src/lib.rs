@@ -22,6 +22,7 @@ mod listen;
 mod metrics;
 mod orders;
 mod proxy;
+mod proxy_protocol;
 mod record;
 mod respond;
 mod scratch;

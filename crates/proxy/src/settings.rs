@@ -14,6 +14,8 @@ pub struct Settings {
     pub bind_addresses: Vec<IpAddr>,
     /// Peers whose forwarding headers (X-Forwarded-*, X-Request-ID) are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether trusted proxies begin each connection with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// The format of the access log.
     pub access_log: AccessLogFormat,
     /// Limits on what clients send and hold.
@@ -85,6 +87,7 @@ impl Default for Settings {
                 IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED),
             ],
             trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             access_log: AccessLogFormat::Json,
             limits: Limits::default(),
             timeouts: ClientTimeouts::default(),

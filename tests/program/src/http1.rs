@@ -61,6 +61,11 @@ impl Conn {
         self.tcp.local_addr().expect("connected")
     }
 
+    /// The socket below, for what goes around HTTP.
+    pub fn socket(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     pub fn set_read_timeout(&self, timeout: Duration) {
         self.tcp.set_read_timeout(Some(timeout)).expect("not zero");
     }

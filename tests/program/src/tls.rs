@@ -1,7 +1,7 @@
 //! TLS clients whose every choice a test can make and see.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -94,7 +94,11 @@ impl Client {
     }
 
     pub fn connect_to(&self, address: SocketAddr, host: &str) -> io::Result<(Conn, Handshake)> {
-        let mut tcp = dial(address)?;
+        self.connect_over(dial(address)?, host)
+    }
+
+    /// The same on a connection that something was sent on before.
+    pub fn connect_over(&self, mut tcp: TcpStream, host: &str) -> io::Result<(Conn, Handshake)> {
         let kept = tcp.try_clone()?;
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let mut tls =

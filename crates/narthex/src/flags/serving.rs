@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 
@@ -65,6 +65,12 @@ pub(crate) struct Serving {
     )]
     #[arg(value_parser = values::network, help_heading = "Clients: limits")]
     pub(crate) trusted_proxies: Vec<IpNet>,
+
+    /// Trusted proxies begin each connection with a PROXY protocol header (version 1 or 2).
+    #[arg(long, env = "NARTHEX_PROXY_PROTOCOL", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Clients: limits")]
+    pub(crate) proxy_protocol: bool,
 
     /// The largest request head (431 beyond).
     #[arg(

@@ -74,10 +74,11 @@ impl<S: ResponseSink> Download<'_, S> {
         &mut self,
         upstream: &mut impl Receive,
         parsed: Parsed,
+        head_request: bool,
     ) -> Result<(), Reason> {
         let status = self.response.status;
         self.facts.status.set(status);
-        self.prepare_head(parsed.framing);
+        self.prepare_head(head_request);
         let keep = self.facts.body_done.get() && !self.worker.is_draining();
         let length = match parsed.framing {
             Framing::Length(length) => Length::Known(length),
@@ -111,12 +112,12 @@ impl<S: ResponseSink> Download<'_, S> {
     }
 
     /// Takes out what ends at this hop; the framing is written anew.
-    fn prepare_head(&mut self, framing: Framing) {
+    fn prepare_head(&mut self, head_request: bool) {
         let status = self.response.status;
         let headers = &mut self.response.headers;
         headers.remove_hop_by_hop();
         // Without a body, Content-Length tells what there would be; to HEAD and 304 only.
-        let tells = framing == Framing::NONE && status != 204;
+        let tells = status == 304 || (head_request && status != 204);
         headers.retain(|name, _| name != Name::ContentLength || tells);
         if headers.get(Name::Date).is_none() {
             self.worker

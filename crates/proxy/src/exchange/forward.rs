@@ -150,7 +150,7 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
             .read_head(&mut upstream, head_request, begin)
             .await?;
         if download.response.status != 101 {
-            download.relay(&mut upstream, parsed).await?;
+            download.relay(&mut upstream, parsed, head_request).await?;
         }
         Ok(parsed)
     };
@@ -219,16 +219,19 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
             if download.response.status == 101 {
                 return Err(Reason::UpstreamProtocol);
             }
-            download.relay(&mut receiving, parsed).await?;
-            Ok(parsed)
+            // A response to half a request: the backend may take the other half for another
+            // request, and its answer for that one must not wait for whoever comes next.
+            let in_step = facts.request_sent.get();
+            download.relay(&mut receiving, parsed, head_request).await?;
+            Ok(parsed.persistent && in_step)
         };
         both(upload, download).await
     };
-    let parsed = result.map_err(|reason| Failed {
+    let reusable = result.map_err(|reason| Failed {
         reason,
         retry: false,
     })?;
-    if parsed.persistent && facts.body_done.get() {
+    if reusable {
         worker.keep(upstream);
     }
     Ok(())

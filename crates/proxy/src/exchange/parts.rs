@@ -44,6 +44,8 @@ pub(crate) struct Facts {
     pub(super) host_slot: Cell<u16>,
     /// The request's body has been read to its end.
     pub(crate) body_done: Cell<bool>,
+    /// The request has been written to the backend to its end.
+    pub(super) request_sent: Cell<bool>,
 }
 
 impl Facts {

@@ -46,6 +46,7 @@ impl Upload<'_> {
             if bytes.is_empty() {
                 self.facts.body_done.set(true);
                 self.send(writer.end(body.trailers())).await?;
+                self.facts.request_sent.set(true);
                 gone(body, self.facts).await;
                 return Err(UploadEnd::Exchange(Reason::ClientClosed));
             }

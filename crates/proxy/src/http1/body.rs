@@ -29,6 +29,8 @@ enum State {
     Trailers,
     UntilClose,
     Done,
+    /// The sender has left the grammar: there is no way back into it.
+    Malformed,
 }
 
 /// What is at the beginning of a buffer.
@@ -68,11 +70,20 @@ impl Decoder {
         bytes: &[u8],
         trailers: &mut Headers,
     ) -> Result<Piece, Malformed> {
+        let piece = self.find(bytes, trailers);
+        if piece.is_err() {
+            self.state = State::Malformed;
+        }
+        piece
+    }
+
+    fn find(&mut self, bytes: &[u8], trailers: &mut Headers) -> Result<Piece, Malformed> {
         let mut skip = 0;
         loop {
             let rest = &bytes[skip..];
             match self.state {
                 State::Done => return Ok(Piece::End { skip }),
+                State::Malformed => return Err(Malformed),
                 State::Length(left) | State::Chunk(left) => {
                     let len = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                     return Ok(Self::content(skip, len));
@@ -360,6 +371,20 @@ mod tests {
             decode(Framing::Chunked, long.as_bytes(), &[1]),
             Err(Malformed)
         );
+    }
+
+    #[test]
+    fn what_was_refused_once_stays_refused() {
+        let mut decoder = Decoder::new(Framing::Chunked);
+        let mut trailers = Headers::default();
+        let bytes = b"2\r\nab\r\n0\r\nnonsense\r\n\r\n";
+        let first = decoder.next(bytes, &mut trailers);
+        assert_eq!(first, Ok(Piece::Content { skip: 3, len: 2 }));
+        decoder.used(2);
+        for _ in 0..3 {
+            assert_eq!(decoder.next(&bytes[5..], &mut trailers), Err(Malformed));
+        }
+        assert!(!decoder.is_done());
     }
 
     proptest! {

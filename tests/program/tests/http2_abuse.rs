@@ -1,0 +1,372 @@
+//! HTTP/2 clients that mean harm: the connection ends or is limited, others do not notice, and
+//! memory stays where it was.
+
+use std::time::Duration;
+
+use program_tests::backend::{Backend, Then};
+use program_tests::frames::{
+    ACK, Attack, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM,
+    SETTINGS, Sent, WINDOW_UPDATE, field, frame, request, setting,
+};
+use program_tests::{HOST, Load, Site};
+
+const MIB: u64 = 1024 * 1024;
+const SOON: Duration = Duration::from_secs(10);
+
+/// Answers `/large` with 8 MiB, `/slow` after a second, everything else with an echo.
+fn web() -> Backend {
+    Backend::scripted("web", |exchange| match &*exchange.request.target.clone() {
+        "/large" => {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n")?;
+            for _ in 0..128 {
+                exchange.send([b'x'; 65536])?;
+            }
+            Ok(Then::Keep)
+        }
+        "/slow" => {
+            std::thread::sleep(Duration::from_secs(1));
+            exchange.reply("slow")
+        }
+        _ => exchange.echo(),
+    })
+}
+
+/// Runs `attack` while others ask on connections of their own; they must not notice, and the
+/// program must not grow.
+#[track_caller]
+fn bystanders_do_not_notice(flags: &[&str], attack: impl FnOnce(&Site)) {
+    let site = Site::of(web(), flags);
+    let load = Load::start(site.narthex.http, 2, HOST, "/", |answer| {
+        answer.status == 200
+    });
+    load.until_more(200);
+    let (before, _) = site.narthex.memory();
+    attack(&site);
+    load.until_more(50);
+    let (_, most) = site.narthex.memory();
+    load.stop().assert_perfect();
+    let grown = most.saturating_sub(before);
+    assert!(grown < 10 * MIB, "grew by {} KiB", grown / 1024);
+    assert!(
+        !site.narthex.log().contains("panicked"),
+        "{}",
+        site.narthex.log()
+    );
+}
+
+fn stream(index: u32) -> u32 {
+    index * 2 + 1
+}
+
+fn get(index: u32, path: &str) -> Vec<u8> {
+    let fields = request("GET", HOST, path);
+    frame(HEADERS, END_HEADERS | END_STREAM, stream(index), &fields)
+}
+
+fn open_post(index: u32) -> Vec<u8> {
+    frame(
+        HEADERS,
+        END_HEADERS,
+        stream(index),
+        &request("POST", HOST, "/"),
+    )
+}
+
+fn reset(index: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream(index), &8u32.to_be_bytes())
+}
+
+#[track_caller]
+fn assert_ended(attack: &Attack, sent: Sent) {
+    let ended = attack.ends_within(SOON);
+    assert!(
+        ended,
+        "{sent:?}, but not ended; GOAWAY {:?}",
+        attack.goaway()
+    );
+}
+
+#[test]
+fn rapid_reset_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let sent = attack.flood(100_000, |index| [get(index, "/"), reset(index)].concat());
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn rapid_reset_that_waits_for_each_request_to_begin_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let mut sent = Sent::All;
+        for index in 0..2_000 {
+            sent = attack.send(&get(index, "/slow"));
+            std::thread::sleep(Duration::from_micros(300));
+            if sent == Sent::All {
+                sent = attack.send(&reset(index));
+            }
+            if sent != Sent::All {
+                break;
+            }
+        }
+        assert_ended(&attack, sent);
+        let reached = site
+            .web
+            .seen()
+            .iter()
+            .filter(|seen| seen.target == "/slow")
+            .count();
+        assert!(reached < 1_000, "{reached} requests reached the backend");
+    });
+}
+
+#[test]
+fn a_flood_of_continuations_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.send(&frame(HEADERS, END_STREAM, 1, &request("GET", HOST, "/")));
+        let part = field("x-filler", &"x".repeat(1000));
+        let sent = attack.flood(100_000, |_| frame(CONTINUATION, 0, 1, &part));
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn a_flood_of_empty_continuations_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.send(&frame(HEADERS, END_STREAM, 1, &request("GET", HOST, "/")));
+        let sent = attack.flood(1_000_000, |_| frame(CONTINUATION, 0, 1, &[]));
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn a_flood_of_empty_data_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.send(&open_post(0));
+        let sent = attack.flood(1_000_000, |_| frame(DATA, 0, 1, &[]));
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn a_flood_of_pings_costs_the_others_nothing() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.flood(200_000, |index| {
+            frame(PING, 0, 0, &u64::from(index).to_be_bytes())
+        });
+    });
+}
+
+#[test]
+fn a_flood_of_pings_whose_answers_are_not_read_is_held_back() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::unread(site.narthex.http);
+        let sent = attack.flood(3_000_000, |index| {
+            frame(PING, 0, 0, &u64::from(index).to_be_bytes())
+        });
+        assert_ne!(sent, Sent::All);
+    });
+}
+
+#[test]
+fn a_flood_of_settings_costs_the_others_nothing() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.flood(200_000, |index| setting(4, 65_535 + index % 2));
+    });
+}
+
+#[test]
+fn a_flood_of_settings_whose_answers_are_not_read_is_held_back() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::unread(site.narthex.http);
+        let sent = attack.flood(5_000_000, |index| setting(4, 65_535 + index % 2));
+        assert_ne!(sent, Sent::All);
+    });
+}
+
+#[test]
+fn acknowledgements_that_nobody_asked_for_end_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let sent = attack.flood(10_000, |_| frame(SETTINGS, ACK, 0, &[]));
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn a_flood_of_priorities_costs_the_others_nothing() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.flood(500_000, |index| {
+            frame(PRIORITY, 0, stream(index % 100_000), &[0, 0, 0, 0, 1])
+        });
+    });
+}
+
+#[test]
+fn made_you_reset_by_a_window_of_nothing_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let sent = attack.flood(50_000, |index| {
+            let nothing = frame(WINDOW_UPDATE, 0, stream(index), &0u32.to_be_bytes());
+            [get(index, "/slow"), nothing].concat()
+        });
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn made_you_reset_by_a_window_too_large_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let sent = attack.flood(50_000, |index| {
+            let much = frame(
+                WINDOW_UPDATE,
+                0,
+                stream(index),
+                &0x7fff_ffff_u32.to_be_bytes(),
+            );
+            [get(index, "/slow"), much].concat()
+        });
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn made_you_reset_by_data_after_the_end_ends_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let sent = attack.flood(50_000, |index| {
+            [get(index, "/slow"), frame(DATA, 0, stream(index), b"x")].concat()
+        });
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn requests_that_are_malformed_again_and_again_end_the_connection() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let fields = [request("GET", HOST, "/"), field("connection", "x")].concat();
+        let sent = attack.flood(50_000, |index| {
+            frame(HEADERS, END_HEADERS | END_STREAM, stream(index), &fields)
+        });
+        assert_ended(&attack, sent);
+    });
+}
+
+#[test]
+fn an_hpack_bomb_is_refused_without_being_unpacked() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        // One entry of nearly the whole table, then references of one byte each.
+        let mut entry = field("x-bomb", &"x".repeat(3900));
+        entry[0] = 0x40;
+        let seed = [request("GET", HOST, "/"), entry].concat();
+        attack.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &seed));
+        let bomb = [request("GET", HOST, "/"), vec![0xbe; 14_000]].concat();
+        attack.flood(200, |index| {
+            frame(HEADERS, END_HEADERS | END_STREAM, stream(index + 1), &bomb)
+        });
+        attack.ends_within(Duration::from_secs(2));
+        let seen = site.web.seen();
+        assert!(seen.iter().all(|seen| seen.raw.len() < 40_000));
+    });
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused() {
+    bystanders_do_not_notice(&["--max-h2-streams", "10"], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.flood(5_000, open_post);
+        attack.ends_within(Duration::from_secs(1));
+        let posts = site
+            .web
+            .seen()
+            .iter()
+            .filter(|seen| seen.method == "POST")
+            .count();
+        assert!(posts <= 10, "{posts}");
+    });
+}
+
+#[test]
+fn a_window_of_nothing_holds_no_memory_and_ends_in_time() {
+    bystanders_do_not_notice(&["--write-timeout", "1s"], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.send(&setting(4, 0));
+        attack.flood(20, |index| get(index, "/large"));
+        std::thread::sleep(Duration::from_secs(3));
+        let resets = attack
+            .frames()
+            .iter()
+            .filter(|frame| frame.kind == RST_STREAM)
+            .count();
+        assert_eq!(resets, 20, "{:?}", attack.goaway());
+    });
+}
+
+#[test]
+fn windows_of_a_byte_hold_no_memory_and_cost_the_others_nothing() {
+    bystanders_do_not_notice(&["--write-timeout", "2s"], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.send(&setting(4, 1));
+        attack.flood(20, |index| get(index, "/large"));
+        for round in 0..2_000 {
+            let more = frame(WINDOW_UPDATE, 0, stream(round % 20), &1u32.to_be_bytes());
+            if attack.send(&more) != Sent::All {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_is_let_go() {
+    bystanders_do_not_notice(&["--write-timeout", "1s"], |site| {
+        let mut attack = Attack::unread(site.narthex.http);
+        attack.send(&setting(4, 0x7fff_ffff));
+        attack.send(&frame(WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes()));
+        attack.flood(20, |index| get(index, "/large"));
+        std::thread::sleep(Duration::from_secs(3));
+    });
+}
+
+#[test]
+fn frames_of_unknown_types_cost_the_others_nothing() {
+    bystanders_do_not_notice(&[], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        attack.flood(200_000, |_| frame(0xee, 0xff, 1, b"whatever"));
+    });
+}
+
+#[test]
+fn a_preface_and_silence_is_let_go() {
+    bystanders_do_not_notice(&["--keep-alive-timeout", "1s"], |site| {
+        let attack = Attack::start(site.narthex.http);
+        assert!(attack.ends_within(SOON), "GOAWAY {:?}", attack.goaway());
+    });
+}
+
+#[test]
+fn pings_do_not_keep_an_unused_connection() {
+    bystanders_do_not_notice(&["--keep-alive-timeout", "1s"], |site| {
+        let mut attack = Attack::start(site.narthex.http);
+        let mut ended = false;
+        for _ in 0..100 {
+            ended = attack.send(&frame(PING, 0, 0, &[0; 8])) == Sent::Ended;
+            if ended {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(ended || attack.ends_within(SOON));
+    });
+}
