@@ -27,6 +27,8 @@ pub(crate) struct Sample {
     pub(crate) cost: Cpu,
     pub(crate) per_second: f64,
     pub(crate) errors: f64,
+    /// All memory of the process in bytes, where the case is about memory.
+    pub(crate) memory: f64,
     /// The part of the core's busy time that was not the proxy's.
     pub(crate) strangers: f64,
     /// p50, p90, p99 and p99.9 at the plan's rate, in microseconds.
@@ -164,6 +166,7 @@ impl Room<'_> {
                 user: cpu.user / counted.requests,
                 system: cpu.system / counted.requests,
             },
+            memory: 0.0,
             per_second: counted.requests / seconds,
             errors: counted.errors,
             strangers: (1.0 - cpu.total() / busy.max(1.0)).max(0.0),
@@ -195,6 +198,7 @@ impl Room<'_> {
                     user: grown / connections as f64,
                     system: 0.0,
                 },
+                memory: held as f64,
                 ..Sample::default()
             })
         };

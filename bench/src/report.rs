@@ -12,7 +12,8 @@ pub(crate) fn case(outcome: &Outcome) -> String {
     let memory = matches!(outcome.case.load, Load::Idle(_));
     let mut text = format!("\n| {} | ", outcome.case.unit());
     text += if memory {
-        "median (least – most) | Narthex ÷ it |\n| --- | ---: | ---: |\n"
+        "median (least – most) | Narthex ÷ it (least – most) | whole process, MiB |\n\
+         | --- | ---: | ---: | ---: |\n"
     } else {
         "median (least – most) | user + system | ÷ floor | Narthex ÷ it (least – most) | requests/s | p50 / p99 / p99.9 µs |\n\
          | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
@@ -20,13 +21,22 @@ pub(crate) fn case(outcome: &Outcome) -> String {
     for column in &outcome.columns {
         let name = column.proxy.name();
         let _ = match (&column.samples, column.cost()) {
-            (Err(why), _) => writeln!(text, "| {name} | left out: {why} |"),
+            (Err(why), _) => {
+                // One row is one line.
+                let why = why.replace('\n', " ");
+                writeln!(text, "| {name} | left out: {why} |")
+            }
             (Ok(_), None) => writeln!(text, "| {name} | no sample |"),
             (Ok(_), Some(cost)) if memory => {
                 let median = whole(cost.median);
                 let (least, most) = (whole(cost.least), whole(cost.most));
                 let ratio = ratio(outcome.column("narthex"), Some(column));
-                writeln!(text, "| {name} | {median} ({least} – {most}) | {ratio} |")
+                let memory = Spread::of(column.samples().iter().map(|sample| sample.memory));
+                let mib = memory.map_or(0.0, |memory| memory.median / 1_048_576.0);
+                writeln!(
+                    text,
+                    "| {name} | {median} ({least} – {most}) | {ratio} | {mib:.1} |"
+                )
             }
             (Ok(_), Some(cost)) => writeln!(
                 text,

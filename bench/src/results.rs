@@ -145,6 +145,7 @@ fn sample(sample: &Sample) -> Value {
         "system": round(sample.cost.system),
         "per_second": sample.per_second.round(),
         "errors": sample.errors,
+        "memory": sample.memory,
         "strangers_part_of_core": round(sample.strangers),
         "latency_us_p50_p90_p99_p999": sample.latency,
     })
