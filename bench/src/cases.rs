@@ -13,6 +13,9 @@ pub(crate) struct Case {
     pub(crate) routes: bool,
     /// With an access log.
     pub(crate) log: bool,
+    /// Fewer connections than the plan's: where answers are long, what is under way when a turn
+    /// ends costs time and is not counted.
+    pub(crate) connections: Option<usize>,
     /// Whether latency at a fixed rate is measured too.
     pub(crate) latency: bool,
     /// Part of `--smoke`.
@@ -60,6 +63,7 @@ const PLAIN: Case = Case {
     backend: Kind::Nginx,
     routes: false,
     log: false,
+    connections: None,
     latency: false,
     smoke: false,
     without: &[],
@@ -81,6 +85,7 @@ pub(crate) const ALL: &[Case] = &[
         name: "body-1m",
         about: "1 MiB answers",
         load: get("/1m"),
+        connections: Some(8),
         smoke: true,
         ..PLAIN
     },

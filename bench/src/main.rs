@@ -97,9 +97,12 @@ fn run(cli: Cli) -> Result<(), Error> {
         (None, false) => Some(root().join("results").join(machine::date())),
     };
     println!("{}", report::overview(&run));
-    match out {
-        Some(out) => results::write(&run, &out),
-        None => Ok(()),
+    if let Some(out) = out {
+        results::write(&run, &out)?;
+    }
+    match run.failures().as_slice() {
+        [] => Ok(()),
+        failures => Err(format!("not measured:\n{}", failures.join("\n"))),
     }
 }
 

@@ -23,6 +23,22 @@ impl Run {
             cases: Vec::new(),
         }
     }
+
+    /// What should have been measured and was not.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let columns = self.cases.iter().flat_map(|outcome| {
+            let columns = outcome.columns.iter();
+            columns.map(move |column| (outcome.case, column))
+        });
+        columns
+            .filter_map(|(case, column)| {
+                let why = column.samples.as_ref().err()?;
+                let name = column.proxy.name();
+                let failed = case.leaves_out(name).is_none();
+                failed.then(|| format!("{}: {name}: {why}", case.name))
+            })
+            .collect()
+    }
 }
 
 /// The middle and the ends of some figures.
