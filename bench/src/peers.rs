@@ -225,7 +225,7 @@ fn command(
             .args(&["--endpoint", &format!("default/web=127.0.0.1:{backend}")])
             .args(&["--default-ssl-certificate", "default/bench"])
             .args(&["--access-log-format", if case.log { "json" } else { "off" }])
-            .args(&["--max-idle-upstream", "256", "--ssl-redirect=false"])
+            .args(&["--max-idle-upstream", "1024", "--ssl-redirect=false"])
             .args(&["--admin-address", &format!("127.0.0.1:{}", free_port())]),
         Proxy::Nginx => start
             .arg("-p")
