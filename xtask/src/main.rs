@@ -1,5 +1,6 @@
 //! Everything that people do here. `cargo xtask help` lists it.
 
+mod bench;
 mod checks;
 mod process;
 mod tally;
@@ -19,6 +20,12 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             program  the built binary, over real sockets
                                             h2spec   HTTP/2's conformance suite
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
+cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
+                                            keepalive, body-16k, body-1m, post, no-keepalive,
+                                            tls-keepalive, tls-handshake, tls-resume, h2, h2-tls,
+                                            routes-5000, log-on, idle-1000, idle-10000, websocket
+                                            --smoke    20 seconds: does the bench itself work?
+                                            --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +40,7 @@ fn main() -> ExitCode {
             Ok((kinds, skipped)) => test::run(&kinds, &skipped),
             Err(error) => usage(&error),
         },
+        ["bench", rest @ ..] => bench::run(rest),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
     }

@@ -49,6 +49,32 @@ pub(crate) const CLIENTS: &[Tool] = &[
     },
 ];
 
+/// What the bench cannot do without: its loads and its backend.
+pub(crate) const LOADS: &[Tool] = &[
+    Tool {
+        command: "wrk",
+        package: "wrk",
+    },
+    Tool {
+        command: "h2load",
+        package: "nghttp2-client",
+    },
+    Tool {
+        command: "nginx",
+        package: "nginx-light",
+    },
+    Tool {
+        command: "taskset",
+        package: "util-linux",
+    },
+];
+
+/// What Narthex is measured against; the bench does without one that is missing.
+pub(crate) const PEERS: &[Tool] = &[Tool {
+    command: "haproxy",
+    package: "haproxy",
+}];
+
 /// Sees to it that all `tools` are here: installs them as root, says what is missing otherwise.
 pub(crate) fn provide(tools: &[Tool]) -> Result<(), String> {
     let mut missing: Vec<_> = tools
@@ -147,6 +173,8 @@ fn is_wanted(path: &Path) -> bool {
 fn find(command: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
+        // Where Debian has its daemons, which is not on everybody's path.
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|folder| folder.join(command))
         .find(|file| file.is_file())
 }

@@ -28,7 +28,12 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// What one stream may hold that the client has not taken.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// How many requests of one connection the client may abandon, if that is also more than half of
+/// them, before the connection ends (CVE-2023-44487, Rapid Reset). The `h2` crate counts those
+/// that it has not handed over yet; these are the others.
+const MAX_ABANDONED: u64 = 100;
 
 /// The largest piece that is given to a stream at once.
 const MAX_PIECE: usize = 64 * 1024;
@@ -63,16 +68,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
         return;
     };
     let connection = Rc::new(connection);
-    let active = Rc::new(Cell::new(0usize));
+    let streams = Rc::new(Streams::default());
     let mut requests = 0u64;
-    let mut closing = false;
+    let (mut closing, mut ending) = (false, false);
     loop {
-        let limit = match (closing, active.get()) {
+        let limit = match (closing, streams.active.get()) {
             (true, 0) => CLOSE_LIMIT,
             _ => timeouts.keep_alive,
         };
         let most = limits.requests_per_connection;
         let accept = poll_fn(|cx| {
+            let abandoned = streams.abandoned.get();
+            if !ending && abandoned > MAX_ABANDONED && abandoned * 2 > requests {
+                return Poll::Ready(Event::Abuse);
+            }
             if !closing && (worker.is_draining() || (most > 0 && requests >= most)) {
                 return Poll::Ready(Event::Close);
             }
@@ -85,20 +94,25 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
             Ok(Event::Stream(accepted)) => {
                 let (request, respond) = *accepted;
                 requests += 1;
-                let permit = Active::new(&active);
+                let permit = Active::new(&streams);
                 let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
                 spawn_local(async move {
-                    stream(&worker, &connection, request, respond).await;
-                    drop(permit);
+                    if !stream(&worker, &connection, request, respond).await {
+                        permit.abandoned();
+                    }
                 });
             }
             Ok(Event::End) => return,
+            Ok(Event::Abuse) => {
+                (closing, ending) = (true, true);
+                http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            }
             Ok(Event::Close) => {
                 closing = true;
                 http2.graceful_shutdown();
             }
             // Streams that are active have limits of their own.
-            Err(_) if active.get() > 0 => {}
+            Err(_) if streams.active.get() > 0 => {}
             Err(_) if closing => return,
             Err(_) => {
                 closing = true;
@@ -112,32 +126,47 @@ enum Event {
     Stream(Box<(Request<RecvStream>, SendResponse<Bytes>)>),
     /// No more streams are wanted.
     Close,
+    /// The client asks only to abandon.
+    Abuse,
     /// The connection is over.
     End,
 }
 
+/// The streams of one connection.
+#[derive(Default)]
+struct Streams {
+    active: Cell<usize>,
+    /// Those that the client gave up before there was anything of a response.
+    abandoned: Cell<u64>,
+}
+
 /// Counts a stream for as long as it lasts.
-struct Active(Rc<Cell<usize>>);
+struct Active(Rc<Streams>);
 
 impl Active {
-    fn new(count: &Rc<Cell<usize>>) -> Self {
-        count.set(count.get() + 1);
-        Self(Rc::clone(count))
+    fn new(streams: &Rc<Streams>) -> Self {
+        streams.active.set(streams.active.get() + 1);
+        Self(Rc::clone(streams))
+    }
+
+    fn abandoned(&self) {
+        self.0.abandoned.set(self.0.abandoned.get() + 1);
     }
 }
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.active.set(self.0.active.get() - 1);
     }
 }
 
+/// Serves one stream. False if the client gave it up before there was anything of a response.
 async fn stream(
     worker: &Worker,
     connection: &Connection,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-) {
+) -> bool {
     let start = Start {
         clock: Instant::now(),
         time: SystemTime::now(),
@@ -153,7 +182,7 @@ async fn stream(
         begun: false,
         head_request: head.method == Method::HEAD,
     };
-    match read_head(worker, &head, &mut scratch.request, tunnel.is_some()) {
+    let wanted = match read_head(worker, &head, &mut scratch.request, tunnel.is_some()) {
         Ok(()) => {
             let mut body = Body::new(stream, &head.headers, tunnel.is_some());
             let mut parts = Parts {
@@ -166,7 +195,7 @@ async fn stream(
                 upstream_out: &mut scratch.upstream_out,
                 tunnel,
             };
-            exchange::run(&mut parts, &mut body, &mut sink).await;
+            exchange::run(&mut parts, &mut body, &mut sink).await || sink.begun
         }
         Err(reason) => {
             let answer =
@@ -175,9 +204,11 @@ async fn stream(
             let _ = timer.limit(worker.settings.timeouts.write, answer).await;
             let status = respond::status(reason);
             exchange::record_refusal(worker, connection, &scratch.request, start, status, reason);
+            true
         }
-    }
+    };
     worker.give_scratch(scratch);
+    wanted
 }
 
 /// Puts the request into the proxy's own form.

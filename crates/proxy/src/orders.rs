@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::accept;
+use crate::accept::{self, Listening};
 use crate::worker::Worker;
 
 /// How often the log is flushed and idle connections are looked over.
@@ -37,7 +37,7 @@ pub(crate) type Order = (Command, oneshot::Sender<()>);
 
 /// Runs a worker until it is told to stop.
 pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let mut listeners: HashMap<u16, Vec<accept::Listening>> = HashMap::new();
+    let mut listeners: HashMap<u16, Vec<Listening>> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
@@ -63,15 +63,11 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
                 listeners.entry(port).or_default().extend(accepting);
             }
             Command::Close { port } => {
-                for listening in listeners.remove(&port).unwrap_or_default() {
-                    listening.close().await;
-                }
+                close(listeners.remove(&port).unwrap_or_default()).await;
             }
             Command::Drain => {
                 worker.drain();
-                for listening in listeners.drain().flat_map(|(_, listening)| listening) {
-                    listening.close().await;
-                }
+                close(listeners.drain().flat_map(|(_, listening)| listening)).await;
             }
             Command::Stop => {
                 worker.log.flush();
@@ -81,5 +77,14 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
             }
         }
         let _ = done.send(());
+    }
+}
+
+/// Closes sockets, all at once.
+async fn close(listening: impl IntoIterator<Item = Listening>) {
+    let closing: Vec<_> = listening.into_iter().map(Listening::close).collect();
+    for closed in closing {
+        // A task that panicked has closed its socket, too.
+        let _ = closed.await;
     }
 }
