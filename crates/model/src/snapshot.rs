@@ -57,6 +57,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
+    #[inline(never)] // The instruction counts name it.
     pub fn select<'a>(
         &'a self,
         host: &str,
