@@ -166,7 +166,8 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
         }
     };
     let worker = Rc::clone(worker);
-    spawn_local(async move {
+    // Boxed, because on its way into the runtime a task is moved several times, and it is large.
+    spawn_local(Box::pin(async move {
         worker.metrics.connection_opened(port);
         let wake = worker.wake_to_drain().await;
         let client = if announced {
@@ -179,7 +180,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
         }
         worker.metrics.connection_closed(port);
         drop((wake, permit));
-    });
+    }));
 }
 
 /// The client as the PROXY protocol's header tells it; none if the connection is to be closed.

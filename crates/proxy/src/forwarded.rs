@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::client::{Connection, plain_ip};
-use crate::headers::{Name, RequestHead, list};
+use crate::headers::{Name, Names, RequestHead, list};
 use crate::respond::decimal;
 
 /// What is known of the client behind proxies that are trusted.
@@ -29,7 +29,7 @@ pub(crate) fn apply(
     trusted: &[IpNet],
 ) -> Client {
     if !connection.trusted {
-        request.headers.retain(|name, _| !is_ours(name));
+        request.headers.remove(OURS);
     }
     let client = Client {
         address: client_address(request, connection, trusted),
@@ -43,20 +43,18 @@ pub(crate) fn apply(
     client
 }
 
-fn is_ours(name: Name) -> bool {
-    matches!(
-        name,
-        Name::Forwarded
-            | Name::XForwardedFor
-            | Name::XForwardedHost
-            | Name::XForwardedPort
-            | Name::XForwardedProto
-            | Name::XForwardedScheme
-            | Name::XRealIp
-            | Name::XRequestId
-            | Name::XScheme
-    )
-}
+/// The fields that only a trusted peer may set.
+const OURS: Names = Names::of(&[
+    Name::Forwarded,
+    Name::XForwardedFor,
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::XForwardedScheme,
+    Name::XRealIp,
+    Name::XRequestId,
+    Name::XScheme,
+]);
 
 /// The last address in X-Forwarded-For that is no trusted proxy's.
 fn client_address(request: &RequestHead, connection: &Connection, trusted: &[IpNet]) -> IpAddr {
@@ -109,9 +107,7 @@ fn append_forwarded_for(request: &mut RequestHead, connection: &Connection) {
         return;
     }
     chain.extend_from_slice(peer);
-    request
-        .headers
-        .retain(|name, _| name != Name::XForwardedFor);
+    request.headers.remove(Names::of(&[Name::XForwardedFor]));
     request
         .headers
         .push_known(Name::XForwardedFor, b"X-Forwarded-For", &chain);
@@ -131,7 +127,7 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
     );
     let headers = &mut request.headers;
     if !real_ip {
-        headers.retain(|name, _| name != Name::XRealIp);
+        headers.remove(Names::of(&[Name::XRealIp]));
         if client == connection.peer.ip() {
             headers.push_known(Name::XRealIp, b"X-Real-IP", connection.peer_text.as_bytes());
         } else {

@@ -44,82 +44,124 @@ pub(crate) enum Name {
 impl Name {
     /// Classifies a field name.
     pub(crate) fn of(name: &[u8]) -> Self {
-        use Name::*;
-        let candidates: &[(Self, &[u8])] = match name.len() {
-            2 => &[(Te, b"te")],
-            4 => &[(Host, b"host"), (Date, b"date")],
-            6 => &[(Expect, b"expect")],
-            7 => &[
-                (Referer, b"referer"),
-                (Upgrade, b"upgrade"),
-                (Trailer, b"trailer"),
-            ],
-            8 => &[(XScheme, b"x-scheme")],
-            9 => &[(XRealIp, b"x-real-ip"), (Forwarded, b"forwarded")],
-            10 => &[
-                (Connection, b"connection"),
-                (UserAgent, b"user-agent"),
-                (KeepAlive, b"keep-alive"),
-            ],
-            12 => &[(XRequestId, b"x-request-id")],
-            14 => &[(ContentLength, b"content-length")],
-            15 => &[(XForwardedFor, b"x-forwarded-for")],
-            16 => &[
-                (XForwardedHost, b"x-forwarded-host"),
-                (XForwardedPort, b"x-forwarded-port"),
-                (ProxyConnection, b"proxy-connection"),
-            ],
-            17 => &[
-                (XForwardedProto, b"x-forwarded-proto"),
-                (TransferEncoding, b"transfer-encoding"),
-                (SecWebSocketKey, b"sec-websocket-key"),
-            ],
-            18 => &[
-                (XForwardedScheme, b"x-forwarded-scheme"),
-                (ProxyAuthenticate, b"proxy-authenticate"),
-            ],
-            19 => &[(ProxyAuthorization, b"proxy-authorization")],
-            20 => &[(SecWebSocketAccept, b"sec-websocket-accept")],
-            _ => return Other,
-        };
-        candidates
-            .iter()
-            .find(|(_, expected)| name.eq_ignore_ascii_case(expected))
-            .map_or(Other, |&(name, _)| name)
+        match Self::candidate(name) {
+            Some((token, expected)) if is_spelled(name, expected) => token,
+            _ => Self::Other,
+        }
     }
 
     /// The name of the proxy's own that this one is to readers who take an underscore for a
     /// hyphen, as CGI-like backends do; `Other` for all others.
     pub(crate) fn disguised(name: &[u8]) -> Self {
-        if !name.contains(&b'_') || name.len() > 32 {
-            return Self::Other;
+        match Self::candidate(name) {
+            Some((token, expected)) if !is_spelled(name, expected) => {
+                let plain = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
+                let disguised = name.iter().map(|&byte| plain(byte));
+                if disguised.eq(expected.iter().copied()) {
+                    token
+                } else {
+                    Self::Other
+                }
+            }
+            _ => Self::Other,
         }
-        let mut plain = [0; 32];
-        for (to, &from) in plain.iter_mut().zip(name) {
-            *to = if from == b'_' { b'-' } else { from };
-        }
-        Self::of(&plain[..name.len()])
     }
 
-    /// Whether fields of this name end at each hop (RFC 9110, section 7.6.1).
+    /// The one name of ours that a name of this length and first letter can be.
+    #[inline]
+    fn candidate(name: &[u8]) -> Option<(Self, &'static [u8])> {
+        use Name::*;
+        let first = name.first()? | 0x20;
+        let candidate: (Self, &[u8]) = match (name.len(), first) {
+            (2, b't') => (Te, b"te"),
+            (4, b'h') => (Host, b"host"),
+            (4, b'd') => (Date, b"date"),
+            (6, b'e') => (Expect, b"expect"),
+            (7, b'r') => (Referer, b"referer"),
+            (7, b'u') => (Upgrade, b"upgrade"),
+            (7, b't') => (Trailer, b"trailer"),
+            (8, b'x') => (XScheme, b"x-scheme"),
+            (9, b'x') => (XRealIp, b"x-real-ip"),
+            (9, b'f') => (Forwarded, b"forwarded"),
+            (10, b'c') => (Connection, b"connection"),
+            (10, b'u') => (UserAgent, b"user-agent"),
+            (10, b'k') => (KeepAlive, b"keep-alive"),
+            (12, b'x') => (XRequestId, b"x-request-id"),
+            (14, b'c') => (ContentLength, b"content-length"),
+            (15, b'x') => (XForwardedFor, b"x-forwarded-for"),
+            (16, b'x') if name[12] | 0x20 == b'h' => (XForwardedHost, b"x-forwarded-host"),
+            (16, b'x') => (XForwardedPort, b"x-forwarded-port"),
+            (16, b'p') => (ProxyConnection, b"proxy-connection"),
+            (17, b'x') => (XForwardedProto, b"x-forwarded-proto"),
+            (17, b't') => (TransferEncoding, b"transfer-encoding"),
+            (17, b's') => (SecWebSocketKey, b"sec-websocket-key"),
+            (18, b'x') => (XForwardedScheme, b"x-forwarded-scheme"),
+            (18, b'p') => (ProxyAuthenticate, b"proxy-authenticate"),
+            (19, b'p') => (ProxyAuthorization, b"proxy-authorization"),
+            (20, b's') => (SecWebSocketAccept, b"sec-websocket-accept"),
+            _ => return None,
+        };
+        Some(candidate)
+    }
+
+    /// The fields that end at each hop (RFC 9110, section 7.6.1).
+    const HOP_BY_HOP: Names = Names::of(&[
+        Self::Connection,
+        Self::KeepAlive,
+        Self::ProxyAuthenticate,
+        Self::ProxyAuthorization,
+        Self::ProxyConnection,
+        Self::Te,
+        Self::TransferEncoding,
+        Self::Upgrade,
+    ]);
+
+    /// Whether fields of this name end at each hop.
     pub(crate) fn is_hop_by_hop(self) -> bool {
-        matches!(
-            self,
-            Self::Connection
-                | Self::KeepAlive
-                | Self::ProxyAuthenticate
-                | Self::ProxyAuthorization
-                | Self::ProxyConnection
-                | Self::Te
-                | Self::TransferEncoding
-                | Self::Upgrade
-        )
+        Self::HOP_BY_HOP.has(self)
     }
 
     /// Whether a trailer section may not carry the field (RFC 9110, section 6.5.1): it frames,
     /// routes or authenticates the message.
     pub(crate) fn is_forbidden_in_trailers(self) -> bool {
         !matches!(self, Self::Other | Self::Date)
+    }
+}
+
+/// Whether two names of one length are the same; `expected` has small letters and hyphens only.
+/// Without a branch for each byte, for it is asked of nearly every field.
+#[inline]
+fn is_spelled(name: &[u8], expected: &[u8]) -> bool {
+    let differ = |differ: u8, (byte, expected): (&u8, &u8)| differ | ((byte | 0x20) ^ expected);
+    name.iter().zip(expected).fold(0, differ) == 0
+}
+
+/// A set of names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Names(u64);
+
+impl Names {
+    /// The set of these.
+    pub(crate) const fn of(names: &[Name]) -> Self {
+        let mut set = 0;
+        let mut at = 0;
+        while at < names.len() {
+            set |= Self::bit(names[at]);
+            at += 1;
+        }
+        Self(set)
+    }
+
+    pub(crate) fn has(self, name: Name) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    const fn bit(name: Name) -> u64 {
+        1 << name as u32
     }
 }
 
@@ -131,6 +173,14 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    fn new(start: usize, len: usize) -> Self {
+        // Heads are limited to far less than 4 GiB before they come here.
+        Self {
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+        }
+    }
+
     fn range(self) -> Range<usize> {
         self.start as usize..self.start as usize + self.len as usize
     }
@@ -148,6 +198,8 @@ struct Field {
 pub(crate) struct Headers {
     text: Vec<u8>,
     fields: Vec<Field>,
+    /// Every name that is there, and perhaps some that were: what is not in it need not be sought.
+    names: Names,
 }
 
 impl Headers {
@@ -155,6 +207,7 @@ impl Headers {
     pub(crate) fn clear(&mut self) {
         self.text.clear();
         self.fields.clear();
+        self.names = Names::default();
     }
 
     /// Adds a field at the end.
@@ -164,7 +217,38 @@ impl Headers {
 
     /// Adds a field whose name is known.
     pub(crate) fn push_known(&mut self, token: Name, name: &[u8], value: &[u8]) {
-        let (name, value) = (self.add_text(name), self.add_text(value));
+        // As HTTP/1 writes it: what is written is then copied in one piece.
+        self.text.reserve(name.len() + value.len() + 4);
+        let name = self.add_text(name);
+        self.text.extend_from_slice(b": ");
+        let value = self.add_text(value);
+        self.text.extend_from_slice(b"\r\n");
+        self.push_field(token, name, value);
+    }
+
+    /// Adds a field of `whole`, the head that [`Self::load`] has taken over.
+    pub(crate) fn push_loaded(&mut self, token: Name, whole: &[u8], name: &[u8], value: &[u8]) {
+        let (name, value) = (self.loaded(whole, name), self.loaded(whole, value));
+        self.push_field(token, name, value);
+    }
+
+    /// Begins anew with the bytes of a head, so that its fields are copied at once.
+    fn load(&mut self, whole: &[u8]) {
+        self.clear();
+        self.text.extend_from_slice(whole);
+    }
+
+    /// Where `part` is, if it is a part of `whole`, which has been loaded; else it is added.
+    fn loaded(&mut self, whole: &[u8], part: &[u8]) -> Span {
+        let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+        if start <= whole.len() && part.len() <= whole.len() - start {
+            return Span::new(start, part.len());
+        }
+        self.add_text(part)
+    }
+
+    fn push_field(&mut self, token: Name, name: Span, value: Span) {
+        self.names.0 |= Names::bit(token);
         self.fields.push(Field { token, name, value });
     }
 
@@ -175,7 +259,12 @@ impl Headers {
 
     /// The values of all fields of a name, in order.
     pub(crate) fn get_all(&self, token: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields
+        let fields = if self.names.has(token) {
+            &self.fields[..]
+        } else {
+            &[]
+        };
+        fields
             .iter()
             .filter(move |field| field.token == token)
             .map(|field| self.text(field.value))
@@ -195,6 +284,14 @@ impl Headers {
             .retain(|field| keep(field.token, &text[field.name.range()]));
     }
 
+    /// Takes out every field of these names.
+    pub(crate) fn remove(&mut self, names: Names) {
+        if self.names.meets(names) {
+            self.fields.retain(|field| !names.has(field.token));
+            self.names.0 &= !names.0;
+        }
+    }
+
     /// How many fields there are.
     pub(crate) fn len(&self) -> usize {
         self.fields.len()
@@ -202,9 +299,33 @@ impl Headers {
 
     /// Appends the fields as HTTP/1 writes them, without the empty line.
     pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
-        for (_, name, value) in self.iter() {
-            write_field(out, name, value);
+        // Fields that stand behind each other are copied in one piece.
+        let mut run = 0..0;
+        for field in &self.fields {
+            match self.line(field) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                Some(line) => {
+                    out.extend_from_slice(&self.text[run]);
+                    run = line;
+                }
+                None => {
+                    out.extend_from_slice(&self.text[run]);
+                    run = 0..0;
+                    write_field(out, self.text(field.name), self.text(field.value));
+                }
+            }
         }
+        out.extend_from_slice(&self.text[run]);
+    }
+
+    /// Where a field stands exactly as [`write_field`] writes it.
+    fn line(&self, field: &Field) -> Option<Range<usize>> {
+        let (name, value) = (field.name.range(), field.value.range());
+        let end = value.end + 2;
+        let written = value.start == name.end + 2
+            && self.text[name.end..value.start] == *b": "
+            && self.text.get(value.end..end) == Some(b"\r\n");
+        written.then_some(name.start..end)
     }
 
     /// Removes the fields that end at this hop: the standard ones and those that Connection
@@ -215,17 +336,16 @@ impl Headers {
             for token in list(value) {
                 let known = Name::of(token);
                 let essential = matches!(known, Name::Host | Name::ContentLength);
-                let standard = known.is_hop_by_hop()
-                    || token.eq_ignore_ascii_case(b"close")
-                    || token.eq_ignore_ascii_case(b"keep-alive");
+                let standard = known.is_hop_by_hop() || token.eq_ignore_ascii_case(b"close");
                 if !essential && !standard {
                     named.push(token.to_vec());
                 }
             }
         }
-        self.retain(|token, name| {
-            !token.is_hop_by_hop() && !named.iter().any(|named| named.eq_ignore_ascii_case(name))
-        });
+        self.remove(Name::HOP_BY_HOP);
+        if !named.is_empty() {
+            self.retain(|_, name| !named.iter().any(|named| named.eq_ignore_ascii_case(name)));
+        }
     }
 
     /// Whether Connection holds this option.
@@ -236,11 +356,7 @@ impl Headers {
     }
 
     fn add_text(&mut self, text: &[u8]) -> Span {
-        // Heads are limited to far less than 4 GiB before they come here.
-        let span = Span {
-            start: u32::try_from(self.text.len()).unwrap_or(u32::MAX),
-            len: u32::try_from(text.len()).unwrap_or(u32::MAX),
-        };
+        let span = Span::new(self.text.len(), text.len());
         self.text.extend_from_slice(text);
         span
     }
@@ -300,6 +416,16 @@ impl RequestHead {
         self.authority = Span::default();
     }
 
+    /// Begins a new head with the bytes of `whole`, whose fields follow by
+    /// [`Headers::push_loaded`].
+    pub(crate) fn load(&mut self, version: Version, whole: &[u8], method: &[u8], target: &[u8]) {
+        self.headers.load(whole);
+        self.version = version;
+        self.method = self.headers.loaded(whole, method);
+        self.target = self.headers.loaded(whole, target);
+        self.authority = Span::default();
+    }
+
     pub(crate) fn set_authority(&mut self, authority: &[u8]) {
         self.authority = self.headers.add_text(authority);
     }
@@ -314,7 +440,7 @@ impl RequestHead {
             .find(|field| field.token == Name::Host);
         if let Some(first) = first {
             self.authority = first.value;
-            self.headers.retain(|name, _| name != Name::Host);
+            self.headers.remove(Names::of(&[Name::Host]));
         }
         before - self.headers.fields.len()
     }
@@ -359,6 +485,14 @@ impl ResponseHead {
         self.headers.clear();
         self.status = status;
         self.reason = self.headers.add_text(reason);
+    }
+
+    /// Begins a new head with the bytes of `whole`, whose fields follow by
+    /// [`Headers::push_loaded`].
+    pub(crate) fn load(&mut self, status: u16, whole: &[u8], reason: &[u8]) {
+        self.headers.load(whole);
+        self.status = status;
+        self.reason = self.headers.loaded(whole, reason);
     }
 
     pub(crate) fn reason(&self) -> &[u8] {

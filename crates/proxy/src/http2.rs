@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 
 use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
 use crate::exchange::{self, Parts, Start};
-use crate::headers::{Headers, Name, RequestHead, ResponseHead};
+use crate::headers::{Headers, Name, Names, RequestHead, ResponseHead};
 use crate::io::Owned;
 use crate::record::{Reason, Version};
 use crate::respond;
@@ -277,7 +277,7 @@ fn read_head(
     if tunnel {
         // The handshake of RFC 6455 that the backend speaks; RFC 8441 has none.
         to.headers
-            .retain(|name, _| !matches!(name, Name::SecWebSocketKey | Name::ContentLength));
+            .remove(Names::of(&[Name::SecWebSocketKey, Name::ContentLength]));
         to.headers.push_known(
             Name::SecWebSocketKey,
             b"Sec-WebSocket-Key",

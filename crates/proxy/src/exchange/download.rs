@@ -8,7 +8,7 @@ use model::Timeouts;
 use super::forward::while_wanted;
 use super::parts::{Facts, late};
 use crate::client::{ClientFault, Length, ResponseSink};
-use crate::headers::{Name, ResponseHead};
+use crate::headers::{Name, Names, ResponseHead};
 use crate::http1::parse::{self, EndFinder, Framing, Parsed};
 use crate::http1::stream::{ReadError, Reader};
 use crate::record::Reason;
@@ -118,7 +118,9 @@ impl<S: ResponseSink> Download<'_, S> {
         headers.remove_hop_by_hop();
         // Without a body, Content-Length tells what there would be; to HEAD and 304 only.
         let tells = status == 304 || (head_request && status != 204);
-        headers.retain(|name, _| name != Name::ContentLength || tells);
+        if !tells {
+            headers.remove(Names::of(&[Name::ContentLength]));
+        }
         if headers.get(Name::Date).is_none() {
             self.worker
                 .date

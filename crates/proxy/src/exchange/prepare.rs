@@ -8,7 +8,7 @@ use super::parts::{Facts, Parts};
 use crate::client::{Length, RequestBody};
 use crate::filters;
 use crate::forwarded;
-use crate::headers::{Name, RequestHead, list, write_field};
+use crate::headers::{Name, Names, RequestHead, list, write_field};
 use crate::record::{Reason, Version};
 use crate::respond;
 use crate::worker::HeldRule;
@@ -42,6 +42,8 @@ pub(super) fn prepare<B: RequestBody>(
         .any(|te| te.eq_ignore_ascii_case(b"trailers"));
     // First, so that Connection cannot name what we are about to say.
     request.headers.remove_hop_by_hop();
+    // The body tells its length from here on.
+    request.headers.remove(Names::of(&[Name::ContentLength]));
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
     check_method(request, parts.tunnel.is_some())?;
@@ -116,7 +118,7 @@ fn check_expectation(request: &mut RequestHead, length: Length) -> Result<(), Re
     }
     let bodiless = matches!(length, Length::Absent | Length::Known(0));
     if bodiless || request.version == Version::Http10 {
-        request.headers.retain(|name, _| name != Name::Expect);
+        request.headers.remove(Names::of(&[Name::Expect]));
     }
     Ok(())
 }
@@ -160,11 +162,7 @@ fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Len
     out.extend_from_slice(request.query());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_field(out, b"Host", request.authority());
-    for (token, name, value) in request.headers.iter() {
-        if token != Name::ContentLength {
-            write_field(out, name, value);
-        }
-    }
+    request.headers.write_to(out);
     match length {
         Length::Absent => {}
         Length::Known(length) => respond::write_content_length(out, length),

@@ -55,7 +55,7 @@ impl EndFinder {
     /// # Errors
     /// [`Malformed`] for a line that does not end in CRLF.
     pub(crate) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        while let Some(at) = bytes[self.seen..].iter().position(|&byte| byte == b'\n') {
+        while let Some(at) = memchr::memchr(b'\n', &bytes[self.seen..]) {
             let at = self.seen + at;
             if at == self.line_start || bytes[at - 1] != b'\r' {
                 return Err(Malformed);
@@ -110,10 +110,14 @@ pub(crate) fn request(
         return Err(Reason::UriTooLong);
     }
     let (authority, target) = split_target(method, target)?;
-    head.start(version, method.as_bytes(), target);
+    head.load(version, bytes, method.as_bytes(), target);
     for field in request.headers.iter() {
-        match Name::disguised(field.name.as_bytes()) {
-            Name::Other => head.headers.push(field.name.as_bytes(), field.value),
+        let name = field.name.as_bytes();
+        match Name::disguised(name) {
+            Name::Other => {
+                let token = Name::of(name);
+                head.headers.push_loaded(token, bytes, name, field.value);
+            }
             Name::ContentLength | Name::TransferEncoding | Name::Host => {
                 return Err(Reason::BadRequest);
             }
@@ -152,9 +156,15 @@ pub(crate) fn response(
     if !(100..=599).contains(&status) {
         return Err(Malformed);
     }
-    head.start(status, response.reason.unwrap_or_default().as_bytes());
+    head.load(
+        status,
+        bytes,
+        response.reason.unwrap_or_default().as_bytes(),
+    );
     for field in response.headers.iter() {
-        head.headers.push(field.name.as_bytes(), field.value);
+        let name = field.name.as_bytes();
+        head.headers
+            .push_loaded(Name::of(name), bytes, name, field.value);
     }
     let version = if version == 0 {
         Version::Http10
