@@ -96,11 +96,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
                 requests += 1;
                 let permit = Active::new(&streams);
                 let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
-                spawn_local(async move {
+                // Boxed, because a task is moved several times on its way into the runtime.
+                spawn_local(Box::pin(async move {
                     if !stream(&worker, &connection, request, respond).await {
                         permit.abandoned();
                     }
-                });
+                }));
             }
             Ok(Event::End) => return,
             Ok(Event::Abuse) => {
