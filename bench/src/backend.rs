@@ -1,6 +1,7 @@
 //! What the proxies lead to.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 
 use crate::peers::Programs;
@@ -15,6 +16,8 @@ pub(crate) enum Kind {
     Nginx,
     /// `bench-load serve`, which reads bodies and speaks WebSocket.
     Own,
+    /// `bench-load serve-h2c`, which speaks HTTP/2 and gRPC.
+    H2c,
 }
 
 /// A running backend.
@@ -31,9 +34,15 @@ pub(crate) fn start(kind: Kind, programs: &Programs, folder: &Path) -> Result<Ba
         Kind::Own => Start::new(&programs.load)
             .arg("serve")
             .arg(format!("127.0.0.1:{port}")),
+        Kind::H2c => Start::new(&programs.load)
+            .arg("serve-h2c")
+            .arg(format!("127.0.0.1:{port}")),
     };
     let mut server = Server::start("backend", &start, REST, folder)?;
-    server.wait(|| get(port, "/").is_some())?;
+    server.wait(|| match kind {
+        Kind::H2c => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(),
+        _ => get(port, "/").is_some(),
+    })?;
     Ok(Backend {
         port,
         _server: server,
@@ -58,6 +67,7 @@ fn nginx(port: u16, folder: &Path) -> Result<Start, Error> {
         ],
         log: false,
         routes: false,
+        h2c: false,
     };
     template::folder(&root().join("backend"), &folder.join("backend"), &values)?;
     Ok(Start::new(Path::new("nginx"))

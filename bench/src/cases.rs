@@ -38,6 +38,8 @@ pub(crate) enum Load {
     },
     /// HTTP/2 by h2load: 4 connections with 100 streams each.
     Http2 { tls: bool },
+    /// Unary gRPC calls by h2load: 4 connections with 100 streams each.
+    Grpc,
     /// TLS handshakes with one request each.
     Handshakes { resume: bool },
     /// WebSocket messages.
@@ -153,6 +155,24 @@ pub(crate) const ALL: &[Case] = &[
         ..PLAIN
     },
     Case {
+        name: "h2-h2c",
+        about: "HTTP/2 without TLS, 4 connections with 100 streams, to HTTP/2 without TLS",
+        load: Load::Http2 { tls: false },
+        backend: Kind::H2c,
+        smoke: true,
+        without: &[NO_PARSER],
+        ..PLAIN
+    },
+    Case {
+        name: "grpc",
+        about: "unary gRPC calls of 100 bytes each way, 4 connections with 100 streams",
+        load: Load::Grpc,
+        backend: Kind::H2c,
+        smoke: true,
+        without: &[NO_PARSER],
+        ..PLAIN
+    },
+    Case {
         name: "routes-5000",
         about: "1,000 hosts with 5 paths each, asked in turn",
         load: scripted("routes.lua"),
@@ -229,7 +249,7 @@ impl Case {
     /// What the figures are per.
     pub(crate) fn unit(&self) -> &'static str {
         match self.load {
-            Load::Http1 { .. } | Load::Http2 { .. } => "CPU µs per request",
+            Load::Http1 { .. } | Load::Http2 { .. } | Load::Grpc => "CPU µs per request",
             Load::Handshakes { .. } => "CPU µs per connection",
             Load::Websocket => "CPU µs per message",
             Load::Idle(_) => "bytes per connection",

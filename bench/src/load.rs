@@ -72,18 +72,26 @@ pub(crate) fn run(
             let start = start.arg(format!("{scheme}://127.0.0.1:{port}{path}"));
             wrk(&interrupted(&start, seconds)?)
         }
-        Load::Http2 { tls } => {
-            let (scheme, port) = if tls {
-                ("https", target.https)
-            } else {
-                ("http", target.h2c)
-            };
-            let milliseconds = format!("{:.0}ms", seconds * 1000.0);
-            let start = Start::new(Path::new("h2load"))
-                .args(&["-c", "4", "-m", "100", "-D", &milliseconds])
-                .args(&["-H", ":authority: bench.example"])
-                .arg(format!("{scheme}://127.0.0.1:{port}/"));
-            h2load(&output(&mut start.pinned(REST))?)
+        Load::Http2 { tls: true } => http2(
+            &[],
+            &format!("https://127.0.0.1:{}/", target.https),
+            seconds,
+        ),
+        Load::Http2 { tls: false } => {
+            http2(&[], &format!("http://127.0.0.1:{}/", target.h2c), seconds)
+        }
+        Load::Grpc => {
+            let message = root().join("loads/message.grpc").display().to_string();
+            let fields = [
+                "-H",
+                "content-type: application/grpc",
+                "-H",
+                "te: trailers",
+                "-d",
+                &message,
+            ];
+            let url = format!("http://127.0.0.1:{}/bench.Echo/Call", target.h2c);
+            http2(&fields, &url, seconds)
         }
         Load::Handshakes { resume } => {
             let mut start = own(programs, "handshake", target.https, plan, seconds);
@@ -98,6 +106,17 @@ pub(crate) fn run(
         }
         Load::Idle(_) => unreachable!("idle connections are held, not run"),
     }
+}
+
+/// h2load on 4 connections with 100 streams each.
+fn http2(fields: &[&str], url: &str, seconds: f64) -> Result<Counted, Error> {
+    let milliseconds = format!("{:.0}ms", seconds * 1000.0);
+    let start = Start::new(Path::new("h2load"))
+        .args(&["-c", "4", "-m", "100", "-D", &milliseconds])
+        .args(&["-H", ":authority: bench.example"])
+        .args(fields)
+        .arg(url);
+    h2load(&output(&mut start.pinned(REST))?)
 }
 
 /// Latencies in microseconds at the plan's rate: p50, p90, p99, p99.9.

@@ -113,7 +113,7 @@ impl Room<'_> {
         let (folder, programs) = (self.folder.path(), self.programs);
         let port = self.backend.port;
         let peer = peers::start(proxy, self.case, port, &self.certificate, programs, folder)?;
-        if self.case.backend == Kind::Nginx && proxy != Proxy::Floor {
+        if self.case.backend != Kind::Own && proxy != Proxy::Floor {
             let missing = peers::missing_fields(&peer)?;
             if !missing.is_empty() {
                 return Err(format!("does less work: no {}", missing.join(", ")));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use crate::backend::Kind;
 use crate::cases::Case;
 use crate::process::{PROXY, Server, Start, free_port, get};
 use crate::template::{self, Values};
@@ -183,6 +184,7 @@ pub(crate) fn start(
         ],
         log: case.log,
         routes: case.routes,
+        h2c: case.backend == Kind::H2c,
     };
     if proxy != Proxy::Floor {
         let from = root().join("peers").join(proxy.name());

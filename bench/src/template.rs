@@ -1,7 +1,8 @@
 //! Configurations with holes.
 //!
-//! `@NAME@` is a value. A line marked `@log@`, `@nolog@`, `@routes@` or `@single@` is there only
-//! with or without a log or many routes; `@routes@` alone stands for all routes.
+//! `@NAME@` is a value. A line marked `@log@`, `@nolog@`, `@routes@`, `@single@`, `@h2c@` or
+//! `@h1@` is there only with or without a log, many routes or HTTP/2 to the backend; `@routes@` alone
+//! stands for all routes.
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,7 @@ pub(crate) struct Values {
     pub(crate) named: Vec<(&'static str, String)>,
     pub(crate) log: bool,
     pub(crate) routes: bool,
+    pub(crate) h2c: bool,
 }
 
 /// Writes each file of the folder `from` into the folder `to`, its holes filled.
@@ -49,6 +51,8 @@ fn fill(text: &str, routes: &str, values: &Values) -> String {
             "@nolog@" => !values.log,
             "@routes@" => values.routes,
             "@single@" => !values.routes,
+            "@h2c@" => values.h2c,
+            "@h1@" => !values.h2c,
             _ => {
                 filled += line;
                 filled.push('\n');
@@ -81,11 +85,13 @@ mod tests {
             named: vec![("PORT", "80".to_owned())],
             log,
             routes,
+            h2c: routes,
         };
-        let text = "listen @PORT@\n  @log@ log on\n  @nolog@ log off\n@routes@\n@single@ one\n";
+        let text =
+            "listen @PORT@\n  @log@ log on\n  @nolog@ log off\n@routes@\n@single@ one\n@h2c@ two\n";
         assert_eq!(
             fill(text, "many\n", &values(true, true)),
-            "listen 80\n  log on\nmany\n"
+            "listen 80\n  log on\nmany\ntwo\n"
         );
         assert_eq!(
             fill(text, "", &values(false, false)),

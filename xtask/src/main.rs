@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod fuzz;
 mod process;
 mod tally;
 mod test;
@@ -22,9 +23,10 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             instructions  what a request costs, under callgrind
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
+cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
-                                            tls-keepalive, tls-handshake, tls-resume, h2, h2-tls,
+                                            tls-keepalive, tls-handshake, tls-resume, h2, h2-tls, h2-h2c, grpc,
                                             routes-5000, log-on, idle-1000, idle-10000, websocket
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         },
         ["instructions"] => test::run(&[Kind::Instructions], &[]),
         ["instructions", "--accept"] => test::accept_instructions(),
+        ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),

@@ -7,6 +7,8 @@
 
 pub mod backend;
 pub mod certificate;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod path;
 pub mod route;

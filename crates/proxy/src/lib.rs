@@ -14,6 +14,8 @@ pub mod dns;
 mod exchange;
 mod filters;
 mod forwarded;
+#[cfg(test)]
+mod fuzz;
 mod headers;
 mod http1;
 mod http2;

@@ -3,6 +3,7 @@
 //! Every load writes one JSON object on standard output when it is done: `requests`, `errors`, and
 //! what else it measured.
 
+mod h2c;
 mod http;
 mod idle;
 mod rate;
@@ -65,6 +66,8 @@ enum Load {
     },
     /// A backend: reads bodies to their end before it answers, and echoes WebSocket messages.
     Serve { listen: SocketAddr },
+    /// A backend that speaks HTTP/2 without TLS, and gRPC.
+    ServeH2c { listen: SocketAddr },
 }
 
 fn main() {
@@ -95,6 +98,7 @@ fn main() {
             } => rate::run(to, connections, time(seconds), rate, tls).await,
             Load::Idle { to, connections } => idle::hold(to, connections).await,
             Load::Serve { listen } => serve::run(listen).await,
+            Load::ServeH2c { listen } => h2c::run(listen).await,
         }
     });
     match said {

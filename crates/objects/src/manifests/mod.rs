@@ -8,6 +8,8 @@
 mod document;
 mod files;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod object;
 mod reading;
