@@ -1,6 +1,5 @@
 //! What each kind of test runs.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::process::{cargo, quietly, root, succeeds, target, watch};
@@ -63,7 +62,10 @@ pub(crate) fn unit() -> Result<Tally, String> {
 pub(crate) fn program() -> Result<Tally, String> {
     tools::provide(tools::CLIENTS)
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
-    let binary = release_binary()?;
+    if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
+        return Err("the binary does not build".to_owned());
+    }
+    let binary = target()?.join("release/narthex");
     let mut tests = cargo();
     tests
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
@@ -75,32 +77,15 @@ pub(crate) fn program() -> Result<Tally, String> {
 pub(crate) fn h2spec() -> Result<Tally, String> {
     let tool =
         tools::h2spec().map_err(|error| format!("{error} (or leave it out: --skip h2spec)"))?;
-    let binary = release_binary()?;
+    if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
+        return Err("the binary does not build".to_owned());
+    }
+    let binary = target()?.join("release/narthex");
     let mut run = cargo();
     run.args(["run", "--package", "program-tests", "--example", "h2spec"])
         .env("NARTHEX_BIN", binary)
         .env("H2SPEC", tool);
     counted(&mut run)
-}
-
-/// Instructions per request, compared with what was accepted; `--accept` accepts them.
-pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
-    tools::provide(tools::CALLGRIND)
-        .map_err(|error| format!("{error} (or leave it out: --skip instructions)"))?;
-    let binary = release_binary()?;
-    let mut run = cargo();
-    run.args(["run", "--package", "program-tests"])
-        .args(["--example", "instructions", "--"])
-        .args(options)
-        .env("NARTHEX_BIN", binary);
-    counted(&mut run)
-}
-
-fn release_binary() -> Result<PathBuf, String> {
-    if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
-        return Err("the binary does not build".to_owned());
-    }
-    Ok(target()?.join("release/narthex"))
 }
 
 /// Runs cargo's tests and counts them; a run that breaks off otherwise counts as one failure.

@@ -19,9 +19,7 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             unit     unit, property and documentation tests
                                             program  the built binary, over real sockets
                                             h2spec   HTTP/2's conformance suite
-                                            instructions  what a request costs, under callgrind
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
-cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
                                             tls-keepalive, tls-handshake, tls-resume, h2, h2-tls,
@@ -42,8 +40,6 @@ fn main() -> ExitCode {
             Ok((kinds, skipped)) => test::run(&kinds, &skipped),
             Err(error) => usage(&error),
         },
-        ["instructions"] => test::run(&[Kind::Instructions], &[]),
-        ["instructions", "--accept"] => test::accept_instructions(),
         ["bench", rest @ ..] => bench::run(rest),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),

@@ -15,17 +15,15 @@ pub(crate) enum Kind {
     Unit,
     Program,
     H2spec,
-    Instructions,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Lint,
         Self::Deny,
         Self::Unit,
         Self::Program,
         Self::H2spec,
-        Self::Instructions,
     ];
 
     pub(crate) fn parse(word: &str) -> Result<Self, String> {
@@ -41,7 +39,6 @@ impl Kind {
             Self::Unit => "unit",
             Self::Program => "program",
             Self::H2spec => "h2spec",
-            Self::Instructions => "instructions",
         }
     }
 
@@ -51,9 +48,8 @@ impl Kind {
             Self::Lint => 360,
             Self::Deny => 360,
             Self::Unit => 600,
-            Self::Program => 900,
+            Self::Program => 600,
             Self::H2spec => 300,
-            Self::Instructions => 300,
         })
     }
 
@@ -65,7 +61,6 @@ impl Kind {
             Self::Unit => checks::unit(),
             Self::Program => checks::program(),
             Self::H2spec => checks::h2spec(),
-            Self::Instructions => checks::instructions(&[]),
         };
         Outcome {
             kind: self,
@@ -95,7 +90,7 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
         .map(Kind::run)
         .collect();
     outcomes.extend(deny.map(|thread| thread.join().expect("a kind never panics")));
-    let alone = [Kind::Program, Kind::H2spec, Kind::Instructions];
+    let alone = [Kind::Program, Kind::H2spec];
     outcomes.extend(alone.into_iter().filter(wanted).map(Kind::run));
     let left_out: Vec<Kind> = skipped
         .iter()
@@ -105,24 +100,12 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
     report(&outcomes, &left_out)
 }
 
-/// Accepts the instruction counts as they are now.
-pub(crate) fn accept_instructions() -> ExitCode {
-    match checks::instructions(&["--accept"]) {
-        Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 fn report(outcomes: &[Outcome], left_out: &[Kind]) -> ExitCode {
     let mut total = Tally {
         skipped: left_out.len(),
         ..Tally::default()
     };
-    println!("\n{:<12} {:>8} {:>8}", "kind", "planned", "used");
+    println!("\n{:<8} {:>8} {:>8}", "kind", "planned", "used");
     for outcome in outcomes {
         let (planned, used) = (outcome.kind.budget().as_secs(), outcome.used.as_secs());
         let over = if used > planned {
@@ -135,7 +118,7 @@ fn report(outcomes: &[Outcome], left_out: &[Kind]) -> ExitCode {
             Err(error) => error.clone(),
         };
         println!(
-            "{:<12} {planned:>7}s {used:>7}s  {said}{over}",
+            "{:<8} {planned:>7}s {used:>7}s  {said}{over}",
             outcome.kind.name()
         );
         match &outcome.result {
@@ -144,7 +127,7 @@ fn report(outcomes: &[Outcome], left_out: &[Kind]) -> ExitCode {
         }
     }
     for kind in left_out {
-        println!("{:<12} {:>8} {:>8}  skipped, as asked", kind.name(), "", "");
+        println!("{:<8} {:>8} {:>8}  skipped, as asked", kind.name(), "", "");
     }
     println!("\n{total}");
     if total.failed == 0 {

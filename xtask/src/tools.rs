@@ -49,12 +49,6 @@ pub(crate) const CLIENTS: &[Tool] = &[
     },
 ];
 
-/// What counts instructions.
-pub(crate) const CALLGRIND: &[Tool] = &[Tool {
-    command: "callgrind_control",
-    package: "valgrind",
-}];
-
 /// What the bench cannot do without: its loads and its backend.
 pub(crate) const LOADS: &[Tool] = &[
     Tool {

@@ -57,7 +57,6 @@ impl Listener {
     ///
     /// # Errors
     /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
-    #[inline(never)] // The instruction counts name it.
     pub fn select<'a>(
         &'a self,
         host: &str,

@@ -15,6 +15,7 @@ mod exchange;
 mod filters;
 mod forwarded;
 mod headers;
+mod health;
 mod http1;
 mod http2;
 mod io;

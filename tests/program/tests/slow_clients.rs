@@ -1,23 +1,17 @@
-//! Thousands of clients that take their time: others do not notice, and each is closed at its
+//! Hundreds of clients that take their time: others do not notice, and each is closed at its
 //! time-out. And too many of them for the process: accepting backs off and says so.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use program_tests::backend::Then;
+use program_tests::backend::{Backend, Then};
 use program_tests::{
-    Backend, Conn, Folder, HOST, Ingress, Narthex, Site, class, eventually, service, until,
+    Conn, Folder, HOST, Ingress, Narthex, Site, class, eventually, service, until,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Socket, Type};
 
-/// How many clients do each of: send half a head, send half a body, not read.
-const EACH: usize = 667;
-
-/// The limit of each phase; the comparison must be over by then.
-const LIMIT: Duration = Duration::from_secs(15);
+const SLOW: usize = 500;
 
 /// Tests that compare times run one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -36,33 +30,24 @@ fn web() -> Backend {
     })
 }
 
-/// The 99th percentiles of two sites, asked in turns: whatever else the machine does meanwhile
-/// meets both.
+/// The 99th percentile of requests one after another, in this many of them.
 #[track_caller]
-fn p99s(one: &Site, other: &Site) -> [Duration; 2] {
-    let mut sides = [one, other].map(|site| (site.conn(), Vec::new()));
-    for _ in 0..2_000 {
-        for (conn, times) in &mut sides {
+fn p99(site: &Site) -> Duration {
+    let mut conn = site.conn();
+    let mut times: Vec<Duration> = (0..3_000)
+        .map(|_| {
             let start = Instant::now();
             assert_eq!(conn.get(HOST, "/").status, 200);
-            times.push(start.elapsed());
-        }
-    }
-    sides.map(|(_, mut times)| {
-        times.sort_unstable();
-        times[times.len() * 99 / 100]
-    })
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
 }
 
-/// A client with little room for what it does not read, which has sent `bytes`.
-fn slow_client(site: &Site, bytes: &str) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a socket option");
-    let address = SocketAddr::from(([127, 0, 0, 1], site.narthex.http));
-    socket.connect(&address.into()).expect("it accepts");
-    let mut tcp = TcpStream::from(socket);
-    tcp.write_all(bytes.as_bytes()).expect("it takes bytes");
-    tcp
+fn dial(site: &Site) -> TcpStream {
+    let tcp = program_tests::http1::dial(([127, 0, 0, 1], site.narthex.http).into());
+    tcp.expect("the listener accepts")
 }
 
 /// Whether the other side has closed, whatever it said before.
@@ -78,74 +63,72 @@ fn is_closed(tcp: &mut TcpStream) -> bool {
     }
 }
 
-/// Lets this process, and those that it starts, open as many files as they may.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum;
+/// Opens slow clients that have sent `bytes`; others must not notice while they hang, and they
+/// must all be gone in time.
+#[track_caller]
+fn slow_clients_disturb_nobody(flags: &[&str], bytes: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = Site::of(web(), flags);
+    p99(&site);
+    // The machine is shared: the best of a few rounds on either side is what the program does.
+    let best = || (0..5).map(|_| p99(&site)).min().unwrap_or_default();
+    let alone = best();
+    let mut slow: Vec<TcpStream> = (0..SLOW)
+        .map(|_| {
+            let mut tcp = dial(&site);
+            tcp.write_all(bytes.as_bytes()).expect("it takes bytes");
+            tcp
+        })
+        .collect();
+    let among = best();
     assert!(
-        most.is_none_or(|most| most >= 8_192),
-        "too few files may be opened here: ulimit -Hn is {most:?}"
+        among < alone * 2,
+        "{among:?} among slow clients, {alone:?} alone"
     );
-    let raised = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, raised).expect("up to the hard limit");
+    // A reader that never reads is closed all the same; what it finds then was on its way.
+    until("every slow client is closed", || {
+        slow.iter_mut().all(is_closed)
+    });
+    assert_eq!(site.get("/").status, 200);
 }
 
 #[test]
-fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    raise_file_limit();
-    let limit = format!("{}s", LIMIT.as_secs());
-    let quiet = Site::of(web(), &[]);
-    let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={limit}"));
-    let write = format!("--write-timeout={limit}");
-    let busy = Site::of(web(), &[&flags[0], &flags[1], &write]);
-    p99s(&quiet, &busy);
-
-    let phases = [
+fn slow_heads_disturb_nobody_and_are_closed_in_time() {
+    slow_clients_disturb_nobody(
+        &["--client-header-timeout", "10s"],
         "GET / HTTP/1.1\r\nHost: a.exa",
+    );
+}
+
+#[test]
+fn slow_bodies_disturb_nobody_and_are_closed_in_time() {
+    slow_clients_disturb_nobody(
+        &["--client-body-timeout", "10s"],
         "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf",
-        "GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n",
-    ];
-    let before = busy.web.seen().len();
-    let begin = Instant::now();
-    let mut slow: Vec<TcpStream> = phases
-        .iter()
-        .flat_map(|bytes| std::iter::repeat_n(bytes, EACH))
-        .map(|bytes| slow_client(&busy, bytes))
+    );
+}
+
+#[test]
+fn slow_readers_disturb_nobody_and_are_closed_in_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = Site::of(web(), &["--write-timeout", "3s"]);
+    let mut slow: Vec<TcpStream> = (0..50)
+        .map(|_| {
+            let mut tcp = dial(&site);
+            tcp.write_all(b"GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n")
+                .expect("it takes bytes");
+            tcp
+        })
         .collect();
-    until("every slow exchange has begun", || {
-        busy.web.seen().len() >= before + 2 * EACH
+    until("every download has begun", || {
+        site.web.seen().len() >= slow.len()
     });
-
-    // One round in which the slow ones cost nothing shows that they need not.
-    let mut rounds = Vec::new();
-    let undisturbed = loop {
-        let [alone, among] = p99s(&quiet, &busy);
-        assert!(
-            begin.elapsed() < LIMIT || !rounds.is_empty(),
-            "too slow a machine to compare: {alone:?} a request"
-        );
-        rounds.push((alone, among));
-        if among < alone * 2 {
-            break true;
-        }
-        if begin.elapsed() > LIMIT / 2 {
-            break false;
-        }
-    };
-    assert!(undisturbed, "alone and among slow clients: {rounds:?}");
-
-    // Those that never read are let go all the same; what they find then was on its way.
     until("no backend is held any more", || {
-        busy.web.open_connections() <= 2
+        site.web.open_connections() == 0
     });
     until("every slow client is closed", || {
         slow.iter_mut().all(is_closed)
     });
-    assert_eq!(busy.get("/").status, 200);
 }
 
 #[test]

@@ -82,7 +82,6 @@ pub(crate) struct Malformed;
 ///
 /// # Errors
 /// The reason to refuse the request.
-#[inline(never)] // The instruction counts name it.
 pub(crate) fn request(
     bytes: &[u8],
     head: &mut RequestHead,
@@ -133,7 +132,6 @@ pub(crate) fn request(
 ///
 /// # Errors
 /// [`Malformed`] if it is no response, or its framing is ambiguous.
-#[inline(never)] // The instruction counts name it.
 pub(crate) fn response(
     bytes: &[u8],
     head: &mut ResponseHead,

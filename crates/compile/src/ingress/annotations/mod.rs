@@ -16,6 +16,9 @@ pub(crate) const OWN_PREFIX: &str = "narthex.dev/";
 /// The annotation that gives a Service its endpoints.
 pub(crate) const ENDPOINTS: &str = "narthex.dev/endpoints";
 
+/// The annotation that gives an EndpointSlice's endpoints their weight.
+pub(crate) const WEIGHT: &str = "narthex.dev/weight";
+
 /// What an Ingress's annotations say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {

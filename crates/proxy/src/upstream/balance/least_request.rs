@@ -1,0 +1,20 @@
+//! The one with the fewest requests in flight.
+
+use super::field::Field;
+
+/// The most endpoints that are looked at: of more, a stretch that begins by chance.
+const MOST: usize = 32;
+
+/// The endpoint with the fewest requests in flight, relative to its weight.
+pub(super) fn choose(field: &Field<'_>) -> Option<usize> {
+    let len = field.len();
+    // Where several are equal, the first is chosen: chance says which that is.
+    let start = fastrand::usize(..len);
+    let stretch = |count: usize| (0..count).map(move |offset| (start + offset) % len);
+    let load = |index: usize| (field.in_flight(index) + 1) as f32 / field.weight(index);
+    stretch(len.min(MOST))
+        .filter(|&index| field.may(index))
+        .min_by(|&a, &b| load(a).total_cmp(&load(b)))
+        .or_else(|| stretch(len).find(|&index| field.is_good(index)))
+        .or_else(|| stretch(len).find(|&index| field.may_at_all(index)))
+}
