@@ -28,7 +28,7 @@ const TRY_TIMEOUT: &str = "narthex.dev/try-timeout";
 const RETRY_BUDGET: &str = "narthex.dev/retry-budget";
 
 /// Every annotation of a Service that means something to us.
-pub(super) const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     ENDPOINTS,
     BALANCE,
     HASH_BY,

@@ -26,6 +26,7 @@ use crate::name::{Name, NameRef};
 use crate::options::{EndpointOverride, Options};
 use crate::report::{ObjectReport, Problems};
 
+pub(crate) use balance::KNOWN;
 use locality::Place;
 pub(crate) use port::Refused;
 use view::View;

@@ -7,7 +7,7 @@ use model::endpoint::Standing;
 use model::endpoint_set::Tier;
 use model::policy::Algorithm;
 
-use super::{Ask, Counted, Members};
+use super::{Ask, Counted, Members, random};
 
 /// So many endpoints are counted anew whenever that matters; more are counted now and then.
 const FEW: usize = 32;
@@ -98,6 +98,11 @@ impl<'a> Field<'a> {
                 false
             }
         }
+    }
+
+    /// Anybody, where nobody is left who could be ill under the load: perhaps one is back.
+    pub(super) fn last_resort(&self) -> Option<usize> {
+        self.is_desperate().then(|| random::any(self))?
     }
 
     /// Whether the request failed there already.

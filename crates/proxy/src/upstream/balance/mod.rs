@@ -14,6 +14,8 @@ mod random;
 mod round_robin;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -128,22 +130,26 @@ impl BackendState {
     fn choose(&self, members: &Members, ask: &Ask<'_>) -> Option<usize> {
         let tiers = members.set.tiers();
         let all = tiers.len() - 1;
+        let whole = Field::new(members, &tiers[all], ask);
         if let Some(named) = ask.keys.name.and_then(|name| members.set.by_name(name))
-            && Field::new(members, &tiers[all], ask).may_stay(named)
+            && whole.may_stay(named)
         {
             return Some(named);
         }
         if let (Algorithm::Hash(_), Some(key)) = (&members.set.policy.algorithm, ask.keys.hash) {
             // Wherever it is: a key's endpoint is the same for every replica.
-            return hash::choose(&Field::new(members, &tiers[all], ask), key);
+            return hash::choose(&whole, key).or_else(|| whole.last_resort());
         }
         for tier in &tiers[..all] {
             let field = Field::new(members, tier, ask);
+            let cursor = self.cursor.get();
             let Some(near) = self.run(&field) else {
                 continue;
             };
             // More than half of the near ones are out: what is left of them is not enough for all.
             if field.met_one_out() && field.is_desperate() {
+                // Nobody has had this turn.
+                self.cursor.set(cursor);
                 continue;
             }
             return Some(match members.states[near].in_flight() {
@@ -151,10 +157,7 @@ impl BackendState {
                 _ => near,
             });
         }
-        let field = Field::new(members, &tiers[all], ask);
-        let found = self.run(&field);
-        // Nothing is left that could be ill under the load: perhaps one of the others is back.
-        found.or_else(|| field.is_desperate().then(|| random::any(&field))?)
+        self.run(&whole).or_else(|| whole.last_resort())
     }
 
     /// A farther endpoint, where that has less than half as much to do as the near one.
