@@ -1,10 +1,12 @@
 //! Services whose annotations say how their requests are spread.
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpSocket;
 
 use crate::frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, field, frame};
@@ -65,6 +67,36 @@ pub fn dead() -> Dead {
     Dead {
         address: socket.local_addr().expect("bound"),
         _socket: socket,
+    }
+}
+
+/// An address where connections are begun and never completed: as many as it holds wait already.
+pub struct Deaf {
+    address: SocketAddr,
+    _listener: Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Deaf {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+pub fn deaf() -> Deaf {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    listener.bind(&any.into()).expect("a port");
+    listener.listen(0).expect("a queue");
+    let address = listener.local_addr().expect("bound");
+    let address = address.as_socket().expect("an address of IPv4");
+    let patience = Duration::from_millis(300);
+    let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok());
+    let waiting = waiting.take(100).collect();
+    Deaf {
+        address,
+        _listener: listener,
+        _waiting: waiting,
     }
 }
 

@@ -61,6 +61,22 @@ fn weights_share_out_requests() {
 }
 
 #[test]
+fn weights_are_a_slices_too() {
+    let backends = ["one", "three"].map(Backend::named);
+    let weighted = annotated(&addresses(&backends), &[("balance", "random")]).replacen(
+        "  name: web-1\n",
+        "  name: web-1\n  annotations:\n    narthex.dev/weight: \"3\"\n",
+        1,
+    );
+    let (narthex, _folder) = serve(&[weighted, ingress()]);
+    let load = Load::start(narthex.http, 4, HOST, "/", |answer| answer.status == 200);
+    load.until_more(1000);
+    load.stop().assert_perfect();
+    let [one, three] = backends.each_ref().map(|backend| seen(&[backend]));
+    assert!(one * 2 < three && three < one * 5, "{one} and {three}");
+}
+
+#[test]
 fn a_header_leads_to_the_same_endpoint_also_when_others_come_and_go() {
     let backends = ["a", "b", "c", "d"].map(Backend::named);
     let at = addresses(&backends);

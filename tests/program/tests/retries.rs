@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use program_tests::balancing::{Dead, addresses, annotated, closing, counter, dead, ingress, seen};
+use program_tests::balancing::{
+    Dead, Deaf, addresses, annotated, closing, counter, dead, deaf, ingress, seen,
+};
 use program_tests::{Backend, Conn, HOST, Load, Narthex, Then, serve, serve_with, until};
 
 fn request(method: &str, path: &str) -> String {
@@ -128,6 +130,38 @@ fn a_failed_connection_is_made_up_for_once_whatever_the_budget() {
     let at: Vec<_> = gone[..4].iter().map(Dead::address).collect();
     let (narthex, _folder) = serve(&[annotated(&at, &settings), ingress()]);
     assert_eq!(status(&narthex, "GET", "/x"), 502);
+    assert_eq!(narthex.access("/x")["attempts"], 2);
+}
+
+#[test]
+fn a_connection_that_takes_too_long_is_tried_elsewhere() {
+    let (web, deaf) = (Backend::named("web"), deaf());
+    let settings = [("balance", "round-robin"), ("eject-after", "0")];
+    let site = [
+        annotated(&[web.address(), deaf.address()], &settings),
+        ingress(),
+    ];
+    let (narthex, _folder) = serve_with(&site, &["--connect-timeout=300ms"]);
+    for method in ["GET", "POST"] {
+        for _ in 0..6 {
+            assert_eq!(status(&narthex, method, "/"), 200);
+        }
+    }
+    let failed = "narthex_upstream_connections_total{outcome=\"failed\"}";
+    assert!(counter(&narthex, failed) >= 4);
+}
+
+#[test]
+fn the_time_for_a_request_is_for_all_its_attempts() {
+    let deaf = [deaf(), deaf(), deaf()];
+    let at = deaf.each_ref().map(Deaf::address);
+    let site = [annotated(&at, &[]), ingress()];
+    let flags = ["--request-timeout=1500ms", "--connect-timeout=1s"];
+    let (narthex, _folder) = serve_with(&site, &flags);
+    let started = Instant::now();
+    assert_eq!(status(&narthex, "GET", "/x"), 504);
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(narthex.access("/x")["reason"], "request_timeout");
     assert_eq!(narthex.access("/x")["attempts"], 2);
 }
 

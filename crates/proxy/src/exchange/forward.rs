@@ -68,8 +68,8 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let limit = tighter(rule.timeouts.connect, retry.per_try);
-        let connected = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
-        let failed = match connected.await {
+        let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
+        let failed = match in_time(parts.timer.total, connect).await? {
             Ok(upstream) => {
                 let reused = upstream.reused;
                 worker.metrics.upstream_used(reused);
@@ -153,6 +153,15 @@ impl Tried {
         }
         self.count < most.min(Retry::MOST_ATTEMPTS)
     }
+}
+
+/// Runs an operation until the whole exchange's time is over.
+async fn in_time<T>(
+    total: Option<tokio::time::Instant>,
+    operation: impl Future<Output = T>,
+) -> Result<T, Reason> {
+    let limit = Timer::until(total).limit(Duration::ZERO, operation).await;
+    limit.map_err(|_| Reason::RequestTimeout)
 }
 
 /// The smaller of two limits, of which zero is none.

@@ -50,18 +50,25 @@ pub(crate) async fn run(mut backends: watch::Receiver<Vec<Arc<Backend>>>, counts
                 continue;
             };
             for endpoint in &set.ready {
-                let same = running
-                    .remove(&endpoint.id)
-                    .filter(|running| running.check == *check);
-                let entry = same.unwrap_or_else(|| Running {
-                    task: tasks.spawn(follow(
-                        Arc::clone(endpoint),
-                        check.clone(),
-                        Arc::clone(&counts),
-                    )),
-                    check: check.clone(),
-                    endpoint: Arc::clone(endpoint),
-                });
+                // Two ports' references may lead to one endpoint.
+                if current.contains_key(&endpoint.id) {
+                    continue;
+                }
+                let entry = match running.remove(&endpoint.id) {
+                    Some(same) if same.check == *check => same,
+                    other => {
+                        if let Some(other) = other {
+                            other.task.abort();
+                        }
+                        let (endpoint, check) = (Arc::clone(endpoint), check.clone());
+                        let counts = Arc::clone(&counts);
+                        Running {
+                            task: tasks.spawn(follow(Arc::clone(&endpoint), check.clone(), counts)),
+                            check,
+                            endpoint,
+                        }
+                    }
+                };
                 current.insert(endpoint.id, entry);
             }
         }
@@ -90,6 +97,7 @@ async fn follow(endpoint: Arc<Endpoint>, check: Check, counts: Arc<Counts>) {
     // Not all at once, as after the start.
     tokio::time::sleep(check.interval.min(LOOK).mul_f64(fastrand::f64())).await;
     let (mut good, mut row) = (true, 0);
+    let mut known = false;
     loop {
         let probe = probe::ask(endpoint.address, &check.probe);
         let now_good = matches!(tokio::time::timeout(check.timeout, probe).await, Ok(true));
@@ -100,9 +108,16 @@ async fn follow(endpoint: Arc<Endpoint>, check: Check, counts: Arc<Counts>) {
         };
         count.fetch_add(1, Ordering::Relaxed);
         row = if now_good == good { 0 } else { row + 1 };
-        if row >= if good { UNHEALTHY } else { HEALTHY } {
+        // Of what was never asked before, the first answer says it all.
+        let enough = match (known, good) {
+            (false, _) => 1,
+            (true, true) => UNHEALTHY,
+            (true, false) => HEALTHY,
+        };
+        if row >= enough {
             (good, row) = (now_good, 0);
         }
+        known = true;
         if endpoint.health.checked(good) {
             let address = endpoint.address;
             if good {
@@ -181,7 +196,7 @@ mod tests {
             interval: Duration::from_millis(10),
             timeout: Duration::from_secs(5),
         };
-        let (sender, receiver) = watch::channel(vec![backend("a", &endpoint, Some(check))]);
+        let (sender, receiver) = watch::channel(vec![backend("a", &endpoint, Some(check.clone()))]);
         let counts = Arc::new(Counts::default());
         tokio::spawn(run(receiver, Arc::clone(&counts)));
         let out = || endpoint.health.is_out(|| 1);
@@ -195,9 +210,21 @@ mod tests {
         wait("500 takes it out", out).await;
         let down = || counts.down.load(Ordering::Relaxed);
         wait("it is counted", || down() == 1).await;
+        // As with references by name and by number, and with another interval.
+        let other = Check {
+            interval: Duration::from_millis(5),
+            ..check.clone()
+        };
+        let twice = ["a", "b"].map(|name| backend(name, &endpoint, Some(other.clone())));
+        sender.send_replace(twice.to_vec());
+        tokio::time::sleep(2 * LOOK).await;
         sender.send_replace(vec![backend("a", &endpoint, None)]);
         wait("without a check it is not out", || !out()).await;
         wait("nor counted", || down() == 0).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let asked = server.asked.load(Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(server.asked.load(Ordering::Relaxed), asked, "nor asked");
         assert!(counts.passed.load(Ordering::Relaxed) > 0);
         assert!(counts.failed.load(Ordering::Relaxed) > 0);
     }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,13 @@ const DECAY: Duration = Duration::from_secs(10);
 /// whole is slow, its requests in flight say so sooner.
 const RISE: f32 = 0.1;
 
-/// What a failure counts as, at least: an endpoint that fails fast is not a fast one.
-const PENALTY: Duration = Duration::from_secs(1);
+/// What a failure counts as, at least and at most: an endpoint that fails fast is not a fast one.
+const PENALTY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
+/// In how much time a failure loses most of its weight: less than a latency, for one that goes on
+/// is soon followed by others, and ejected.
+const FORGIVING: Duration = Duration::from_secs(2);
+/// When it has lost so much that it need not be worked out.
+const FORGIVEN: Duration = Duration::from_secs(30);
 
 /// Milliseconds of the clock that endpoints' health is told in.
 pub(crate) fn clock(now: Instant) -> u64 {
@@ -38,6 +44,7 @@ pub(crate) struct EndpointState {
     pub(super) idle: RefCell<Vec<Idle>>,
     pub(super) in_flight: Cell<u32>,
     latency: Cell<Option<Latency>>,
+    penalty: Cell<Option<Latency>>,
     /// When it joined others that were there before.
     pub(super) joined: Cell<Option<Instant>>,
 }
@@ -56,6 +63,7 @@ impl EndpointState {
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             latency: Cell::new(None),
+            penalty: Cell::new(None),
             joined: Cell::new(None),
         }
     }
@@ -114,14 +122,28 @@ impl EndpointState {
         took: Duration,
         now: Instant,
     ) -> bool {
-        let seconds = took.max(PENALTY).as_secs_f32();
-        let seconds = match self.latency.get() {
-            Some(last) => seconds.max(last.seconds),
-            None => seconds,
-        };
-        self.latency.set(Some(Latency { seconds, at: now }));
+        self.penalize(took, now);
         let health = &self.endpoint.health;
         health.failed(ejection, how, clock(now), fastrand::f64())
+    }
+
+    /// Notes an answer that is none, and that took so long.
+    pub(super) fn penalize(&self, took: Duration, now: Instant) {
+        let took = took.clamp(*PENALTY.start(), *PENALTY.end());
+        let seconds = took.as_secs_f32().max(self.penalty(now));
+        self.penalty.set(Some(Latency { seconds, at: now }));
+    }
+
+    /// What its last failures count as now, in seconds.
+    pub(super) fn penalty(&self, now: Instant) -> f32 {
+        let Some(last) = self.penalty.get() else {
+            return 0.0;
+        };
+        let age = now.saturating_duration_since(last.at);
+        if age > FORGIVEN {
+            return 0.0;
+        }
+        last.seconds * (-age.as_secs_f32() / FORGIVING.as_secs_f32()).exp()
     }
 
     /// The latency as last measured in seconds, and how far that still holds, from 1 down to 0.
@@ -156,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latency_rises_soon_and_falls_slowly_and_a_failure_is_a_second_at_once() {
+    fn latency_rises_soon_and_falls_slowly() {
         let endpoint = Arc::new(Endpoint::new(([127, 0, 0, 1], 1).into()));
         let state = EndpointState::new(&endpoint);
         let start = Instant::now();
@@ -176,11 +198,29 @@ mod tests {
         near(10, 1.33);
         state.answered(Duration::from_secs(10), at(100));
         near(100, 10.0);
-        let fast = EndpointState::new(&endpoint);
-        fast.answered(Duration::from_millis(1), at(0));
-        fast.failed(&Ejection::default(), Failure::Bad, Duration::ZERO, at(0));
-        let failed = fast.latency(at(0)).map(|(latency, _)| latency);
-        assert_eq!(failed, Some(1.0));
+    }
+
+    #[test]
+    fn a_failure_counts_as_a_second_or_as_long_as_it_took_and_is_forgiven() {
+        let endpoint = Arc::new(Endpoint::new(([127, 0, 0, 1], 1).into()));
+        let state = EndpointState::new(&endpoint);
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let fail = |took, when| {
+            let ejection = Ejection::default();
+            state.failed(&ejection, Failure::Bad, Duration::from_secs(took), at(when));
+        };
+        assert_eq!(state.penalty(at(0)), 0.0);
+        fail(0, 0);
+        assert_eq!(state.penalty(at(0)), 1.0);
+        fail(4, 0);
+        assert_eq!(state.penalty(at(0)), 4.0);
+        fail(0, 0);
+        assert_eq!(state.penalty(at(0)), 4.0);
+        assert!((1.4..1.5).contains(&state.penalty(at(2))));
+        assert_eq!(state.penalty(at(31)), 0.0);
+        fail(3600, 40);
+        assert_eq!(state.penalty(at(40)), 30.0);
     }
 
     #[test]

@@ -194,13 +194,11 @@ impl Upstream {
 impl Upstream {
     /// Notes that the head of the response came, so long after the request began to be sent.
     pub(crate) fn answered(&self, took: Duration, status: u16, begin: Instant) {
-        let now = begin + took;
-        // Whose answer is that it cannot answer is not quick.
-        let took = match status {
-            502..=504 => took.max(Duration::from_secs(1)),
-            _ => took,
-        };
-        self.lease.0.answered(took, now);
+        match status {
+            // Whose answer is that it cannot answer is not quick.
+            502..=504 => self.lease.0.penalize(took, begin + took),
+            _ => self.lease.0.answered(took, begin + took),
+        }
     }
 }
 

@@ -58,16 +58,19 @@ impl<'a> Field<'a> {
         self.members.set.by_hash(hash)
     }
 
-    pub(super) fn in_flight(&self, index: usize) -> u32 {
-        self.members.states[index].in_flight()
-    }
-
-    pub(super) fn weight(&self, index: usize) -> f32 {
-        f32::from(self.members.set.weight(index))
+    /// The requests in flight there, relative to the weight. Without any, all are alike: how often
+    /// each is met then is what its weight decides.
+    pub(super) fn load(&self, index: usize) -> f32 {
+        let weight = f32::from(self.members.set.weight(index));
+        self.members.states[index].in_flight() as f32 / weight
     }
 
     pub(super) fn latency(&self, index: usize) -> Option<(f32, f32)> {
         self.members.states[index].latency(self.ask.now)
+    }
+
+    pub(super) fn penalty(&self, index: usize) -> f32 {
+        self.members.states[index].penalty(self.ask.now)
     }
 
     /// Whether an endpoint may be chosen.

@@ -23,17 +23,15 @@ fn better(field: &Field<'_>, one: usize, two: usize) -> usize {
     if one == two {
         return one;
     }
-    let load = |index: usize| (field.in_flight(index) + 1) as f32 / field.weight(index);
-    let (mut load_one, mut load_two) = (load(one), load(two));
+    let (mut load_one, mut load_two) = (field.load(one) + 1.0, field.load(two) + 1.0);
     let (a, b) = (field.latency(one), field.latency(two));
-    if let Some((other, _)) = a.or(b) {
-        // What was never measured is no slower than the other.
-        let unknown = (other.min(UNKNOWN), 1.0);
-        let ((a, a_holds), (b, b_holds)) = (a.unwrap_or(unknown), b.unwrap_or(unknown));
-        // A measurement that grows old moves towards the other's, so that whoever was slow once
-        // is tried again, and not by all at once.
-        load_one *= a * a_holds + b * (1.0 - a_holds);
-        load_two *= b * b_holds + a * (1.0 - b_holds);
-    }
+    let (a_penalty, b_penalty) = (field.penalty(one), field.penalty(two));
+    // What was never measured is no slower than the other.
+    let known = a.or(b).map_or(UNKNOWN, |(seconds, _)| seconds.min(UNKNOWN));
+    let ((a, a_holds), (b, b_holds)) = (a.unwrap_or((known, 1.0)), b.unwrap_or((known, 1.0)));
+    // A measurement that grows old moves towards the other's, so that whoever was slow once is
+    // tried again, and not by all at once.
+    load_one *= a * a_holds + b * (1.0 - a_holds) + a_penalty;
+    load_two *= b * b_holds + a * (1.0 - b_holds) + b_penalty;
     if load_two < load_one { two } else { one }
 }

@@ -29,6 +29,10 @@ struct Bench {
 
 impl Bench {
     fn new(algorithm: &Algorithm, distances: &[u8]) -> Self {
+        Self::weighted(algorithm, distances, &[])
+    }
+
+    fn weighted(algorithm: &Algorithm, distances: &[u8], weights: &[u16]) -> Self {
         let policy = Policy {
             algorithm: algorithm.clone(),
             affinity: Some(Affinity {
@@ -40,7 +44,7 @@ impl Bench {
         };
         let members = (1_u16..).zip(distances).map(|(port, &distance)| Member {
             endpoint: Arc::new(Endpoint::new(([127, 0, 0, 1], port).into())),
-            weight: 1,
+            weight: weights.get(usize::from(port) - 1).copied().unwrap_or(1),
             distance,
         });
         let set = EndpointSet::new(members.collect(), Arc::new(policy));
@@ -64,11 +68,21 @@ impl Bench {
     }
 
     fn pick(&self, tried: &[usize], key: u64, name: Option<u64>) -> Option<usize> {
+        self.pick_after(1, tried, key, name)
+    }
+
+    fn pick_after(
+        &self,
+        millis: u64,
+        tried: &[usize],
+        key: u64,
+        name: Option<u64>,
+    ) -> Option<usize> {
         let state = self.pool.backend(&self.backend);
         let members = state.members(&self.pool, &self.backend);
         let ids: Vec<_> = tried.iter().map(|&index| self.state(index).id()).collect();
         let ask = Ask {
-            now: self.now + Duration::from_millis(1),
+            now: self.now + Duration::from_millis(millis),
             keys: Keys {
                 hash: Some(model::maglev::mix(key)),
                 name,
@@ -185,6 +199,54 @@ fn only_the_keys_of_an_ejected_endpoint_move_and_they_come_back() {
         bench.state(2).standing(later),
         model::endpoint::Standing::Usable
     );
+}
+
+#[test]
+fn each_gets_its_weights_share_and_has_its_weights_share_in_flight() {
+    const COUNT: u64 = 4000;
+    for algorithm in &ALL {
+        let bench = Bench::weighted(algorithm, &[0; 3], &[1, 4, 3]);
+        let light = (0..COUNT).filter(|&key| bench.pick(&[], key, None) == Some(0));
+        let light = light.count() as u64;
+        let wanted = COUNT / 8;
+        assert!(
+            light.abs_diff(wanted) < wanted / 4,
+            "{algorithm:?}: {light}"
+        );
+    }
+    for algorithm in [Algorithm::P2c, Algorithm::LeastRequest] {
+        let bench = Bench::weighted(&algorithm, &[0; 3], &[1, 4, 3]);
+        for key in 0..800 {
+            let index = bench.pick(&[], key, None).expect("an endpoint");
+            let in_flight = &bench.state(index).in_flight;
+            in_flight.set(in_flight.get() + 1);
+        }
+        let shares = [0, 1, 2].map(|index| bench.state(index).in_flight());
+        for (share, wanted) in shares.iter().zip([100_u32, 400, 300]) {
+            assert!(share.abs_diff(wanted) < 30, "{algorithm:?}: {shares:?}");
+        }
+    }
+}
+
+#[test]
+fn one_failure_drives_most_requests_elsewhere_for_a_few_seconds() {
+    let bench = Bench::new(&Algorithm::P2c, &[0; 3]);
+    let share = |millis: u64| {
+        let now = bench.now + Duration::from_millis(millis);
+        // All are as fast as ever, also the one that failed once.
+        (0..3).for_each(|index| bench.state(index).answered(Duration::from_millis(20), now));
+        let picks = (0..1000).filter(|&key| bench.pick_after(millis, &[], key, None) == Some(0));
+        picks.count()
+    };
+    assert!((270..400).contains(&share(1)));
+    bench.fail(0, Failure::Bad, 1);
+    assert!(share(2) < 80);
+    // What is left of it is as much as one request more in flight.
+    assert!(share(2000) < 80);
+    for index in [1, 2] {
+        bench.state(index).in_flight.set(1);
+    }
+    assert!(share(9000) > 270, "{}", share(9000));
 }
 
 #[test]
