@@ -146,10 +146,9 @@ fn one_that_lives_among_many_that_are_gone_gets_all_after_the_first_few() {
     for algorithm in ["p2c", "round-robin", "hash"] {
         let settings = [("balance", algorithm)];
         let (narthex, _folder) = serve(&[annotated(&at, &settings), ingress()]);
-        // With two workers that learn from each other: nine gone, three tried by a request.
-        for _ in 0..8 {
-            narthex.get(HOST, "/");
-        }
+        // A request that fails has met two endpoints that nobody had asked before, and there are nine.
+        let failed = (0..24).filter(|_| narthex.get(HOST, "/").status != 200);
+        assert!(failed.count() <= 5, "{algorithm}");
         let load = Load::start(narthex.http, 4, HOST, "/", |answer| answer.status == 200);
         load.until_more(1000);
         load.stop().assert_perfect();

@@ -113,6 +113,11 @@ impl<'a> Field<'a> {
         self.ask.tried.contains(&self.members.states[index].id())
     }
 
+    /// Whether it has answered this worker, and nothing has failed there since.
+    pub(super) fn is_proven(&self, index: usize) -> bool {
+        self.is_good(index) && self.latency(index).is_some()
+    }
+
     /// Whether a client may stay with its endpoint: not with one that is out, come what may.
     pub(super) fn may_stay(&self, index: usize) -> bool {
         let standing = self.members.states[index].standing(self.ask.now);

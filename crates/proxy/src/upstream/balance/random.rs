@@ -14,18 +14,24 @@ pub(super) fn choose(field: &Field<'_>) -> Option<usize> {
             return Some(index);
         }
     }
-    let start = fastrand::usize(..turns);
-    let from_there = || (0..turns).map(|turn| field.turn((start + turn) % turns));
-    from_there()
+    all(field)
         .find(|&index| field.is_good(index))
-        .or_else(|| from_there().find(|&index| field.may_at_all(index)))
+        .or_else(|| all(field).find(|&index| field.may_at_all(index)))
 }
 
 /// Any endpoint that the request has not tried, however ill.
 pub(super) fn any(field: &Field<'_>) -> Option<usize> {
+    all(field).find(|&index| !field.is_tried(index))
+}
+
+/// An endpoint that is known to answer: for retries, which are few enough to look at all.
+pub(super) fn proven(field: &Field<'_>) -> Option<usize> {
+    all(field).find(|&index| field.is_proven(index))
+}
+
+/// All endpoints, beginning anywhere.
+fn all(field: &Field<'_>) -> impl Iterator<Item = usize> {
     let turns = field.turns();
     let start = fastrand::usize(..turns);
-    (0..turns)
-        .map(|turn| field.turn((start + turn) % turns))
-        .find(|&index| !field.is_tried(index))
+    (0..turns).map(move |turn| field.turn((start + turn) % turns))
 }

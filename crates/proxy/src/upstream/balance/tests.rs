@@ -146,6 +146,20 @@ fn a_retry_goes_where_nothing_failed_lately() {
 }
 
 #[test]
+fn a_retry_goes_where_something_was_answered_already() {
+    for algorithm in &ALL {
+        let bench = Bench::new(algorithm, &[0, 0, 0, 0, 1]);
+        bench.fail(0, Failure::Unreachable, 1);
+        bench.state(4).answered(Duration::from_millis(1), bench.now);
+        assert_eq!(bench.chosen(&[0, 1]), [4].into(), "{algorithm:?}");
+        bench.state(2).answered(Duration::from_millis(1), bench.now);
+        assert_eq!(bench.chosen(&[0, 1]), [2].into(), "{algorithm:?}");
+        bench.fail(2, Failure::Bad, 1);
+        assert_eq!(bench.chosen(&[0, 1]), [4].into(), "{algorithm:?}");
+    }
+}
+
+#[test]
 fn the_nearest_are_chosen_unless_most_of_them_are_out() {
     for algorithm in &ALL[..4] {
         let bench = Bench::new(algorithm, &[0, 0, 0, 1, 2]);
