@@ -77,9 +77,9 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
                 let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
                 let result = if bodiless {
                     let limits = limits(&rule.timeouts, &retry);
-                    without_body(parts, body, sink, facts, &limits, upstream).await
+                    without_body(parts, body, sink, facts, &limits, upstream, begin).await
                 } else {
-                    with_body(parts, body, sink, facts, rule, upstream).await
+                    with_body(parts, body, sink, facts, rule, upstream, begin).await
                 };
                 let outcome = result.as_ref().map_err(|failed| failed.reason).copied();
                 // That a kept connection was closed meanwhile is nobody's fault.
@@ -244,9 +244,9 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
     facts: &Facts,
     limits: &Limits,
     mut upstream: Upstream,
+    begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
-    let begin = Instant::now();
     let idempotent = matches!(
         parts.request.method(),
         b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE"
@@ -336,9 +336,9 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     facts: &Facts,
     rule: &Rule,
     mut upstream: Upstream,
+    begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
-    let begin = Instant::now();
     let head_request = parts.request.method() == b"HEAD";
     let (stream, mut receiving) = upstream.split();
     let upload = Upload {
