@@ -98,9 +98,11 @@ impl Preference {
 
 #[cfg(test)]
 mod tests {
+    use objects::kinds::{Kind, ObjectKey};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::service;
 
     fn distances(preference: Preference, place: &Place, endpoints: &[Value]) -> Vec<u8> {
         let standings: Vec<_> = endpoints
@@ -143,6 +145,33 @@ mod tests {
             distances(Preference::SameNode, &nowhere, &endpoints),
             [2; 4]
         );
+    }
+
+    #[test]
+    fn a_preference_that_nobody_knows_is_said_and_is_none() {
+        for (word, preference, is_said) in [
+            ("", Preference::Hints, false),
+            ("PreferClose", Preference::SameZone, false),
+            ("PreferSameZone", Preference::SameZone, false),
+            ("PreferSameNode", Preference::SameNode, false),
+            ("PreferSameRack", Preference::Hints, true),
+        ] {
+            let service = service(
+                "default",
+                "web",
+                json!({"spec": {"trafficDistribution": word}}),
+            );
+            let key = ObjectKey::new(Kind::Service, "default", "web");
+            let mut problems = Problems::of(key);
+            assert_eq!(Preference::read(&service, Some(&mut problems)), preference);
+            let fields: Vec<_> = problems
+                .into_shared()
+                .iter()
+                .map(|problem| problem.field.clone())
+                .collect();
+            let said: &[&str] = if is_said { &[FIELD] } else { &[] };
+            assert_eq!(fields, said, "{word}");
+        }
     }
 
     #[test]
