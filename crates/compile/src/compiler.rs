@@ -49,6 +49,8 @@ pub struct Compiled {
     pub report: Arc<Report>,
     /// The backends in use whose endpoints are to be found by DNS, by name.
     pub external: Vec<Arc<Backend>>,
+    /// The backends in use whose endpoints are to be asked how they are, by name.
+    pub checked: Vec<Arc<Backend>>,
     /// The host that each slot of the metrics is for: 0 is `_`, unknown hosts; `_other` is shared
     /// by those beyond [`Options::metrics_hosts`]. At most two more than that.
     pub metrics_hosts: Arc<[Box<str>]>,
@@ -89,6 +91,7 @@ impl Compiler {
                 snapshot: Arc::default(),
                 report: Arc::default(),
                 external: Vec::new(),
+                checked: Vec::new(),
                 metrics_hosts: hosts.slot_labels(),
                 changed: false,
                 endpoint_updates: 0,
@@ -146,6 +149,7 @@ impl Compiler {
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
         self.last.external = self.external();
+        self.last.checked = self.services.checked();
         let mut stale = self.mark_stale(&updated, fallbacks.winner);
         stale |= self.services.take_reports_changed() || any || changes.classes;
         stale |= self.default_report != default_report || fallbacks.report;

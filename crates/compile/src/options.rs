@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::policy::Retry;
 use model::{Certificate, Timeouts};
 
 /// What the command line decides about compiling.
@@ -39,6 +40,14 @@ pub struct Options {
     pub max_body: u64,
     /// Endpoints given on the command line (`--endpoint`); they replace a Service's own.
     pub endpoints: Vec<EndpointOverride>,
+    /// The node that we are on, to prefer endpoints there (`--node-name`).
+    pub node_name: Option<String>,
+    /// The zone that we are in, to prefer endpoints there (`--zone`).
+    pub zone: Option<String>,
+    /// The most requests at once that a backend has (`--max-backend-requests`); 0 is no limit.
+    pub max_backend_requests: u32,
+    /// When requests are sent again (`--max-attempts` and its like).
+    pub retry: Retry,
     /// How many hosts get metrics of their own; all others share one value.
     pub metrics_hosts: u16,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
@@ -67,6 +76,10 @@ impl Options {
             },
             max_body: 0,
             endpoints: Vec::new(),
+            node_name: None,
+            zone: None,
+            max_backend_requests: 0,
+            retry: Retry::default(),
             metrics_hosts: 100,
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
         }

@@ -1,11 +1,13 @@
-//! Backends and their endpoints.
+//! Backends: where rules send their requests.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+
+use crate::endpoint_set::EndpointSet;
+use crate::policy::Policy;
 
 /// Where rules send their requests: one port of one Service.
 ///
@@ -14,9 +16,23 @@ use arc_swap::{ArcSwap, Guard};
 pub struct Backend {
     /// `namespace/service:port`, as logs and metrics show it.
     pub name: Box<str>,
+    /// Unique in the process, never used again; workers' state is keyed by it.
+    pub id: u64,
     /// How its endpoints are found.
     pub discovery: Discovery,
     slot: ArcSwap<EndpointSet>,
+    /// The requests that it has of the whole process, if their number is limited.
+    busy: AtomicU32,
+}
+
+/// Counts a request at its backend for as long as it lasts.
+#[derive(Debug)]
+pub struct Permit<'a>(&'a Backend);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How a backend's endpoints are found.
@@ -36,10 +52,13 @@ pub enum Discovery {
 impl Backend {
     /// A backend without endpoints yet.
     pub fn new(name: impl Into<Box<str>>, discovery: Discovery, set: EndpointSet) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             name: name.into(),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             discovery,
             slot: ArcSwap::from_pointee(set),
+            busy: AtomicU32::new(0),
         }
     }
 
@@ -52,15 +71,36 @@ impl Backend {
     pub fn set_endpoints(&self, set: EndpointSet) {
         self.slot.store(Arc::new(set));
     }
-}
 
-/// The endpoints of a backend that take requests, or why there are none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EndpointSet {
-    /// The endpoints to choose from.
-    pub ready: Box<[Arc<Endpoint>]>,
-    /// Why `ready` is empty.
-    pub unavailable: Option<Unavailable>,
+    /// Changes how its endpoints are chosen from, whoever publishes them meanwhile. Whether that
+    /// is a change.
+    pub fn set_policy(&self, policy: &Arc<Policy>) -> bool {
+        if self.slot.load().policy == *policy {
+            return false;
+        }
+        self.slot.rcu(|set| set.with_policy(Arc::clone(policy)));
+        true
+    }
+
+    /// Publishes endpoints of which only the policy is as it is now. Whether that is a change.
+    pub fn update(&self, make: impl Fn(Arc<Policy>) -> EndpointSet) -> bool {
+        let made = make(Arc::clone(&self.slot.load().policy));
+        if **self.slot.load() == made {
+            return false;
+        }
+        self.slot.rcu(|set| make(Arc::clone(&set.policy)));
+        true
+    }
+
+    /// A place for one request more, if there are not `most` already.
+    pub fn admit(&self, most: u32) -> Option<Permit<'_>> {
+        let permit = Permit(self);
+        if self.busy.fetch_add(1, Ordering::Relaxed) < most {
+            Some(permit)
+        } else {
+            None
+        }
+    }
 }
 
 /// Why a backend has no endpoint.
@@ -107,31 +147,18 @@ impl fmt::Display for Unavailable {
     }
 }
 
-/// One address of one Service port. Interned by `compile`: the same address of the same Service
-/// is the same endpoint, whatever snapshot names it.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Where to connect.
-    pub address: SocketAddr,
-    /// Unique in the process, never used again; pools and counters are keyed by it.
-    pub id: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Endpoint {
-    /// A new endpoint with an id of its own.
-    pub fn new(address: SocketAddr) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self {
-            address,
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-        }
+    #[test]
+    fn no_more_requests_are_admitted_than_may_be() {
+        let set = EndpointSet::none(Unavailable::NoEndpoints);
+        let backend = Backend::new("default/web:80", Discovery::Listed, set);
+        let first = backend.admit(2);
+        let _second = backend.admit(2).expect("a place");
+        assert!(backend.admit(2).is_none());
+        drop(first);
+        assert!(backend.admit(2).is_some());
     }
 }
-
-impl PartialEq for Endpoint {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Eq for Endpoint {}

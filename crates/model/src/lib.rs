@@ -1,24 +1,31 @@
 //! What the proxy is told to do, as immutable data, and how a request is matched against it.
 //!
 //! In: what `compile` built. Out: for a request, the [`Rule`] that answers it. There is no I/O
-//! here, no clock and no Kubernetes type. The one thing that changes under a published
-//! [`Snapshot`] is a [`Backend`]'s slot of endpoints, so that a pod's coming and going rebuilds
-//! no route.
+//! here, no clock and no Kubernetes type. What changes under a published [`Snapshot`] is a
+//! [`Backend`]'s slot of endpoints, so that a pod's coming and going rebuilds no route, and an
+//! [`Endpoint`]'s health.
 
 pub mod backend;
 pub mod certificate;
 #[cfg(test)]
 mod fuzz;
+pub mod endpoint;
+pub mod endpoint_set;
 pub mod host;
+pub mod maglev;
 pub mod path;
+pub mod policy;
 pub mod route;
 mod router;
 pub mod snapshot;
 
-pub use backend::{Backend, Endpoint, EndpointSet, Unavailable};
+pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable};
+pub use endpoint::Endpoint;
+pub use endpoint_set::{EndpointSet, Member};
 pub use host::{HostName, HostTable};
 pub use path::NormalPath;
+pub use policy::Policy;
 pub use route::{Action, Filter, HttpsRedirect, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
 pub use snapshot::{Listener, Protocol, Selection, Snapshot, VirtualHost};

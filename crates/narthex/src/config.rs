@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::EndpointOverride;
+use model::policy::Retry;
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits};
 
@@ -127,6 +128,15 @@ impl Compilation {
             },
             max_body: flags.max_body_bytes,
             endpoints: self.endpoints.clone(),
+            node_name: flags.balancing.node_name.clone(),
+            zone: flags.balancing.zone.clone(),
+            max_backend_requests: flags.balancing.max_backend_requests,
+            retry: Retry {
+                attempts: flags.balancing.max_attempts,
+                per_try: flags.balancing.try_timeout,
+                budget: flags.balancing.retry_budget,
+                min_per_second: flags.balancing.min_retries_per_second,
+            },
             metrics_hosts: flags.metrics_hosts,
             ..compile::Options::new(fallback)
         }

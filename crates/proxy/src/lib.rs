@@ -17,6 +17,7 @@ mod forwarded;
 #[cfg(test)]
 mod fuzz;
 mod headers;
+mod health;
 mod http1;
 mod http2;
 mod io;

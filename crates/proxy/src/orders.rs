@@ -48,7 +48,7 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
                 worker.log.flush();
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(20) {
-                    worker.upstreams.prune();
+                    worker.upstreams.prune(ticks.is_multiple_of(600));
                 }
                 continue;
             }

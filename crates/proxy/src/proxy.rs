@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::Snapshot;
+use model::{Backend, Snapshot};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
+use crate::health;
 use crate::listen::{self, BindError, Bound};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
@@ -37,6 +38,7 @@ pub struct Proxy {
     published: Mutex<Arc<Snapshot>>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    health: Arc<health::Counts>,
     log: LogWriter,
 }
 
@@ -59,7 +61,12 @@ impl Proxy {
         let counters: Vec<_> = (0..settings.workers.max(1))
             .map(|_| WorkerMetrics::new())
             .collect();
-        let metrics = Metrics::new(counters.iter().cloned(), log.dropped_lines());
+        let health = Arc::<health::Counts>::default();
+        let metrics = Metrics::new(
+            counters.iter().cloned(),
+            log.dropped_lines(),
+            Arc::clone(&health),
+        );
         let workers = counters.into_iter().enumerate().map(|(index, counters)| {
             let start = Start {
                 settings: Arc::clone(&settings),
@@ -78,8 +85,18 @@ impl Proxy {
             published: Mutex::default(),
             admission,
             metrics,
+            health,
             log,
         })
+    }
+
+    /// Asks the endpoints of those of `backends` whose policy says so how they are, and has all
+    /// workers leave out who is ill. Ends when the sender is gone.
+    pub fn check_health(
+        &self,
+        backends: watch::Receiver<Vec<Arc<Backend>>>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        health::run(backends, Arc::clone(&self.health))
     }
 
     /// Serves a configuration: opens the ports that are new, hands it to every worker, closes the

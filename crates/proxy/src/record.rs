@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use model::Unavailable;
+use model::endpoint::Failure;
 use model::path::PathError;
 
 /// The protocol version of a request.
@@ -31,6 +32,8 @@ pub(crate) enum Reason {
     NoRoute,
     /// The backend has no endpoint (503).
     Unavailable(Unavailable),
+    /// The backend has as many requests as it may have (503).
+    Overloaded,
     /// No connection to any endpoint that was tried (502).
     ConnectFailed,
     /// No connection in time (504).
@@ -78,11 +81,30 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// What it tells against the endpoint, if anything.
+    pub(crate) fn endpoints_fault(self) -> Option<Failure> {
+        match self {
+            Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamClosed => {
+                Some(Failure::Unreachable)
+            }
+            Self::ResponseTimeout | Self::UpstreamProtocol | Self::UpstreamTruncated => {
+                Some(Failure::Bad)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether no byte of the request was sent, for want of a connection.
+    pub(crate) fn is_connect_error(self) -> bool {
+        matches!(self, Self::ConnectFailed | Self::ConnectTimeout)
+    }
+
     /// The word that the access log and the metrics show.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NoRoute => "no_route",
             Self::Unavailable(why) => why.as_str(),
+            Self::Overloaded => "backend_overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",

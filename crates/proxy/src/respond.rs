@@ -9,7 +9,7 @@ use crate::worker::Worker;
 pub(crate) fn status(reason: Reason) -> u16 {
     match reason {
         Reason::NoRoute => 404,
-        Reason::Unavailable(_) => 503,
+        Reason::Unavailable(_) | Reason::Overloaded => 503,
         Reason::ConnectFailed
         | Reason::UpstreamClosed
         | Reason::UpstreamProtocol

@@ -15,6 +15,7 @@
 )]
 
 pub mod backend;
+pub mod balancing;
 pub mod certificate;
 pub mod curl;
 pub mod folder;

@@ -169,10 +169,7 @@ fn resolve_backend(
             backend
         }
         BackendRef::Unusable { label, reason } => {
-            let set = EndpointSet {
-                unavailable: Some(*reason),
-                ..EndpointSet::default()
-            };
+            let set = EndpointSet::none(*reason);
             let name = format!("{namespace}/{label}");
             Arc::new(Backend::new(name, Discovery::Listed, set))
         }

@@ -1,6 +1,6 @@
 //! The endpoints of a Service port, from EndpointSlices or an Endpoints object.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use model::Unavailable;
@@ -8,16 +8,28 @@ use objects::kinds::{
     EndpointConditions, EndpointPort, EndpointSlice, Endpoints, IntOrString, ServicePort,
 };
 
-use super::given::canonical;
+use super::given::{Given, canonical};
+use super::locality::{Place, Preference, Standing};
 use super::port::is_tcp;
+use crate::ingress::annotations::WEIGHT;
 
 /// Where requests go.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
     /// Sorted, each once.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<Address>,
     /// Why there is none.
     pub(super) unavailable: Option<Unavailable>,
+}
+
+/// One address to which requests go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) address: SocketAddr,
+    /// Its share of the requests.
+    pub(super) weight: u16,
+    /// How far it is, as [`model::Member`] has it.
+    pub(super) distance: u8,
 }
 
 impl Addresses {
@@ -28,21 +40,55 @@ impl Addresses {
         }
     }
 
-    pub(super) fn of(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let sorted: BTreeSet<_> = addresses.into_iter().collect();
+    /// Those that somebody wrote down.
+    pub(super) fn given(given: &[Given]) -> Self {
+        let sorted: BTreeMap<_, _> = given
+            .iter()
+            .map(|given| (given.address, given.weight))
+            .collect();
+        let addresses = sorted.into_iter().map(|(address, weight)| Address {
+            address,
+            weight,
+            distance: 0,
+        });
         Self {
-            addresses: sorted.into_iter().collect(),
+            addresses: addresses.collect(),
+            unavailable: None,
+        }
+    }
+
+    fn found(found: BTreeMap<SocketAddr, Known>, preference: Preference) -> Self {
+        let standings: Vec<_> = found.values().map(|known| known.standing).collect();
+        let distances = preference.distances(&standings);
+        let addresses =
+            found
+                .into_iter()
+                .zip(distances)
+                .map(|((address, Known { weight, .. }), distance)| Address {
+                    address,
+                    weight,
+                    distance,
+                });
+        Self {
+            addresses: addresses.collect(),
             unavailable: None,
         }
     }
 }
 
+/// What is known of an address.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    weight: u16,
+    standing: Standing,
+}
+
 /// Endpoints by whether they take requests.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    ready: BTreeSet<SocketAddr>,
+    ready: BTreeMap<SocketAddr, Known>,
     /// Being deleted, but still answering.
-    draining: BTreeSet<SocketAddr>,
+    draining: BTreeMap<SocketAddr, Known>,
     /// Neither.
     unready: bool,
     /// Whether any slice or subset has the port at all.
@@ -54,12 +100,12 @@ pub(super) struct Found {
 impl Found {
     /// What takes requests: the ready ones; where there is none, those that still answer while
     /// they terminate, as kube-proxy does.
-    pub(super) fn choose(self) -> Addresses {
+    pub(super) fn choose(self, preference: Preference) -> Addresses {
         if !self.ready.is_empty() {
-            return Addresses::of(self.ready);
+            return Addresses::found(self.ready, preference);
         }
         if !self.draining.is_empty() {
-            return Addresses::of(self.draining);
+            return Addresses::found(self.draining, preference);
         }
         Addresses::none(match self.unready {
             true => Unavailable::NoReadyEndpoints,
@@ -67,7 +113,7 @@ impl Found {
         })
     }
 
-    pub(super) fn add_slice(&mut self, slice: &EndpointSlice, port: &ServicePort) {
+    pub(super) fn add_slice(&mut self, slice: &EndpointSlice, port: &ServicePort, place: &Place) {
         if is_names(slice) {
             return;
         }
@@ -77,6 +123,7 @@ impl Found {
             return;
         };
         self.has_port = true;
+        let weight = weight(slice).unwrap_or(1);
         for endpoint in endpoints {
             // No meaning is defined for any address but the first.
             let Some(Ok(ip)) = endpoint
@@ -87,9 +134,11 @@ impl Found {
                 continue;
             };
             let address = canonical(ip, target);
+            let standing = place.of(endpoint);
+            let known = Known { weight, standing };
             match takes_requests(endpoint.conditions) {
-                Takes::Yes => drop(self.ready.insert(address)),
-                Takes::WhileDraining => drop(self.draining.insert(address)),
+                Takes::Yes => drop(self.ready.insert(address, known)),
+                Takes::WhileDraining => drop(self.draining.insert(address, known)),
                 Takes::No => self.unready = true,
             }
         }
@@ -108,7 +157,12 @@ impl Found {
             let addresses = ready
                 .iter()
                 .filter_map(|address| address.ip.parse::<IpAddr>().ok());
-            self.ready.extend(addresses.map(|ip| canonical(ip, target)));
+            let known = Known {
+                weight: 1,
+                standing: Standing::default(),
+            };
+            self.ready
+                .extend(addresses.map(|ip| (canonical(ip, target), known)));
         }
     }
 }
@@ -116,6 +170,15 @@ impl Found {
 /// Whether a slice lists DNS names, which are not resolved.
 pub(super) fn is_names(slice: &EndpointSlice) -> bool {
     slice.address_type == "FQDN"
+}
+
+/// The weight that an EndpointSlice's annotation gives each of its endpoints; `None` if it cannot
+/// be read.
+pub(super) fn weight(slice: &EndpointSlice) -> Option<u16> {
+    match slice.metadata.annotations.get(WEIGHT) {
+        Some(text) => text.trim().parse().ok().filter(|&weight| weight > 0),
+        None => Some(1),
+    }
 }
 
 /// The port to connect to: that of the same name as the Service's.
@@ -181,11 +244,12 @@ mod tests {
     fn chosen(slices: &[EndpointSlice], name: &str) -> (Vec<String>, Option<Unavailable>) {
         let mut found = Found::default();
         for slice in slices {
-            found.add_slice(slice, &port(name));
+            found.add_slice(slice, &port(name), &Place::default());
         }
-        let chosen = found.choose();
+        let chosen = found.choose(Preference::default());
+        let addresses = chosen.addresses.iter();
         (
-            chosen.addresses.iter().map(ToString::to_string).collect(),
+            addresses.map(|one| one.address.to_string()).collect(),
             chosen.unavailable,
         )
     }
@@ -243,6 +307,19 @@ mod tests {
     }
 
     #[test]
+    fn an_annotation_weighs_the_endpoints_of_a_slice() {
+        let mut slice = slice(json!([{"addresses": ["10.0.0.1"]}]));
+        for (text, expected) in [("3", Some(3)), (" 1 ", Some(1)), ("0", None), ("x", None)] {
+            let annotations = &mut slice.metadata.annotations;
+            annotations.insert(WEIGHT.to_owned(), text.to_owned());
+            assert_eq!(weight(&slice), expected, "{text:?}");
+        }
+        let mut found = Found::default();
+        found.add_slice(&slice, &port("http"), &Place::default());
+        assert_eq!(found.choose(Preference::default()).addresses[0].weight, 1);
+    }
+
+    #[test]
     fn endpoints_objects_give_their_ready_addresses() {
         let object = endpoints(
             "default",
@@ -255,9 +332,10 @@ mod tests {
         );
         let mut found = Found::default();
         found.add_endpoints(&object, &port("http"));
+        let given = Given::new("10.0.0.1:81".parse().expect("an address"));
         assert_eq!(
-            found.choose(),
-            Addresses::of(["10.0.0.1:81".parse().expect("an address")])
+            found.choose(Preference::default()),
+            Addresses::given(&[given])
         );
     }
 }

@@ -4,8 +4,10 @@
 //! `Arc` for as long as anybody holds it; an endpoint likewise by (namespace, Service, address).
 //! What changes without any route is settled at the end of a compilation, see [`Services::settle`].
 
+mod balance;
 mod endpoints;
 mod given;
+mod locality;
 mod port;
 mod view;
 
@@ -15,7 +17,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{Backend, Endpoint, EndpointSet, Unavailable};
+use model::{Backend, Endpoint, EndpointSet, Member, Policy, Unavailable};
 use objects::Store;
 use objects::kinds::ObjectKey;
 
@@ -24,6 +26,8 @@ use crate::name::{Name, NameRef};
 use crate::options::{EndpointOverride, Options};
 use crate::report::{ObjectReport, Problems};
 
+pub(crate) use balance::KNOWN;
+use locality::Place;
 pub(crate) use port::Refused;
 use view::View;
 
@@ -32,10 +36,15 @@ use view::View;
 pub(crate) struct Services {
     entries: HashMap<Name, Entry>,
     overrides: HashMap<Name, Vec<EndpointOverride>>,
+    place: Place,
+    /// What holds where a Service says nothing.
+    default_policy: Arc<Policy>,
     /// Those whose endpoints or problems may not be what they were.
     stale: BTreeSet<Name>,
     /// Those of type ExternalName.
     external: BTreeSet<Name>,
+    /// Those with a health check.
+    checked: BTreeSet<Name>,
     reports: BTreeMap<ObjectKey, Arc<ObjectReport>>,
     reports_changed: bool,
     in_use: usize,
@@ -69,8 +78,15 @@ impl Services {
         Self {
             entries: HashMap::new(),
             overrides,
+            place: Place::new(options),
+            default_policy: Arc::new(Policy {
+                max_requests: options.max_backend_requests,
+                retry: options.retry,
+                ..Policy::default()
+            }),
             stale: BTreeSet::new(),
             external: BTreeSet::new(),
+            checked: BTreeSet::new(),
             reports: BTreeMap::new(),
             reports_changed: false,
             in_use: 0,
@@ -91,6 +107,21 @@ impl Services {
     /// Whether any of them is of type ExternalName.
     pub(crate) fn any_external(&self) -> bool {
         !self.external.is_empty()
+    }
+
+    /// The backends in use whose endpoints are to be asked how they are, by name.
+    pub(crate) fn checked(&self) -> Vec<Arc<Backend>> {
+        let entries = self
+            .checked
+            .iter()
+            .filter_map(|name| self.entries.get(name));
+        let mut backends: Vec<_> = entries
+            .flat_map(|entry| &entry.ports)
+            .filter(|port| port.users > 0)
+            .filter_map(|port| port.backend.upgrade())
+            .collect();
+        backends.sort_by(|a, b| a.name.cmp(&b.name));
+        backends
     }
 
     /// Whether [`Self::reports`] changed since this was last asked.
@@ -117,7 +148,13 @@ impl Services {
         port: &PortRef,
         store: &Store,
     ) -> (Arc<Backend>, Option<Refused>) {
-        let view = View::read(name, store, &self.overrides);
+        let view = View::read(
+            name,
+            store,
+            &self.overrides,
+            &self.place,
+            &self.default_policy,
+        );
         let (discovery, refused) = match view.plan(port) {
             Ok(plan) => (plan.discovery, None),
             Err(refused) => (Discovery::Listed, Some(refused)),
@@ -154,10 +191,7 @@ impl Services {
                 Discovery::Listed => Unavailable::NoEndpoints,
                 Discovery::Dns { .. } => Unavailable::Unresolved,
             };
-            let set = EndpointSet {
-                unavailable: Some(unavailable),
-                ..EndpointSet::default()
-            };
+            let set = EndpointSet::none(unavailable);
             let backend_name = match port {
                 PortRef::First => name.to_string(),
                 port => format!("{name}:{port}"),
@@ -194,7 +228,13 @@ impl Services {
             let Some(entry) = self.entries.get_mut(&name) else {
                 continue;
             };
-            let view = View::read(name.as_ref(), store, &self.overrides);
+            let view = View::read(
+                name.as_ref(),
+                store,
+                &self.overrides,
+                &self.place,
+                &self.default_policy,
+            );
             updates += entry.publish(&view);
             let reports = entry.describe(&view);
             self.reports_changed |=
@@ -203,6 +243,11 @@ impl Services {
                 self.external.insert(name.clone());
             } else {
                 self.external.remove(&name);
+            }
+            if entry.users > 0 && view.policy().check.is_some() {
+                self.checked.insert(name.clone());
+            } else {
+                self.checked.remove(&name);
             }
             entry
                 .ports
@@ -229,24 +274,32 @@ impl Services {
 impl Entry {
     fn publish(&mut self, view: &View<'_>) -> usize {
         let mut updates = 0;
+        let policy = view.policy();
         for port in &self.ports {
             let Some(backend) = port.backend.upgrade() else {
                 continue;
             };
             if backend.discovery != Discovery::Listed {
-                continue; // Its endpoints are the resolver's.
+                // Its endpoints are the resolver's.
+                updates += usize::from(backend.set_policy(&policy));
+                continue;
             }
             let found = view.addresses(&port.port);
-            let ready = found
-                .addresses
-                .iter()
-                .map(|address| intern(&mut self.endpoints, *address));
-            let set = EndpointSet {
-                ready: ready.collect(),
-                unavailable: found.unavailable,
+            let members = found.addresses.iter().map(|found| Member {
+                endpoint: intern(&mut self.endpoints, found.address),
+                weight: found.weight,
+                distance: found.distance,
+            });
+            let members: Vec<_> = members.collect();
+            let current = backend.endpoints();
+            let same = match found.unavailable {
+                Some(_) => current.unavailable == found.unavailable,
+                None => current.is_made_of(&members, &policy),
             };
-            if **backend.endpoints() != set {
-                backend.set_endpoints(set);
+            if !same {
+                let unavailable = found.unavailable;
+                let set = EndpointSet::new(members, Arc::clone(&policy));
+                backend.set_endpoints(set.because(unavailable));
                 updates += 1;
             }
         }

@@ -1,21 +1,23 @@
 //! One Service as the store has it now: what its ports mean, and what is wrong with it.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{HostName, Unavailable};
+use model::{HostName, Policy, Unavailable};
 use objects::Store;
 use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
 
-use super::endpoints::{Addresses, Found, is_names};
-use super::given;
+use super::balance;
+use super::endpoints::{Addresses, Found, is_names, weight};
+use super::given::{self, Given};
+use super::locality::{Place, Preference};
 use super::port::{self, Refused};
-use crate::ingress::annotations::{self, ENDPOINTS};
+use crate::ingress::annotations::{self, ENDPOINTS, WEIGHT};
 use crate::ingress::parse::PortRef;
 use crate::name::{Name, NameRef};
 use crate::options::EndpointOverride;
-use crate::report::Problems;
+use crate::report::{Problems, annotation_field};
 
 /// One Service as the store has it now.
 pub(super) struct View<'a> {
@@ -23,6 +25,8 @@ pub(super) struct View<'a> {
     store: &'a Store,
     service: Option<&'a Service>,
     overrides: &'a [EndpointOverride],
+    place: &'a Place,
+    default: &'a Arc<Policy>,
 }
 
 /// What a reference to a port comes to.
@@ -34,7 +38,7 @@ pub(super) struct Plan<'a> {
 /// Where the addresses come from.
 enum Source<'a> {
     /// The command line or the annotation.
-    Given(Vec<SocketAddr>),
+    Given(Vec<Given>),
     /// EndpointSlices or an Endpoints object.
     Objects(&'a ServicePort),
     /// DNS.
@@ -48,6 +52,8 @@ impl<'a> View<'a> {
         name: NameRef<'a>,
         store: &'a Store,
         overrides: &'a HashMap<Name, Vec<EndpointOverride>>,
+        place: &'a Place,
+        default: &'a Arc<Policy>,
     ) -> Self {
         Self {
             name,
@@ -56,6 +62,8 @@ impl<'a> View<'a> {
                 .service(name.namespace, name.name)
                 .map(|service| &**service),
             overrides: overrides.get(&name).map(Vec::as_slice).unwrap_or_default(),
+            place,
+            default,
         }
     }
 
@@ -110,11 +118,11 @@ impl<'a> View<'a> {
             Ok(Plan {
                 source: Source::Given(addresses),
                 ..
-            }) => Addresses::of(addresses),
+            }) => Addresses::given(&addresses),
             Ok(Plan {
                 source: Source::Objects(port),
                 ..
-            }) => self.found(port).choose(),
+            }) => self.found(port).choose(self.preference()),
             Ok(Plan {
                 source: Source::Name | Source::BadName,
                 ..
@@ -126,6 +134,20 @@ impl<'a> View<'a> {
         }
     }
 
+    fn preference(&self) -> Preference {
+        self.service
+            .map(|service| Preference::read(service, None))
+            .unwrap_or_default()
+    }
+
+    /// How requests are spread over the endpoints.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        match self.service {
+            Some(service) => balance::read(service, self.default, None),
+            None => Arc::clone(self.default),
+        }
+    }
+
     /// What is wrong with the Service and its slices, as far as these ports go.
     pub(super) fn problems(&self, used: &[&PortRef]) -> Vec<Problems> {
         let Some(service) = self.service else {
@@ -134,8 +156,10 @@ impl<'a> View<'a> {
         let NameRef { namespace, name } = self.name;
         let mut problems = Problems::of(ObjectKey::new(Kind::Service, namespace, name));
         for name in service.metadata.annotations.keys() {
-            annotations::unknown_own(name, &[ENDPOINTS], &mut problems);
+            annotations::unknown_own(name, balance::KNOWN, &mut problems);
         }
+        balance::read(service, self.default, Some(&mut problems));
+        Preference::read(service, Some(&mut problems));
         given::annotated(service, Some(&mut problems));
         let plans: Vec<_> = used
             .iter()
@@ -195,12 +219,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn given(
-        &self,
-        service: &Service,
-        found: Option<&ServicePort>,
-        port: &PortRef,
-    ) -> Vec<SocketAddr> {
+    fn given(&self, service: &Service, found: Option<&ServicePort>, port: &PortRef) -> Vec<Given> {
         let is_meant = |wanted: &str| {
             found.is_some_and(|found| {
                 found.name.as_deref() == Some(wanted) || found.port.to_string() == wanted
@@ -210,7 +229,7 @@ impl<'a> View<'a> {
             .overrides
             .iter()
             .filter(|given| given.port.as_deref().is_none_or(is_meant))
-            .flat_map(|given| given.addresses.iter().copied())
+            .flat_map(|given| given.addresses.iter().copied().map(Given::new))
             .collect();
         if on_command_line.is_empty() {
             return given::annotated(service, None);
@@ -240,7 +259,7 @@ impl<'a> View<'a> {
                 found.add_endpoints(endpoints, port);
             }
         }
-        slices.for_each(|slice| found.add_slice(slice, port));
+        slices.for_each(|slice| found.add_slice(slice, port, self.place));
         found
     }
 }
@@ -264,6 +283,11 @@ fn slice_problems(slice: &EndpointSlice) -> Option<Problems> {
     let name = NameRef::of(&slice.metadata);
     let key = ObjectKey::new(Kind::EndpointSlice, name.namespace, name.name);
     let mut problems = Problems::of(key);
+    if weight(slice).is_none() {
+        let message = "cannot be read; the endpoints' weight is 1";
+        let hint = "a whole number from 1 to 65535";
+        problems.error(annotation_field(WEIGHT), message, hint);
+    }
     if is_names(slice) {
         let message = "lists DNS names, which are not resolved; the slice is left out";
         problems.warning(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::balancing::Balancing;
 use super::values::{self, Endpoint, NamespacedName};
 
 /// Flags that decide what the manifests mean.
@@ -94,6 +95,9 @@ pub(crate) struct Compilation {
     )]
     #[arg(value_parser = values::endpoint, value_delimiter = ',', help_heading = "Backends")]
     pub(crate) endpoint: Vec<Endpoint>,
+
+    #[command(flatten)]
+    pub(crate) balancing: Balancing,
 
     /// Let ExternalName Services lead to loopback, link-local and metadata addresses.
     #[arg(long, env = "NARTHEX_ALLOW_LOCAL_EXTERNAL_NAMES", value_name = "BOOL")]

@@ -1,5 +1,6 @@
 //! The command line as it was typed; what it means is [`config`](crate::config)'s.
 
+mod balancing;
 mod compilation;
 mod serving;
 pub(crate) mod values;

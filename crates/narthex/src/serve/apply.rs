@@ -30,6 +30,7 @@ pub(super) struct Control {
     live: Arc<Live>,
     news: News,
     external: watch::Sender<Vec<Arc<Backend>>>,
+    checked: watch::Sender<Vec<Arc<Backend>>>,
     listening: Vec<view::Listening>,
     /// Whether the last configuration is served, on all its ports.
     is_published: bool,
@@ -52,6 +53,8 @@ impl Control {
         let resolver = Resolver::new(config.settings.allow_local_external_names)
             .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
         tokio::spawn(resolver.run(names));
+        let (checked, to_check) = watch::channel(Vec::new());
+        tokio::spawn(proxy.check_health(to_check));
         Ok(Self {
             paths: config.paths.clone(),
             options: config.compilation.options(fallback),
@@ -60,6 +63,7 @@ impl Control {
             live,
             news: News::default(),
             external,
+            checked,
             listening: Vec::new(),
             is_published: false,
             applied_at: SystemTime::now(),
@@ -105,6 +109,7 @@ impl Control {
 
     async fn publish(&mut self, compiled: &Compiled) -> Result<(), Failure> {
         self.external.send_replace(compiled.external.clone());
+        self.checked.send_replace(compiled.checked.clone());
         self.proxy
             .set_metrics_hosts(Arc::clone(&compiled.metrics_hosts));
         if compiled.changed || compiled.endpoint_updates > 0 {

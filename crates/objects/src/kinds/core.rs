@@ -36,6 +36,8 @@ pub struct ServiceSpec {
     pub cluster_ip: Option<String>,
     /// `externalName`, for type ExternalName.
     pub external_name: Option<String>,
+    /// `trafficDistribution`: PreferSameNode, PreferSameZone or PreferClose (the older word).
+    pub traffic_distribution: Option<String>,
     /// `selector`; empty where somebody else makes the endpoints.
     pub selector: Option<BTreeMap<String, String>>,
     /// `ports`.

@@ -33,6 +33,26 @@ pub struct Endpoint {
     pub node_name: Option<String>,
     /// `zone`.
     pub zone: Option<String>,
+    /// `hints`: who should use it.
+    pub hints: Option<EndpointHints>,
+}
+
+/// `hints` of an endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    /// `forZones`.
+    pub for_zones: Option<Vec<NamedHint>>,
+    /// `forNodes`.
+    pub for_nodes: Option<Vec<NamedHint>>,
+}
+
+/// A zone or a node that a hint names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NamedHint {
+    /// `name`.
+    pub name: String,
 }
 
 /// `conditions` of an endpoint; absent means `ready`, `serving` and not `terminating`.

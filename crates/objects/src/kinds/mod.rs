@@ -17,7 +17,9 @@ pub use self::core::{
     ConfigMap, EndpointAddress, EndpointSubset, Endpoints, IntOrString, Namespace, ObjectReference,
     Secret, Service, ServicePort, ServiceSpec,
 };
-pub use discovery::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+pub use discovery::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, NamedHint,
+};
 pub use networking::{
     HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressClass, IngressClassSpec,
     IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType, ServiceBackendPort,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::net::NetError;
 use model::backend::Discovery;
-use model::{Backend, Endpoint, EndpointSet, Unavailable};
+use model::{Backend, Endpoint, EndpointSet, Member, Unavailable};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -181,10 +181,7 @@ impl Followed {
         let since = *self.stale_since.get_or_insert(now);
         let in_use = !self.backend.endpoints().ready.is_empty();
         if !in_use || now.duration_since(since) >= KEEP_STALE {
-            self.publish(EndpointSet {
-                ready: Box::default(),
-                unavailable: Some(Unavailable::Unresolved),
-            });
+            self.publish(&[], Some(Unavailable::Unresolved));
         }
         if self.tell(Told::Failing) {
             let (backend, host) = (&self.backend.name, &self.host);
@@ -232,24 +229,22 @@ impl Followed {
             }
         }
         let old = self.backend.endpoints();
-        let ready = addresses
+        let ready: Vec<_> = addresses
             .into_iter()
             .map(|address| {
                 // The same endpoint for the same address, so that its connections are kept.
                 let same = old.ready.iter().find(|old| old.address == address);
                 same.map_or_else(|| Arc::new(Endpoint::new(address)), Arc::clone)
             })
+            .map(Member::from)
             .collect();
-        self.publish(EndpointSet {
-            ready,
-            unavailable: (allowed == 0).then_some(Unavailable::ForbiddenAddress),
-        });
+        let unavailable = (allowed == 0).then_some(Unavailable::ForbiddenAddress);
+        self.publish(&ready, unavailable);
     }
 
-    fn publish(&self, set: EndpointSet) {
-        if **self.backend.endpoints() != set {
-            self.backend.set_endpoints(set);
-        }
+    fn publish(&self, ready: &[Member], unavailable: Option<Unavailable>) {
+        self.backend
+            .update(|policy| EndpointSet::new(ready.to_vec(), policy).because(unavailable));
     }
 
     /// Whether this is news.

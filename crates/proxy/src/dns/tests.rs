@@ -114,10 +114,7 @@ fn backend(host: &str) -> Arc<Backend> {
 }
 
 fn unresolved() -> EndpointSet {
-    EndpointSet {
-        ready: Box::default(),
-        unavailable: Some(Unavailable::Unresolved),
-    }
+    EndpointSet::none(Unavailable::Unresolved)
 }
 
 /// Follows backends until the sender is dropped.
@@ -253,10 +250,9 @@ async fn the_last_good_addresses_outlive_a_failing_server() {
 fn the_last_good_addresses_are_given_up_in_the_end() {
     let x = backend("x.example");
     let mut followed = Followed::new(Arc::clone(&x), "x.example".into(), 80);
-    x.set_endpoints(EndpointSet {
-        ready: [Arc::new(Endpoint::new("192.0.2.1:80".parse().unwrap()))].into(),
-        unavailable: None,
-    });
+    let endpoint = Arc::new(Endpoint::new("192.0.2.1:80".parse().unwrap()));
+    let policy = model::Policy::shared_default();
+    x.set_endpoints(EndpointSet::new(vec![endpoint.into()], policy));
     let start = Instant::now();
     let mut waits = Vec::new();
     for seconds in [0, 1, 3, 7, 15, 30, 60, 599] {

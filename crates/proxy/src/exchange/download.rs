@@ -1,9 +1,7 @@
 //! A response on its way to the client.
 
 use std::future::{Future, poll_fn};
-use std::time::Instant;
-
-use model::Timeouts;
+use std::time::{Duration, Instant};
 
 use super::forward::while_wanted;
 use super::parts::{Facts, late};
@@ -22,9 +20,22 @@ const MAX_INTERIM: usize = 16;
 /// The largest head of a response.
 const MAX_RESPONSE_HEAD: usize = 60 * 1024;
 
+/// The time limits of one attempt. Zero is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Between two writes of the request.
+    pub(super) send: Duration,
+    /// Until the head of the response.
+    pub(super) head: Duration,
+    /// Between two reads of its body.
+    pub(super) read: Duration,
+    /// An attempt that is late may be followed by another.
+    pub(super) late_again: bool,
+}
+
 pub(super) struct Download<'a, S> {
     pub(super) worker: &'a Worker,
-    pub(super) timeouts: &'a Timeouts,
+    pub(super) limits: Limits,
     pub(super) timer: &'a mut Timer,
     pub(super) response: &'a mut ResponseHead,
     pub(super) sink: &'a mut S,
@@ -45,7 +56,7 @@ impl<S: ResponseSink> Download<'_, S> {
                 find_head(upstream, self.worker),
                 poll_fn(|cx| sink.poll_closed(cx)),
             );
-            let len = match timer.limit(self.timeouts.read, find).await {
+            let len = match timer.limit(self.limits.head, find).await {
                 Ok(found) => found?,
                 Err(elapsed) => return Err(late(elapsed, Reason::ResponseTimeout)),
             };
@@ -57,6 +68,7 @@ impl<S: ResponseSink> Download<'_, S> {
                 status @ (100 | 102..=199) => {
                     self.response.headers.remove_hop_by_hop();
                     tracing::trace!(status, "interim response");
+                    self.facts.interim.set(true);
                     self.answer(|sink, head| sink.interim(head)).await?;
                 }
                 _ => {
@@ -94,7 +106,7 @@ impl<S: ResponseSink> Download<'_, S> {
             if !reader.has_buffered() && !reader.is_done() {
                 self.answer(|sink, _| sink.flush()).await?;
             }
-            let bytes = match self.timer.limit(self.timeouts.read, reader.fill()).await {
+            let bytes = match self.timer.limit(self.limits.read, reader.fill()).await {
                 Ok(bytes) => bytes.map_err(response_fault)?,
                 Err(elapsed) => return Err(late(elapsed, Reason::ResponseTimeout)),
             };
@@ -121,6 +133,7 @@ impl<S: ResponseSink> Download<'_, S> {
         if !tells {
             headers.remove(Names::of(&[Name::ContentLength]));
         }
+        self.facts.add_cookie(headers);
         if headers.get(Name::Date).is_none() {
             self.worker
                 .date

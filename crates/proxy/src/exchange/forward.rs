@@ -2,12 +2,15 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use model::endpoint::Failure;
+use model::policy::Retry;
 use model::{Backend, Rule, Timeouts};
 
-use super::download::Download;
+use super::download::{Download, Limits};
 use super::parts::{Facts, Parts, late};
 use super::tunnel::tunnel;
 use super::upload::{Upload, UploadEnd};
@@ -15,10 +18,9 @@ use crate::client::{Closed, Length, RequestBody, ResponseSink};
 use crate::http1::stream::Writer;
 use crate::record::Reason;
 use crate::timer::Timer;
-use crate::upstream::{ConnectError, Upstream, balance};
-
-/// The most endpoints that one request tries.
-const MAX_ATTEMPTS: usize = 3;
+use crate::upstream::balance::{self, Affinity, Ask, Choice, Members};
+use crate::upstream::{ConnectError, EndpointState, Upstream};
+use crate::worker::Worker;
 
 /// How long a client that has closed its direction waits for more of an answer.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
@@ -38,65 +40,200 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
     rule: &Rule,
     backend: &Backend,
 ) -> Result<(), Reason> {
-    let mut tried: [u64; MAX_ATTEMPTS] = [0; MAX_ATTEMPTS];
+    let worker = parts.worker;
+    let balancer = worker.upstreams.backend(backend);
+    let mut members = balancer.members(&worker.upstreams, backend);
+    let retry = members.policy().retry;
+    balancer.budget.earn(&retry);
+    let _permit = match members.policy().max_requests {
+        0 => None,
+        most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
+    };
+    let mut tried = Tried::default();
+    let mut now = parts.start.clock;
     let mut fresh = false;
     let mut last = None;
-    for attempt in 0..=MAX_ATTEMPTS {
-        // A pooled connection that had died is no attempt at an endpoint: the last round is for it.
-        let Some(endpoint) = balance::pick(&parts.worker.upstreams, backend, &tried) else {
-            let why = || backend.endpoints().unavailable.map(Reason::Unavailable);
+    loop {
+        let ask = Ask {
+            now,
+            keys: balance::keys(members.policy(), parts.request, facts.client.get()),
+            tried: tried.ids(),
+        };
+        let Some(choice) = balancer.pick(&members, &ask) else {
+            let why = || members.unavailable().map(Reason::Unavailable);
             return Err(last.or_else(why).unwrap_or(Reason::ConnectFailed));
         };
+        remember(parts, facts, &members, &choice, &ask);
+        let endpoint = choice.endpoint;
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
-        let id = endpoint.id();
-        let upstream = match parts
-            .worker
-            .upstreams
-            .connect(endpoint, fresh, rule.timeouts.connect)
-            .await
-        {
-            Ok(upstream) => upstream,
+        let limit = tighter(rule.timeouts.connect, retry.per_try);
+        let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
+        let failed = match in_time(parts.timer.total, connect).await? {
+            Ok(upstream) => {
+                let reused = upstream.reused;
+                worker.metrics.upstream_used(reused);
+                let begin = Instant::now();
+                let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
+                let result = if bodiless {
+                    let limits = limits(&rule.timeouts, &retry);
+                    without_body(parts, body, sink, facts, &limits, upstream, begin).await
+                } else {
+                    with_body(parts, body, sink, facts, rule, upstream, begin).await
+                };
+                let outcome = result.as_ref().map_err(|failed| failed.reason).copied();
+                // That a kept connection was closed meanwhile is nobody's fault.
+                let closed = reused && outcome == Err(Reason::UpstreamClosed);
+                if !closed {
+                    judge(worker, &members, &endpoint, facts, outcome, begin);
+                }
+                match result {
+                    // It was no attempt at an endpoint, and is made up for on a new connection.
+                    Err(failed) if failed.retry && closed => {
+                        fresh = true;
+                        last = Some(failed.reason);
+                        worker.metrics.retried();
+                        now = Instant::now();
+                        continue;
+                    }
+                    Err(failed) if failed.retry => failed,
+                    result => return result.map_err(|failed| failed.reason),
+                }
+            }
             Err(error) => {
-                parts.worker.metrics.upstream_connect_failed();
-                last = Some(match error {
+                worker.metrics.upstream_connect_failed();
+                let reason = match error {
                     ConnectError::Failed => Reason::ConnectFailed,
                     ConnectError::Timeout => Reason::ConnectTimeout,
-                });
-                if let Some(slot) = tried.get_mut(attempt) {
-                    *slot = id;
-                }
-                continue;
-            }
-        };
-        let reused = upstream.reused;
-        if reused {
-            parts.worker.metrics.upstream_reused();
-        } else {
-            parts.worker.metrics.upstream_connected();
-        }
-        let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
-        let result = if bodiless {
-            without_body(parts, body, sink, facts, &rule.timeouts, upstream).await
-        } else {
-            with_body(parts, body, sink, facts, rule, upstream).await
-        };
-        match result {
-            Err(Failed {
-                reason,
-                retry: true,
-            }) if attempt < MAX_ATTEMPTS => {
-                last = Some(reason);
-                if reused {
-                    fresh = true;
-                } else {
-                    tried[attempt] = id;
+                };
+                judge(worker, &members, &endpoint, facts, Err(reason), now);
+                Failed {
+                    reason,
+                    retry: true,
                 }
             }
-            result => return result.map_err(|failed| failed.reason),
+        };
+        now = Instant::now();
+        // A connection that failed was no work for any backend: once more is always right.
+        let free = tried.is_empty() && failed.reason.is_connect_error();
+        if !tried.add(endpoint.id(), retry.attempts) {
+            return Err(failed.reason);
         }
+        if !balancer.budget.spend(&retry, now) && !free {
+            worker.metrics.retry_refused();
+            return Err(failed.reason);
+        }
+        last = Some(failed.reason);
+        worker.metrics.retried();
+        members = balancer.members(&worker.upstreams, backend);
     }
-    Err(last.unwrap_or(Reason::ConnectFailed))
+}
+
+/// The ids of the endpoints that failed a request.
+#[derive(Default)]
+struct Tried {
+    ids: [u64; Retry::MOST_ATTEMPTS as usize],
+    count: u8,
+}
+
+impl Tried {
+    fn ids(&self) -> &[u64] {
+        &self.ids[..usize::from(self.count)]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Notes one more. Whether another may be tried, where there may be `most` in all.
+    fn add(&mut self, id: u64, most: u8) -> bool {
+        if let Some(slot) = self.ids.get_mut(usize::from(self.count)) {
+            *slot = id;
+            self.count += 1;
+        }
+        self.count < most.min(Retry::MOST_ATTEMPTS)
+    }
+}
+
+/// Runs an operation until the whole exchange's time is over.
+async fn in_time<T>(
+    total: Option<tokio::time::Instant>,
+    operation: impl Future<Output = T>,
+) -> Result<T, Reason> {
+    let limit = Timer::until(total).limit(Duration::ZERO, operation).await;
+    limit.map_err(|_| Reason::RequestTimeout)
+}
+
+/// The smaller of two limits, of which zero is none.
+fn tighter(one: Duration, two: Duration) -> Duration {
+    match (one.is_zero(), two.is_zero()) {
+        (false, false) => one.min(two),
+        (true, _) => two,
+        (_, true) => one,
+    }
+}
+
+/// The time limits of an attempt that can be repeated.
+fn limits(timeouts: &Timeouts, retry: &Retry) -> Limits {
+    Limits {
+        send: tighter(timeouts.send, retry.per_try),
+        head: tighter(timeouts.read, retry.per_try),
+        read: timeouts.read,
+        late_again: !retry.per_try.is_zero(),
+    }
+}
+
+/// Has the response set the cookie that keeps the client with its endpoint, if it has another.
+fn remember(parts: &Parts<'_>, facts: &Facts, members: &Members, choice: &Choice, ask: &Ask<'_>) {
+    let Some(policy) = &members.policy().affinity else {
+        return;
+    };
+    let cookie = choice.new_name(members, ask.keys).map(|name| {
+        let secure = parts.connection.tls.is_some();
+        let affinity = Affinity {
+            policy,
+            name,
+            secure,
+        };
+        affinity.set_cookie()
+    });
+    facts.set_cookie.replace(cookie);
+}
+
+/// Notes how an endpoint did, for those who choose after us.
+fn judge(
+    worker: &Worker,
+    members: &Members,
+    endpoint: &EndpointState,
+    facts: &Facts,
+    outcome: Result<(), Reason>,
+    begin: Instant,
+) {
+    let ejection = &members.policy().ejection;
+    let failure = match outcome {
+        Ok(()) if ejection.is_failure(facts.status.get()) => Failure::Bad,
+        Ok(()) => return endpoint.succeeded(ejection, Instant::now),
+        Err(reason) => match reason.endpoints_fault() {
+            Some(failure) => failure,
+            // The whole time went by at this one endpoint, which had all of the request.
+            None if reason == Reason::RequestTimeout
+                && facts.attempts.get() == 1
+                && facts.body_done.get()
+                && facts.upstream.get().is_none() =>
+            {
+                Failure::Bad
+            }
+            // The client's fault, or ours, tells nothing.
+            None => return,
+        },
+    };
+    let now = Instant::now();
+    let took = now.saturating_duration_since(begin);
+    if endpoint.failed(ejection, failure, took, now) {
+        worker.metrics.endpoint_ejected();
+        let address = endpoint.address();
+        tracing::warn!(%address, "the endpoint is left out for a while: it failed again and again");
+    }
 }
 
 /// A request without a body, which may also open a tunnel.
@@ -105,11 +242,11 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    timeouts: &Timeouts,
+    limits: &Limits,
     mut upstream: Upstream,
+    begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
-    let begin = Instant::now();
     let idempotent = matches!(
         parts.request.method(),
         b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE"
@@ -117,7 +254,7 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
     let written = parts
         .timer
         .limit(
-            timeouts.send,
+            limits.send,
             upstream.stream.write_all(parts.upstream_out, &[]),
         )
         .await;
@@ -130,16 +267,17 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
             });
         }
         Err(elapsed) => {
+            let reason = late(elapsed, Reason::ResponseTimeout);
             return Err(Failed {
-                reason: late(elapsed, Reason::ResponseTimeout),
-                retry: false,
+                reason,
+                retry: idempotent && limits.late_again && reason == Reason::ResponseTimeout,
             });
         }
     }
     let head_request = parts.request.method() == b"HEAD";
     let mut download = Download {
         worker,
-        timeouts,
+        limits: *limits,
         timer: parts.timer,
         response: parts.response,
         sink,
@@ -149,6 +287,9 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
         let parsed = download
             .read_head(&mut upstream, head_request, begin)
             .await?;
+        if let Some(took) = facts.upstream.get() {
+            upstream.answered(took, download.response.status, begin);
+        }
         if download.response.status != 101 {
             download.relay(&mut upstream, parsed, head_request).await?;
         }
@@ -159,10 +300,17 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
         Some(_) => exchange.await,
         None => while_wanted(exchange, gone(body, facts)).await,
     };
-    // Without a byte of a response, the request may not have been seen at all.
-    let parsed = result.map_err(|reason| Failed {
-        reason,
-        retry: idempotent && reason == Reason::UpstreamClosed,
+    let parsed = result.map_err(|reason| {
+        let again = match reason {
+            Reason::UpstreamClosed => true,
+            Reason::ResponseTimeout => limits.late_again,
+            _ => false,
+        };
+        Failed {
+            reason,
+            // Where nothing of a response has gone out, the client cannot tell the difference.
+            retry: again && idempotent && !facts.is_answering(),
+        }
     })?;
     if parts.response.status == 101 {
         let switched = match parts.tunnel {
@@ -188,9 +336,9 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     facts: &Facts,
     rule: &Rule,
     mut upstream: Upstream,
+    begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
-    let begin = Instant::now();
     let head_request = parts.request.method() == b"HEAD";
     let (stream, mut receiving) = upstream.split();
     let upload = Upload {
@@ -204,7 +352,7 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     writer.chunked = body.length() == Length::Unknown;
     let mut download = Download {
         worker,
-        timeouts: &rule.timeouts,
+        limits: limits(&rule.timeouts, &Retry::NONE),
         timer: parts.timer,
         response: parts.response,
         sink,
@@ -221,7 +369,7 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
             }
             // A response to half a request: the backend may take the other half for another
             // request, and its answer for that one must not wait for whoever comes next.
-            let in_step = facts.request_sent.get();
+            let in_step = facts.sent_at.get().is_some();
             download.relay(&mut receiving, parsed, head_request).await?;
             Ok(parsed.persistent && in_step)
         };
@@ -231,6 +379,13 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
         reason,
         retry: false,
     })?;
+    // How long the client took to send its body is not the endpoint's doing.
+    let answered = facts.upstream.get().map(|took| begin + took);
+    if let (Some(at), Some(sent)) = (answered, facts.sent_at.get())
+        && let Some(took) = at.checked_duration_since(sent)
+    {
+        upstream.answered(took, parts.response.status, sent);
+    }
     if reusable {
         worker.keep(upstream);
     }

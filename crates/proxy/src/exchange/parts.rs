@@ -1,11 +1,11 @@
 //! What an exchange works with, and what is known of it so far.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::Connection;
-use crate::headers::{RequestHead, ResponseHead};
+use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
 use crate::worker::Worker;
@@ -42,13 +42,29 @@ pub(crate) struct Facts {
     pub(crate) bytes_out: Cell<u64>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) host_slot: Cell<u16>,
+    /// The Set-Cookie field that keeps the client with its endpoint.
+    pub(super) set_cookie: RefCell<Option<Vec<u8>>>,
     /// The request's body has been read to its end.
     pub(crate) body_done: Cell<bool>,
-    /// The request has been written to the backend to its end.
-    pub(super) request_sent: Cell<bool>,
+    /// An interim response (1xx) has gone to the client.
+    pub(super) interim: Cell<bool>,
+    /// When the request had been written to the backend to its end.
+    pub(super) sent_at: Cell<Option<Instant>>,
 }
 
 impl Facts {
+    /// Has the response keep the client with its endpoint.
+    pub(super) fn add_cookie(&self, headers: &mut Headers) {
+        if let Some(cookie) = self.set_cookie.take() {
+            headers.push(b"Set-Cookie", &cookie);
+        }
+    }
+
+    /// Whether any of a backend's response has gone to the client.
+    pub(super) fn is_answering(&self) -> bool {
+        self.interim.get() || self.status.get() != 0
+    }
+
     pub(crate) fn add(counter: &Cell<u64>, count: usize) {
         counter.set(counter.get() + count as u64);
     }

@@ -1,7 +1,7 @@
 //! A request's body on its way to the backend.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::forward::gone;
 use super::parts::{Facts, late};
@@ -46,7 +46,7 @@ impl Upload<'_> {
             if bytes.is_empty() {
                 self.facts.body_done.set(true);
                 self.send(writer.end(body.trailers())).await?;
-                self.facts.request_sent.set(true);
+                self.facts.sent_at.set(Some(Instant::now()));
                 gone(body, self.facts).await;
                 return Err(UploadEnd::Exchange(Reason::ClientClosed));
             }

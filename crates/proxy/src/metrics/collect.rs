@@ -10,6 +10,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use crate::health;
+
 use super::{
     BOUNDS, CLASSES, Counter, FIRST_STATUS, Histogram, LISTENERS, Listener, METHODS, REASON_ORDER,
     REFUSALS, STATUSES, WorkerMetrics,
@@ -20,17 +22,20 @@ pub(crate) struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     hosts: ArcSwap<Arc<[Box<str>]>>,
     dropped_lines: Arc<AtomicU64>,
+    health: Arc<health::Counts>,
 }
 
 impl Metrics {
     pub(crate) fn new(
         workers: impl IntoIterator<Item = Arc<WorkerMetrics>>,
         dropped_lines: Arc<AtomicU64>,
+        health: Arc<health::Counts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             workers: workers.into_iter().collect(),
             hosts: ArcSwap::from_pointee(Arc::from([])),
             dropped_lines,
+            health,
         })
     }
 
@@ -61,6 +66,7 @@ impl Collector for Metrics {
         self.hosts(encoder)?;
         self.listeners(encoder)?;
         self.upstreams(encoder)?;
+        self.balancing(encoder)?;
         self.errors(encoder)?;
         counter(
             encoder,
@@ -218,6 +224,49 @@ impl Metrics {
             series(&mut metric, &[("outcome", outcome)], count)?;
         }
         Ok(())
+    }
+
+    fn balancing(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            encoder,
+            "narthex_retries",
+            "Requests that were sent again, to another endpoint or on a new connection.",
+            self.sum(|worker| &worker.retries),
+        )?;
+        counter(
+            encoder,
+            "narthex_retries_refused",
+            "Requests that were not sent again because the retry budget was spent.",
+            self.sum(|worker| &worker.retries_refused),
+        )?;
+        counter(
+            encoder,
+            "narthex_endpoint_ejections",
+            "Endpoints that were left out for a while after failures in a row.",
+            self.sum(|worker| &worker.ejections),
+        )?;
+        let mut metric = encoder.encode_descriptor(
+            "narthex_health_checks",
+            "Active health checks, by whether the endpoint passed.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (outcome, count) in [
+            ("passed", &self.health.passed),
+            ("failed", &self.health.failed),
+        ] {
+            let count = count.load(Ordering::Relaxed);
+            series(&mut metric, &[("outcome", outcome)], count)?;
+        }
+        let down = self.health.down.load(Ordering::Relaxed);
+        encoder
+            .encode_descriptor(
+                "narthex_endpoints_unhealthy",
+                "Endpoints that fail their active health check now.",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(down).unwrap_or(i64::MAX))
     }
 
     fn errors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -383,7 +432,7 @@ mod tests {
 
     fn two_workers() -> ([Arc<WorkerMetrics>; 2], Arc<Metrics>) {
         let workers = [WorkerMetrics::new(), WorkerMetrics::new()];
-        let metrics = Metrics::new(workers.clone(), Arc::new(AtomicU64::new(3)));
+        let metrics = Metrics::new(workers.clone(), Arc::new(AtomicU64::new(3)), Arc::default());
         (workers, metrics)
     }
 
@@ -448,8 +497,8 @@ mod tests {
         a.connection_refused(Refused::ConnectionsPerClient);
         a.handshake_failed();
         b.accept_error();
-        a.upstream_connected();
-        b.upstream_reused();
+        a.upstream_used(false);
+        b.upstream_used(true);
         b.upstream_connect_failed();
         let text = text(&metrics);
         for series in [
@@ -474,6 +523,10 @@ mod tests {
         assert_eq!(
             series,
             [
+                "narthex_retries_total 0",
+                "narthex_retries_refused_total 0",
+                "narthex_endpoint_ejections_total 0",
+                "narthex_endpoints_unhealthy 0",
                 "narthex_tls_handshake_failures_total 0",
                 "narthex_accept_errors_total 0",
                 "narthex_request_body_bytes_total 0",

@@ -35,7 +35,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 34;
+const REASONS: usize = 35;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -82,6 +82,9 @@ pub(crate) struct WorkerMetrics {
     upstream_new: Counter,
     upstream_reused: Counter,
     upstream_failed: Counter,
+    retries: Counter,
+    retries_refused: Counter,
+    ejections: Counter,
 }
 
 /// What is counted for each port.
@@ -130,6 +133,9 @@ impl WorkerMetrics {
             upstream_new: Counter::default(),
             upstream_reused: Counter::default(),
             upstream_failed: Counter::default(),
+            retries: Counter::default(),
+            retries_refused: Counter::default(),
+            ejections: Counter::default(),
         })
     }
 
@@ -181,19 +187,33 @@ impl WorkerMetrics {
         self.accept_errors.add(1);
     }
 
-    /// Counts a new connection to an endpoint.
-    pub(crate) fn upstream_connected(&self) {
-        self.upstream_new.add(1);
-    }
-
-    /// Counts the use of a kept connection to an endpoint.
-    pub(crate) fn upstream_reused(&self) {
-        self.upstream_reused.add(1);
+    /// Counts the use of a connection to an endpoint, a new one or one that was kept.
+    pub(crate) fn upstream_used(&self, reused: bool) {
+        if reused {
+            self.upstream_reused.add(1);
+        } else {
+            self.upstream_new.add(1);
+        }
     }
 
     /// Counts a connection to an endpoint that could not be made.
     pub(crate) fn upstream_connect_failed(&self) {
         self.upstream_failed.add(1);
+    }
+
+    /// Counts a request that was sent again.
+    pub(crate) fn retried(&self) {
+        self.retries.add(1);
+    }
+
+    /// Counts a request that could have been sent again, were the budget not spent.
+    pub(crate) fn retry_refused(&self) {
+        self.retries_refused.add(1);
+    }
+
+    /// Counts an endpoint that failures took out for a while.
+    pub(crate) fn endpoint_ejected(&self) {
+        self.ejections.add(1);
     }
 
     fn listener(&self, port: u16) -> &Listener {
@@ -278,6 +298,7 @@ fn reason_index(reason: Reason) -> usize {
         Reason::HttpsRedirect => 31,
         Reason::ClientClosed => 32,
         Reason::ClientWriteTimeout => 33,
+        Reason::Overloaded => 34,
     }
 }
 
@@ -317,6 +338,7 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::HttpsRedirect,
     Reason::ClientClosed,
     Reason::ClientWriteTimeout,
+    Reason::Overloaded,
 ];
 
 #[cfg(test)]

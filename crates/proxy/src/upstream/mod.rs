@@ -1,37 +1,33 @@
-//! Connections to endpoints, kept by each worker for itself.
+//! Connections to endpoints, and what is known of them, kept by each worker for itself.
 
 pub(crate) mod balance;
+mod endpoint;
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::Endpoint;
+use hashbrown::HashMap;
+use model::{Backend, Endpoint};
 use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::io::Stream;
 use crate::timer::Timer;
+use balance::BackendState;
+pub(crate) use endpoint::EndpointState;
 
 /// One worker's connections.
 #[derive(Debug)]
 pub(crate) struct Pool {
     endpoints: RefCell<HashMap<u64, Rc<EndpointState>>>,
+    backends: RefCell<HashMap<u64, Rc<BackendState>>>,
     idle_per_endpoint: usize,
     idle_limit: Duration,
 }
 
-/// What one worker knows of an endpoint.
-#[derive(Debug)]
-pub(crate) struct EndpointState {
-    endpoint: Arc<Endpoint>,
-    idle: RefCell<Vec<Idle>>,
-    in_flight: Cell<u32>,
-}
-
+/// A connection that waits for the next exchange.
 #[derive(Debug)]
 struct Idle {
     stream: Stream,
@@ -67,25 +63,11 @@ pub(crate) enum ConnectError {
     Timeout,
 }
 
-impl EndpointState {
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.endpoint.address
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.endpoint.id
-    }
-
-    /// The exchanges that this worker has there now.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.get()
-    }
-}
-
 impl Pool {
     pub(crate) fn new(idle_per_endpoint: usize, idle_limit: Duration) -> Self {
         Self {
             endpoints: RefCell::default(),
+            backends: RefCell::default(),
             idle_per_endpoint,
             idle_limit,
         }
@@ -94,13 +76,19 @@ impl Pool {
     /// What this worker knows of an endpoint.
     pub(crate) fn state(&self, endpoint: &Arc<Endpoint>) -> Rc<EndpointState> {
         let mut endpoints = self.endpoints.borrow_mut();
-        let state = endpoints.entry(endpoint.id).or_insert_with(|| {
-            Rc::new(EndpointState {
-                endpoint: Arc::clone(endpoint),
-                idle: RefCell::default(),
-                in_flight: Cell::new(0),
-            })
-        });
+        let state = endpoints
+            .entry(endpoint.id)
+            .or_insert_with(|| Rc::new(EndpointState::new(endpoint)));
+        Rc::clone(state)
+    }
+
+    /// What this worker knows of a backend.
+    pub(crate) fn backend(&self, backend: &Backend) -> Rc<BackendState> {
+        let mut backends = self.backends.borrow_mut();
+        let state = backends
+            .entry(backend.id)
+            .or_insert_with(|| Rc::new(BackendState::new()));
+        state.used.set(true);
         Rc::clone(state)
     }
 
@@ -168,8 +156,13 @@ impl Pool {
         None
     }
 
-    /// Closes what has been idle for too long, and forgets endpoints that nobody uses.
-    pub(crate) fn prune(&self) {
+    /// Closes what has been idle for too long, and forgets endpoints that nobody uses. `backends`
+    /// is whether to forget those, too, that were not used since it last was.
+    pub(crate) fn prune(&self, backends: bool) {
+        if backends {
+            let mut backends = self.backends.borrow_mut();
+            backends.retain(|_, state| state.used.replace(false));
+        }
         self.endpoints.borrow_mut().retain(|_, state| {
             let mut idle = state.idle.borrow_mut();
             idle.retain(|idle| idle.since.elapsed() < self.idle_limit && idle.stream.is_idle());
@@ -195,6 +188,17 @@ impl Upstream {
                 buffer: &mut self.buffer,
             },
         )
+    }
+}
+
+impl Upstream {
+    /// Notes that the head of the response came, so long after the request began to be sent.
+    pub(crate) fn answered(&self, took: Duration, status: u16, begin: Instant) {
+        match status {
+            // Whose answer is that it cannot answer is not quick.
+            502..=504 => self.lease.0.penalize(took, begin + took),
+            _ => self.lease.0.answered(took, begin + took),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod values;
 use objects::kinds::Ingress;
 
 use crate::report::{Problems, annotation_field};
+use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
 pub(crate) use tls_redirect::TlsRedirect;
@@ -15,6 +16,9 @@ pub(crate) const OWN_PREFIX: &str = "narthex.dev/";
 
 /// The annotation that gives a Service its endpoints.
 pub(crate) const ENDPOINTS: &str = "narthex.dev/endpoints";
+
+/// The annotation that gives an EndpointSlice's endpoints their weight.
+pub(crate) const WEIGHT: &str = "narthex.dev/weight";
 
 /// What an Ingress's annotations say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
                 let message = "is not yet understood and has no effect";
                 problems.warning(annotation_field(name), message, hint);
             }
-        } else if name == ENDPOINTS {
+        } else if SERVICES.contains(&name.as_str()) {
             let message = "has no effect on an Ingress";
             problems.warning(
                 annotation_field(name),
@@ -90,6 +94,7 @@ mod tests {
                 "nginx.ingress.kubernetes.io/rewrite-target": "/",
                 "nginx.ingress.kubernetes.iox/a": "not ours",
                 "narthex.dev/endpoints": "127.0.0.1:80",
+                "narthex.dev/balance": "random",
                 "narthex.dev/colour": "red",
                 "example.com/a": "not ours"
             }}}),
@@ -111,6 +116,10 @@ mod tests {
         assert_eq!(
             found,
             [
+                (
+                    "metadata.annotations[narthex.dev/balance]",
+                    "the same annotation on the Service"
+                ),
                 ("metadata.annotations[narthex.dev/colour]", ""),
                 (
                     "metadata.annotations[narthex.dev/endpoints]",

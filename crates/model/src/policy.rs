@@ -1,0 +1,199 @@
+//! How a backend's requests are spread over its endpoints.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// How a backend's requests are spread over its endpoints, and when one is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How an endpoint is chosen.
+    pub algorithm: Algorithm,
+    /// Whether clients stay with their endpoint.
+    pub affinity: Option<Affinity>,
+    /// The most requests at once, of the whole process; 0 is no limit.
+    pub max_requests: u32,
+    /// In how much time a new endpoint grows to its full share; zero is at once.
+    pub slow_start: Duration,
+    /// When failing endpoints are left out.
+    pub ejection: Ejection,
+    /// Whether endpoints are asked how they are.
+    pub check: Option<Check>,
+    /// When a request is sent again.
+    pub retry: Retry,
+}
+
+impl Policy {
+    /// What holds where nothing is said; one for all.
+    pub fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<Policy>> = LazyLock::new(Arc::default);
+        Arc::clone(&DEFAULT)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::P2c,
+            affinity: None,
+            max_requests: 0,
+            slow_start: Duration::ZERO,
+            ejection: Ejection::default(),
+            check: None,
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// When a request is sent again to another endpoint, and how often at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The most endpoints that one request tries, from 1 to [`Self::MOST_ATTEMPTS`].
+    pub attempts: u8,
+    /// How long one attempt may take until the head of its response; zero is no limit of its own.
+    pub per_try: Duration,
+    /// What part of the requests may be sent again, in percent.
+    pub budget: u8,
+    /// And so many a second besides, by each worker.
+    pub min_per_second: u16,
+}
+
+impl Retry {
+    /// More attempts than this are not made, whatever is asked for.
+    pub const MOST_ATTEMPTS: u8 = 8;
+
+    /// A request that is sent once.
+    pub const NONE: Self = Self {
+        attempts: 1,
+        per_try: Duration::ZERO,
+        budget: 0,
+        min_per_second: 0,
+    };
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            per_try: Duration::ZERO,
+            budget: 20,
+            min_per_second: 10,
+        }
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Of two at random, the one whose requests in flight would take less time.
+    P2c,
+    /// In turn.
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastRequest,
+    /// By chance.
+    Random,
+    /// The same one for the same key, and few keys move when endpoints come and go.
+    Hash(HashKey),
+}
+
+/// What requests have in common that go to the same endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The value of a header field.
+    Header(Box<str>),
+    /// The value of a cookie.
+    Cookie(Box<str>),
+    /// The client's address.
+    Source,
+    /// The request target, with its query.
+    Uri,
+}
+
+/// A cookie that keeps a client with its endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Affinity {
+    /// The cookie's name.
+    pub cookie: Box<str>,
+    /// How long the browser keeps it; zero is until it is closed.
+    pub max_age: Duration,
+    /// What endpoints' names in cookies are hashed with: the same in every replica, and unknown to
+    /// clients, who shall neither learn addresses nor choose one.
+    pub key: Box<str>,
+}
+
+/// When a failing endpoint is left out (passive health).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ejection {
+    /// After so many failures in a row; 0 is never.
+    pub failures: u32,
+    /// Which statuses are failures, too.
+    pub on: EjectOn,
+    /// How long the first time; doubled with each further one.
+    pub base: Duration,
+    /// How long at most.
+    pub longest: Duration,
+}
+
+/// Which of an endpoint's responses are failures, besides there being none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EjectOn {
+    /// None.
+    Errors,
+    /// 502, 503 and 504.
+    GatewayErrors,
+    /// 500 and above.
+    Any5xx,
+}
+
+impl Ejection {
+    /// Whether a response of this status is a failure.
+    pub fn is_failure(&self, status: u16) -> bool {
+        match self.on {
+            EjectOn::Errors => false,
+            EjectOn::GatewayErrors => matches!(status, 502..=504),
+            EjectOn::Any5xx => status >= 500,
+        }
+    }
+
+    /// How long the `count`th ejection in a row lasts.
+    pub(crate) fn length(&self, count: u32) -> Duration {
+        let doubled = 1_u32.checked_shl(count.saturating_sub(1).min(20));
+        self.base
+            .saturating_mul(doubled.unwrap_or(1))
+            .min(self.longest)
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            on: EjectOn::GatewayErrors,
+            base: Duration::from_secs(30),
+            longest: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How endpoints are asked how they are (active health).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub probe: Probe,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// GET of this path; 200 to 399 is good.
+    Http(Box<str>),
+    /// A connection is good.
+    Tcp,
+    /// The gRPC health checking protocol (`grpc.health.v1.Health/Check`) over HTTP/2 without TLS;
+    /// SERVING is good. The name of the service, empty for the server as a whole.
+    Grpc(Box<str>),
+}

@@ -1,0 +1,231 @@
+//! Which endpoint gets a request.
+//!
+//! What can be worked out when endpoints change is in the [`EndpointSet`]; here is what one
+//! request costs. With one endpoint, that is a lookup. One file has one algorithm; each chooses
+//! among the places of a [`Field`], which knows who may be chosen.
+
+mod budget;
+mod field;
+mod hash;
+mod key;
+mod least_request;
+mod p2c;
+mod random;
+mod round_robin;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashSet;
+use model::policy::Algorithm;
+use model::{Backend, EndpointSet, Policy};
+
+use super::{EndpointState, Pool};
+use budget::Budget;
+use field::Field;
+pub(crate) use key::{Affinity, Keys, keys};
+
+/// From so many requests in flight at a near endpoint, farther ones are considered.
+const BUSY: u32 = 16;
+
+/// What one worker knows of a backend.
+#[derive(Debug)]
+pub(crate) struct BackendState {
+    members: RefCell<Rc<Members>>,
+    cursor: Cell<usize>,
+    pub(crate) budget: Budget,
+    /// It has been used since somebody looked.
+    pub(super) used: Cell<bool>,
+}
+
+/// A backend's endpoints with what this worker knows of each.
+#[derive(Debug)]
+pub(crate) struct Members {
+    set: Arc<EndpointSet>,
+    states: Box<[Rc<EndpointState>]>,
+    /// Until when some of them are new.
+    ramping: Option<Instant>,
+    /// What was last found when they were counted.
+    counted: Cell<Option<Counted>>,
+}
+
+/// Whether most of a tier's endpoints were out, when they were counted.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    len: usize,
+    at: Instant,
+    desperate: bool,
+}
+
+impl Members {
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.set.policy
+    }
+
+    /// Why there is no endpoint.
+    pub(crate) fn unavailable(&self) -> Option<model::Unavailable> {
+        self.set.unavailable
+    }
+}
+
+/// What the choice for a request depends on.
+pub(crate) struct Ask<'a> {
+    pub(crate) now: Instant,
+    pub(crate) keys: Keys,
+    /// The ids of endpoints that failed it already.
+    pub(crate) tried: &'a [u64],
+}
+
+/// What was chosen.
+pub(crate) struct Choice {
+    pub(crate) endpoint: Rc<EndpointState>,
+    index: usize,
+}
+
+impl BackendState {
+    pub(super) fn new() -> Self {
+        let members = Members {
+            set: Arc::default(),
+            states: Box::default(),
+            ramping: None,
+            counted: Cell::new(None),
+        };
+        Self {
+            members: RefCell::new(Rc::new(members)),
+            cursor: Cell::new(fastrand::usize(..1 << 16)),
+            budget: Budget::new(),
+            used: Cell::new(true),
+        }
+    }
+
+    /// The endpoints as they are now.
+    pub(crate) fn members(&self, pool: &Pool, backend: &Backend) -> Rc<Members> {
+        let set = backend.endpoints();
+        let mut members = self.members.borrow_mut();
+        if !Arc::ptr_eq(&members.set, &set) {
+            *members = Rc::new(renew(&members, &set, pool));
+        }
+        Rc::clone(&members)
+    }
+
+    /// An endpoint for a request; `None` if there is none that it has not tried.
+    pub(crate) fn pick(&self, members: &Members, ask: &Ask<'_>) -> Option<Choice> {
+        let index = match members.states.len() {
+            0 => return None,
+            1 => Some(0).filter(|_| !ask.tried.contains(&members.states[0].id())),
+            _ => self.choose(members, ask),
+        }?;
+        Some(Choice {
+            endpoint: Rc::clone(&members.states[index]),
+            index,
+        })
+    }
+
+    fn choose(&self, members: &Members, ask: &Ask<'_>) -> Option<usize> {
+        let tiers = members.set.tiers();
+        let all = tiers.len() - 1;
+        let whole = Field::new(members, &tiers[all], ask);
+        let hashed = matches!(members.set.policy.algorithm, Algorithm::Hash(_));
+        // A key's second place is always the same, too; after that any that answers will do.
+        if ask.tried.len() > usize::from(hashed) {
+            let mut fields = tiers.iter().map(|tier| Field::new(members, tier, ask));
+            if let Some(proven) = fields.find_map(|field| random::proven(&field)) {
+                return Some(proven);
+            }
+        }
+        if let Some(named) = ask.keys.name.and_then(|name| members.set.by_name(name))
+            && whole.may_stay(named)
+        {
+            return Some(named);
+        }
+        if hashed && let Some(key) = ask.keys.hash {
+            // Wherever it is: a key's endpoint is the same for every replica.
+            return hash::choose(&whole, key).or_else(|| whole.last_resort());
+        }
+        for tier in &tiers[..all] {
+            let field = Field::new(members, tier, ask);
+            let cursor = self.cursor.get();
+            let Some(near) = self.run(&field) else {
+                continue;
+            };
+            // More than half of the near ones are out: what is left of them is not enough for all.
+            if field.met_one_out() && field.is_desperate() {
+                // Nobody has had this turn.
+                self.cursor.set(cursor);
+                continue;
+            }
+            return Some(match members.states[near].in_flight() {
+                busy if busy >= BUSY => self.overflow(members, ask, near),
+                _ => near,
+            });
+        }
+        self.run(&whole).or_else(|| whole.last_resort())
+    }
+
+    /// A farther endpoint, where that has less than half as much to do as the near one.
+    fn overflow(&self, members: &Members, ask: &Ask<'_>, near: usize) -> usize {
+        let busy = members.states[near].in_flight();
+        members
+            .set
+            .tiers()
+            .last()
+            .and_then(|tier| p2c::choose(&Field::new(members, tier, ask)))
+            .filter(|&far| members.states[far].in_flight() < busy / 2)
+            .unwrap_or(near)
+    }
+
+    fn run(&self, field: &Field<'_>) -> Option<usize> {
+        match field.algorithm() {
+            // A request without the key, and failing that, is anybody's.
+            Algorithm::P2c | Algorithm::Hash(_) => p2c::choose(field),
+            Algorithm::RoundRobin => round_robin::choose(field, &self.cursor),
+            Algorithm::LeastRequest => least_request::choose(field),
+            Algorithm::Random => random::choose(field),
+        }
+    }
+}
+
+impl Choice {
+    /// The name that the client's cookie is to have, if it has another or none.
+    pub(crate) fn new_name(&self, members: &Members, keys: Keys) -> Option<u64> {
+        members.set.policy.affinity.as_ref()?;
+        members
+            .set
+            .name(self.index)
+            .filter(|&name| keys.name != Some(name))
+    }
+}
+
+/// The members of another set. Whoever was not among the last ones is new, unless all are.
+fn renew(last: &Members, set: &Arc<EndpointSet>, pool: &Pool) -> Members {
+    let states: Box<[_]> = set
+        .ready
+        .iter()
+        .map(|endpoint| pool.state(endpoint))
+        .collect();
+    let window = set.policy.slow_start;
+    let mut ramping = None;
+    if !window.is_zero() && !last.states.is_empty() {
+        let now = Instant::now();
+        let known: HashSet<u64> = last.states.iter().map(|state| state.id()).collect();
+        for state in &states {
+            if !known.contains(&state.id()) {
+                state.joined.set(Some(now));
+            }
+        }
+        let joined = states.iter().filter_map(|state| state.joined.get()).max();
+        ramping = joined.map(|joined| joined + window);
+    }
+    Members {
+        set: Arc::clone(set),
+        states,
+        ramping,
+        counted: Cell::new(None),
+    }
+}
