@@ -7,10 +7,10 @@
 
 pub mod backend;
 pub mod certificate;
-#[cfg(test)]
-mod fuzz;
 pub mod endpoint;
 pub mod endpoint_set;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod maglev;
 pub mod path;
