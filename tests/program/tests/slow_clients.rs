@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use program_tests::backend::Then;
 use program_tests::{
-    Backend, Conn, Folder, HOST, Ingress, Narthex, Site, class, eventually, service, until,
+    Backend, Conn, Folder, HOST, Ingress, Narthex, Site, allow_open_files, class, eventually,
+    service, until,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 /// How many clients do each of: send half a head, send half a body, not read.
@@ -78,25 +78,10 @@ fn is_closed(tcp: &mut TcpStream) -> bool {
     }
 }
 
-/// Lets this process, and those that it starts, open as many files as they may.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum;
-    assert!(
-        most.is_none_or(|most| most >= 8_192),
-        "too few files may be opened here: ulimit -Hn is {most:?}"
-    );
-    let raised = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, raised).expect("up to the hard limit");
-}
-
 #[test]
 fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    raise_file_limit();
+    allow_open_files(8_000);
     let limit = format!("{}s", LIMIT.as_secs());
     let quiet = Site::of(web(), &[]);
     let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={limit}"));
