@@ -96,6 +96,17 @@ pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
     counted(&mut run)
 }
 
+/// What takes too long for every change: large bodies, many routes.
+pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
+    let binary = release_binary()?;
+    let mut run = cargo();
+    run.args(["run", "--package", "program-tests"])
+        .args(["--example", "soak", "--"])
+        .args(parts)
+        .env("NARTHEX_BIN", binary);
+    counted(&mut run)
+}
+
 fn release_binary() -> Result<PathBuf, String> {
     if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
         return Err("the binary does not build".to_owned());

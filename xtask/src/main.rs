@@ -23,6 +23,7 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             instructions  what a request costs, under callgrind
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
+cargo xtask soak [download|upload|routes] what takes too long for every change: 10 GiB bodies, 40,000 routes
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         },
         ["instructions"] => test::run(&[Kind::Instructions], &[]),
         ["instructions", "--accept"] => test::accept_instructions(),
+        ["soak", parts @ ..] => test::soak(parts),
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),

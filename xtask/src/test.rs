@@ -107,7 +107,16 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
 
 /// Accepts the instruction counts as they are now.
 pub(crate) fn accept_instructions() -> ExitCode {
-    match checks::instructions(&["--accept"]) {
+    ended(checks::instructions(&["--accept"]))
+}
+
+/// Runs what takes too long for every change.
+pub(crate) fn soak(parts: &[&str]) -> ExitCode {
+    ended(checks::soak(parts))
+}
+
+fn ended(result: Result<Tally, String>) -> ExitCode {
+    match result {
         Ok(tally) if tally.failed == 0 => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
