@@ -27,7 +27,8 @@ impl HostName {
             return None;
         }
         let host = host.strip_suffix(b".").unwrap_or(host);
-        if host.is_empty() || host.len() > MAX_LEN {
+        // Of two dots at the end, only one is the root's.
+        if host.is_empty() || host.len() > MAX_LEN || host.ends_with(b".") {
             return None;
         }
         let mut bytes = [0; MAX_LEN];
