@@ -62,6 +62,8 @@ pub(crate) fn unit() -> Result<Tally, String> {
 pub(crate) fn program() -> Result<Tally, String> {
     tools::provide(tools::CLIENTS)
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let grpc_peer = tools::grpc_peer()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
         return Err("the binary does not build".to_owned());
     }
@@ -69,7 +71,8 @@ pub(crate) fn program() -> Result<Tally, String> {
     let mut tests = cargo();
     tests
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
-        .env("NARTHEX_BIN", binary);
+        .env("NARTHEX_BIN", binary)
+        .env("GRPC_PEER", grpc_peer);
     counted(&mut tests)
 }
 

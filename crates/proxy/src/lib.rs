@@ -14,6 +14,8 @@ pub mod dns;
 mod exchange;
 mod filters;
 mod forwarded;
+mod grpc;
+mod h2_message;
 mod headers;
 mod health;
 mod http1;
@@ -35,4 +37,4 @@ mod worker;
 
 pub use listen::{BindError, Bound};
 pub use proxy::Proxy;
-pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings};
+pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, UpstreamHttp2};

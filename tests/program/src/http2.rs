@@ -89,6 +89,19 @@ impl H2 {
         Ok(Self { send })
     }
 
+    /// Clear text, with prior knowledge.
+    pub async fn plain(port: u16) -> Self {
+        let tcp = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        let tcp = tcp.expect("the listener accepts");
+        tcp.set_nodelay(true).expect("a socket");
+        let (send, connection) = h2::client::handshake(tcp).await.expect("HTTP/2");
+        tokio::spawn(async move {
+            // An error of the connection shows in its streams, which tests look at.
+            let _ = connection.await;
+        });
+        Self { send }
+    }
+
     /// Opens a stream; `end` says that there is no body.
     pub async fn open(
         &self,
