@@ -63,11 +63,14 @@ pub(crate) fn unit() -> Result<Tally, String> {
 pub(crate) fn program() -> Result<Tally, String> {
     tools::provide(tools::CLIENTS)
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let grpc_peer = tools::grpc_peer()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let binary = release_binary()?;
     let mut tests = cargo();
     tests
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
-        .env("NARTHEX_BIN", binary);
+        .env("NARTHEX_BIN", binary)
+        .env("GRPC_PEER", grpc_peer);
     counted(&mut tests)
 }
 

@@ -170,6 +170,24 @@ pub(crate) fn h2spec() -> Result<PathBuf, String> {
     }
 }
 
+/// The path of the gRPC peer of the whole-program tests, built from its source beside them.
+pub(crate) fn grpc_peer() -> Result<PathBuf, String> {
+    let path = target()?.join("tools/bin/grpc-peer");
+    provide(&[Tool {
+        command: "go",
+        package: "golang-go",
+    }])?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/program/go/grpc-peer");
+    let mut build = Command::new("go");
+    build.arg("build").arg("-o").arg(&path).arg(".");
+    let (built, said) = quietly(build.current_dir(source))?;
+    if built {
+        Ok(path)
+    } else {
+        Err(format!("the gRPC peer does not build:\n{said}"))
+    }
+}
+
 fn is_wanted(path: &Path) -> bool {
     let said = quietly(Command::new(path).arg("--version"));
     said.is_ok_and(|(success, said)| success && said.trim().ends_with(CARGO_DENY))

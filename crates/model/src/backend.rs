@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::endpoint_set::EndpointSet;
 use crate::policy::Policy;
+use crate::transport::Transport;
 
 /// Where rules send their requests: one port of one Service.
 ///
@@ -20,6 +21,8 @@ pub struct Backend {
     pub id: u64,
     /// How its endpoints are found.
     pub discovery: Discovery,
+    /// What its endpoints speak.
+    pub transport: Transport,
     slot: ArcSwap<EndpointSet>,
     /// The requests that it has of the whole process, if their number is limited.
     busy: AtomicU32,
@@ -57,9 +60,16 @@ impl Backend {
             name: name.into(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             discovery,
+            transport: Transport::default(),
             slot: ArcSwap::from_pointee(set),
             busy: AtomicU32::new(0),
         }
+    }
+
+    /// The same, with endpoints that speak something else than HTTP/1.1 in clear text.
+    #[must_use]
+    pub fn speaking(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 
     /// The endpoints as they are now.

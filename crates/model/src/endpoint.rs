@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::policy::Ejection;
+use crate::transport::Transport;
 
 /// One address of one Service port. Interned by `compile`: the same address of the same Service
-/// is the same endpoint, whatever snapshot names it, so that what is known of it outlives them.
+/// that speaks the same is the same endpoint, whatever snapshot names it, so that what is known of
+/// it outlives them.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
     /// Unique in the process, never used again; pools and counters are keyed by it.
     pub id: u64,
+    /// What it speaks.
+    pub transport: Transport,
     /// What the whole process knows of its health.
     pub health: Health,
 }
@@ -25,8 +29,15 @@ impl Endpoint {
         Self {
             address,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            transport: Transport::default(),
             health: Health::default(),
         }
+    }
+
+    /// The same, speaking something else than HTTP/1.1 in clear text.
+    #[must_use]
+    pub fn speaking(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 }
 

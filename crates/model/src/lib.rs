@@ -18,6 +18,7 @@ pub mod policy;
 pub mod route;
 mod router;
 pub mod snapshot;
+pub mod transport;
 
 pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable};
@@ -29,3 +30,4 @@ pub use policy::Policy;
 pub use route::{Action, Filter, HttpsRedirect, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
 pub use snapshot::{Listener, Protocol, Selection, Snapshot, VirtualHost};
+pub use transport::{BackendTls, HttpVersion, Transport};

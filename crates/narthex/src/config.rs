@@ -9,7 +9,9 @@ use std::time::Duration;
 use compile::EndpointOverride;
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
-use proxy::{AccessLogFormat, ClientTimeouts, Limits};
+use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::{flags, workers};
 
@@ -63,6 +65,7 @@ impl Serve {
             settings: proxy::Settings {
                 bind_addresses,
                 allow_local_external_names: compilation.allow_local_external_names,
+                backend_authorities: authorities(&serving.backend_ca_file)?,
                 ..settings(&serving)
             },
             state_dir: state_dir(serving.state_dir, |name| {
@@ -196,8 +199,35 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
         },
         idle_per_endpoint: serving.max_idle_upstream,
         upstream_idle: serving.upstream_idle_timeout,
+        upstream_http2: UpstreamHttp2 {
+            streams: usize::try_from(serving.upstream_http2_streams).unwrap_or(usize::MAX),
+            connections: serving.upstream_http2_connections.into(),
+            ping_after: serving.upstream_ping_after,
+            ping_timeout: serving.upstream_ping_timeout,
+        },
         ..proxy::Settings::default()
     }
+}
+
+/// The certificates in these files.
+fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Invalid> {
+    let mut all = Vec::new();
+    for file in files {
+        let wrong = |what: String| Invalid(format!("--backend-ca-file {}: {what}", file.display()));
+        let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+        let before = all.len();
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            rustls::RootCertStore::empty()
+                .add(certificate.clone())
+                .map_err(|error| wrong(error.to_string()))?;
+            all.push(certificate);
+        }
+        if all.len() == before {
+            return Err(wrong("there is no CERTIFICATE in PEM in it".to_owned()));
+        }
+    }
+    Ok(all)
 }
 
 /// The addresses as given, or all of this machine; and whether IPv6 had to be left out of these.

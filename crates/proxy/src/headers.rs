@@ -13,6 +13,7 @@ use crate::record::Version;
 pub(crate) enum Name {
     Connection,
     ContentLength,
+    ContentType,
     Date,
     Expect,
     Forwarded,
@@ -57,7 +58,8 @@ impl Name {
             Some((token, expected)) if !is_spelled(name, expected) => {
                 let plain = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
                 let disguised = name.iter().map(|&byte| plain(byte));
-                if disguised.eq(expected.iter().copied()) {
+                // The proxy says nothing of Content-Type itself: there is nothing to guard.
+                if token != Self::ContentType && disguised.eq(expected.iter().copied()) {
                     token
                 } else {
                     Self::Other
@@ -87,6 +89,7 @@ impl Name {
             (10, b'u') => (UserAgent, b"user-agent"),
             (10, b'k') => (KeepAlive, b"keep-alive"),
             (12, b'x') => (XRequestId, b"x-request-id"),
+            (12, b'c') => (ContentType, b"content-type"),
             (14, b'c') => (ContentLength, b"content-length"),
             (15, b'x') => (XForwardedFor, b"x-forwarded-for"),
             (16, b'x') if name[12] | 0x20 == b'h' => (XForwardedHost, b"x-forwarded-host"),
@@ -390,6 +393,8 @@ pub(crate) struct RequestHead {
     target: Span,
     /// The authority: from Host, an absolute target, or `:authority`.
     authority: Span,
+    /// What a backend is sent in the place of `target`, where that is not HTTP/1.
+    upstream_target: Span,
     /// Fields; HTTP/2's pseudo fields are not among them, nor is Host where it gave the authority.
     pub(crate) headers: Headers,
 }
@@ -401,6 +406,7 @@ impl Default for RequestHead {
             method: Span::default(),
             target: Span::default(),
             authority: Span::default(),
+            upstream_target: Span::default(),
             headers: Headers::default(),
         }
     }
@@ -414,6 +420,17 @@ impl RequestHead {
         self.method = self.headers.add_text(method);
         self.target = self.headers.add_text(target);
         self.authority = Span::default();
+        self.upstream_target = Span::default();
+    }
+
+    /// Has backends sent this path and query.
+    pub(crate) fn set_upstream_target(&mut self, target: &[u8]) {
+        self.upstream_target = self.headers.add_text(target);
+    }
+
+    /// What backends are sent, if it was set.
+    pub(crate) fn upstream_target(&self) -> &[u8] {
+        self.headers.text(self.upstream_target)
     }
 
     /// Begins a new head with the bytes of `whole`, whose fields follow by
@@ -424,6 +441,7 @@ impl RequestHead {
         self.method = self.headers.loaded(whole, method);
         self.target = self.headers.loaded(whole, target);
         self.authority = Span::default();
+        self.upstream_target = Span::default();
     }
 
     pub(crate) fn set_authority(&mut self, authority: &[u8]) {

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tokio::task::spawn_local;
 
 use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
 use crate::exchange::{self, Parts, Start};
+use crate::grpc;
+use crate::h2_message::{self, Gone, Unfit};
 use crate::headers::{Headers, Name, Names, RequestHead, ResponseHead};
 use crate::io::Owned;
 use crate::record::{Reason, Version};
-use crate::respond;
+use crate::respond::{self, Form};
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -34,9 +36,6 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// them, before the connection ends (CVE-2023-44487, Rapid Reset). The `h2` crate counts those
 /// that it has not handed over yet; these are the others.
 const MAX_ABANDONED: u64 = 100;
-
-/// The largest piece that is given to a stream at once.
-const MAX_PIECE: usize = 64 * 1024;
 
 /// How many streams of one connection may end by an error that the client provoked
 /// (CVE-2025-8671, MadeYouReset), beyond which the connection ends.
@@ -199,11 +198,16 @@ async fn stream(
             exchange::run(&mut parts, &mut body, &mut sink).await || sink.begun
         }
         Err(reason) => {
+            let content_type = head.headers.get(http::header::CONTENT_TYPE);
+            let form = content_type
+                .map(HeaderValue::as_bytes)
+                .filter(|value| grpc::of_content_type(value).is_some())
+                .map_or(Form::Text, Form::Grpc);
             let answer =
-                respond::send(worker, &mut scratch.response, &mut sink, reason, None, true);
+                respond::send(worker, &mut scratch.response, &mut sink, reason, form, true);
             // The client may have gone; there is nobody else to tell.
             let _ = timer.limit(worker.settings.timeouts.write, answer).await;
-            let status = respond::status(reason);
+            let status = form.status(reason);
             exchange::record_refusal(worker, connection, &scratch.request, start, status, reason);
             true
         }
@@ -336,13 +340,7 @@ impl Body {
             .trailers()
             .await
             .map_err(|_| ClientFault::Closed)?;
-        for (name, value) in trailers.iter().flatten() {
-            let known = Name::of(name.as_str().as_bytes());
-            if !known.is_forbidden_in_trailers() {
-                self.trailers
-                    .push_known(known, name.as_str().as_bytes(), value.as_bytes());
-            }
-        }
+        h2_message::take_trailers(trailers.as_ref(), &mut self.trailers);
         Ok(())
     }
 }
@@ -408,30 +406,13 @@ impl Sink {
         Ok(())
     }
 
-    async fn send(&mut self, mut bytes: &[u8], last: bool) -> Result<(), ClientFault> {
+    async fn send(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
-        while !bytes.is_empty() {
-            stream.reserve_capacity(bytes.len().min(MAX_PIECE));
-            // What is assigned already is not announced again.
-            while stream.capacity() == 0 {
-                match poll_fn(|cx| stream.poll_capacity(cx)).await {
-                    Some(Ok(_)) => {}
-                    _ => return Err(ClientFault::Closed),
-                }
-            }
-            let capacity = stream.capacity();
-            let (now, later) = bytes.split_at(capacity.min(bytes.len()));
-            bytes = later;
-            let end = last && later.is_empty();
-            stream
-                .send_data(Bytes::copy_from_slice(now), end)
-                .map_err(|_| ClientFault::Closed)?;
-            if end {
-                self.stream = None;
-                break;
-            }
+        h2_message::send(stream, bytes, last).await?;
+        if last && !bytes.is_empty() {
+            self.stream = None;
         }
         Ok(())
     }
@@ -478,12 +459,7 @@ impl ResponseSink for Sink {
         let Some(mut stream) = self.stream.take() else {
             return Ok(());
         };
-        let result = if trailers.len() == 0 {
-            stream.send_data(Bytes::new(), true)
-        } else {
-            stream.send_trailers(to_map(trailers)?)
-        };
-        result.map_err(|_| ClientFault::Closed)
+        Ok(h2_message::end(&mut stream, trailers)?)
     }
 
     async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
@@ -516,21 +492,17 @@ impl ResponseSink for Sink {
     }
 }
 
+impl From<Gone> for ClientFault {
+    fn from(Gone: Gone) -> Self {
+        Self::Closed
+    }
+}
+
 fn to_http(head: &ResponseHead, status: u16) -> Result<Response<()>, ClientFault> {
     let mut response = Response::new(());
     *response.status_mut() =
         http::StatusCode::from_u16(status).map_err(|_| ClientFault::Malformed)?;
-    *response.headers_mut() = to_map(&head.headers)?;
+    *response.headers_mut() =
+        h2_message::to_map(&head.headers).map_err(|Unfit| ClientFault::Malformed)?;
     Ok(response)
-}
-
-/// The fields as h2 takes them. Both sides hold them to the same syntax, so none is lost here.
-fn to_map(headers: &Headers) -> Result<HeaderMap, ClientFault> {
-    let mut map = HeaderMap::with_capacity(headers.len());
-    for (_, name, value) in headers.iter() {
-        let name = HeaderName::from_bytes(name).map_err(|_| ClientFault::Malformed)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| ClientFault::Malformed)?;
-        map.append(name, value);
-    }
-    Ok(map)
 }

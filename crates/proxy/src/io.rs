@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsStream, client, server};
 
 /// A connection. Reading and writing both take `&self`: each poll borrows the socket for its own
 /// length only, which on a single thread needs neither lock nor allocation.
@@ -21,15 +22,30 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Io {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
         Self(RefCell::new(Io::Plain(socket)))
     }
 }
 
-impl From<TlsStream<TcpStream>> for Stream {
-    fn from(stream: TlsStream<TcpStream>) -> Self {
-        Self(RefCell::new(Io::Tls(Box::new(stream))))
+impl From<server::TlsStream<TcpStream>> for Stream {
+    fn from(stream: server::TlsStream<TcpStream>) -> Self {
+        Self(RefCell::new(Io::Tls(Box::new(stream.into()))))
+    }
+}
+
+impl From<client::TlsStream<TcpStream>> for Stream {
+    fn from(stream: client::TlsStream<TcpStream>) -> Self {
+        Self(RefCell::new(Io::Tls(Box::new(stream.into()))))
     }
 }
 
@@ -107,25 +123,41 @@ impl Stream {
         poll_fn(|cx| self.poll_shutdown(cx)).await
     }
 
+    /// Has the kernel find out whether the other end is there while nothing is sent, and give up
+    /// on what is not acknowledged.
+    pub(crate) fn keep_alive(&self) {
+        let io = self.0.borrow();
+        let socket = socket2::SockRef::from(io.socket());
+        let probes = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(30))
+            .with_interval(Duration::from_secs(10))
+            .with_retries(3);
+        // Without them, a dead connection is noticed by what is asked on it.
+        let _ = socket.set_tcp_keepalive(&probes);
+        let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(60)));
+    }
+
     /// Makes the close that follows a reset, so that nobody takes a cut message for a whole one.
     pub(crate) fn reset_on_close(&self) {
         let io = self.0.borrow();
-        let socket = match &*io {
-            Io::Plain(socket) => socket,
-            Io::Tls(stream) => stream.get_ref().0,
-        };
         // Failing that, the close is an ordinary one, and the framing still shows the cut.
-        let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(io.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether an idle connection is still good: nothing has come, not even its end. Asks the
     /// kernel only if the runtime has seen something happen.
     pub(crate) fn is_idle(&self) -> bool {
-        let io = self.0.borrow();
-        let Io::Plain(socket) = &*io else {
-            return true;
-        };
         let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut io = self.0.borrow_mut();
+        let socket = match &mut *io {
+            Io::Plain(socket) => socket,
+            Io::Tls(stream) => {
+                // What may come is TLS's own, as tickets; the end is not.
+                let mut byte = [0];
+                let read = Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+                return read.is_pending();
+            }
+        };
         if socket.poll_read_ready(&mut cx).is_pending() {
             return true;
         }

@@ -16,6 +16,8 @@ mod filters;
 mod forwarded;
 #[cfg(test)]
 mod fuzz;
+mod grpc;
+mod h2_message;
 mod headers;
 mod health;
 mod http1;
@@ -37,4 +39,4 @@ mod worker;
 
 pub use listen::{BindError, Bound};
 pub use proxy::Proxy;
-pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings};
+pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, UpstreamHttp2};

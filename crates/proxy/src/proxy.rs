@@ -20,6 +20,7 @@ use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
 use crate::tls;
+use crate::upstream::tls::Trust;
 use crate::worker::Worker;
 
 /// How often the end of all connections is looked for.
@@ -39,6 +40,7 @@ pub struct Proxy {
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     health: Arc<health::Counts>,
+    trust: Arc<Trust>,
     log: LogWriter,
 }
 
@@ -57,6 +59,7 @@ impl Proxy {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
         let tls = tls::Context::new().map_err(io::Error::other)?;
+        let trust = Arc::new(Trust::new(settings.backend_authorities.clone()));
         let admission = Arc::new(Admission::new(&settings.limits));
         let counters: Vec<_> = (0..settings.workers.max(1))
             .map(|_| WorkerMetrics::new())
@@ -73,6 +76,7 @@ impl Proxy {
                 counters,
                 log: log.log(settings.access_log),
                 tls: Arc::clone(&tls),
+                trust: Arc::clone(&trust),
                 admission: Arc::clone(&admission),
             };
             start.worker(index)
@@ -86,6 +90,7 @@ impl Proxy {
             admission,
             metrics,
             health,
+            trust,
             log,
         })
     }
@@ -96,7 +101,7 @@ impl Proxy {
         &self,
         backends: watch::Receiver<Vec<Arc<Backend>>>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        health::run(backends, Arc::clone(&self.health))
+        health::run(backends, Arc::clone(&self.health), Arc::clone(&self.trust))
     }
 
     /// Serves a configuration: opens the ports that are new, hands it to every worker, closes the
@@ -205,6 +210,7 @@ struct Start {
     counters: Arc<WorkerMetrics>,
     log: AccessLog,
     tls: Arc<tls::Context>,
+    trust: Arc<Trust>,
     admission: Arc<Admission>,
 }
 
@@ -222,10 +228,13 @@ impl Start {
                     counters,
                     log,
                     tls,
+                    trust,
                     admission,
                 } = self;
                 let acceptor = tls::Acceptor::new(tls);
-                let worker = Rc::new(Worker::new(settings, counters, log, acceptor, admission));
+                let worker = Rc::new(Worker::new(
+                    settings, counters, log, acceptor, trust, admission,
+                ));
                 LocalSet::new().block_on(&runtime, orders::run(worker, receiver));
             })?;
         Ok(Handle { orders, thread })

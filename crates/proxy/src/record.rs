@@ -7,6 +7,8 @@ use model::Unavailable;
 use model::endpoint::Failure;
 use model::path::PathError;
 
+use crate::upstream::tls::TlsFault;
+
 /// The protocol version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -42,8 +44,16 @@ pub(crate) enum Reason {
     ResponseTimeout,
     /// The whole exchange took too long (504).
     RequestTimeout,
+    /// Every connection has all the streams that it may have (503).
+    UpstreamBusy,
+    /// No TLS with the backend, or not with whom it should be (502).
+    UpstreamTls(TlsFault),
     /// The backend closed before it answered (502).
     UpstreamClosed,
+    /// The backend gave up the request (502), or its response.
+    UpstreamReset,
+    /// The backend speaks HTTP/2, in which there are no such tunnels (502).
+    UpstreamUpgrade,
     /// The backend's response is no valid HTTP (502).
     UpstreamProtocol,
     /// The backend's response ended before its body did; the client's connection was cut.
@@ -84,19 +94,24 @@ impl Reason {
     /// What it tells against the endpoint, if anything.
     pub(crate) fn endpoints_fault(self) -> Option<Failure> {
         match self {
-            Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamClosed => {
-                Some(Failure::Unreachable)
-            }
-            Self::ResponseTimeout | Self::UpstreamProtocol | Self::UpstreamTruncated => {
-                Some(Failure::Bad)
-            }
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::UpstreamTls(_)
+            | Self::UpstreamClosed => Some(Failure::Unreachable),
+            Self::ResponseTimeout
+            | Self::UpstreamProtocol
+            | Self::UpstreamReset
+            | Self::UpstreamTruncated => Some(Failure::Bad),
             _ => None,
         }
     }
 
     /// Whether no byte of the request was sent, for want of a connection.
     pub(crate) fn is_connect_error(self) -> bool {
-        matches!(self, Self::ConnectFailed | Self::ConnectTimeout)
+        matches!(
+            self,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::UpstreamTls(_)
+        )
     }
 
     /// The word that the access log and the metrics show.
@@ -109,7 +124,11 @@ impl Reason {
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",
             Self::RequestTimeout => "request_timeout",
+            Self::UpstreamBusy => "upstream_busy",
+            Self::UpstreamTls(fault) => fault.as_str(),
             Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamUpgrade => "upstream_upgrade",
             Self::UpstreamProtocol => "upstream_protocol_error",
             Self::UpstreamTruncated => "upstream_truncated",
             Self::BadRequest => "bad_request",

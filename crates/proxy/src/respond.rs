@@ -1,6 +1,7 @@
 //! Answers of our own.
 
 use crate::client::{ClientFault, Length, ResponseSink};
+use crate::grpc;
 use crate::headers::{Headers, Name, ResponseHead, write_field};
 use crate::record::Reason;
 use crate::worker::Worker;
@@ -9,9 +10,12 @@ use crate::worker::Worker;
 pub(crate) fn status(reason: Reason) -> u16 {
     match reason {
         Reason::NoRoute => 404,
-        Reason::Unavailable(_) | Reason::Overloaded => 503,
+        Reason::Unavailable(_) | Reason::Overloaded | Reason::UpstreamBusy => 503,
         Reason::ConnectFailed
+        | Reason::UpstreamTls(_)
         | Reason::UpstreamClosed
+        | Reason::UpstreamReset
+        | Reason::UpstreamUpgrade
         | Reason::UpstreamProtocol
         | Reason::UpstreamTruncated => 502,
         Reason::ConnectTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 504,
@@ -36,35 +40,76 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Sends an answer: the status of the reason with a line of plain text. Tells the text's length.
+/// How an answer of our own looks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form<'a> {
+    /// A line of plain text.
+    Text,
+    /// The same, for who is sent elsewhere: a status and a Location.
+    Redirect(u16, &'a [u8]),
+    /// What gRPC's clients understand, under the content type that they asked with.
+    Grpc(&'a [u8]),
+}
+
+impl Form<'_> {
+    /// The HTTP status of the answer to a request for this reason.
+    pub(crate) fn status(self, reason: Reason) -> u16 {
+        match self {
+            Self::Text => status(reason),
+            Self::Redirect(status, _) => status,
+            // In gRPC the status of HTTP says only that somebody answered.
+            Self::Grpc(_) => 200,
+        }
+    }
+}
+
+/// Sends an answer. Tells the length of its text.
 pub(crate) async fn send<S: ResponseSink>(
     worker: &Worker,
     head: &mut ResponseHead,
     sink: &mut S,
     reason: Reason,
-    location: Option<(u16, &[u8])>,
+    form: Form<'_>,
     keep: bool,
 ) -> Result<usize, ClientFault> {
-    let status = location.map_or_else(|| status(reason), |(status, _)| status);
-    let phrase = phrase(status);
-    head.start(status, phrase.as_bytes());
+    let code = form.status(reason);
+    head.start(code, phrase(code).as_bytes());
     worker
         .date
         .with(|date| head.headers.push_known(Name::Date, b"Date", date));
-    head.headers
-        .push(b"Content-Type", b"text/plain; charset=utf-8");
-    if let Some((_, location)) = location {
-        head.headers.push(b"Location", location);
+    let phrase = phrase(status(reason));
+    let mut text = [0; 64];
+    let text = match form {
+        Form::Text => plain_text(&mut text, code, phrase),
+        Form::Redirect(_, location) => {
+            head.headers.push(b"Location", location);
+            plain_text(&mut text, code, self::phrase(code))
+        }
+        Form::Grpc(content_type) => {
+            let fields = &mut head.headers;
+            fields.push_known(Name::ContentType, b"Content-Type", content_type);
+            let mut digits = [0; 20];
+            let status = decimal(&mut digits, grpc::status(reason).into());
+            fields.push(b"Grpc-Status", status);
+            // Neither has anything that would have to be escaped.
+            let message = [phrase, ": ", reason.as_str()].concat();
+            fields.push(b"Grpc-Message", message.as_bytes());
+            &[]
+        }
+    };
+    if !text.is_empty() {
+        head.headers
+            .push(b"Content-Type", b"text/plain; charset=utf-8");
     }
-    if status == 405 {
+    if code == 405 {
         head.headers
             .push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     }
-    // Three digits, a space and a newline around the phrase.
-    let mut text = [0; 64];
-    let text = plain_text(&mut text, status, phrase);
-    sink.head(head, Length::Known(text.len() as u64), keep)
-        .await?;
+    let length = match text.len() {
+        0 => Length::Absent,
+        length => Length::Known(length as u64),
+    };
+    sink.head(head, length, keep).await?;
     sink.data(text, true).await?;
     sink.end(&Headers::default()).await?;
     Ok(text.len())
@@ -72,6 +117,7 @@ pub(crate) async fn send<S: ResponseSink>(
 
 fn plain_text<'a>(to: &'a mut [u8; 64], status: u16, phrase: &str) -> &'a [u8] {
     use std::io::Write as _;
+    // Three digits, a space and a newline around the phrase.
     let mut rest = &mut to[..];
     // The longest phrase has 31 bytes.
     let _ = writeln!(rest, "{status} {phrase}");

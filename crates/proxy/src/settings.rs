@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
 
 /// What holds for the whole process. Every limit and time-out that is zero is off.
 #[derive(Debug, Clone)]
@@ -26,9 +27,38 @@ pub struct Settings {
     pub idle_per_endpoint: usize,
     /// How long an idle connection to an endpoint is kept.
     pub upstream_idle: Duration,
+    /// HTTP/2 towards endpoints.
+    pub upstream_http2: UpstreamHttp2,
+    /// Who may have issued backends' certificates, besides those whom the system trusts.
+    pub backend_authorities: Vec<CertificateDer<'static>>,
     /// Whether names of ExternalName Services may resolve to loopback, link-local and metadata
     /// addresses.
     pub allow_local_external_names: bool,
+}
+
+/// HTTP/2 towards endpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamHttp2 {
+    /// The most streams on one connection, if the endpoint takes so many; at least 1.
+    pub streams: usize,
+    /// The most connections of one worker to one endpoint; at least 1.
+    pub connections: usize,
+    /// After how much silence a connection is asked, together with the next request, whether its
+    /// other end is there. Zero is never.
+    pub ping_after: Duration,
+    /// How long the other end may be silent once it was asked.
+    pub ping_timeout: Duration,
+}
+
+impl Default for UpstreamHttp2 {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            connections: 8,
+            ping_after: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// The format of the access log.
@@ -74,7 +104,7 @@ pub struct ClientTimeouts {
     pub keep_alive: Duration,
     /// In which a client that reads slowly must take something of the response.
     pub write: Duration,
-    /// Without a byte in either direction of a tunnel (WebSocket).
+    /// Without a byte in either direction of a tunnel (WebSocket) or a gRPC call.
     pub tunnel_idle: Duration,
 }
 
@@ -93,6 +123,8 @@ impl Default for Settings {
             timeouts: ClientTimeouts::default(),
             idle_per_endpoint: 64,
             upstream_idle: Duration::from_secs(60),
+            upstream_http2: UpstreamHttp2::default(),
+            backend_authorities: Vec::new(),
             allow_local_external_names: false,
         }
     }

@@ -38,10 +38,21 @@ impl Timer {
     }
 
     /// Runs `operation` for `limit` at the most; zero is no limit.
-    pub(crate) async fn limit<T>(
+    pub(crate) fn limit<T>(
         &mut self,
         limit: Duration,
         operation: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Elapsed>> {
+        self.limit_unless(limit, operation, || None)
+    }
+
+    /// The same, but that `more` tells, once the operation's limit has passed, how much more time
+    /// there is, if any.
+    pub(crate) async fn limit_unless<T>(
+        &mut self,
+        limit: Duration,
+        operation: impl Future<Output = T>,
+        more: impl Fn() -> Option<Duration>,
     ) -> Result<T, Elapsed> {
         let mut operation = pin!(operation);
         let mut deadline = None;
@@ -50,10 +61,16 @@ impl Timer {
                 return Poll::Ready(Ok(output));
             }
             let deadline = deadline.get_or_insert_with(|| self.deadline(limit));
-            let Some((at, elapsed)) = *deadline else {
-                return Poll::Pending;
-            };
-            self.poll_deadline(cx, at).map(|()| Err(elapsed))
+            while let Some((at, elapsed)) = *deadline {
+                if self.poll_deadline(cx, at).is_pending() {
+                    return Poll::Pending;
+                }
+                match more() {
+                    Some(more) if elapsed == Elapsed::Operation => *deadline = self.deadline(more),
+                    _ => return Poll::Ready(Err(elapsed)),
+                }
+            }
+            Poll::Pending
         })
         .await
     }

@@ -18,6 +18,7 @@ use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::tls::Acceptor;
+use crate::upstream::tls::Trust;
 use crate::upstream::{Pool, Upstream};
 
 /// The most free scratch memory that a worker keeps.
@@ -85,9 +86,10 @@ impl Worker {
         metrics: Arc<WorkerMetrics>,
         log: AccessLog,
         acceptor: Acceptor,
+        trust: Arc<Trust>,
         admission: Arc<Admission>,
     ) -> Self {
-        let upstreams = Pool::new(settings.idle_per_endpoint, settings.upstream_idle);
+        let upstreams = Pool::new(&settings, trust);
         Self {
             settings,
             buffers: BufferPool::default(),

@@ -82,6 +82,30 @@ pub fn service(name: &str, addresses: &[SocketAddr]) -> String {
     service_in("default", name, addresses)
 }
 
+/// The same with a port that speaks `app_protocol`, and annotations.
+pub fn service_speaking(
+    name: &str,
+    app_protocol: &str,
+    annotations: &[(&str, &str)],
+    addresses: &[SocketAddr],
+) -> String {
+    let annotated: Vec<_> = annotations
+        .iter()
+        .map(|(name, value)| format!("    narthex.dev/{name}: {value:?}\n"))
+        .collect();
+    let metadata = match annotated.len() {
+        0 => String::new(),
+        _ => format!("  annotations:\n{}", annotated.concat()),
+    };
+    service(name, addresses)
+        .replacen("spec:\n", &format!("{metadata}spec:\n"), 1)
+        .replacen(
+            "targetPort: 8080",
+            &format!("targetPort: 8080\n      appProtocol: {app_protocol}"),
+            1,
+        )
+}
+
 /// The same in a namespace.
 pub fn service_in(namespace: &str, name: &str, addresses: &[SocketAddr]) -> String {
     let mut text = service_on(namespace, name, &[("http", 80)]);

@@ -192,7 +192,7 @@ impl Drop for Attack {
     }
 }
 
-fn read_frame(from: &mut impl Read) -> io::Result<Frame> {
+pub(crate) fn read_frame(from: &mut impl Read) -> io::Result<Frame> {
     let mut head = [0; 9];
     from.read_exact(&mut head)?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);

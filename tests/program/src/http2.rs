@@ -89,8 +89,8 @@ impl H2 {
         Ok(Self { send })
     }
 
-    /// Without TLS, with prior knowledge.
-    pub async fn cleartext(port: u16) -> Self {
+    /// Clear text, with prior knowledge.
+    pub async fn plain(port: u16) -> Self {
         let tcp = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
         let tcp = tcp.expect("the listener accepts");
         tcp.set_nodelay(true).expect("a socket");

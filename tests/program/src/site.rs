@@ -1,7 +1,7 @@
 //! The smallest site: one backend behind one host.
 
 use crate::certificate::Authority;
-use crate::folder::{class, docs, secret, service};
+use crate::folder::{class, docs, secret, service, service_speaking};
 use crate::{Backend, Certificate, Conn, Folder, Ingress, Narthex, Response};
 
 /// The host of every [`Site`].
@@ -85,6 +85,27 @@ impl Site {
             "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"
         ))
     }
+}
+
+/// One Service `web` behind `a.example` that speaks `app_protocol`, without and with TLS towards
+/// clients.
+pub fn serve_speaking(
+    app_protocol: &str,
+    annotations: &[(&str, &str)],
+    addresses: &[std::net::SocketAddr],
+    flags: &[&str],
+) -> (Narthex, Folder) {
+    let ingress = Ingress::named("web")
+        .annotation("nginx.ingress.kubernetes.io/ssl-redirect", "false")
+        .tls(&[HOST], "a-tls")
+        .host(HOST)
+        .prefix("/", "web");
+    let documents = [
+        service_speaking("web", app_protocol, annotations, addresses),
+        secret("a-tls", &Certificate::of(&[HOST])),
+        ingress.yaml(),
+    ];
+    serve_with(&documents, flags)
 }
 
 /// A program on these documents behind the default class.

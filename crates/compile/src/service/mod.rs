@@ -9,6 +9,7 @@ mod endpoints;
 mod given;
 mod locality;
 mod port;
+mod transport;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{Backend, Endpoint, EndpointSet, Member, Policy, Unavailable};
+use model::{Backend, Endpoint, EndpointSet, Member, Policy, Transport, Unavailable};
 use objects::Store;
 use objects::kinds::ObjectKey;
 
@@ -155,9 +156,9 @@ impl Services {
             &self.place,
             &self.default_policy,
         );
-        let (discovery, refused) = match view.plan(port) {
-            Ok(plan) => (plan.discovery, None),
-            Err(refused) => (Discovery::Listed, Some(refused)),
+        let (discovery, transport, refused) = match view.plan(port) {
+            Ok(plan) => (plan.discovery, plan.transport, None),
+            Err(refused) => (Discovery::Listed, Transport::default(), Some(refused)),
         };
         let entry = match self.entries.get_mut(&name) {
             Some(entry) => entry,
@@ -182,7 +183,7 @@ impl Services {
         let kept = used
             .backend
             .upgrade()
-            .filter(|backend| backend.discovery == discovery);
+            .filter(|backend| backend.discovery == discovery && backend.transport == transport);
         if used.users == 1 || kept.is_none() {
             self.stale.insert(name.to_owned());
         }
@@ -196,7 +197,8 @@ impl Services {
                 PortRef::First => name.to_string(),
                 port => format!("{name}:{port}"),
             };
-            let made = Arc::new(Backend::new(backend_name, discovery, set));
+            let made = Backend::new(backend_name, discovery, set).speaking(transport);
+            let made = Arc::new(made);
             used.backend = Arc::downgrade(&made);
             made
         });
@@ -286,7 +288,7 @@ impl Entry {
             }
             let found = view.addresses(&port.port);
             let members = found.addresses.iter().map(|found| Member {
-                endpoint: intern(&mut self.endpoints, found.address),
+                endpoint: intern(&mut self.endpoints, found.address, &backend.transport),
                 weight: found.weight,
                 distance: found.distance,
             });
@@ -318,20 +320,24 @@ impl Entry {
 }
 
 /// The endpoint of an address: the same one for as long as anybody holds it.
-fn intern(known: &mut Vec<(SocketAddr, Weak<Endpoint>)>, address: SocketAddr) -> Arc<Endpoint> {
-    let found = known.binary_search_by(|(other, _)| other.cmp(&address));
-    if let Ok(index) = found
-        && let Some(endpoint) = known[index].1.upgrade()
-    {
-        return endpoint;
-    }
-    let endpoint = Arc::new(Endpoint::new(address));
-    let interned = (address, Arc::downgrade(&endpoint));
-    match found {
-        Ok(index) => known[index] = interned,
-        Err(index) => known.insert(index, interned),
-    }
-    endpoint
+fn intern(
+    known: &mut Vec<(SocketAddr, Weak<Endpoint>)>,
+    address: SocketAddr,
+    transport: &Transport,
+) -> Arc<Endpoint> {
+    let start = known.partition_point(|(other, _)| *other < address);
+    let same = known[start..]
+        .iter()
+        .take_while(|(other, _)| *other == address)
+        .filter_map(|(_, endpoint)| endpoint.upgrade())
+        // Two ports may lead to one address and speak differently; neither's connections are the
+        // other's.
+        .find(|endpoint| endpoint.transport == *transport);
+    same.unwrap_or_else(|| {
+        let made = Arc::new(Endpoint::new(address).speaking(transport.clone()));
+        known.insert(start, (address, Arc::downgrade(&made)));
+        made
+    })
 }
 
 /// Puts the reports of one Service in the place of its former ones. Whether that changed any.

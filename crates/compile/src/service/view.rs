@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{HostName, Policy, Unavailable};
+use model::{HostName, Policy, Transport, Unavailable};
 use objects::Store;
 use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
 
@@ -13,6 +13,7 @@ use super::endpoints::{Addresses, Found, is_names, weight};
 use super::given::{self, Given};
 use super::locality::{Place, Preference};
 use super::port::{self, Refused};
+use super::transport;
 use crate::ingress::annotations::{self, ENDPOINTS, WEIGHT};
 use crate::ingress::parse::PortRef;
 use crate::name::{Name, NameRef};
@@ -32,6 +33,7 @@ pub(super) struct View<'a> {
 /// What a reference to a port comes to.
 pub(super) struct Plan<'a> {
     pub(super) discovery: Discovery,
+    pub(super) transport: Transport,
     source: Source<'a>,
 }
 
@@ -76,6 +78,8 @@ impl<'a> View<'a> {
         let service = self.service.ok_or(Refused::NoService)?;
         let found = port::find(service, port);
         let given = self.given(service, found.as_ref().ok().copied(), port);
+        let spoken = found.as_ref().ok().copied();
+        let transport = |discovery: &Discovery| transport::read(service, spoken, discovery);
         if !is_external(service) {
             let found = found?;
             let source = if given.is_empty() {
@@ -84,12 +88,14 @@ impl<'a> View<'a> {
                 Source::Given(given)
             };
             return Ok(Plan {
+                transport: transport(&Discovery::Listed),
                 discovery: Discovery::Listed,
                 source,
             });
         }
         if !given.is_empty() {
             return Ok(Plan {
+                transport: transport(&Discovery::Listed),
                 discovery: Discovery::Listed,
                 source: Source::Given(given),
             });
@@ -100,15 +106,14 @@ impl<'a> View<'a> {
             (Err(Refused::NoPort { .. }), PortRef::Number(number)) => *number,
             (Err(refused), _) => return Err(refused),
         };
-        Ok(match external_host(service) {
-            Some(host) => Plan {
-                discovery: Discovery::Dns { host, port },
-                source: Source::Name,
-            },
-            None => Plan {
-                discovery: Discovery::Listed,
-                source: Source::BadName,
-            },
+        let (discovery, source) = match external_host(service) {
+            Some(host) => (Discovery::Dns { host, port }, Source::Name),
+            None => (Discovery::Listed, Source::BadName),
+        };
+        Ok(Plan {
+            transport: transport(&discovery),
+            discovery,
+            source,
         })
     }
 
@@ -156,8 +161,15 @@ impl<'a> View<'a> {
         let NameRef { namespace, name } = self.name;
         let mut problems = Problems::of(ObjectKey::new(Kind::Service, namespace, name));
         for name in service.metadata.annotations.keys() {
-            annotations::unknown_own(name, balance::KNOWN, &mut problems);
+            if !transport::KNOWN.contains(&name.as_str()) {
+                annotations::unknown_own(name, balance::KNOWN, &mut problems);
+            }
         }
+        let ports: Vec<_> = used
+            .iter()
+            .filter_map(|port| port::find(service, port).ok())
+            .collect();
+        transport::problems(service, &ports, &mut problems);
         balance::read(service, self.default, Some(&mut problems));
         Preference::read(service, Some(&mut problems));
         given::annotated(service, Some(&mut problems));

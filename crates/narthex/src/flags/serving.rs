@@ -143,6 +143,38 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Backends: connections")]
     pub(crate) upstream_idle_timeout: Duration,
 
+    /// The most streams on one HTTP/2 connection to an endpoint, if that takes so many.
+    #[arg(long, env = "NARTHEX_UPSTREAM_HTTP2_STREAMS", value_name = "N")]
+    #[arg(default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Backends: connections")]
+    pub(crate) upstream_http2_streams: u32,
+
+    /// The most HTTP/2 connections of one worker to an endpoint; requests that find no stream free
+    /// wait as long as for a connection, and are then answered 503.
+    #[arg(long, env = "NARTHEX_UPSTREAM_HTTP2_CONNECTIONS", value_name = "N")]
+    #[arg(default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "Backends: connections")]
+    pub(crate) upstream_http2_connections: u16,
+
+    /// After how much silence the next request on an HTTP/2 connection goes with a PING, to find
+    /// out whether the endpoint is still there; 0 is never.
+    #[arg(long, env = "NARTHEX_UPSTREAM_PING_AFTER", value_name = "DURATION")]
+    #[arg(default_value = "10s", value_parser = values::duration)]
+    #[arg(help_heading = "Backends: connections")]
+    pub(crate) upstream_ping_after: Duration,
+
+    /// How long an endpoint may be silent after a PING before its connection is given up.
+    #[arg(long, env = "NARTHEX_UPSTREAM_PING_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "10s", value_parser = values::duration)]
+    #[arg(help_heading = "Backends: connections")]
+    pub(crate) upstream_ping_timeout: Duration,
+
+    /// Certificates (PEM) of those who may have issued backends' certificates, besides those whom
+    /// the system trusts; repeatable.
+    #[arg(long, env = "NARTHEX_BACKEND_CA_FILE", value_name = "FILE")]
+    #[arg(value_delimiter = ',', help_heading = "Backends: connections")]
+    pub(crate) backend_ca_file: Vec<PathBuf>,
+
     /// For the TLS handshake.
     #[arg(long, env = "NARTHEX_TLS_HANDSHAKE_TIMEOUT", value_name = "DURATION")]
     #[arg(default_value = "10s", value_parser = values::duration)]
@@ -173,7 +205,7 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Clients: time limits (0 is off)")]
     pub(crate) write_timeout: Duration,
 
-    /// For a WebSocket on which nothing moves.
+    /// For a WebSocket or a gRPC call on which nothing moves in either direction.
     #[arg(long, env = "NARTHEX_TUNNEL_IDLE_TIMEOUT", value_name = "DURATION")]
     #[arg(default_value = "1h", value_parser = values::duration)]
     #[arg(help_heading = "Clients: time limits (0 is off)")]

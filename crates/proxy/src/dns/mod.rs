@@ -234,7 +234,11 @@ impl Followed {
             .map(|address| {
                 // The same endpoint for the same address, so that its connections are kept.
                 let same = old.ready.iter().find(|old| old.address == address);
-                same.map_or_else(|| Arc::new(Endpoint::new(address)), Arc::clone)
+                let new = || {
+                    let transport = self.backend.transport.clone();
+                    Arc::new(Endpoint::new(address).speaking(transport))
+                };
+                same.map_or_else(new, Arc::clone)
             })
             .map(Member::from)
             .collect();

@@ -1,26 +1,21 @@
 //! A response on its way to the client.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
-use super::forward::while_wanted;
 use super::parts::{Facts, late};
 use crate::client::{ClientFault, Length, ResponseSink};
 use crate::headers::{Name, Names, ResponseHead};
-use crate::http1::parse::{self, EndFinder, Framing, Parsed};
-use crate::http1::stream::{ReadError, Reader};
 use crate::record::Reason;
 use crate::timer::Timer;
-use crate::upstream::Receive;
+use crate::upstream::{Announced, BodySource};
 use crate::worker::Worker;
 
 /// The most interim responses (1xx) before the response.
 const MAX_INTERIM: usize = 16;
 
-/// The largest head of a response.
-const MAX_RESPONSE_HEAD: usize = 60 * 1024;
-
-/// The time limits of one attempt. Zero is none.
+/// The limits of one attempt. Zero is none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Between two writes of the request.
@@ -29,6 +24,8 @@ pub(super) struct Limits {
     pub(super) head: Duration,
     /// Between two reads of its body.
     pub(super) read: Duration,
+    /// The largest body of the request.
+    pub(super) max_body: u64,
     /// An attempt that is late may be followed by another.
     pub(super) late_again: bool,
 }
@@ -46,35 +43,40 @@ impl<S: ResponseSink> Download<'_, S> {
     /// Reads the head of the response into `self.response`; interim ones go to the client.
     pub(super) async fn read_head(
         &mut self,
-        upstream: &mut impl Receive,
+        upstream: &mut impl BodySource,
         head_request: bool,
         begin: Instant,
-    ) -> Result<Parsed, Reason> {
+    ) -> Result<Announced, Reason> {
         for _ in 0..=MAX_INTERIM {
-            let Self { sink, timer, .. } = self;
-            let find = while_wanted(
-                find_head(upstream, self.worker),
-                poll_fn(|cx| sink.poll_closed(cx)),
-            );
-            let len = match timer.limit(self.limits.head, find).await {
-                Ok(found) => found?,
-                Err(elapsed) => return Err(late(elapsed, Reason::ResponseTimeout)),
-            };
-            let (_, buffer) = upstream.receive();
-            let parsed = parse::response(&buffer.bytes()[..len], self.response, head_request)
-                .map_err(|_| Reason::UpstreamProtocol)?;
-            buffer.consume(len);
+            let Self {
+                sink,
+                timer,
+                response,
+                ..
+            } = self;
+            let next = upstream.head(response, head_request);
+            let gone = |cx: &mut Context<'_>| sink.poll_closed(cx);
+            let limit = self.limits.head;
+            let announced = self
+                .facts
+                .moving_while_wanted(timer, limit, next, gone)
+                .await?;
             match self.response.status {
                 status @ (100 | 102..=199) => {
                     self.response.headers.remove_hop_by_hop();
                     tracing::trace!(status, "interim response");
                     self.facts.interim.set(true);
-                    self.answer(|sink, head| sink.interim(head)).await?;
+                    let answer = self.answer(|sink, head| sink.interim(head));
+                    tokio::select! {
+                        biased;
+                        result = answer => result?,
+                        reason = upstream.flooded() => return Err(reason),
+                    }
                 }
                 _ => {
-                    buffer.release(&self.worker.buffers);
+                    self.facts.moved();
                     self.facts.upstream.set(Some(begin.elapsed()));
-                    return Ok(parsed);
+                    return Ok(announced);
                 }
             }
         }
@@ -84,42 +86,40 @@ impl<S: ResponseSink> Download<'_, S> {
     /// Sends the response's head and body to the client.
     pub(super) async fn relay(
         &mut self,
-        upstream: &mut impl Receive,
-        parsed: Parsed,
+        upstream: &mut impl BodySource,
+        announced: Announced,
         head_request: bool,
     ) -> Result<(), Reason> {
         let status = self.response.status;
         self.facts.status.set(status);
         self.prepare_head(head_request);
         let keep = self.facts.body_done.get() && !self.worker.is_draining();
-        let length = match parsed.framing {
-            Framing::Length(length) => Length::Known(length),
-            Framing::Chunked | Framing::UntilClose => Length::Unknown,
-        };
         self.sink
-            .head(self.response, length, keep)
+            .head(self.response, announced.length, keep)
             .await
             .map_err(ClientFault::reason)?;
-        let (stream, buffer) = upstream.receive();
-        let mut reader = Reader::new(stream, buffer, &self.worker.buffers, parsed.framing);
         loop {
-            if !reader.has_buffered() && !reader.is_done() {
+            if !upstream.has_buffered() && !upstream.is_done() {
                 self.answer(|sink, _| sink.flush()).await?;
             }
-            let bytes = match self.timer.limit(self.limits.read, reader.fill()).await {
-                Ok(bytes) => bytes.map_err(response_fault)?,
-                Err(elapsed) => return Err(late(elapsed, Reason::ResponseTimeout)),
-            };
+            let Self { sink, timer, .. } = self;
+            let gone = |cx: &mut Context<'_>| sink.poll_closed(cx);
+            let limit = self.limits.read;
+            let bytes = self
+                .facts
+                .moving_while_wanted(timer, limit, upstream.fill(), gone)
+                .await?;
             if bytes.is_empty() {
                 break;
             }
             let count = bytes.len();
-            let last = parsed.framing == Framing::Length(self.facts.bytes_out.get() + count as u64);
+            let last = announced.length == Length::Known(self.facts.bytes_out.get() + count as u64);
             self.answer(|sink, _| sink.data(bytes, last)).await?;
             Facts::add(&self.facts.bytes_out, count);
-            reader.consume(count);
+            self.facts.moved();
+            upstream.consume(count);
         }
-        let trailers = std::mem::take(&mut reader.trailers);
+        let trailers = upstream.take_trailers();
         self.answer(|sink, _| sink.end(&trailers)).await
     }
 
@@ -157,33 +157,5 @@ impl<S: ResponseSink> Download<'_, S> {
             Ok(result) => result.map_err(ClientFault::reason),
             Err(elapsed) => Err(late(elapsed, Reason::ClientWriteTimeout)),
         }
-    }
-}
-
-/// Reads until a whole head is in the buffer, and tells its length.
-async fn find_head(upstream: &mut impl Receive, worker: &Worker) -> Result<usize, Reason> {
-    let (stream, buffer) = upstream.receive();
-    let mut finder = EndFinder::default();
-    loop {
-        match finder.find(buffer.bytes()) {
-            Ok(Some(len)) => return Ok(len),
-            Ok(None) if buffer.bytes().len() > MAX_RESPONSE_HEAD => {
-                return Err(Reason::UpstreamProtocol);
-            }
-            Ok(None) => {}
-            Err(_) => return Err(Reason::UpstreamProtocol),
-        }
-        match crate::buffer::fill(buffer, stream, &worker.buffers).await {
-            Ok(0) | Err(_) if buffer.is_empty() => return Err(Reason::UpstreamClosed),
-            Ok(0) | Err(_) => return Err(Reason::UpstreamProtocol),
-            Ok(_) => {}
-        }
-    }
-}
-
-pub(super) fn response_fault(error: ReadError) -> Reason {
-    match error {
-        ReadError::Malformed => Reason::UpstreamProtocol,
-        ReadError::Closed | ReadError::Io => Reason::UpstreamTruncated,
     }
 }

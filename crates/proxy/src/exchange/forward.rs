@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 
 use model::endpoint::Failure;
 use model::policy::Retry;
-use model::{Backend, Rule, Timeouts};
+use model::{Backend, Rule};
 
 use super::download::{Download, Limits};
+use super::http2;
 use super::parts::{Facts, Parts, late};
+use super::replay::Kept;
 use super::tunnel::tunnel;
 use super::upload::{Upload, UploadEnd};
 use crate::client::{Closed, Length, RequestBody, ResponseSink};
@@ -19,16 +21,16 @@ use crate::http1::stream::Writer;
 use crate::record::Reason;
 use crate::timer::Timer;
 use crate::upstream::balance::{self, Affinity, Ask, Choice, Members};
-use crate::upstream::{ConnectError, EndpointState, Upstream};
+use crate::upstream::{Connected, EndpointState, Upstream};
 use crate::worker::Worker;
 
 /// How long a client that has closed its direction waits for more of an answer.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// Why an attempt failed, and whether another may be made.
-struct Failed {
-    reason: Reason,
-    retry: bool,
+pub(super) struct Failed {
+    pub(super) reason: Reason,
+    pub(super) retry: bool,
 }
 
 /// Sends the request to one of the backend's endpoints and relays the response.
@@ -53,6 +55,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
     let mut now = parts.start.clock;
     let mut fresh = false;
     let mut last = None;
+    let mut kept: Option<Box<Kept>> = None;
     loop {
         let ask = Ask {
             now,
@@ -68,22 +71,56 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let limit = tighter(rule.timeouts.connect, retry.per_try);
-        let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
-        let failed = match in_time(parts.timer.total, connect).await? {
-            Ok(upstream) => {
-                let reused = upstream.reused;
-                worker.metrics.upstream_used(reused);
-                let begin = Instant::now();
-                let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
-                let result = if bodiless {
-                    let limits = limits(&rule.timeouts, &retry);
-                    without_body(parts, body, sink, facts, &limits, upstream, begin).await
-                } else {
-                    with_body(parts, body, sink, facts, rule, upstream, begin).await
-                };
+        let connected = if endpoint.is_plain_http1() {
+            let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
+            in_time(parts.timer.total, connect)
+                .await?
+                .map(Connected::Http1)
+        } else {
+            let upgrade = parts.tunnel.is_some();
+            let endpoint = Rc::clone(&endpoint);
+            let negotiate = worker.upstreams.negotiate(endpoint, fresh, upgrade, limit);
+            // A handshake's future is several times as large as all else here.
+            Box::pin(in_time(parts.timer.total, negotiate)).await?
+        };
+        let reused = connected.as_ref().is_ok_and(Connected::is_reused);
+        if connected.is_ok() {
+            worker.metrics.upstream_used(reused);
+        }
+        let begin = Instant::now();
+        let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
+        let repeated = if bodiless { &retry } else { &Retry::NONE };
+        let limits = limits(rule, repeated);
+        // One match for all, as each binding that holds a connection makes the future larger.
+        let result = match connected {
+            Err(error) => Err(error),
+            // An endpoint that took HTTP/2 before: what was sent then is here no more.
+            Ok(Connected::Http1(_)) if kept.as_ref().is_some_and(|kept| !kept.is_empty()) => {
+                Ok(Err(Failed {
+                    reason: last.unwrap_or(Reason::UpstreamClosed),
+                    retry: false,
+                }))
+            }
+            Ok(Connected::Http1(upstream)) if bodiless => {
+                Ok(without_body(parts, body, sink, facts, &limits, upstream, begin).await)
+            }
+            Ok(Connected::Http1(upstream)) => {
+                Ok(with_body(parts, body, sink, facts, &limits, upstream, begin).await)
+            }
+            Ok(Connected::Http2(stream)) => {
+                let kept = kept.get_or_insert_default();
+                let way = http2::Way { limits, stream };
+                // A future of its own: exchanges by HTTP/1, of which there are many, stay small.
+                Ok(Box::pin(http2::exchange(parts, body, sink, facts, way, kept)).await)
+            }
+        };
+        let failed = match result {
+            Ok(result) => {
                 let outcome = result.as_ref().map_err(|failed| failed.reason).copied();
-                // That a kept connection was closed meanwhile is nobody's fault.
+                // That a kept connection was closed meanwhile is nobody's fault, and no more is
+                // one that takes no more requests.
                 let closed = reused && outcome == Err(Reason::UpstreamClosed);
+                let closed = !fresh && (closed || facts.unprocessed.take());
                 if !closed {
                     judge(worker, &members, &endpoint, facts, outcome, begin);
                 }
@@ -102,10 +139,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             }
             Err(error) => {
                 worker.metrics.upstream_connect_failed();
-                let reason = match error {
-                    ConnectError::Failed => Reason::ConnectFailed,
-                    ConnectError::Timeout => Reason::ConnectTimeout,
-                };
+                let reason = error.reason();
                 judge(worker, &members, &endpoint, facts, Err(reason), now);
                 Failed {
                     reason,
@@ -174,11 +208,13 @@ fn tighter(one: Duration, two: Duration) -> Duration {
 }
 
 /// The time limits of an attempt that can be repeated.
-fn limits(timeouts: &Timeouts, retry: &Retry) -> Limits {
+fn limits(rule: &Rule, retry: &Retry) -> Limits {
+    let timeouts = &rule.timeouts;
     Limits {
         send: tighter(timeouts.send, retry.per_try),
         head: tighter(timeouts.read, retry.per_try),
         read: timeouts.read,
+        max_body: rule.max_body,
         late_again: !retry.per_try.is_zero(),
     }
 }
@@ -236,6 +272,11 @@ fn judge(
     }
 }
 
+/// Whether a request may be made again though it may have been served (RFC 9110, section 9.2.2).
+pub(super) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
+}
+
 /// A request without a body, which may also open a tunnel.
 async fn without_body<B: RequestBody, S: ResponseSink>(
     parts: &mut Parts<'_>,
@@ -247,10 +288,7 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
     begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
-    let idempotent = matches!(
-        parts.request.method(),
-        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE"
-    );
+    let idempotent = is_idempotent(parts.request.method());
     let written = parts
         .timer
         .limit(
@@ -283,24 +321,25 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
         sink,
         facts,
     };
-    let exchange = async {
-        let parsed = download
-            .read_head(&mut upstream, head_request, begin)
-            .await?;
-        if let Some(took) = facts.upstream.get() {
-            upstream.answered(took, download.response.status, begin);
+    let result = {
+        let (lease, _, mut reader) = upstream.split(&worker.buffers);
+        let exchange = async {
+            let announced = download.read_head(&mut reader, head_request, begin).await?;
+            if let Some(took) = facts.upstream.get() {
+                lease.answered(took, download.response.status, begin);
+            }
+            if download.response.status != 101 {
+                download.relay(&mut reader, announced, head_request).await?;
+            }
+            Ok(announced)
+        };
+        match parts.tunnel {
+            // What the client sends from here on may be the tunnel's.
+            Some(_) => exchange.await,
+            None => while_wanted(exchange, gone(body, facts)).await,
         }
-        if download.response.status != 101 {
-            download.relay(&mut upstream, parsed, head_request).await?;
-        }
-        Ok(parsed)
     };
-    let result = match parts.tunnel {
-        // What the client sends from here on may be the tunnel's.
-        Some(_) => exchange.await,
-        None => while_wanted(exchange, gone(body, facts)).await,
-    };
-    let parsed = result.map_err(|reason| {
+    let announced = result.map_err(|reason| {
         let again = match reason {
             Reason::UpstreamClosed => true,
             Reason::ResponseTimeout => limits.late_again,
@@ -322,7 +361,7 @@ async fn without_body<B: RequestBody, S: ResponseSink>(
             retry: false,
         });
     }
-    if parsed.persistent {
+    if announced.persistent {
         worker.keep(upstream);
     }
     Ok(())
@@ -334,25 +373,25 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    rule: &Rule,
+    limits: &Limits,
     mut upstream: Upstream,
     begin: Instant,
 ) -> Result<(), Failed> {
     let worker = parts.worker;
     let head_request = parts.request.method() == b"HEAD";
-    let (stream, mut receiving) = upstream.split();
+    let (lease, stream, mut reader) = upstream.split(&worker.buffers);
     let upload = Upload {
         timer: Timer::until(parts.timer.total),
         body_limit: worker.settings.timeouts.body,
-        send_limit: rule.timeouts.send,
-        max_body: rule.max_body,
+        send_limit: limits.send,
+        max_body: limits.max_body,
         facts,
     };
     let mut writer = Writer::new(stream, parts.upstream_out);
     writer.chunked = body.length() == Length::Unknown;
     let mut download = Download {
         worker,
-        limits: limits(&rule.timeouts, &Retry::NONE),
+        limits: *limits,
         timer: parts.timer,
         response: parts.response,
         sink,
@@ -361,17 +400,15 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     let result = {
         let upload = upload.run(body, &mut writer);
         let download = async {
-            let parsed = download
-                .read_head(&mut receiving, head_request, begin)
-                .await?;
+            let announced = download.read_head(&mut reader, head_request, begin).await?;
             if download.response.status == 101 {
                 return Err(Reason::UpstreamProtocol);
             }
             // A response to half a request: the backend may take the other half for another
             // request, and its answer for that one must not wait for whoever comes next.
             let in_step = facts.sent_at.get().is_some();
-            download.relay(&mut receiving, parsed, head_request).await?;
-            Ok(parsed.persistent && in_step)
+            download.relay(&mut reader, announced, head_request).await?;
+            Ok(announced.persistent && in_step)
         };
         both(upload, download).await
     };
@@ -384,7 +421,7 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
     if let (Some(at), Some(sent)) = (answered, facts.sent_at.get())
         && let Some(took) = at.checked_duration_since(sent)
     {
-        upstream.answered(took, parts.response.status, sent);
+        lease.answered(took, parts.response.status, sent);
     }
     if reusable {
         worker.keep(upstream);
@@ -394,7 +431,7 @@ async fn with_body<B: RequestBody, S: ResponseSink>(
 
 /// Runs both directions until the response has ended. The client's faults end both; the
 /// backend's refusal to read more does not, for its answer may say why.
-async fn both<T>(
+pub(super) async fn both<T>(
     upload: impl Future<Output = Result<(), UploadEnd>>,
     download: impl Future<Output = Result<T, Reason>>,
 ) -> Result<T, Reason> {

@@ -2,17 +2,20 @@
 
 mod download;
 mod forward;
+mod http2;
 mod parts;
 mod prepare;
+mod replay;
 mod tunnel;
 mod upload;
 
 use model::{Action, Rule};
 
 use crate::client::{Connection, RequestBody, ResponseSink};
+use crate::grpc;
 use crate::headers::{Name, RequestHead};
 use crate::record::{Reason, Record};
-use crate::respond;
+use crate::respond::{self, Form};
 use crate::worker::Worker;
 
 pub(crate) use parts::{Facts, Parts, Start};
@@ -67,15 +70,18 @@ async fn answer<B: RequestBody, S: ResponseSink>(
     redirect: Option<Vec<u8>>,
 ) -> bool {
     let worker = parts.worker;
-    let location = redirect.as_deref().map(|location| (308, location));
-    facts
-        .status
-        .set(location.map_or_else(|| respond::status(reason), |(status, _)| status));
+    let content_type = parts.request.headers.get(Name::ContentType);
+    let form = match (&redirect, content_type) {
+        (Some(location), _) => Form::Redirect(308, location),
+        (None, Some(value)) if grpc::of_content_type(value).is_some() => Form::Grpc(value),
+        (None, _) => Form::Text,
+    };
+    facts.status.set(form.status(reason));
     // What was refused for its form may go on in a form that we misread.
-    let suspicious = matches!(facts.status.get(), 400 | 408 | 413 | 417);
+    let suspicious = matches!(respond::status(reason), 400 | 408 | 413 | 417);
     let keep = body.is_done() && !suspicious && !worker.is_draining();
     parts.timer.total = None;
-    let send = respond::send(worker, parts.response, sink, reason, location, keep);
+    let send = respond::send(worker, parts.response, sink, reason, form, keep);
     let sent = parts
         .timer
         .limit(worker.settings.timeouts.write, send)

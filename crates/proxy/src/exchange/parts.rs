@@ -1,7 +1,10 @@
 //! What an exchange works with, and what is known of it so far.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::client::Connection;
@@ -50,6 +53,20 @@ pub(crate) struct Facts {
     pub(super) interim: Cell<bool>,
     /// When the request had been written to the backend to its end.
     pub(super) sent_at: Cell<Option<Instant>>,
+    /// The endpoint has said that it did nothing with the request.
+    pub(super) unprocessed: Cell<bool>,
+    /// The client takes trailers.
+    pub(super) trailers_wanted: Cell<bool>,
+    /// Of a call whose directions are idle together or not at all.
+    call: Cell<Option<Call>>,
+}
+
+/// A call (gRPC) in which either side may be silent for long while the other is not.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    /// When something last moved, in either direction.
+    moved: Instant,
+    idle: Duration,
 }
 
 impl Facts {
@@ -63,6 +80,57 @@ impl Facts {
     /// Whether any of a backend's response has gone to the client.
     pub(super) fn is_answering(&self) -> bool {
         self.interim.get() || self.status.get() != 0
+    }
+
+    /// Has either direction's movement keep the whole exchange alive, for so long.
+    pub(super) fn idle_together(&self, idle: Duration) {
+        let moved = Instant::now();
+        self.call.set(Some(Call { moved, idle }));
+    }
+
+    /// Notes that something moved.
+    pub(super) fn moved(&self) {
+        if let Some(call) = self.call.get() {
+            let moved = Instant::now();
+            self.call.set(Some(Call { moved, ..call }));
+        }
+    }
+
+    /// Runs one direction's `operation` for `limit` at the most; in a call, for as long as
+    /// anything moves.
+    pub(super) fn moving<T>(
+        &self,
+        timer: &mut Timer,
+        limit: Duration,
+        operation: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Elapsed>> {
+        let limit = self.call.get().map_or(limit, |call| call.idle);
+        timer.limit_unless(limit, operation, || self.idle_left())
+    }
+
+    /// The same for what the endpoint sends, as long as the client wants it: `gone` is ready once
+    /// it does not. One function for both: each that holds a future holds it twice.
+    pub(super) async fn moving_while_wanted<T>(
+        &self,
+        timer: &mut Timer,
+        limit: Duration,
+        operation: impl Future<Output = Result<T, Reason>>,
+        mut gone: impl FnMut(&mut Context<'_>) -> Poll<()>,
+    ) -> Result<T, Reason> {
+        let mut operation = pin!(operation);
+        let wanted = poll_fn(|cx| match operation.as_mut().poll(cx) {
+            Poll::Pending => gone(cx).map(|()| Err(Reason::ClientClosed)),
+            ready => ready,
+        });
+        let result = self.moving(timer, limit, wanted).await;
+        result.unwrap_or_else(|elapsed| Err(late(elapsed, Reason::ResponseTimeout)))
+    }
+
+    /// How long a call may go on without movement, if it is one and may.
+    fn idle_left(&self) -> Option<Duration> {
+        let call = self.call.get()?;
+        let left = call.idle.checked_sub(call.moved.elapsed())?;
+        (!left.is_zero()).then_some(left)
     }
 
     pub(crate) fn add(counter: &Cell<u64>, count: usize) {

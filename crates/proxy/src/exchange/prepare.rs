@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use model::{HostName, NormalPath};
+use model::{Action, HostName, NormalPath};
 
 use super::parts::{Facts, Parts};
 use crate::client::{Length, RequestBody};
@@ -40,6 +40,7 @@ pub(super) fn prepare<B: RequestBody>(
         .get_all(Name::Te)
         .flat_map(list)
         .any(|te| te.eq_ignore_ascii_case(b"trailers"));
+    facts.trailers_wanted.set(trailers);
     // First, so that Connection cannot name what we are about to say.
     request.headers.remove_hop_by_hop();
     // The body tells its length from here on.
@@ -93,6 +94,12 @@ pub(super) fn prepare<B: RequestBody>(
             body.length(),
             hop,
         );
+        if let Action::Forward(backend) = &rule.rule().action
+            && !backend.transport.is_plain_http1()
+        {
+            let target = [selection.path, request.query()].concat();
+            request.set_upstream_target(&target);
+        }
     }
     Ok(Routed { rule, redirect })
 }

@@ -3,15 +3,13 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::download::response_fault;
 use super::parts::{Facts, Parts};
 use crate::client::{ClientFault, RequestBody, ResponseSink};
 use crate::headers::{Headers, Name};
-use crate::http1::parse::Framing;
 use crate::http1::stream::{Reader, Writer};
 use crate::record::{Reason, Version};
 use crate::timer::Timer;
-use crate::upstream::{Receive, Upstream};
+use crate::upstream::{BodySource, Upstream};
 
 /// Opens a tunnel after the backend's 101, and relays bytes until both directions have ended.
 pub(super) async fn tunnel<B: RequestBody, S: ResponseSink>(
@@ -53,7 +51,8 @@ pub(super) async fn tunnel<B: RequestBody, S: ResponseSink>(
 
     let idle = worker.settings.timeouts.tunnel_idle;
     let activity = Cell::new(Instant::now());
-    let (stream, mut receiving) = upstream.split();
+    let (_, stream, mut reader) = upstream.split(&worker.buffers);
+    reader.become_tunnel();
     let mut writer = Writer::new(stream, parts.upstream_out);
     let up = async {
         let mut timer = Timer::default();
@@ -71,15 +70,13 @@ pub(super) async fn tunnel<B: RequestBody, S: ResponseSink>(
     };
     let timer = &mut *parts.timer;
     let down = async {
-        let (stream, buffer) = receiving.receive();
-        let mut reader = Reader::new(stream, buffer, &worker.buffers, Framing::UntilClose);
         while let Some(count) = active(timer, idle, &activity, &mut reader).await? {
-            let bytes = reader.fill().await.map_err(response_fault)?;
+            let bytes = BodySource::fill(&mut reader).await?;
             sink.data(&bytes[..count], false)
                 .await
                 .map_err(ClientFault::reason)?;
             sink.flush().await.map_err(ClientFault::reason)?;
-            reader.consume(count);
+            BodySource::consume(&mut reader, count);
             Facts::add(&facts.bytes_out, count);
         }
         sink.end(&Headers::default())
@@ -116,7 +113,7 @@ impl<B: RequestBody> Source for B {
 
 impl Source for Reader<'_> {
     async fn ready(&mut self) -> Result<usize, Reason> {
-        self.fill().await.map(<[u8]>::len).map_err(response_fault)
+        BodySource::fill(self).await.map(<[u8]>::len)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::forward::gone;
 use super::parts::{Facts, late};
 use crate::client::RequestBody;
-use crate::http1::stream::Writer;
 use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
+use crate::upstream::{BodySink, Refused};
 
 /// Why an upload ended early.
 pub(super) enum UploadEnd {
@@ -27,17 +27,20 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    pub(super) async fn run<B: RequestBody>(
+    pub(super) async fn run<B: RequestBody, W: BodySink>(
         mut self,
         body: &mut B,
-        writer: &mut Writer<'_>,
+        writer: &mut W,
     ) -> Result<(), UploadEnd> {
         loop {
             if !body.has_buffered() {
                 // The head must not wait for a body that may wait for an answer (100-continue).
                 self.send(writer.flush()).await?;
             }
-            let bytes = match self.timer.limit(self.body_limit, body.fill()).await {
+            let moving = self
+                .facts
+                .moving(&mut self.timer, self.body_limit, body.fill());
+            let bytes = match moving.await {
                 Ok(bytes) => bytes.map_err(|fault| UploadEnd::Exchange(fault.reason()))?,
                 Err(elapsed) => {
                     return Err(UploadEnd::Exchange(late(elapsed, Reason::BodyTimeout)));
@@ -56,23 +59,27 @@ impl Upload<'_> {
                 return Err(UploadEnd::Exchange(Reason::BodyTooLarge));
             }
             let Self {
-                timer, send_limit, ..
+                timer,
+                send_limit,
+                facts,
+                ..
             } = &mut self;
-            Self::sent(timer.limit(*send_limit, writer.data(bytes)).await)?;
+            Self::sent(facts.moving(timer, *send_limit, writer.data(bytes)).await)?;
+            self.facts.moved();
             body.consume(count);
         }
     }
 
     async fn send(
         &mut self,
-        operation: impl Future<Output = std::io::Result<()>>,
+        operation: impl Future<Output = Result<(), Refused>>,
     ) -> Result<(), UploadEnd> {
         Self::sent(self.timer.limit(self.send_limit, operation).await)
     }
 
-    fn sent(result: Result<std::io::Result<()>, Elapsed>) -> Result<(), UploadEnd> {
+    fn sent(result: Result<Result<(), Refused>, Elapsed>) -> Result<(), UploadEnd> {
         match result {
-            Ok(result) => result.map_err(|_| UploadEnd::Refused),
+            Ok(result) => result.map_err(|Refused| UploadEnd::Refused),
             Err(elapsed) => Err(UploadEnd::Exchange(late(elapsed, Reason::ResponseTimeout))),
         }
     }

@@ -15,6 +15,8 @@ use model::{Backend, Endpoint};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::upstream::tls::Trust;
+
 /// How often endpoints that came or went are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 /// Failures in a row that take an endpoint out …
@@ -39,7 +41,11 @@ struct Running {
 }
 
 /// Checks the endpoints of those of `backends` whose policy says so, until the sender is gone.
-pub(crate) async fn run(mut backends: watch::Receiver<Vec<Arc<Backend>>>, counts: Arc<Counts>) {
+pub(crate) async fn run(
+    mut backends: watch::Receiver<Vec<Arc<Backend>>>,
+    counts: Arc<Counts>,
+    trust: Arc<Trust>,
+) {
     let mut tasks = JoinSet::new();
     let mut running: HashMap<u64, Running> = HashMap::new();
     loop {
@@ -61,9 +67,14 @@ pub(crate) async fn run(mut backends: watch::Receiver<Vec<Arc<Backend>>>, counts
                             other.task.abort();
                         }
                         let (endpoint, check) = (Arc::clone(endpoint), check.clone());
-                        let counts = Arc::clone(&counts);
+                        let follow = follow(
+                            Arc::clone(&endpoint),
+                            check.clone(),
+                            Arc::clone(&counts),
+                            Arc::clone(&trust),
+                        );
                         Running {
-                            task: tasks.spawn(follow(Arc::clone(&endpoint), check.clone(), counts)),
+                            task: tasks.spawn(follow),
                             check,
                             endpoint,
                         }
@@ -93,13 +104,13 @@ pub(crate) async fn run(mut backends: watch::Receiver<Vec<Arc<Backend>>>, counts
 }
 
 /// Never ends.
-async fn follow(endpoint: Arc<Endpoint>, check: Check, counts: Arc<Counts>) {
+async fn follow(endpoint: Arc<Endpoint>, check: Check, counts: Arc<Counts>, trust: Arc<Trust>) {
     // Not all at once, as after the start.
     tokio::time::sleep(check.interval.min(LOOK).mul_f64(fastrand::f64())).await;
     let (mut good, mut row) = (true, 0);
     let mut known = false;
     loop {
-        let probe = probe::ask(endpoint.address, &check.probe);
+        let probe = probe::ask(&endpoint, &check.probe, &trust);
         let now_good = matches!(tokio::time::timeout(check.timeout, probe).await, Ok(true));
         let count = if now_good {
             &counts.passed
@@ -198,7 +209,8 @@ mod tests {
         };
         let (sender, receiver) = watch::channel(vec![backend("a", &endpoint, Some(check.clone()))]);
         let counts = Arc::new(Counts::default());
-        tokio::spawn(run(receiver, Arc::clone(&counts)));
+        let trust = Arc::new(Trust::new(Vec::new()));
+        tokio::spawn(run(receiver, Arc::clone(&counts), trust));
         let out = || endpoint.health.is_out(|| 1);
         for round in 0..2 {
             server.status.store(503, Ordering::Relaxed);

@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::SendRequest;
 use model::policy::Probe;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use model::{Endpoint, HttpVersion};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::upstream::tls::Trust;
 
 /// All that is read of an answer.
 const ANSWER: usize = 1024;
@@ -13,23 +17,47 @@ const AGENT: &str = "narthex-health-check";
 /// `ServingStatus.SERVING` of `grpc.health.v1.HealthCheckResponse`.
 const SERVING: u64 = 1;
 
-/// Whether one question was answered well. The caller limits its time.
-pub(super) async fn ask(address: SocketAddr, probe: &Probe) -> bool {
-    let Ok(mut stream) = TcpStream::connect(address).await else {
+/// Whether one question was answered well, by what the endpoint speaks. The caller limits its time.
+pub(super) async fn ask(endpoint: &Endpoint, probe: &Probe, trust: &Trust) -> bool {
+    let address = endpoint.address;
+    let Ok(socket) = TcpStream::connect(address).await else {
         return false;
     };
+    let http = match probe {
+        Probe::Tcp => return true,
+        Probe::Http(_) => endpoint.transport.http,
+        Probe::Grpc(_) => HttpVersion::Http2,
+    };
+    match &endpoint.transport.tls {
+        None => answers(address, socket, http == HttpVersion::Http2, probe).await,
+        Some(tls) => match trust.connect(socket, tls, http).await {
+            Ok((stream, is_http2)) => answers(address, stream, is_http2, probe).await,
+            Err(_) => false,
+        },
+    }
+}
+
+async fn answers(
+    address: SocketAddr,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    is_http2: bool,
+    probe: &Probe,
+) -> bool {
+    let is_good = |status: Option<u16>| status.is_some_and(|status| (200..400).contains(&status));
     match probe {
         Probe::Tcp => true,
-        Probe::Http(path) => {
-            let status = http(address, &mut stream, path).await;
-            status.is_some_and(|status| (200..400).contains(&status))
-        }
+        Probe::Http(path) if is_http2 => is_good(http2(address, stream, path).await),
+        Probe::Http(path) => is_good(http(address, &mut stream, path).await),
         Probe::Grpc(service) => grpc(address, stream, service).await == Some(SERVING),
     }
 }
 
 /// The status of an answer, once enough of it is there.
-async fn http(address: SocketAddr, stream: &mut TcpStream, path: &str) -> Option<u16> {
+async fn http(
+    address: SocketAddr,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+) -> Option<u16> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: {AGENT}\r\nConnection: close\r\n\r\n"
     );
@@ -49,19 +77,36 @@ async fn http(address: SocketAddr, stream: &mut TcpStream, path: &str) -> Option
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// The status of an answer in HTTP/2.
+async fn http2(
+    address: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    path: &str,
+) -> Option<u16> {
+    let request = http::Request::get(format!("http://{address}{path}"))
+        .header("user-agent", AGENT)
+        .body(())
+        .ok()?;
+    let exchange = async |mut send: SendRequest<Bytes>| {
+        let (response, _) = send.send_request(request, true).ok()?;
+        Some(response.await.ok()?.status().as_u16())
+    };
+    by_http2(stream, exchange).await
+}
+
 /// The status of `grpc.health.v1.Health/Check`, where the call succeeds.
-async fn grpc(address: SocketAddr, stream: TcpStream, service: &str) -> Option<u64> {
-    let mut builder = h2::client::Builder::new();
-    builder.enable_push(false).max_header_list_size(16 * 1024);
-    let (mut send, connection) = builder.handshake::<_, Bytes>(stream).await.ok()?;
-    let exchange = async {
-        let request = http::Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("user-agent", AGENT)
-            .body(())
-            .ok()?;
-        std::future::poll_fn(|cx| send.poll_ready(cx)).await.ok()?;
+async fn grpc(
+    address: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: &str,
+) -> Option<u64> {
+    let request = http::Request::post(format!("http://{address}/grpc.health.v1.Health/Check"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("user-agent", AGENT)
+        .body(())
+        .ok()?;
+    let exchange = async |mut send: SendRequest<Bytes>| {
         let (response, mut body) = send.send_request(request, false).ok()?;
         body.send_data(question(service), true).ok()?;
         let (head, mut body) = response.await.ok()?.into_parts();
@@ -79,6 +124,17 @@ async fn grpc(address: SocketAddr, stream: TcpStream, service: &str) -> Option<u
             .or_else(|| head.headers.get("grpc-status"))?;
         (head.status == 200 && status == "0").then(|| serving_status(&answer))?
     };
+    by_http2(stream, exchange).await
+}
+
+/// Runs one exchange on a connection of its own.
+async fn by_http2<T>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    exchange: impl AsyncFnOnce(SendRequest<Bytes>) -> Option<T>,
+) -> Option<T> {
+    let mut builder = h2::client::Builder::new();
+    builder.enable_push(false).max_header_list_size(16 * 1024);
+    let (send, connection) = builder.handshake::<_, Bytes>(stream).await.ok()?;
     let driven = async {
         // Its end is seen by the exchange, which may have all that it needs by then.
         let _ = connection.await;
@@ -86,7 +142,7 @@ async fn grpc(address: SocketAddr, stream: TcpStream, service: &str) -> Option<u
     };
     tokio::select! {
         biased;
-        status = exchange => status,
+        answer = exchange(send) => answer,
         () = driven => None,
     }
 }
@@ -158,14 +214,15 @@ mod tests {
     async fn a_connection_is_enough_for_tcp_and_none_for_the_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        assert!(ask(address, &Probe::Tcp).await);
+        let (endpoint, trust) = (Endpoint::new(address), Trust::new(Vec::new()));
+        assert!(ask(&endpoint, &Probe::Tcp, &trust).await);
         for probe in [Probe::Http("/".into()), Probe::Grpc("".into())] {
-            let asked = ask(address, &probe);
+            let asked = ask(&endpoint, &probe, &trust);
             let limit = Duration::from_millis(50);
             assert!(tokio::time::timeout(limit, asked).await.is_err());
         }
         drop(listener);
-        assert!(!ask(address, &Probe::Tcp).await);
+        assert!(!ask(&endpoint, &Probe::Tcp, &trust).await);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::http1::stream::{Reader, Writer};
 use crate::http2;
 use crate::io::{Owned, Stream};
 use crate::record::{Reason, Version};
-use crate::respond;
+use crate::respond::{self, Form};
 use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -253,7 +253,7 @@ impl Session<'_> {
                 &mut scratch.response,
                 &mut sink,
                 reason,
-                None,
+                Form::Text,
                 false,
             );
             let _ = self

@@ -45,7 +45,7 @@ impl From<ReadError> for ClientFault {
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     stream: &'a Stream,
-    buffer: &'a mut Buffer,
+    pub(crate) buffer: &'a mut Buffer,
     pool: &'a BufferPool,
     decoder: Decoder,
     /// Filled once the body is over.
@@ -68,6 +68,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// From here on there is a body.
+    pub(crate) fn begin(&mut self, framing: Framing) {
+        self.decoder = Decoder::new(framing);
+        self.buffer.release(self.pool);
+    }
+
+    /// Reads once, whatever it is.
+    pub(crate) async fn read(&mut self) -> io::Result<usize> {
+        fill(self.buffer, self.stream, self.pool).await
+    }
+
     /// From here on all is content, until the sender closes.
     pub(crate) fn become_tunnel(&mut self) {
         self.decoder = Decoder::new(Framing::UntilClose);
@@ -82,7 +93,7 @@ impl<'a> Reader<'a> {
             if let Some(len) = self.buffered()? {
                 break len;
             }
-            let count = fill(self.buffer, self.stream, self.pool).await;
+            let count = self.read().await;
             if count.map_err(|_| ReadError::Io)? == 0 {
                 if self.decoder.closed() {
                     break 0;
@@ -136,7 +147,7 @@ impl<'a> Reader<'a> {
         if !self.buffer.is_empty() {
             std::future::pending::<()>().await;
         }
-        match fill(self.buffer, self.stream, self.pool).await {
+        match self.read().await {
             Ok(0) => Closed::Direction,
             // The next request, already.
             Ok(_) => std::future::pending().await,

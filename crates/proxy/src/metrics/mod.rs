@@ -16,6 +16,7 @@ use model::path::PathError;
 pub(crate) use collect::Metrics;
 
 use crate::record::{Reason, Record};
+use crate::upstream::tls::TlsFault;
 
 /// Listeners that have series of their own; the rest share the last one's.
 const LISTENERS: usize = 16;
@@ -35,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 35;
+const REASONS: usize = 43;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -299,6 +300,14 @@ fn reason_index(reason: Reason) -> usize {
         Reason::ClientClosed => 32,
         Reason::ClientWriteTimeout => 33,
         Reason::Overloaded => 34,
+        Reason::UpstreamBusy => 35,
+        Reason::UpstreamTls(TlsFault::Handshake) => 36,
+        Reason::UpstreamTls(TlsFault::Expired) => 37,
+        Reason::UpstreamTls(TlsFault::Name) => 38,
+        Reason::UpstreamTls(TlsFault::Issuer) => 39,
+        Reason::UpstreamTls(TlsFault::Certificate) => 40,
+        Reason::UpstreamReset => 41,
+        Reason::UpstreamUpgrade => 42,
     }
 }
 
@@ -339,6 +348,14 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::ClientClosed,
     Reason::ClientWriteTimeout,
     Reason::Overloaded,
+    Reason::UpstreamBusy,
+    Reason::UpstreamTls(TlsFault::Handshake),
+    Reason::UpstreamTls(TlsFault::Expired),
+    Reason::UpstreamTls(TlsFault::Name),
+    Reason::UpstreamTls(TlsFault::Issuer),
+    Reason::UpstreamTls(TlsFault::Certificate),
+    Reason::UpstreamReset,
+    Reason::UpstreamUpgrade,
 ];
 
 #[cfg(test)]

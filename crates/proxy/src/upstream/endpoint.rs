@@ -1,6 +1,6 @@
 //! What one worker knows of an endpoint.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
@@ -11,6 +11,7 @@ use model::endpoint::{Failure, Standing};
 use model::policy::Ejection;
 
 use super::Idle;
+use super::http2::Connections;
 
 /// In how much time a measured latency loses most (1 - 1/e) of its weight.
 const DECAY: Duration = Duration::from_secs(10);
@@ -42,6 +43,8 @@ pub(crate) fn clock(now: Instant) -> u64 {
 pub(crate) struct EndpointState {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) idle: RefCell<Vec<Idle>>,
+    /// Where HTTP/2 is spoken.
+    pub(super) http2: OnceCell<Box<Connections>>,
     pub(super) in_flight: Cell<u32>,
     latency: Cell<Option<Latency>>,
     penalty: Cell<Option<Latency>>,
@@ -61,6 +64,7 @@ impl EndpointState {
         Self {
             endpoint: Arc::clone(endpoint),
             idle: RefCell::default(),
+            http2: OnceCell::new(),
             in_flight: Cell::new(0),
             latency: Cell::new(None),
             penalty: Cell::new(None),
@@ -70,6 +74,10 @@ impl EndpointState {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.endpoint.address
+    }
+
+    pub(crate) fn is_plain_http1(&self) -> bool {
+        self.endpoint.transport.is_plain_http1()
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -1,7 +1,12 @@
 //! Connections to endpoints, and what is known of them, kept by each worker for itself.
 
 pub(crate) mod balance;
+mod connect;
 mod endpoint;
+mod http1;
+mod http2;
+mod message;
+pub(crate) mod tls;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,13 +15,20 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use model::{Backend, Endpoint};
-use tokio::net::TcpStream;
 
 use crate::buffer::{Buffer, BufferPool};
+use crate::http1::parse::Framing;
+use crate::http1::stream::Reader;
 use crate::io::Stream;
+use crate::settings::{Settings, UpstreamHttp2};
 use crate::timer::Timer;
 use balance::BackendState;
+pub(crate) use connect::{ConnectError, Connected};
 pub(crate) use endpoint::EndpointState;
+use http2::Connections;
+pub(crate) use http2::{Http2Stream, Opened};
+pub(crate) use message::{Announced, BodySink, BodySource, Refused};
+use tls::{Connector, Trust};
 
 /// One worker's connections.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub(crate) struct Pool {
     backends: RefCell<HashMap<u64, Rc<BackendState>>>,
     idle_per_endpoint: usize,
     idle_limit: Duration,
+    connector: Connector,
+    http2: UpstreamHttp2,
 }
 
 /// A connection that waits for the next exchange.
@@ -40,13 +54,37 @@ pub(crate) struct Upstream {
     pub(crate) stream: Stream,
     buffer: Buffer,
     /// It has carried an exchange before.
-    pub(crate) reused: bool,
+    reused: bool,
     lease: Lease,
 }
 
 /// Counts an exchange at its endpoint for as long as it lasts.
 #[derive(Debug)]
-struct Lease(Rc<EndpointState>);
+pub(crate) struct Lease(Rc<EndpointState>);
+
+impl Lease {
+    fn new(endpoint: Rc<EndpointState>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self(endpoint)
+    }
+
+    fn again(&self) -> Self {
+        Self::new(Rc::clone(&self.0))
+    }
+
+    fn http2(&self) -> Option<&Connections> {
+        self.0.http2.get().map(|connections| &**connections)
+    }
+
+    /// Notes that the head of the response came, so long after the request began to be sent.
+    pub(crate) fn answered(&self, took: Duration, status: u16, begin: Instant) {
+        match status {
+            // Whose answer is that it cannot answer is not quick.
+            502..=504 => self.0.penalize(took, begin + took),
+            _ => self.0.answered(took, begin + took),
+        }
+    }
+}
 
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -56,21 +94,27 @@ impl Drop for Lease {
     }
 }
 
-/// Why there is no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConnectError {
-    Failed,
-    Timeout,
-}
-
 impl Pool {
-    pub(crate) fn new(idle_per_endpoint: usize, idle_limit: Duration) -> Self {
+    pub(crate) fn new(settings: &Settings, trust: Arc<Trust>) -> Self {
         Self {
             endpoints: RefCell::default(),
             backends: RefCell::default(),
-            idle_per_endpoint,
-            idle_limit,
+            idle_per_endpoint: settings.idle_per_endpoint,
+            idle_limit: settings.upstream_idle,
+            connector: Connector::new(trust),
+            http2: settings.upstream_http2,
         }
+    }
+
+    /// One that keeps nothing, for tests.
+    #[cfg(test)]
+    pub(crate) fn unconnected() -> Self {
+        let settings = Settings {
+            idle_per_endpoint: 0,
+            upstream_idle: Duration::ZERO,
+            ..Settings::default()
+        };
+        Self::new(&settings, Arc::new(Trust::new(Vec::new())))
     }
 
     /// What this worker knows of an endpoint.
@@ -99,8 +143,7 @@ impl Pool {
         fresh: bool,
         limit: Duration,
     ) -> Result<Upstream, ConnectError> {
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        let lease = Lease(endpoint);
+        let lease = Lease::new(endpoint);
         if !fresh && let Some(stream) = self.take_idle(&lease.0) {
             return Ok(Upstream {
                 stream,
@@ -109,19 +152,10 @@ impl Pool {
                 lease,
             });
         }
-        let connect = TcpStream::connect(lease.0.address());
+        let connect = connect::tcp(lease.0.address());
         let connected = Timer::default().limit(limit, connect).await;
-        let socket = connected
-            .map_err(|_| ConnectError::Timeout)?
-            .map_err(|_| ConnectError::Failed)?;
-        // Without it, the last piece of a body could wait for an acknowledgement.
-        let _ = socket.set_nodelay(true);
-        Ok(Upstream {
-            stream: socket.into(),
-            buffer: Buffer::default(),
-            reused: false,
-            lease,
-        })
+        let socket = connected.map_err(|_| ConnectError::Timeout)??;
+        Ok(Upstream::new(socket.into(), lease))
     }
 
     /// Keeps a connection for the next exchange, if nothing is left on it.
@@ -166,61 +200,40 @@ impl Pool {
         self.endpoints.borrow_mut().retain(|_, state| {
             let mut idle = state.idle.borrow_mut();
             idle.retain(|idle| idle.since.elapsed() < self.idle_limit && idle.stream.is_idle());
-            !idle.is_empty() || Rc::strong_count(state) > 1
+            let http2 = state.http2.get();
+            let any_http2 = http2.is_some_and(|connections| connections.prune(self.idle_limit));
+            !idle.is_empty() || any_http2 || Rc::strong_count(state) > 1
         });
+        self.connector.prune();
     }
 
-    /// Closes every idle connection.
+    /// Closes every idle connection, and lets those of HTTP/2 end with what is on them.
     pub(crate) fn clear(&self) {
         for state in self.endpoints.borrow().values() {
             state.idle.borrow_mut().clear();
+            if let Some(connections) = state.http2.get() {
+                connections.clear();
+            }
         }
     }
 }
 
 impl Upstream {
-    /// The two directions.
-    pub(crate) fn split(&mut self) -> (&Stream, Receiving<'_>) {
-        (
-            &self.stream,
-            Receiving {
-                stream: &self.stream,
-                buffer: &mut self.buffer,
-            },
-        )
-    }
-}
-
-impl Upstream {
-    /// Notes that the head of the response came, so long after the request began to be sent.
-    pub(crate) fn answered(&self, took: Duration, status: u16, begin: Instant) {
-        match status {
-            // Whose answer is that it cannot answer is not quick.
-            502..=504 => self.lease.0.penalize(took, begin + took),
-            _ => self.lease.0.answered(took, begin + took),
+    fn new(stream: Stream, lease: Lease) -> Self {
+        Self {
+            stream,
+            buffer: Buffer::default(),
+            reused: false,
+            lease,
         }
     }
-}
 
-/// What a response is read from.
-pub(crate) trait Receive {
-    fn receive(&mut self) -> (&Stream, &mut Buffer);
-}
-
-/// The direction from the endpoint.
-pub(crate) struct Receiving<'a> {
-    stream: &'a Stream,
-    buffer: &'a mut Buffer,
-}
-
-impl Receive for Receiving<'_> {
-    fn receive(&mut self) -> (&Stream, &mut Buffer) {
-        (self.stream, self.buffer)
-    }
-}
-
-impl Receive for Upstream {
-    fn receive(&mut self) -> (&Stream, &mut Buffer) {
-        (&self.stream, &mut self.buffer)
+    /// The two directions, and what is known of the endpoint.
+    pub(crate) fn split<'a>(
+        &'a mut self,
+        buffers: &'a BufferPool,
+    ) -> (&'a Lease, &'a Stream, Reader<'a>) {
+        let reader = Reader::new(&self.stream, &mut self.buffer, buffers, Framing::NONE);
+        (&self.lease, &self.stream, reader)
     }
 }

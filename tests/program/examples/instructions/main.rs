@@ -86,7 +86,7 @@ fn count() -> Counts {
     };
     let multiplexed = || {
         http2::block_on(async {
-            let client = http2::H2::cleartext(narthex.http).await;
+            let client = http2::H2::plain(narthex.http).await;
             for _ in 0..REQUESTS {
                 let answer = client.get(HOST, &path).await.expect("an answer");
                 assert_eq!(answer.status, 200);

@@ -52,7 +52,7 @@ fn simulate(algorithm: &Algorithm, machines: &[Machine], rate: f64, seed: u64) -
     });
     let set = EndpointSet::new(members.collect(), Arc::new(policy));
     let backend = Backend::new("default/web:80", Discovery::Listed, set);
-    let pool = Pool::new(0, Duration::ZERO);
+    let pool = Pool::unconnected();
     let state = BackendState::new();
     let members = state.members(&pool, &backend);
     let start = Instant::now();
@@ -238,7 +238,7 @@ fn what_a_choice_costs() {
         };
         let set = EndpointSet::new(members.collect(), Arc::new(policy));
         let backend = Backend::new("default/web:80", Discovery::Listed, set);
-        let pool = Pool::new(0, Duration::ZERO);
+        let pool = Pool::unconnected();
         let begin = Instant::now();
         for round in 0..ROUNDS {
             let state = pool.backend(&backend);

@@ -50,7 +50,7 @@ impl Bench {
         let set = EndpointSet::new(members.collect(), Arc::new(policy));
         Self {
             backend: Backend::new("default/web:80", Discovery::Listed, set),
-            pool: Pool::new(0, Duration::ZERO),
+            pool: Pool::unconnected(),
             now: Instant::now(),
         }
     }

@@ -1,0 +1,77 @@
+//! What is spoken to a backend's endpoints, and over what.
+
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::certificate::Certificate;
+
+/// What is spoken to an endpoint, and over what. The default is HTTP/1.1 in clear text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// The version of HTTP.
+    pub http: HttpVersion,
+    /// Without it, clear text.
+    pub tls: Option<Arc<BackendTls>>,
+}
+
+impl Transport {
+    /// Whether it is HTTP/1.1 in clear text.
+    pub fn is_plain_http1(&self) -> bool {
+        self.http == HttpVersion::Http1 && self.tls.is_none()
+    }
+}
+
+/// The version of HTTP that is spoken to a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: in clear text with prior knowledge (RFC 9113, section 3.3).
+    Http2,
+    /// Whichever the endpoint takes by ALPN; in clear text, HTTP/1.1.
+    Negotiated,
+}
+
+/// TLS towards a backend.
+#[derive(Debug, Clone)]
+pub struct BackendTls {
+    /// The name in the handshake (SNI), and the one that the certificate has to have: a DNS name
+    /// or an address.
+    pub server_name: Box<str>,
+    /// Whether the certificate is verified.
+    pub verify: bool,
+    /// Who may have issued it; none is everybody that the process trusts.
+    pub authorities: Option<Arc<[CertificateDer<'static>]>>,
+    /// What we show if the backend asks for a certificate.
+    pub client: Option<Arc<Certificate>>,
+}
+
+impl BackendTls {
+    /// Verified against everybody that the process trusts, with no certificate of our own.
+    pub fn new(server_name: impl Into<Box<str>>) -> Self {
+        Self {
+            server_name: server_name.into(),
+            verify: true,
+            authorities: None,
+            client: None,
+        }
+    }
+}
+
+impl PartialEq for BackendTls {
+    fn eq(&self, other: &Self) -> bool {
+        let same_client = match (&self.client, &other.client) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        self.server_name == other.server_name
+            && self.verify == other.verify
+            && self.authorities == other.authorities
+            && same_client
+    }
+}
+
+impl Eq for BackendTls {}
