@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,13 +61,32 @@ impl AdminServer {
     /// # Errors
     /// [`BindError`], which says what to do.
     pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let bind = || {
-            let listener = std::net::TcpListener::bind(address)?;
+        let listener = std::net::TcpListener::bind(address);
+        let listener = listener.map_err(|source| BindError { address, source })?;
+        Self::of(listener, address)
+    }
+
+    /// Serves on a socket that was bound to the address by another process.
+    ///
+    /// # Errors
+    /// [`BindError`], if the system refuses it.
+    pub fn of(listener: std::net::TcpListener, address: SocketAddr) -> Result<Self, BindError> {
+        let prepare = || {
             listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            Ok(Self { listener, address })
+            listener.local_addr()
         };
-        bind().map_err(|source| BindError { address, source })
+        match prepare() {
+            Ok(address) => Ok(Self { listener, address }),
+            Err(source) => Err(BindError { address, source }),
+        }
+    }
+
+    /// A second hold of the socket, for another process.
+    ///
+    /// # Errors
+    /// If there are no more file descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.try_clone().map(OwnedFd::from)
     }
 
     /// The address that is bound.

@@ -38,6 +38,19 @@ pub(crate) struct Serve {
     pub(crate) shutdown_timeout: Duration,
     /// Whether it ends with its terminal; else SIGHUP reads the manifests again.
     pub(crate) ends_on_hang_up: bool,
+    /// How it comes to its ports, and who may have them after it.
+    pub(crate) succession: Succession,
+}
+
+/// How a process comes to its ports, and who may have them after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// It binds them, and closes them at its end.
+    None,
+    /// It binds them, and hands them over to whoever is started with `--upgrade`.
+    HandsOver,
+    /// It takes them over from the process that has them, if there is one; and hands them over.
+    TakesOver,
 }
 
 impl Serve {
@@ -62,6 +75,7 @@ impl Serve {
             admin_address: serving.admin_address,
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
+            succession: Succession::None,
             settings: proxy::Settings {
                 bind_addresses,
                 allow_local_external_names: compilation.allow_local_external_names,

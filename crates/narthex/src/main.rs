@@ -15,6 +15,7 @@ mod pipeline;
 mod quickstart;
 mod serve;
 mod state;
+mod upgrade;
 mod workers;
 
 use std::process::ExitCode;

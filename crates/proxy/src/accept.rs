@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,17 +47,38 @@ const NO_NEW_HANDSHAKES: [SockFilter; 4] = {
 /// A socket that is accepted on.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    stop: oneshot::Sender<()>,
+    socket: Rc<TcpListener>,
+    stop: oneshot::Sender<Ending>,
     task: JoinHandle<()>,
 }
 
+/// How a listening socket is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is closed, once what its clients take for connected is accepted.
+    Close,
+    /// It is left to the other process that holds it, with what waits in its queue.
+    Release,
+}
+
 impl Listening {
-    /// Has the socket closed, once what its clients take for connected is accepted. Await the
-    /// handle for that.
-    pub(crate) fn close(self) -> JoinHandle<()> {
+    /// Gives the socket up. Await the handle for the end of that.
+    pub(crate) fn end(self, ending: Ending) -> JoinHandle<()> {
+        // The task holds it alone from here on, so that it can close it.
+        drop(self.socket);
         // The task is there until it is told, or was cut with the worker.
-        let _ = self.stop.send(());
+        let _ = self.stop.send(ending);
         self.task
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// A second hold of the socket, for another process.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 }
 
@@ -67,28 +89,30 @@ pub(crate) fn start(
     port: u16,
 ) -> Option<Listening> {
     let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => socket,
+        Ok(socket) => Rc::new(socket),
         Err(error) => {
             tracing::error!(port, %error, "cannot accept");
             return None;
         }
     };
     let (stop, stopped) = oneshot::channel();
-    let task = spawn_local(accept_until(Rc::clone(worker), socket, port, stopped));
-    Some(Listening { stop, task })
+    let accepting = accept_until(Rc::clone(worker), Rc::clone(&socket), port, stopped);
+    let task = spawn_local(accepting);
+    Some(Listening { socket, stop, task })
 }
 
 async fn accept_until(
     worker: Rc<Worker>,
-    socket: TcpListener,
+    socket: Rc<TcpListener>,
     port: u16,
-    mut stopped: oneshot::Receiver<()>,
+    mut stopped: oneshot::Receiver<Ending>,
 ) {
     let mut pause = FIRST_PAUSE;
-    loop {
+    let ending = loop {
         let accepted = tokio::select! {
             biased;
-            _ = &mut stopped => break,
+            // Without a word: the worker is gone, and the socket with it.
+            ending = &mut stopped => break ending.unwrap_or(Ending::Release),
             accepted = socket.accept() => accepted,
         };
         match accepted {
@@ -106,8 +130,12 @@ async fn accept_until(
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    };
+    if ending == Ending::Close
+        && let Some(socket) = Rc::into_inner(socket)
+    {
+        leave(&worker, socket, port).await;
     }
-    leave(&worker, socket, port).await;
 }
 
 /// Closes a listening socket without cutting anyone off: a client is connected, for all it knows,

@@ -22,6 +22,7 @@ mod headers;
 mod health;
 mod http1;
 mod http2;
+mod inherit;
 mod io;
 mod listen;
 mod metrics;
@@ -37,6 +38,7 @@ mod tls;
 mod upstream;
 mod worker;
 
+pub use inherit::Inherited;
 pub use listen::{BindError, Bound};
 pub use proxy::Proxy;
 pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, UpstreamHttp2};

@@ -6,11 +6,17 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::inherit::Inherited;
+
 /// Added to a privileged port that cannot be bound.
 const UNPRIVILEGED_OFFSET: u16 = 8000;
 
 /// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// How many sockets a worker may have of one address, because an earlier process with more workers
+/// opened them, before their number is left as it is.
+const MOST_PER_WORKER: usize = 4;
 
 /// A port that is listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,16 +75,22 @@ pub(crate) struct Group {
     pub(crate) sockets: Vec<Vec<TcpListener>>,
 }
 
-/// Binds a port on all addresses, for so many workers.
-pub(crate) fn bind(addresses: &[IpAddr], port: u16, workers: usize) -> Result<Group, BindError> {
-    match bind_exactly(addresses, port, port, workers) {
+/// Binds a port on all addresses, for so many workers. What was inherited of it is used.
+pub(crate) fn bind(
+    addresses: &[IpAddr],
+    port: u16,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Group, BindError> {
+    match bind_exactly(addresses, port, port, workers, inherited) {
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied && port < 1024 => {
             tracing::warn!(
                 port,
                 bound_port = port + UNPRIVILEGED_OFFSET,
                 "an unprivileged process may not bind this port; binding another"
             );
-            bind_exactly(addresses, port, port + UNPRIVILEGED_OFFSET, workers)
+            let bound_port = port + UNPRIVILEGED_OFFSET;
+            bind_exactly(addresses, port, bound_port, workers, inherited)
         }
         result => result,
     }
@@ -89,6 +101,7 @@ fn bind_exactly(
     port: u16,
     bound_port: u16,
     workers: usize,
+    inherited: &mut Inherited,
 ) -> Result<Group, BindError> {
     let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
@@ -99,7 +112,14 @@ fn bind_exactly(
             address,
             source,
         };
-        match probe(SocketAddr::new(address, bound_port)) {
+        let address_and_port = SocketAddr::new(address, bound_port);
+        let mut held = inherited.take(address_and_port);
+        let probed = if held.is_empty() {
+            probe(address_and_port)
+        } else {
+            Ok(())
+        };
+        match probed {
             Ok(()) => {}
             // A host without IPv6 (or IPv4): the other family is enough.
             Err(error) if address.is_unspecified() && is_unavailable(&error) => {
@@ -108,8 +128,13 @@ fn bind_exactly(
             }
             Err(error) => return Err(fail(error)),
         }
-        for sockets in &mut sockets {
-            sockets.push(open(SocketAddr::new(address, bound_port), true).map_err(fail)?);
+        let count = group_size(held.len(), workers);
+        for index in 0..count {
+            let socket = match held.pop() {
+                Some(socket) => socket,
+                None => open(address_and_port, true).map_err(fail)?,
+            };
+            sockets[index % workers].push(socket);
         }
         bound.push(address);
     }
@@ -123,6 +148,16 @@ fn bind_exactly(
             },
             sockets,
         }),
+    }
+}
+
+/// How many sockets one address has. None that was inherited is closed, since its queue may hold
+/// connections; and every worker has as many as the others, since the kernel spreads connections
+/// over sockets.
+fn group_size(inherited: usize, workers: usize) -> usize {
+    match inherited.div_ceil(workers).max(1) {
+        each @ ..=MOST_PER_WORKER => each * workers,
+        _ => inherited,
     }
 }
 
@@ -210,7 +245,7 @@ mod tests {
         // With SO_REUSEPORT, as another Narthex of the same user would.
         let taken = open(SocketAddr::new(localhost, 0), true).expect("a socket");
         let port = taken.local_addr().expect("an address").port();
-        let error = bind(&[localhost], port, 2)
+        let error = bind(&[localhost], port, 2, &mut Inherited::default())
             .err()
             .expect("an error")
             .to_string();
@@ -230,7 +265,7 @@ mod tests {
         let free = open(SocketAddr::new(addresses[0], 0), false).expect("a socket");
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        let group = bind(&addresses, port, 3).expect("a group");
+        let group = bind(&addresses, port, 3, &mut Inherited::default()).expect("a group");
         assert_eq!(
             group.sockets.iter().map(Vec::len).collect::<Vec<_>>(),
             [2, 2, 2]
@@ -243,5 +278,31 @@ mod tests {
                 addresses: addresses.to_vec()
             }
         );
+    }
+
+    #[test]
+    fn inherited_sockets_are_all_used_and_spread_evenly() {
+        let localhost = [IpAddr::from([127, 0, 0, 1])];
+        for (old, new, expected) in [
+            (2, 2, vec![1, 1]),
+            (2, 3, vec![1, 1, 1]),
+            (4, 3, vec![2, 2, 2]),
+            (3, 1, vec![3]),
+            (5, 1, vec![5]),
+            (10, 2, vec![5, 5]),
+            (11, 2, vec![6, 5]),
+        ] {
+            let free = open(SocketAddr::new(localhost[0], 0), false).expect("a socket");
+            let port = free.local_addr().expect("an address").port();
+            drop(free);
+            let first = bind(&localhost, port, old, &mut Inherited::default()).expect("a group");
+            let handed = first.sockets.iter().flatten();
+            let handed = handed.map(|socket| socket.try_clone().expect("a descriptor").into());
+            let mut inherited = Inherited::new(handed.collect()).expect("listening");
+            let second = bind(&localhost, port, new, &mut inherited).expect("a group");
+            assert!(inherited.is_empty(), "{old} to {new}");
+            let spread: Vec<_> = second.sockets.iter().map(Vec::len).collect();
+            assert_eq!(spread, expected, "{old} to {new}");
+        }
     }
 }

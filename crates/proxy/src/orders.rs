@@ -1,6 +1,9 @@
 //! A worker's thread: it carries out what the control plane orders, and looks after its worker.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use model::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::accept::{self, Listening};
+use crate::accept::{self, Ending, Listening};
 use crate::worker::Worker;
 
 /// How often the log is flushed and idle connections are looked over.
@@ -26,8 +29,11 @@ pub(crate) enum Command {
     },
     /// Stop accepting for a port; its connections live on.
     Close { port: u16 },
-    /// Stop accepting, and let every connection end after its request.
-    Drain,
+    /// Give a second hold of every listening socket, for another process.
+    Share(mpsc::UnboundedSender<io::Result<OwnedFd>>),
+    /// Stop accepting, and let every connection end after its request. Another process accepts
+    /// from now on at the addresses that are named.
+    Drain { kept: Arc<[SocketAddr]> },
     /// End.
     Stop,
 }
@@ -63,11 +69,18 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
                 listeners.entry(port).or_default().extend(accepting);
             }
             Command::Close { port } => {
-                close(listeners.remove(&port).unwrap_or_default()).await;
+                end(listeners.remove(&port).unwrap_or_default(), &[]).await;
             }
-            Command::Drain => {
+            Command::Share(to) => {
+                for listening in listeners.values().flatten() {
+                    // Whoever asked has gone: then nobody needs it.
+                    let _ = to.send(listening.share());
+                }
+            }
+            Command::Drain { kept } => {
                 worker.drain();
-                close(listeners.drain().flat_map(|(_, listening)| listening)).await;
+                let all = listeners.drain().flat_map(|(_, listening)| listening);
+                end(all, &kept).await;
             }
             Command::Stop => {
                 worker.log.flush();
@@ -80,11 +93,22 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
     }
 }
 
-/// Closes sockets, all at once.
-async fn close(listening: impl IntoIterator<Item = Listening>) {
-    let closing: Vec<_> = listening.into_iter().map(Listening::close).collect();
-    for closed in closing {
-        // A task that panicked has closed its socket, too.
-        let _ = closed.await;
+/// Gives sockets up, all at once: those at the addresses that another process keeps are left to it,
+/// the others are closed.
+async fn end(listening: impl IntoIterator<Item = Listening>, kept: &[SocketAddr]) {
+    let end = |listening: Listening| {
+        let is_kept = listening
+            .address()
+            .is_ok_and(|address| kept.contains(&address));
+        listening.end(if is_kept {
+            Ending::Release
+        } else {
+            Ending::Close
+        })
+    };
+    let ending: Vec<_> = listening.into_iter().map(end).collect();
+    for ended in ending {
+        // A task that panicked has dropped its socket, too.
+        let _ = ended.await;
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +18,8 @@ use tokio::task::LocalSet;
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::health;
-use crate::listen::{self, BindError, Bound};
+use crate::inherit::Inherited;
+use crate::listen::{self, BindError, Bound, Group};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
@@ -34,6 +38,11 @@ pub struct Proxy {
     settings: Arc<Settings>,
     workers: Vec<Handle>,
     bound: Mutex<BTreeMap<u16, Bound>>,
+    inherited: Mutex<Inherited>,
+    /// What is bound and not accepted on before [`accept`](Proxy::accept).
+    held: Mutex<Option<Vec<Group>>>,
+    /// Whether another process has a hold of the listening sockets.
+    shared: AtomicBool,
     /// What the workers serve. Held here, so that the last one is freed here, and no worker stops
     /// to take thousands of routes apart.
     published: Mutex<Arc<Snapshot>>,
@@ -53,9 +62,12 @@ struct Handle {
 impl Proxy {
     /// Starts the workers. They listen on nothing yet.
     ///
+    /// With sockets of another process, that process accepts on them until
+    /// [`accept`](Self::accept) is called.
+    ///
     /// # Errors
     /// If the system gives no threads, or no random numbers.
-    pub fn start(settings: Settings) -> io::Result<Self> {
+    pub fn start(settings: Settings, inherited: Option<Inherited>) -> io::Result<Self> {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
         let tls = tls::Context::new().map_err(io::Error::other)?;
@@ -86,6 +98,9 @@ impl Proxy {
             settings,
             workers,
             bound: Mutex::default(),
+            held: Mutex::new(inherited.is_some().then(Vec::new)),
+            inherited: Mutex::new(inherited.unwrap_or_default()),
+            shared: AtomicBool::new(false),
             published: Mutex::default(),
             admission,
             metrics,
@@ -108,7 +123,8 @@ impl Proxy {
     /// ports that are gone. When it returns, every worker serves it.
     ///
     /// # Errors
-    /// If a new port cannot be bound. All else is served all the same.
+    /// If a new port cannot be bound. All else is served all the same, unless nothing was served
+    /// before: then nothing is.
     pub async fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Vec<Bound>, BindError> {
         let wanted: Vec<u16> = snapshot
             .listeners
@@ -117,34 +133,111 @@ impl Proxy {
             .collect();
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
             .await;
-        *self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        let (open, gone): (Vec<u16>, Vec<u16>) =
-            self.bound().keys().partition(|port| wanted.contains(port));
+        *lock(&self.published) = Arc::clone(&snapshot);
+        let (open, gone): (Vec<u16>, Vec<u16>) = lock(&self.bound)
+            .keys()
+            .partition(|port| wanted.contains(port));
         for port in gone {
-            self.order_all(|_| Command::Close { port }).await;
-            self.bound().remove(&port);
+            self.close(port).await;
         }
         let mut failed = None;
+        let mut groups = Vec::new();
         for port in wanted.into_iter().filter(|port| !open.contains(port)) {
-            match listen::bind(&self.settings.bind_addresses, port, self.workers.len()) {
-                Ok(mut group) => {
-                    self.order_all(|worker| Command::Listen {
-                        port,
-                        sockets: std::mem::take(&mut group.sockets[worker]),
-                    })
-                    .await;
-                    self.bound().insert(port, group.bound);
-                }
+            match self.bind(port) {
+                Ok(group) => groups.push(group),
                 Err(error) => failed = Some(error),
             }
         }
         match failed {
-            Some(error) => Err(error),
-            None => Ok(self.bound().values().cloned().collect()),
+            Some(error) if open.is_empty() => return Err(error),
+            _ => self.listen(groups).await,
         }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(lock(&self.bound).values().cloned().collect()),
+        }
+    }
+
+    fn bind(&self, port: u16) -> Result<Group, BindError> {
+        listen::bind(
+            &self.settings.bind_addresses,
+            port,
+            self.workers.len(),
+            &mut lock(&self.inherited),
+        )
+    }
+
+    async fn listen(&self, groups: Vec<Group>) {
+        for group in &groups {
+            lock(&self.bound).insert(group.bound.port, group.bound.clone());
+        }
+        if let Some(held) = &mut *lock(&self.held) {
+            held.extend(groups);
+            return;
+        }
+        for mut group in groups {
+            self.order_all(|worker| Command::Listen {
+                port: group.bound.port,
+                sockets: std::mem::take(&mut group.sockets[worker]),
+            })
+            .await;
+        }
+    }
+
+    async fn close(&self, port: u16) {
+        // Closing makes a socket deaf, for the other process too. It is done once the sockets are
+        // ours alone again.
+        if self.shared.load(Ordering::Relaxed) {
+            return;
+        }
+        self.order_all(|_| Command::Close { port }).await;
+        lock(&self.bound).remove(&port);
+    }
+
+    /// Accepts on what was bound, where that had to wait: after a start with the sockets of
+    /// another process. Those that the configuration does not use are given up.
+    pub async fn accept(&self) {
+        *lock(&self.inherited) = Inherited::default();
+        let held = lock(&self.held).take();
+        self.listen(held.unwrap_or_default()).await;
+    }
+
+    /// Where ports are bound.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let bound = lock(&self.bound);
+        let of_port = |bound: &Bound| {
+            let port = bound.bound_port;
+            let addresses = bound.addresses.clone().into_iter();
+            addresses.map(move |address| SocketAddr::new(address, port))
+        };
+        bound.values().flat_map(of_port).collect()
+    }
+
+    /// A second hold of every listening socket, for another process. From here on until
+    /// [`unshare`](Self::unshare), ports that are gone from the configuration stay open.
+    ///
+    /// # Errors
+    /// If there are no more file descriptors.
+    pub async fn share(&self) -> io::Result<Vec<OwnedFd>> {
+        self.shared.store(true, Ordering::Relaxed);
+        let (to, mut shared) = mpsc::unbounded_channel();
+        self.order_all(|_| Command::Share(to.clone())).await;
+        drop(to);
+        let mut sockets = Vec::new();
+        while let Some(socket) = shared.recv().await {
+            sockets.push(socket?);
+        }
+        Ok(sockets)
+    }
+
+    /// The other process has given its hold of the listening sockets up.
+    pub fn unshare(&self) {
+        self.shared.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether another process may have a hold of the listening sockets.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// Says which host each metrics slot stands for.
@@ -157,9 +250,14 @@ impl Proxy {
         registry.register_collector(Box::new(Arc::clone(&self.metrics)));
     }
 
-    /// Stops accepting, and lets every connection end after the request that it is at.
-    pub async fn drain(&self) {
-        self.order_all(|_| Command::Drain).await;
+    /// Stops accepting, and lets every connection end after the request that it is at. Another
+    /// process goes on accepting on the sockets at the addresses in `kept`, whose queues are left
+    /// to it.
+    pub async fn drain(&self, kept: Arc<[SocketAddr]>) {
+        self.order_all(|_| Command::Drain {
+            kept: Arc::clone(&kept),
+        })
+        .await;
     }
 
     /// How many client connections there are.
@@ -184,10 +282,6 @@ impl Proxy {
         self.log.finish(LOG_LIMIT);
     }
 
-    fn bound(&self) -> std::sync::MutexGuard<'_, BTreeMap<u16, Bound>> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives an order to every worker, and waits until all have carried it out.
     async fn order_all(&self, mut command: impl FnMut(usize) -> Command) {
         let mut pending = Vec::with_capacity(self.workers.len());
@@ -202,6 +296,11 @@ impl Proxy {
             let _ = carried_out.await;
         }
     }
+}
+
+/// No code that holds one of these locks can leave its value half changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a worker's thread starts with.

@@ -24,6 +24,7 @@ pub mod frames;
 pub mod framing;
 pub mod grpc;
 pub mod h2_backend;
+pub mod hand_over;
 pub mod http1;
 pub mod http2;
 pub mod ingress;
@@ -45,7 +46,7 @@ pub use folder::{Folder, class, docs, secret, service, service_in, service_on, s
 pub use h2_backend::H2Backend;
 pub use http1::{Conn, Response};
 pub use ingress::Ingress;
-pub use load::Load;
+pub use load::{Kind, Load};
 pub use program::{Narthex, run};
 pub use raw_backend::RawBackend;
 pub use site::{HOST, Site, serve, serve_speaking, serve_with, services};

@@ -1,6 +1,6 @@
 //! Steady requests while something changes, counting every one.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +8,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::http1::{Conn, Response};
+use crate::http2::H2;
+use crate::tls::Client;
 use crate::wait;
 
-/// Clients that ask one after another on kept connections, as browsers and load balancers do.
+/// Clients that ask one request after another, on kept connections as browsers and load balancers
+/// do, or otherwise.
 pub struct Load {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP/1.1 on a kept connection.
+    Kept,
+    /// HTTP/1.1, each request on a connection of its own.
+    Fresh,
+    /// HTTP/1.1 over TLS on a kept connection.
+    Tls,
+    /// HTTP/1.1 over TLS, each request on a connection of its own.
+    FreshTls,
+    /// HTTP/2 over TLS, several requests at once on one connection.
+    Http2,
 }
 
 #[derive(Default)]
@@ -32,8 +50,12 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
+/// Requests at one time on one HTTP/2 connection.
+const STREAMS: usize = 4;
+
 impl Load {
-    /// `clients` connections asking for `host` and `path`; an answer is good if `accept` says so.
+    /// `clients` kept connections asking for `host` and `path`; an answer is good if `accept` says
+    /// so.
     pub fn start(
         port: u16,
         clients: usize,
@@ -41,12 +63,41 @@ impl Load {
         path: &str,
         accept: fn(&Response) -> bool,
     ) -> Self {
-        let shared = Arc::new(Shared::default());
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        Self::spawn(clients, move |shared| {
+            let dial = || Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
+            shared.ask(&dial, &request, accept);
+        })
+    }
+
+    /// `clients` connections of one kind asking for `/` of `host`, which is to answer 200.
+    pub fn of(kind: Kind, port: u16, clients: usize, host: &'static str) -> Self {
+        let close = match kind {
+            Kind::Fresh | Kind::FreshTls => "Connection: close\r\n",
+            Kind::Kept | Kind::Tls | Kind::Http2 => "",
+        };
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{close}\r\n");
+        let accept = |response: &Response| response.status == 200;
+        Self::spawn(clients, move |shared| match kind {
+            Kind::Kept | Kind::Fresh => {
+                let dial = || Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
+                shared.ask(&dial, &request, accept);
+            }
+            Kind::Tls | Kind::FreshTls => {
+                let client = Client::trusting_anything();
+                let dial = || client.connect(port, host).map(|(conn, _)| conn);
+                shared.ask(&dial, &request, accept);
+            }
+            Kind::Http2 => shared.ask_http2(port, host),
+        })
+    }
+
+    fn spawn(clients: usize, client: impl Fn(&Arc<Shared>) + Clone + Send + 'static) -> Self {
+        let shared = Arc::new(Shared::default());
         let threads = (0..clients)
             .map(|_| {
-                let (shared, request) = (Arc::clone(&shared), request.clone());
-                std::thread::spawn(move || shared.ask(port, &request, accept))
+                let (shared, client) = (Arc::clone(&shared), client.clone());
+                std::thread::spawn(move || client(&shared))
             })
             .collect();
         Self { shared, threads }
@@ -95,13 +146,18 @@ impl Load {
 }
 
 impl Shared {
-    fn ask(&self, port: u16, request: &str, accept: fn(&Response) -> bool) {
+    fn ask(
+        &self,
+        dial: &dyn Fn() -> io::Result<Conn>,
+        request: &str,
+        accept: fn(&Response) -> bool,
+    ) {
         let mut kept: Option<Conn> = None;
         while !self.stop.load(Ordering::SeqCst) {
             let place = if kept.is_some() { "a kept" } else { "a new" };
             let mut conn = match kept.take() {
                 Some(conn) => conn,
-                None => match Conn::to(SocketAddr::from(([127, 0, 0, 1], port))) {
+                None => match dial() {
                     Ok(conn) => conn,
                     Err(_) if self.refusal_ends.load(Ordering::SeqCst) => return,
                     Err(error) => {
@@ -125,6 +181,51 @@ impl Shared {
                     self.fail(format!("answer: {} {}", response.status, response.text()));
                 }
                 Err(error) => self.fail(format!("on {place} connection: {error}")),
+            }
+        }
+    }
+
+    /// A client of HTTP/2 opens no stream after a GOAWAY, but another connection. Whatever else
+    /// goes wrong is a failure.
+    fn ask_http2(self: &Arc<Self>, port: u16, host: &'static str) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            while !self.stop.load(Ordering::SeqCst) {
+                let h2 = H2::connect(port, host).await;
+                let streams: Vec<_> = (0..STREAMS)
+                    .map(|_| {
+                        let (shared, h2) = (Arc::clone(self), h2.clone());
+                        tokio::task::spawn_local(async move { shared.ask_on(&h2, host).await })
+                    })
+                    .collect();
+                drop(h2);
+                for stream in streams {
+                    stream.await.expect("a client's task");
+                }
+            }
+        });
+    }
+
+    /// Asks on one connection until it takes no more.
+    async fn ask_on(&self, h2: &H2, host: &str) {
+        while !self.stop.load(Ordering::SeqCst) {
+            let request = http::Request::get(format!("https://{host}/"));
+            let request = request.body(()).expect("a request");
+            let response = match h2.open(request, true).await {
+                Ok((response, _)) => response,
+                Err(error) if error.is_go_away() => return,
+                Err(error) => return self.fail(format!("opening a stream: {error}")),
+            };
+            match crate::http2::finish(response).await {
+                Ok(response) if response.status == 200 => {
+                    self.good.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(response) => self.fail(format!("HTTP/2 answer: {}", response.status)),
+                Err(error) => return self.fail(format!("HTTP/2 stream: {error}")),
             }
         }
     }

@@ -122,6 +122,7 @@ pub struct Starting {
     binary: PathBuf,
     directory: Option<PathBuf>,
     state: bool,
+    predecessor: Option<(u16, Arc<tempfile::TempDir>)>,
     read_stdout: bool,
     http: u16,
     https: u16,
@@ -177,6 +178,14 @@ impl Starting {
         self
     }
 
+    /// Starts it with `--upgrade`, where another one runs: same ports, same state folder.
+    pub fn after(mut self, other: &Narthex) -> Self {
+        self.http = other.http;
+        self.https = other.https;
+        self.predecessor = Some((other.admin, Arc::clone(&other.state)));
+        self.arg("--upgrade")
+    }
+
     /// Leaves standard output unread until the test drops the program.
     pub fn with_stuck_stdout(mut self) -> Self {
         self.read_stdout = false;
@@ -186,9 +195,15 @@ impl Starting {
     /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Narthex {
+        let upgrade = self.predecessor.is_some();
         let mut narthex = self.spawn();
         let deadline = Instant::now() + wait::PATIENCE;
-        while narthex.admin_status("/readyz") != Some(200) {
+        let is_ready = |narthex: &Narthex| match upgrade {
+            // Until then the other one answers for it.
+            true => narthex.log().contains("health, metrics and API on"),
+            false => narthex.admin_status("/readyz") == Some(200),
+        };
+        while !is_ready(&narthex) {
             if let Some(status) = narthex.child.try_wait().expect("our child") {
                 panic!("ended before it was ready: {status}\n{}", narthex.log());
             }
@@ -201,8 +216,10 @@ impl Starting {
     /// Starts it and does not wait.
     #[track_caller]
     pub fn spawn(self) -> Narthex {
-        let admin = ports::free();
-        let state = tempfile::tempdir().expect("a temporary folder");
+        let (admin, state) = self.predecessor.clone().unwrap_or_else(|| {
+            let state = tempfile::tempdir().expect("a temporary folder");
+            (ports::free(), Arc::new(state))
+        });
         let mut child = self
             .command(admin, state.path())
             .spawn()
@@ -229,9 +246,11 @@ impl Starting {
     /// Starts it where it cannot work, and waits for its end.
     #[track_caller]
     pub fn fail(self) -> Ended {
-        let state = tempfile::tempdir().expect("a temporary folder");
-        let command = self.command(ports::free(), state.path());
-        end(command)
+        let (admin, state) = self.predecessor.clone().unwrap_or_else(|| {
+            let state = tempfile::tempdir().expect("a temporary folder");
+            (ports::free(), Arc::new(state))
+        });
+        end(self.command(admin, state.path()))
     }
 
     fn command(&self, admin: u16, state: &Path) -> Command {
@@ -273,7 +292,8 @@ pub struct Narthex {
     pub admin: u16,
     access: Lines,
     log: Lines,
-    pub state: tempfile::TempDir,
+    /// Shared with those that take over.
+    pub state: Arc<tempfile::TempDir>,
     _unread: Option<std::process::ChildStdout>,
 }
 
@@ -295,6 +315,7 @@ impl Narthex {
             binary: binary(),
             directory: None,
             state: true,
+            predecessor: None,
             read_stdout: true,
             http: ports::free(),
             https: ports::free(),

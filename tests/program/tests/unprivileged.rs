@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use program_tests::folder::secret;
+use program_tests::hand_over::{HandOver, socket_of};
 use program_tests::program::{Starting, binary};
 use program_tests::tls::Client;
 use program_tests::{Backend, Certificate, Folder, HOST, Ingress, Narthex, class, service};
@@ -233,5 +234,48 @@ fn a_privileged_port_that_cannot_be_bound_is_served_8000_higher() {
         narthex.log()
     );
     narthex.http = port + 8000;
+    assert_eq!(narthex.backend("plain.example", "/"), "web");
+}
+
+#[test]
+fn a_process_is_replaced_as_nobody() {
+    let stage = stage();
+    let state = stage.writable("state");
+    let start = || {
+        let narthex = stage.narthex().without_state_flag();
+        narthex.env("STATE_DIRECTORY", &state)
+    };
+    let mut narthex = start().start();
+    let replacement = start().after(&narthex).start();
+    let status = narthex.ended_within(std::time::Duration::from_secs(15));
+    assert_eq!(status.code(), Some(0), "{}", narthex.log());
+    assert_eq!(replacement.backend("plain.example", "/"), "web");
+}
+
+#[test]
+fn another_user_cannot_take_over() {
+    let stage = stage();
+    let state = stage.writable("state");
+    let narthex = stage
+        .narthex()
+        .without_state_flag()
+        .env("STATE_DIRECTORY", &state)
+        .start();
+    // The file's mode keeps everybody out but root, who is only told apart by number.
+    let mode = fs::metadata(socket_of(&state)).expect("there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    if rustix::process::geteuid().is_root() {
+        let root = HandOver::with(&state);
+        root.say(r#"{"say":"hello","protocol":1}"#, &[]);
+        assert!(root.is_refused_within(std::time::Duration::from_secs(10)));
+        // Nor does it take sockets from another user's process.
+        let ended = Narthex::on(&stage.folder)
+            .without_state_flag()
+            .env("STATE_DIRECTORY", &state)
+            .arg("--upgrade")
+            .fail();
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains("user 65534"), "{}", ended.said());
+    }
     assert_eq!(narthex.backend("plain.example", "/"), "web");
 }

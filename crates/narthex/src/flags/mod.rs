@@ -51,6 +51,13 @@ pub(crate) struct Serve {
     /// Files and folders (at any depth) of manifests: YAML or JSON.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
+    /// Take the ports over from the process that serves with the same --state-dir, without losing
+    /// a connection: it ends what it has under way once this one serves. Where none runs, this is
+    /// an ordinary start.
+    #[arg(long, env = "NARTHEX_UPGRADE", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = clap::ArgAction::Set, help_heading = "Process")]
+    pub(crate) upgrade: bool,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]

@@ -30,7 +30,7 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Process")]
     pub(crate) admin_address: SocketAddr,
 
-    /// Where the self-signed certificate is kept.
+    /// Where the self-signed certificate is kept, and where --upgrade finds the running process.
     /// [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/narthex, else memory]
     #[arg(
         long,

@@ -185,6 +185,18 @@ impl Control {
         }
     }
 
+    /// The data plane.
+    pub(super) fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// No other process has a hold of the sockets any more: ports that had to stay open for it are
+    /// closed with the next configuration, changed or not.
+    pub(super) fn unshare(&mut self) {
+        self.proxy.unshare();
+        self.is_published = false;
+    }
+
     /// Ends the control plane.
     pub(super) fn into_proxy(self) -> Proxy {
         self.proxy

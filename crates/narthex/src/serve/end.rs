@@ -1,5 +1,6 @@
 //! The end: what is under way may end, within limits.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,14 +10,16 @@ use super::signals::Signals;
 use crate::check::plural;
 use crate::failure::Failure;
 
-/// Waits until every exchange has ended, until `limit` is over, or until a second signal.
+/// Waits until every exchange has ended, until `limit` is over, or until a second signal. Another
+/// process accepts at the addresses in `kept`.
 pub(super) async fn drain(
     proxy: Proxy,
+    kept: Vec<SocketAddr>,
     signals: &mut Signals,
     limit: Duration,
 ) -> Result<ExitCode, Failure> {
     let ended = async {
-        proxy.drain().await;
+        proxy.drain(kept.into()).await;
         proxy.wait_idle().await;
     };
     tokio::select! {

@@ -1,25 +1,31 @@
 //! `narthex serve`: from the start to the end.
 
+mod admin_address;
 mod apply;
 mod end;
 mod signals;
+mod succession;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use admin::{AdminServer, view};
+use admin::view;
 use objects::manifests;
 use proxy::Proxy;
 use tokio::time::{Instant, interval_at};
 
-use crate::config;
+use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
 use crate::state::{State, default_certificate};
+use crate::upgrade::{Event, take_over};
 use crate::{flags, log};
+use admin_address::Admin;
 use apply::Control;
-use signals::{Signal, Signals};
+use signals::{Exit, Signal, Signals};
+use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
 const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,11 +34,17 @@ const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     let flags::Serve {
         paths,
+        upgrade,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let config = config::Serve::new(paths, &compilation, serving)?;
+    let mut config = config::Serve::new(paths, &compilation, serving)?;
+    config.succession = if upgrade {
+        Succession::TakesOver
+    } else {
+        Succession::HandsOver
+    };
     // Later it may come and go; at the start, it is a slip of the pen.
     if let Some(path) = config.paths.iter().find(|path| !path.exists()) {
         let path = path.display();
@@ -79,55 +91,145 @@ async fn serve(
     if config.without_ipv6 {
         tracing::info!("this machine has no IPv6: the ports are opened on IPv4 alone");
     }
-    let admin = AdminServer::bind(config.admin_address).map_err(Failure::new)?;
-    let admin_address = admin.address();
-    let state = State::open(config.state_dir.clone());
-    let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
-    let proxy = Proxy::start(config.settings.clone())
-        .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
-    let live = Arc::new(Live::new(|registry| proxy.register(registry)));
-    tokio::spawn(serve_admin(admin, Arc::clone(&live)));
-
-    // Before the first reading, so that no change falls between the two.
-    let mut watcher = manifests::watch(&config.paths);
-    let mut control = Control::new(&config, fallback, proxy, Arc::clone(&live))?;
-    tokio::select! {
-        applied = control.apply() => applied?,
+    let started = tokio::select! {
+        started = Running::start(&config) => started,
         exit = signals.end() => {
             tracing::info!("{} before the first configuration was served", exit.name());
             return Ok(ExitCode::SUCCESS);
         }
-    }
-    control.announce(admin_address);
-    welcome(&Open {
-        listening: control.listening(),
-        admin: admin_address,
-    });
-
-    let mut daily = interval_at(Instant::now() + DAILY, DAILY);
-    let exit = loop {
-        tokio::select! {
-            () = watcher.changed() => {}
-            _ = daily.tick() => control.renew_certificate(&state, &config.compilation),
-            signal = signals.next() => match signal {
-                Signal::Reload => tracing::info!("SIGHUP: reading the manifests again"),
-                Signal::End(exit) => break exit,
-            },
-        }
-        if let Err(error) = control.apply().await {
-            tracing::error!(
-                "the last good configuration keeps serving: {}",
-                error.reason()
-            );
-        }
     };
-    tracing::info!("{}: ending when what is under way has ended", exit.name());
-    live.draining();
-    end::drain(control.into_proxy(), &mut signals, config.shutdown_timeout).await
+    let mut running = started?;
+    running.control.announce(running.admin.address());
+    welcome(&Open {
+        listening: running.control.listening(),
+        admin: running.admin.address(),
+    });
+    let end = running.until_end(&config, &mut signals).await;
+    let (proxy, kept) = running.leave(end);
+    end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await
 }
 
-async fn serve_admin(admin: AdminServer, live: Arc<Live>) {
-    if let Err(error) = admin.serve(live).await {
-        tracing::error!(%error, "the admin address is not served");
+/// A process that serves.
+struct Running {
+    state: State,
+    watcher: manifests::Watcher,
+    control: Control,
+    admin: Admin,
+    live: Arc<Live>,
+    heirs: Heirs,
+}
+
+/// Why it ends.
+enum End {
+    /// A signal asked for it.
+    Asked(Exit),
+    /// Another process has taken over, at these addresses.
+    Replaced { pid: i32, kept: Vec<SocketAddr> },
+}
+
+impl Running {
+    /// Serves the first configuration.
+    async fn start(config: &config::Serve) -> Result<Self, Failure> {
+        let state = State::open(config.state_dir.clone());
+        let (take_over, mut inherited) = match config.succession {
+            Succession::TakesOver => take_over(&state).await?,
+            Succession::None | Succession::HandsOver => None,
+        }
+        .unzip();
+        let mut admin = Admin::open(config.admin_address, inherited.as_mut())?;
+        let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
+        let proxy = Proxy::start(config.settings.clone(), inherited)
+            .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
+        let live = Arc::new(Live::new(|registry| proxy.register(registry)));
+        // Before this one serves, the process before it answers for both.
+        if take_over.is_none() {
+            admin.serve(&live);
+        }
+        // Before the first reading, so that no change falls between the two.
+        let watcher = manifests::watch(&config.paths);
+        let mut control = Control::new(config, fallback, proxy, Arc::clone(&live))?;
+        control.apply().await?;
+        let mut heirs = Heirs::new();
+        if let Some(take_over) = take_over {
+            let mut kept = control.proxy().addresses();
+            kept.push(admin.address());
+            take_over.ready(kept).await?;
+            control.proxy().accept().await;
+            admin.serve(&live);
+            heirs.wait(&state, true);
+            take_over.serving().await;
+        } else if config.succession != Succession::None {
+            heirs.wait(&state, false);
+        }
+        Ok(Self {
+            state,
+            watcher,
+            control,
+            admin,
+            live,
+            heirs,
+        })
+    }
+
+    /// Serves changes as they come.
+    async fn until_end(&mut self, config: &config::Serve, signals: &mut Signals) -> End {
+        let mut daily = interval_at(Instant::now() + DAILY, DAILY);
+        loop {
+            tokio::select! {
+                () = self.watcher.changed() => {}
+                _ = daily.tick() => {
+                    self.control.renew_certificate(&self.state, &config.compilation);
+                }
+                signal = signals.next() => match signal {
+                    Signal::Reload => tracing::info!("SIGHUP: reading the manifests again"),
+                    Signal::End(exit) => return End::Asked(exit),
+                },
+                event = self.heirs.next() => match event {
+                    Event::Asked { pid, sockets } => {
+                        tracing::info!(pid, "a new process prepares to take over");
+                        let shared = succession::share(self.control.proxy(), &self.admin).await;
+                        // Whoever asked may have gone, which another event says.
+                        let _ = sockets.send(shared);
+                        continue;
+                    }
+                    Event::Failed { pid, reason } => {
+                        tracing::error!(
+                            pid,
+                            "the new process did not take over, this one serves on: {reason}"
+                        );
+                        self.control.unshare();
+                    }
+                    Event::Serving { pid, kept } => return End::Replaced { pid, kept },
+                },
+            }
+            if let Err(error) = self.control.apply().await {
+                tracing::error!(
+                    "the last good configuration keeps serving: {}",
+                    error.reason()
+                );
+            }
+        }
+    }
+
+    /// Ends all but the data plane. Also says where another process goes on.
+    fn leave(self, end: End) -> (Proxy, Vec<SocketAddr>) {
+        let proxy = self.control.into_proxy();
+        match end {
+            End::Asked(exit) => {
+                tracing::info!("{}: ending when what is under way has ended", exit.name());
+                self.heirs.disinherit();
+                self.live.draining();
+                let kept = succession::kept_at_end(&proxy);
+                (proxy, kept)
+            }
+            End::Replaced { pid, kept } => {
+                tracing::info!(
+                    pid,
+                    "the new process serves: ending when what is under way has ended"
+                );
+                self.admin.leave();
+                (proxy, kept)
+            }
+        }
     }
 }
