@@ -51,15 +51,24 @@ impl CertificateTable {
             .unwrap_or(&self.default)
     }
 
-    /// Whether a request for `host` on a connection whose handshake got `used` belongs on another
-    /// connection (421, RFC 9110, section 15.5.20): both have certificates of their own, and they
-    /// differ. The default certificate's catch-all is nobody's own.
-    pub fn misdirected(&self, used: &Arc<CertificateSet>, host: &str) -> bool {
-        !Arc::ptr_eq(used, &self.default)
-            && self
-                .hosts
-                .find(host)
-                .is_some_and(|wanted| !same(used, wanted))
+    /// Whether a request for `host` on a connection whose handshake got `used` for `server_name`
+    /// belongs on another connection (421, RFC 9110, section 15.5.20): both have certificates of
+    /// their own, and they differ. The default certificate's catch-all is nobody's own. A name
+    /// whose certificate was renewed meanwhile is still the name that the client asked for.
+    pub fn misdirected(
+        &self,
+        used: &Arc<CertificateSet>,
+        server_name: Option<&str>,
+        host: &str,
+    ) -> bool {
+        if Arc::ptr_eq(used, &self.default) {
+            return false;
+        }
+        let Some(wanted) = self.hosts.find(host) else {
+            return false;
+        };
+        let renewed = || server_name.and_then(|name| self.hosts.find(name));
+        !same(used, wanted) && !renewed().is_some_and(|renewed| same(renewed, wanted))
     }
 }
 

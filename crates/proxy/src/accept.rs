@@ -284,6 +284,7 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, po
     };
     connection.tls = Some(Tls {
         version: accepted.version,
+        server_name: accepted.server_name,
         certificates: accepted.certificates,
     });
     let stream = Stream::from(accepted.stream);

@@ -29,6 +29,8 @@ pub(crate) struct Connection {
 pub(crate) struct Tls {
     /// As `TLSv1.3`.
     pub(crate) version: &'static str,
+    /// The name that the client asked for (SNI).
+    pub(crate) server_name: Option<Box<str>>,
     /// The certificates that the server name selected.
     pub(crate) certificates: Arc<CertificateSet>,
 }

@@ -90,3 +90,45 @@ fn the_default_certificate_never_misdirects() {
         );
     });
 }
+
+#[test]
+fn a_renewed_certificate_misdirects_nobody() {
+    let (narthex, folder, _web) = misdirected();
+    block_on(async {
+        let one = H2::connect(narthex.https, "one.example").await;
+        let wild = H2::connect(narthex.https, "a.wild.example").await;
+        let both = Certificate::of(&["one.example"]);
+        let text = std::fs::read_to_string(folder.file("site.yaml")).expect("written");
+        let renew = |text: &str, name: &str, certificate: &Certificate| {
+            let documents: Vec<_> = text
+                .split("---\n")
+                .map(|document| match document {
+                    it if it.contains("kind: Secret")
+                        && it.contains(&format!("name: {name}\n")) =>
+                    {
+                        secret(name, certificate)
+                    }
+                    other => other.to_owned(),
+                })
+                .collect();
+            documents.join("---\n")
+        };
+        let text = renew(&text, "one", &both);
+        let text = renew(&text, "wild", &Certificate::of(&["*.wild.example"]));
+        folder.rename_over("site.yaml", &text);
+        let client = program_tests::tls::Client::trusting_anything();
+        program_tests::until("the new certificate is served", || {
+            client.certificate(narthex.https, "one.example") == both.der
+        });
+        for (h2, host) in [
+            (&one, "one.example"),
+            (&wild, "a.wild.example"),
+            (&wild, "b.wild.example"),
+        ] {
+            let status = h2.get(host, "/").await.expect("an answer").status;
+            assert_eq!(status, StatusCode::OK, "{host}");
+        }
+        let status = one.get("two.example", "/").await.expect("an answer").status;
+        assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
+    });
+}

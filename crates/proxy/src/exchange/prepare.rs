@@ -59,7 +59,7 @@ pub(super) fn prepare<B: RequestBody>(
     let host = host.as_ref().map_or("", HostName::as_str);
     if request.version == Version::Http2
         && let (Some(tls), Some(certificates)) = (&connection.tls, &listener.certificates)
-        && certificates.misdirected(&tls.certificates, host)
+        && certificates.misdirected(&tls.certificates, tls.server_name.as_deref(), host)
     {
         return Err(Reason::Misdirected);
     }

@@ -110,6 +110,8 @@ pub(crate) struct Accepted {
     pub(crate) certificates: Arc<CertificateSet>,
     /// Whether HTTP/2 was agreed on.
     pub(crate) alpn_h2: bool,
+    /// The name that the client asked for (SNI).
+    pub(crate) server_name: Option<Box<str>>,
     /// The TLS version, as `TLSv1.3`.
     pub(crate) version: &'static str,
 }
@@ -189,6 +191,7 @@ impl Acceptor {
             },
             stream,
             certificates,
+            server_name,
         })
     }
 
