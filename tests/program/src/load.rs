@@ -133,8 +133,8 @@ impl Load {
     }
 
     /// Waits until all clients ended by refusal.
-    pub fn join(self) -> Outcome {
-        for thread in self.threads {
+    pub fn join(mut self) -> Outcome {
+        for thread in std::mem::take(&mut self.threads) {
             thread.join().expect("a client thread");
         }
         let failures = self.shared.lock().clone();
@@ -142,6 +142,12 @@ impl Load {
             good: self.shared.good.load(Ordering::Relaxed),
             failures,
         }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use admin::view;
 use objects::manifests;
 use proxy::Proxy;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -29,6 +29,16 @@ use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
 const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many times a process that takes over looks whether something has changed before it begins.
+const CATCHING_UP: usize = 5;
+
+/// How long everything else waits for the sockets to be given: they need no wait, but for a
+/// process that does not take them.
+const GIVING: Duration = Duration::from_secs(2);
+
+/// How long it looks: a change is told once it has settled.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Serves what the flags say.
 pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
@@ -146,11 +156,18 @@ impl Running {
             admin.serve(&live);
         }
         // Before the first reading, so that no change falls between the two.
-        let watcher = manifests::watch(&config.paths);
+        let mut watcher = manifests::watch(&config.paths);
         let mut control = Control::new(config, fallback, proxy, Arc::clone(&live))?;
         control.apply().await?;
         let mut heirs = Heirs::new();
         if let Some(take_over) = take_over {
+            // What changed while this one prepared, which the one before serves already.
+            for _ in 0..CATCHING_UP {
+                if timeout(LOOK, watcher.changed()).await.is_err() {
+                    break;
+                }
+                control.apply().await?;
+            }
             let mut kept = control.proxy().addresses();
             kept.push(admin.address());
             take_over.ready(kept).await?;
@@ -185,11 +202,12 @@ impl Running {
                     Signal::End(exit) => return End::Asked(exit),
                 },
                 event = self.heirs.next() => match event {
-                    Event::Asked { pid, sockets } => {
-                        tracing::info!(pid, "a new process prepares to take over");
+                    Event::Asked { pid, sockets, given } => {
                         let shared = succession::share(self.control.proxy(), &self.admin).await;
                         // Whoever asked may have gone, which another event says.
                         let _ = sockets.send(shared);
+                        let _ = timeout(GIVING, given).await;
+                        tracing::info!(pid, "a new process prepares to take over");
                         continue;
                     }
                     Event::Failed { pid, reason } => {

@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Asked {
         pid: i32,
         sockets: oneshot::Sender<io::Result<Vec<OwnedFd>>>,
+        /// Ends once it has them. A process that ends before has given nothing.
+        given: oneshot::Receiver<()>,
     },
     /// It did not take over, for this reason.
     Failed { pid: i32, reason: String },
@@ -120,8 +122,12 @@ impl Offer {
             };
             let events = events.clone();
             tokio::spawn(async move {
+                let conversation = async {
+                    give(&channel, pid, &events).await?;
+                    follow(&channel).await
+                };
                 let handed_over = tokio::select! {
-                    handed_over = hand_over(&channel, pid, &events) => handed_over,
+                    handed_over = conversation => handed_over,
                     // This process ends. The other side sees that nobody answers any more.
                     () = events.closed() => return,
                 };
@@ -158,24 +164,29 @@ async fn hear(channel: &Channel) -> io::Result<i32> {
     }
 }
 
-/// The conversation, until the new process accepts.
-async fn hand_over(
-    channel: &Channel,
-    pid: i32,
-    events: &mpsc::Sender<Event>,
-) -> io::Result<Vec<SocketAddr>> {
+/// Gives the sockets.
+async fn give(channel: &Channel, pid: i32, events: &mpsc::Sender<Event>) -> io::Result<()> {
     let gone = || io::Error::other("the running process is ending");
-    let (sockets, given) = oneshot::channel();
-    let asked = Event::Asked { pid, sockets };
+    let (to, sockets) = oneshot::channel();
+    let (_until_given, given) = oneshot::channel();
+    let asked = Event::Asked {
+        pid,
+        sockets: to,
+        given,
+    };
     events.send(asked).await.map_err(|_| gone())?;
-    let sockets = given.await.map_err(|_| gone())??;
+    let sockets = sockets.await.map_err(|_| gone())??;
     let mut left = sockets.len();
     for some in sockets.chunks(MAX_DESCRIPTORS) {
         left -= some.len();
         let message = Message::Sockets { left };
         channel.send(&message, &borrow(some)).await?;
     }
-    drop(sockets);
+    Ok(())
+}
+
+/// The rest, until the new process accepts.
+async fn follow(channel: &Channel) -> io::Result<Vec<SocketAddr>> {
     let (Message::Ready { kept }, _) = channel.receive(PREPARATION).await? else {
         return Err(unexpected());
     };

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use proxy::Inherited;
 
@@ -11,6 +12,9 @@ use super::channel::Channel;
 use super::message::{MAX_SOCKETS, Message, PROTOCOL, STEP};
 use crate::failure::Failure;
 use crate::state::State;
+
+/// How long a process that ends may take to close its ports.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A hand-over that is under way.
 #[derive(Debug)]
@@ -49,9 +53,17 @@ pub(crate) async fn take_over(state: &State) -> Result<Option<(TakeOver, Inherit
         let inherited = Inherited::new(ask(&channel).await?)?;
         io::Result::Ok((pid, inherited))
     };
-    let (pid, inherited) = asked
-        .await
-        .map_err(|error| failure(&path.display(), &error))?;
+    let (pid, inherited) = match asked.await {
+        Ok(taken) => taken,
+        Err(error) if is_end(&error) => {
+            tracing::warn!(
+                "the running process is ending: starting as usual once it has closed its ports"
+            );
+            tokio::time::sleep(CLOSING).await;
+            return Ok(None);
+        }
+        Err(error) => return Err(failure(&path.display(), &error)),
+    };
     tracing::info!(
         pid,
         sockets = inherited.len(),
