@@ -19,6 +19,7 @@ use crate::http1;
 use crate::http2;
 use crate::io::{Owned, Stream};
 use crate::proxy_protocol::{self, ReadError, Source};
+use crate::spread::{Accepted, Place};
 use crate::timer::Timer;
 use crate::tls::HandshakeError;
 use crate::worker::Worker;
@@ -179,20 +180,71 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
     let peer = plain(peer);
-    let trusted = forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies);
-    let announced = worker.settings.proxy_protocol && trusted;
-    let admitted = if announced {
+    let admitted = if is_announced(worker, peer) {
         worker.admission.admit_unknown()
     } else {
         worker.admission.admit(peer.ip())
     };
-    let mut permit = match admitted {
+    let permit = match admitted {
         Ok(permit) => permit,
         Err(refused) => {
             worker.metrics.connection_refused(refused);
             return;
         }
     };
+    let place = worker.share.place();
+    if worker.share.is_here(&place) {
+        return begin(worker, stream, peer, port, permit, place);
+    }
+    // Off this worker's runtime, and onto the other's.
+    if let Ok(socket) = stream.into_std() {
+        let accepted = Accepted {
+            socket,
+            peer,
+            port,
+            permit,
+            place,
+        };
+        if let Err(mut back) = worker.share.spread.hand_over(accepted) {
+            back.place = worker.share.place_here();
+            take(worker, *back);
+        }
+    }
+}
+
+/// Whether a connection begins with a PROXY protocol header.
+fn is_announced(worker: &Worker, peer: SocketAddr) -> bool {
+    worker.settings.proxy_protocol
+        && forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies)
+}
+
+/// Serves a connection that was accepted elsewhere.
+pub(crate) fn take(worker: &Rc<Worker>, accepted: Accepted) {
+    let Accepted {
+        socket,
+        peer,
+        port,
+        permit,
+        place,
+    } = accepted;
+    match TcpStream::from_std(socket) {
+        Ok(stream) => begin(worker, stream, peer, port, permit, place),
+        Err(error) => {
+            worker.metrics.accept_error();
+            tracing::debug!(%peer, %error, "cannot serve a connection");
+        }
+    }
+}
+
+fn begin(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: u16,
+    mut permit: Permit,
+    place: Place,
+) {
+    let announced = is_announced(worker, peer);
     let worker = Rc::clone(worker);
     // Boxed, because on its way into the runtime a task is moved several times, and it is large.
     spawn_local(Box::pin(async move {
@@ -207,7 +259,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
             connection(&worker, stream, client, port).await;
         }
         worker.metrics.connection_closed(port);
-        drop((wake, permit));
+        drop((wake, permit, place));
     }));
 }
 

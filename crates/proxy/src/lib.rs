@@ -33,6 +33,7 @@ mod record;
 mod respond;
 mod scratch;
 mod settings;
+mod spread;
 mod timer;
 mod tls;
 mod upstream;

@@ -12,6 +12,7 @@ use model::Snapshot;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::accept::{self, Ending, Listening};
+use crate::spread::Accepted;
 use crate::worker::Worker;
 
 /// How often the log is flushed and idle connections are looked over.
@@ -41,8 +42,12 @@ pub(crate) enum Command {
 /// A command, and where its end is reported.
 pub(crate) type Order = (Command, oneshot::Sender<()>);
 
-/// Runs a worker until it is told to stop.
-pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
+/// Runs a worker until it is told to stop. `handed` are connections that others accepted for it.
+pub(crate) async fn run(
+    worker: Rc<Worker>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut handed: mpsc::Receiver<Accepted>,
+) {
     let mut listeners: HashMap<u16, Vec<Listening>> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -50,6 +55,10 @@ pub(crate) async fn run(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<
     loop {
         let order = tokio::select! {
             order = orders.recv() => order,
+            Some(accepted) = handed.recv() => {
+                accept::take(&worker, accepted);
+                continue;
+            }
             _ = tick.tick() => {
                 worker.log.flush();
                 ticks = ticks.wrapping_add(1);

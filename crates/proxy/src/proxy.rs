@@ -23,6 +23,7 @@ use crate::listen::{self, BindError, Bound, Group};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
+use crate::spread::{Accepted, Share, Spread};
 use crate::tls;
 use crate::upstream::tls::Trust;
 use crate::worker::Worker;
@@ -77,12 +78,15 @@ impl Proxy {
             .map(|_| WorkerMetrics::new())
             .collect();
         let health = Arc::<health::Counts>::default();
+        let (spread, queues) = Spread::new(counters.len());
         let metrics = Metrics::new(
             counters.iter().cloned(),
+            Arc::clone(&spread),
             log.dropped_lines(),
             Arc::clone(&health),
         );
-        let workers = counters.into_iter().enumerate().map(|(index, counters)| {
+        let workers = counters.into_iter().zip(queues).enumerate();
+        let workers = workers.map(|(index, (counters, handed))| {
             let start = Start {
                 settings: Arc::clone(&settings),
                 counters,
@@ -90,6 +94,8 @@ impl Proxy {
                 tls: Arc::clone(&tls),
                 trust: Arc::clone(&trust),
                 admission: Arc::clone(&admission),
+                spread: Arc::clone(&spread),
+                handed,
             };
             start.worker(index)
         });
@@ -311,6 +317,8 @@ struct Start {
     tls: Arc<tls::Context>,
     trust: Arc<Trust>,
     admission: Arc<Admission>,
+    spread: Arc<Spread>,
+    handed: mpsc::Receiver<Accepted>,
 }
 
 impl Start {
@@ -329,12 +337,18 @@ impl Start {
                     tls,
                     trust,
                     admission,
+                    spread,
+                    handed,
                 } = self;
                 let acceptor = tls::Acceptor::new(tls);
-                let worker = Rc::new(Worker::new(
-                    settings, counters, log, acceptor, trust, admission,
-                ));
-                LocalSet::new().block_on(&runtime, orders::run(worker, receiver));
+                let share = Share {
+                    spread,
+                    worker: index,
+                };
+                let worker =
+                    Worker::new(settings, counters, log, acceptor, trust, admission, share);
+                let run = orders::run(Rc::new(worker), receiver, handed);
+                LocalSet::new().block_on(&runtime, run);
             })?;
         Ok(Handle { orders, thread })
     }

@@ -17,6 +17,7 @@ use crate::metrics::WorkerMetrics;
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
+use crate::spread::Share;
 use crate::tls::Acceptor;
 use crate::upstream::tls::Trust;
 use crate::upstream::{Pool, Upstream};
@@ -33,6 +34,7 @@ pub(crate) struct Worker {
     pub(crate) date: Date,
     pub(crate) acceptor: Acceptor,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) share: Share,
     pub(crate) log: AccessLog,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Scratch>>,
@@ -88,6 +90,7 @@ impl Worker {
         acceptor: Acceptor,
         trust: Arc<Trust>,
         admission: Arc<Admission>,
+        share: Share,
     ) -> Self {
         let upstreams = Pool::new(&settings, trust);
         Self {
@@ -98,6 +101,7 @@ impl Worker {
             date: Date::default(),
             acceptor,
             admission,
+            share,
             log,
             view: RefCell::new(View::new(Arc::default())),
             scratch: RefCell::default(),

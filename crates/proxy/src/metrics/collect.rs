@@ -16,11 +16,13 @@ use super::{
     BOUNDS, CLASSES, Counter, FIRST_STATUS, Histogram, LISTENERS, Listener, METHODS, REASON_ORDER,
     REFUSALS, STATUSES, WorkerMetrics,
 };
+use crate::spread::Spread;
 
 /// The data plane's metrics, of all workers together.
 pub(crate) struct Metrics {
     workers: Box<[Arc<WorkerMetrics>]>,
     hosts: ArcSwap<Arc<[Box<str>]>>,
+    spread: Arc<Spread>,
     dropped_lines: Arc<AtomicU64>,
     health: Arc<health::Counts>,
 }
@@ -28,12 +30,14 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(
         workers: impl IntoIterator<Item = Arc<WorkerMetrics>>,
+        spread: Arc<Spread>,
         dropped_lines: Arc<AtomicU64>,
         health: Arc<health::Counts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             workers: workers.into_iter().collect(),
             hosts: ArcSwap::from_pointee(Arc::from([])),
+            spread,
             dropped_lines,
             health,
         })
@@ -65,6 +69,7 @@ impl Collector for Metrics {
         let encoder = &mut encoder;
         self.hosts(encoder)?;
         self.listeners(encoder)?;
+        self.worker_connections(encoder)?;
         self.upstreams(encoder)?;
         self.balancing(encoder)?;
         self.errors(encoder)?;
@@ -179,6 +184,21 @@ impl Metrics {
             metric
                 .encode_family(&[("listener", port.as_str())])?
                 .encode_gauge(&active)?;
+        }
+        Ok(())
+    }
+
+    fn worker_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "narthex_worker_connections",
+            "Connections of clients that each worker has.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (worker, load) in self.spread.loads().enumerate() {
+            metric
+                .encode_family(&[("worker", worker.to_string())])?
+                .encode_gauge(&i64::try_from(load).unwrap_or(i64::MAX))?;
         }
         Ok(())
     }
@@ -432,7 +452,12 @@ mod tests {
 
     fn two_workers() -> ([Arc<WorkerMetrics>; 2], Arc<Metrics>) {
         let workers = [WorkerMetrics::new(), WorkerMetrics::new()];
-        let metrics = Metrics::new(workers.clone(), Arc::new(AtomicU64::new(3)), Arc::default());
+        let metrics = Metrics::new(
+            workers.clone(),
+            Spread::new(2).0,
+            Arc::new(AtomicU64::new(3)),
+            Arc::default(),
+        );
         (workers, metrics)
     }
 
