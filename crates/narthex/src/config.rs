@@ -201,6 +201,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             connections: serving.max_connections,
             connections_per_client: serving.max_connections_per_client,
             h2_streams: serving.max_h2_streams,
+            h2_control_frames: serving.max_h2_control_frames,
             requests_per_connection: serving.max_requests_per_connection,
         },
         timeouts: ClientTimeouts {

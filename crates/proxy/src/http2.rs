@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 
 use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
 use crate::exchange::{self, Parts, Start};
+use crate::flood::{Account, Watched};
 use crate::grpc;
 use crate::h2_message::{self, Gone, Unfit};
 use crate::headers::{Headers, Name, Names, RequestHead, ResponseHead};
@@ -62,7 +63,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .enable_connect_protocol();
     let mut timer = Timer::default();
-    let handshake = builder.handshake::<_, Bytes>(io);
+    let account = Account::new(limits.h2_control_frames);
+    let handshake = builder.handshake::<_, Bytes>(Watched::new(io, &account));
     let Ok(Ok(mut http2)) = timer.limit(timeouts.handshake, handshake).await else {
         return;
     };
@@ -84,7 +86,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
             if !closing && (worker.is_draining() || (most > 0 && requests >= most)) {
                 return Poll::Ready(Event::Close);
             }
-            http2.poll_accept(cx).map(|accepted| match accepted {
+            let accepted = http2.poll_accept(cx);
+            if !ending && account.is_flooded() {
+                return Poll::Ready(Event::Abuse);
+            }
+            accepted.map(|accepted| match accepted {
                 Some(Ok(stream)) => Event::Stream(Box::new(stream)),
                 _ => Event::End,
             })
@@ -93,6 +99,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
             Ok(Event::Stream(accepted)) => {
                 let (request, respond) = *accepted;
                 requests += 1;
+                account.request();
                 let permit = Active::new(&streams);
                 let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
                 // Boxed, because a task is moved several times on its way into the runtime.
@@ -105,6 +112,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection)
             Ok(Event::End) => return,
             Ok(Event::Abuse) => {
                 (closing, ending) = (true, true);
+                worker.metrics.http2_abuse();
                 http2.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
             }
             Ok(Event::Close) => {
@@ -126,7 +134,7 @@ enum Event {
     Stream(Box<(Request<RecvStream>, SendResponse<Bytes>)>),
     /// No more streams are wanted.
     Close,
-    /// The client asks only to abandon.
+    /// The client asks only to abandon, or sends frames for their own sake.
     Abuse,
     /// The connection is over.
     End,

@@ -13,6 +13,7 @@ mod date;
 pub mod dns;
 mod exchange;
 mod filters;
+mod flood;
 mod forwarded;
 #[cfg(test)]
 mod fuzz;

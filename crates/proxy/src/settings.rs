@@ -87,6 +87,9 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// The most concurrent HTTP/2 streams of one connection.
     pub h2_streams: u32,
+    /// The most HTTP/2 frames of one connection that are not useful, in ten seconds and beyond what
+    /// requests and responses excuse, after which it is closed; 0 is no limit.
+    pub h2_control_frames: u32,
     /// The most requests on one connection, after which it is closed.
     pub requests_per_connection: u64,
 }
@@ -139,6 +142,7 @@ impl Default for Limits {
             connections: 20_000,
             connections_per_client: 0,
             h2_streams: 128,
+            h2_control_frames: 1000,
             requests_per_connection: 0,
         }
     }

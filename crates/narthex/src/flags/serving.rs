@@ -127,6 +127,12 @@ pub(crate) struct Serving {
     #[arg(value_parser = clap::value_parser!(u32).range(1..), help_heading = "Clients: limits")]
     pub(crate) max_h2_streams: u32,
 
+    /// The most HTTP/2 frames of one connection in ten seconds that serve no request (SETTINGS,
+    /// PING, empty ones, …), beyond what requests and responses excuse; 0 is no limit.
+    #[arg(long, env = "NARTHEX_MAX_H2_CONTROL_FRAMES", value_name = "N")]
+    #[arg(default_value_t = 1000, help_heading = "Clients: limits")]
+    pub(crate) max_h2_control_frames: u32,
+
     /// The most requests on one connection, after which it is closed; 0 is no limit.
     #[arg(long, env = "NARTHEX_MAX_REQUESTS_PER_CONNECTION", value_name = "N")]
     #[arg(default_value_t = 0, help_heading = "Clients: limits")]

@@ -318,6 +318,12 @@ impl Metrics {
         )?;
         counter(
             encoder,
+            "narthex_http2_abusive_connections",
+            "HTTP/2 connections that were ended because of floods of frames or abandoned requests.",
+            self.sum(|worker| &worker.http2_abuse),
+        )?;
+        counter(
+            encoder,
             "narthex_accept_errors",
             "Errors in accepting a connection, as of too many open files.",
             self.sum(|worker| &worker.accept_errors),

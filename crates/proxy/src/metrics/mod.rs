@@ -79,6 +79,7 @@ pub(crate) struct WorkerMetrics {
     errors: [Counter; REASONS],
     refused: [Counter; REFUSALS.len()],
     handshake_failures: Counter,
+    http2_abuse: Counter,
     accept_errors: Counter,
     upstream_new: Counter,
     upstream_reused: Counter,
@@ -130,6 +131,7 @@ impl WorkerMetrics {
             errors: [const { Counter(AtomicU64::new(0)) }; REASONS],
             refused: Default::default(),
             handshake_failures: Counter::default(),
+            http2_abuse: Counter::default(),
             accept_errors: Counter::default(),
             upstream_new: Counter::default(),
             upstream_reused: Counter::default(),
@@ -181,6 +183,11 @@ impl WorkerMetrics {
     /// Counts a TLS handshake that failed.
     pub(crate) fn handshake_failed(&self) {
         self.handshake_failures.add(1);
+    }
+
+    /// Counts an HTTP/2 connection that was ended because of what its client did.
+    pub(crate) fn http2_abuse(&self) {
+        self.http2_abuse.add(1);
     }
 
     /// Counts an error of `accept`.
