@@ -547,18 +547,21 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_proxy_shows_only_counters_without_labels() {
+    fn an_idle_proxy_shows_only_its_workers_and_counters_without_labels() {
         let (_, metrics) = two_workers();
         let text = text(&metrics);
         let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             series,
             [
+                "narthex_worker_connections{worker=\"0\"} 0",
+                "narthex_worker_connections{worker=\"1\"} 0",
                 "narthex_retries_total 0",
                 "narthex_retries_refused_total 0",
                 "narthex_endpoint_ejections_total 0",
                 "narthex_endpoints_unhealthy 0",
                 "narthex_tls_handshake_failures_total 0",
+                "narthex_http2_abusive_connections_total 0",
                 "narthex_accept_errors_total 0",
                 "narthex_request_body_bytes_total 0",
                 "narthex_response_body_bytes_total 0",
