@@ -97,41 +97,24 @@ async fn answer<B: RequestBody, S: ResponseSink>(
 }
 
 fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<Reason>) {
-    let Parts {
-        worker,
-        connection,
-        request,
-        start,
-        ..
-    } = parts;
     let backend = rule.map_or("", |rule| match &rule.action {
         Action::Forward(backend) => &*backend.name,
         Action::NotFound => "",
     });
-    let field = |name| request.headers.get(name).unwrap_or_default();
-    worker.record(&Record {
-        port: connection.port,
-        start: start.time,
-        client: facts.client.get().unwrap_or_else(|| connection.peer.ip()),
-        method: request.method(),
-        host: request.authority(),
-        target: request.target(),
-        version: request.version,
-        tls: connection.tls.as_ref().map(|tls| tls.version),
+    let begun = begun(parts.connection, parts.request, parts.start);
+    parts.worker.record(&Record {
+        client: facts.client.get().unwrap_or(begun.client),
         status: facts.status.get(),
         reason,
         route: rule.map_or("", |rule| &rule.route),
         backend,
         endpoint: facts.endpoint.get(),
         attempts: facts.attempts.get(),
-        duration: start.clock.elapsed(),
         upstream: facts.upstream.get(),
         bytes_in: facts.bytes_in.get(),
         bytes_out: facts.bytes_out.get(),
-        request_id: field(Name::XRequestId),
-        user_agent: field(Name::UserAgent),
-        referer: field(Name::Referer),
         host_slot: facts.host_slot.get(),
+        ..begun
     });
 }
 
@@ -145,6 +128,16 @@ pub(crate) fn record_refusal(
     reason: Reason,
 ) {
     worker.record(&Record {
+        status,
+        reason: Some(reason),
+        ..begun(connection, request, start)
+    });
+}
+
+/// What is known of a request before anything has come of it.
+fn begun<'a>(connection: &'a Connection, request: &'a RequestHead, start: Start) -> Record<'a> {
+    let field = |name| request.headers.get(name).unwrap_or_default();
+    Record {
         port: connection.port,
         start: start.time,
         client: connection.peer.ip(),
@@ -153,8 +146,8 @@ pub(crate) fn record_refusal(
         target: request.target(),
         version: request.version,
         tls: connection.tls.as_ref().map(|tls| tls.version),
-        status,
-        reason: Some(reason),
+        status: 0,
+        reason: None,
         route: "",
         backend: "",
         endpoint: None,
@@ -163,9 +156,9 @@ pub(crate) fn record_refusal(
         upstream: None,
         bytes_in: 0,
         bytes_out: 0,
-        request_id: b"",
-        user_agent: b"",
-        referer: b"",
+        request_id: field(Name::XRequestId),
+        user_agent: field(Name::UserAgent),
+        referer: field(Name::Referer),
         host_slot: 0,
-    });
+    }
 }
