@@ -20,6 +20,17 @@ pub struct Policy {
     pub check: Option<Check>,
     /// When a request is sent again.
     pub retry: Retry,
+    /// Whether each connection begins with who its client is.
+    pub proxy_header: Option<ProxyHeader>,
+}
+
+/// The version of the PROXY protocol that endpoints expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// A line of text.
+    V1,
+    /// Bytes.
+    V2,
 }
 
 impl Policy {
@@ -40,6 +51,7 @@ impl Default for Policy {
             ejection: Ejection::default(),
             check: None,
             retry: Retry::default(),
+            proxy_header: None,
         }
     }
 }
@@ -184,6 +196,8 @@ pub struct Check {
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
+    /// What each connection begins with.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 /// What a health check asks.

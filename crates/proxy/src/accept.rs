@@ -299,9 +299,13 @@ async fn announced_client(
 async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, port: u16) {
     // Our writes are whole messages: waiting to fill segments would only delay them.
     let _ = socket.set_nodelay(true);
+    let Ok(local) = socket.local_addr() else {
+        return;
+    };
     let mut connection = Connection {
         port,
         peer,
+        local: plain(local),
         peer_text: peer.ip().to_string().into(),
         trusted: forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies),
         tls: None,

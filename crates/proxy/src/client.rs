@@ -17,6 +17,8 @@ pub(crate) struct Connection {
     pub(crate) port: u16,
     /// The other end; never an IPv4 address in IPv6 clothes.
     pub(crate) peer: SocketAddr,
+    /// This end: the address that the client, or the load balancer before us, connected to.
+    pub(crate) local: SocketAddr,
     /// The peer's address as text, made once.
     pub(crate) peer_text: Box<str>,
     /// Whether the peer's forwarding fields are believed.

@@ -186,6 +186,7 @@ mod tests {
         let connection = Connection {
             port: 8080,
             peer,
+            local: peer,
             peer_text: "192.0.2.1".into(),
             trusted: is_trusted(peer.ip(), &trusted),
             tls: None,

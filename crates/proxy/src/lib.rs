@@ -29,6 +29,7 @@ mod listen;
 mod metrics;
 mod orders;
 mod proxy;
+mod proxy_header;
 mod proxy_protocol;
 mod record;
 mod respond;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Policy;
-use model::policy::{Affinity, Algorithm, Check, EjectOn, Ejection, HashKey, Probe, Retry};
+use model::policy::{
+    Affinity, Algorithm, Check, EjectOn, Ejection, HashKey, Probe, ProxyHeader, Retry,
+};
 use objects::kinds::Service;
 
 use crate::ingress::annotations::ENDPOINTS;
@@ -26,6 +28,7 @@ const HEALTH_CHECK_TIMEOUT: &str = "narthex.dev/health-check-timeout";
 const ATTEMPTS: &str = "narthex.dev/max-attempts";
 const TRY_TIMEOUT: &str = "narthex.dev/try-timeout";
 const RETRY_BUDGET: &str = "narthex.dev/retry-budget";
+pub(super) const PROXY_PROTOCOL: &str = "narthex.dev/proxy-protocol";
 
 /// Every annotation of a Service that means something to us.
 pub(crate) const KNOWN: &[&str] = &[
@@ -45,6 +48,7 @@ pub(crate) const KNOWN: &[&str] = &[
     ATTEMPTS,
     TRY_TIMEOUT,
     RETRY_BUDGET,
+    PROXY_PROTOCOL,
 ];
 
 const DEFAULT_COOKIE: &str = "NARTHEX_AFFINITY";
@@ -65,6 +69,7 @@ pub(super) fn read(
         return Arc::clone(default);
     }
     let whole = "a whole number; 0 is none";
+    let proxy_header = annotations.proxy_header();
     Arc::new(Policy {
         algorithm: annotations.algorithm(),
         affinity: annotations.affinity(),
@@ -75,8 +80,9 @@ pub(super) fn read(
             .get(SLOW_START, DURATION, duration)
             .unwrap_or(default.slow_start),
         ejection: annotations.ejection(default.ejection),
-        check: annotations.check(),
+        check: annotations.check(proxy_header),
         retry: annotations.retry(default.retry),
+        proxy_header,
     })
 }
 
@@ -198,7 +204,15 @@ impl<'a> Annotations<'a, '_> {
         }
     }
 
-    fn check(&mut self) -> Option<Check> {
+    fn proxy_header(&mut self) -> Option<ProxyHeader> {
+        self.get(PROXY_PROTOCOL, "v1 or v2", |text| match text {
+            "v1" => Some(ProxyHeader::V1),
+            "v2" => Some(ProxyHeader::V2),
+            _ => None,
+        })
+    }
+
+    fn check(&mut self, proxy_header: Option<ProxyHeader>) -> Option<Check> {
         let hint = "http:/PATH, grpc, grpc:SERVICE, tcp or off";
         let probe = self.get(HEALTH_CHECK, hint, |text| match text.split_once(':') {
             None if text == "off" => Some(None),
@@ -214,6 +228,7 @@ impl<'a> Annotations<'a, '_> {
             probe: probe??,
             interval: interval.unwrap_or(DEFAULT_INTERVAL),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            proxy_header,
         })
     }
 }

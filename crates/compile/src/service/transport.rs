@@ -6,6 +6,7 @@ use model::backend::Discovery;
 use model::{BackendTls, HostName, HttpVersion, Transport};
 use objects::kinds::{Service, ServicePort};
 
+use super::balance::PROXY_PROTOCOL;
 use crate::name::NameRef;
 use crate::report::{Problems, annotation_field};
 
@@ -70,11 +71,20 @@ pub(super) fn read(
 /// What is wrong with what these ports are said to speak.
 pub(super) fn problems(service: &Service, used: &[&ServicePort], problems: &mut Problems) {
     let mut any_tls = false;
+    let announces = service.metadata.annotations.contains_key(PROXY_PROTOCOL);
     for (index, port) in service.spec.ports.iter().flatten().enumerate() {
         if !used.iter().any(|used| std::ptr::eq(*used, port)) {
             continue;
         }
         match spoken(Some(port)) {
+            Spoken::Known(HttpVersion::Http2, _) if announces => problems.error(
+                annotation_field(PROXY_PROTOCOL),
+                format!(
+                    "is left out at spec.ports[{index}]: the connections of {} are many clients'",
+                    port.app_protocol.as_deref().unwrap_or_default()
+                ),
+                "appProtocol http or https",
+            ),
             Spoken::Known(_, tls) => any_tls |= tls == Tls::Yes,
             Spoken::Unknown => problems.warning(
                 format!("spec.ports[{index}].appProtocol"),
@@ -189,6 +199,16 @@ mod tests {
         let unknown = with("example.com/smoke-signals", &[]);
         assert!(transport(&unknown).is_plain_http1());
         assert_eq!(fields(&unknown), ["spec.ports[0].appProtocol"]);
+    }
+
+    #[test]
+    fn clients_are_not_announced_on_connections_that_they_share() {
+        let announced = [("proxy-protocol", "v2")];
+        assert_eq!(fields(&with("https", &announced)), [""; 0]);
+        assert_eq!(
+            fields(&with("kubernetes.io/h2c", &announced)),
+            ["metadata.annotations[narthex.dev/proxy-protocol]"]
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Forwarding: pick an endpoint, send the request, relay the response.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -18,6 +19,7 @@ use super::tunnel::tunnel;
 use super::upload::{Upload, UploadEnd};
 use crate::client::{Closed, Length, RequestBody, ResponseSink};
 use crate::http1::stream::Writer;
+use crate::proxy_header;
 use crate::record::Reason;
 use crate::timer::Timer;
 use crate::upstream::balance::{self, Affinity, Ask, Choice, Members};
@@ -51,6 +53,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         0 => None,
         most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
     };
+    let opening = opening(parts, facts, &members);
     let mut tried = Tried::default();
     let mut now = parts.start.clock;
     let mut fresh = false;
@@ -71,7 +74,13 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let limit = tighter(rule.timeouts.connect, retry.per_try);
-        let connected = if endpoint.is_plain_http1() {
+        let announced = opening.as_ref().filter(|_| !endpoint.shares_connections());
+        let connected = if let Some(opening) = announced {
+            let endpoint = Rc::clone(&endpoint);
+            let connect = worker.upstreams.announced(endpoint, opening, limit);
+            let connected = Box::pin(in_time(parts.timer.total, connect)).await?;
+            connected.map(Connected::Http1)
+        } else if endpoint.is_plain_http1() {
             let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
             in_time(parts.timer.total, connect)
                 .await?
@@ -161,6 +170,18 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         worker.metrics.retried();
         members = balancer.members(&worker.upstreams, backend);
     }
+}
+
+/// What each connection begins with, if the Service wants to be told of the client.
+fn opening(parts: &Parts<'_>, facts: &Facts, members: &Members) -> Option<Vec<u8>> {
+    let version = members.policy().proxy_header?;
+    let connection = parts.connection;
+    let client = match facts.client.get() {
+        // Whoever forwards for a client does not say from which port it came.
+        Some(ip) if ip != connection.peer.ip() => SocketAddr::new(ip, 0),
+        _ => connection.peer,
+    };
+    Some(proxy_header::of_client(version, client, connection.local))
 }
 
 /// The ids of the endpoints that failed a request.

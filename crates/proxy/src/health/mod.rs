@@ -110,7 +110,7 @@ async fn follow(endpoint: Arc<Endpoint>, check: Check, counts: Arc<Counts>, trus
     let (mut good, mut row) = (true, 0);
     let mut known = false;
     loop {
-        let probe = probe::ask(&endpoint, &check.probe, &trust);
+        let probe = probe::ask(&endpoint, &check, &trust);
         let now_good = matches!(tokio::time::timeout(check.timeout, probe).await, Ok(true));
         let count = if now_good {
             &counts.passed
@@ -206,6 +206,7 @@ mod tests {
             probe: Probe::Http("/healthz".into()),
             interval: Duration::from_millis(10),
             timeout: Duration::from_secs(5),
+            proxy_header: None,
         };
         let (sender, receiver) = watch::channel(vec![backend("a", &endpoint, Some(check.clone()))]);
         let counts = Arc::new(Counts::default());

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
-use model::policy::Probe;
+use model::policy::{Check, Probe};
 use model::{Endpoint, HttpVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::proxy_header;
 use crate::upstream::tls::Trust;
 
 /// All that is read of an answer.
@@ -18,11 +19,18 @@ const AGENT: &str = "narthex-health-check";
 const SERVING: u64 = 1;
 
 /// Whether one question was answered well, by what the endpoint speaks. The caller limits its time.
-pub(super) async fn ask(endpoint: &Endpoint, probe: &Probe, trust: &Trust) -> bool {
+pub(super) async fn ask(endpoint: &Endpoint, check: &Check, trust: &Trust) -> bool {
+    let probe = &check.probe;
     let address = endpoint.address;
-    let Ok(socket) = TcpStream::connect(address).await else {
+    let Ok(mut socket) = TcpStream::connect(address).await else {
         return false;
     };
+    if let Some(version) = check.proxy_header
+        && endpoint.transport.http != HttpVersion::Http2
+        && let Err(_) = socket.write_all(&proxy_header::of_nobody(version)).await
+    {
+        return false;
+    }
     let http = match probe {
         Probe::Tcp => return true,
         Probe::Http(_) => endpoint.transport.http,
@@ -210,19 +218,29 @@ mod tests {
 
     use super::*;
 
+    fn check(probe: Probe) -> Check {
+        Check {
+            probe,
+            interval: std::time::Duration::from_secs(1),
+            timeout: std::time::Duration::from_secs(1),
+            proxy_header: None,
+        }
+    }
+
     #[tokio::test]
     async fn a_connection_is_enough_for_tcp_and_none_for_the_others() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (endpoint, trust) = (Endpoint::new(address), Trust::new(Vec::new()));
-        assert!(ask(&endpoint, &Probe::Tcp, &trust).await);
+        assert!(ask(&endpoint, &check(Probe::Tcp), &trust).await);
         for probe in [Probe::Http("/".into()), Probe::Grpc("".into())] {
-            let asked = ask(&endpoint, &probe, &trust);
+            let check = check(probe);
+            let asked = ask(&endpoint, &check, &trust);
             let limit = Duration::from_millis(50);
             assert!(tokio::time::timeout(limit, asked).await.is_err());
         }
         drop(listener);
-        assert!(!ask(&endpoint, &Probe::Tcp, &trust).await);
+        assert!(!ask(&endpoint, &check(Probe::Tcp), &trust).await);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::HttpVersion;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::http2::Http2Stream;
@@ -96,6 +97,29 @@ impl Pool {
         }))
     }
 
+    /// A new connection that begins with `opening`, by which the endpoint is told of one client:
+    /// it speaks HTTP/1, as the streams of HTTP/2 would be many clients', and carries one exchange.
+    pub(crate) async fn announced(
+        &self,
+        endpoint: Rc<EndpointState>,
+        opening: &[u8],
+        limit: Duration,
+    ) -> Result<Upstream, ConnectError> {
+        let lease = Lease::new(endpoint);
+        let connect = async {
+            let mut socket = tcp(lease.0.address()).await?;
+            let opened = socket.write_all(opening).await;
+            opened.map_err(|_| ConnectError::Failed)?;
+            let (stream, _) = self.secure(socket, &lease, HttpVersion::Http1).await?;
+            Ok(Upstream {
+                exclusive: true,
+                ..Upstream::new(stream, lease.again())
+            })
+        };
+        let connected = Timer::default().limit(limit, connect).await;
+        connected.unwrap_or(Err(ConnectError::Timeout))
+    }
+
     async fn http1(&self, lease: &Lease, fresh: bool) -> Result<Upstream, ConnectError> {
         if !fresh && let Some(idle) = self.idle(lease) {
             return Ok(idle);
@@ -145,6 +169,7 @@ impl Pool {
             stream: self.take_idle(&lease.0)?,
             buffer: Buffer::default(),
             reused: true,
+            exclusive: false,
             lease: lease.again(),
         })
     }
@@ -152,6 +177,16 @@ impl Pool {
     /// A new connection; tells whether it is one of HTTP/2.
     async fn dial(&self, lease: &Lease, http: HttpVersion) -> Result<(Stream, bool), ConnectError> {
         let socket = tcp(lease.0.address()).await?;
+        self.secure(socket, lease, http).await
+    }
+
+    /// The connection with TLS, if the endpoint has it.
+    async fn secure(
+        &self,
+        socket: TcpStream,
+        lease: &Lease,
+        http: HttpVersion,
+    ) -> Result<(Stream, bool), ConnectError> {
         let Some(tls) = &lease.0.endpoint.transport.tls else {
             return Ok((socket.into(), http == HttpVersion::Http2));
         };

@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use model::Endpoint;
 use model::endpoint::{Failure, Standing};
 use model::policy::Ejection;
+use model::{Endpoint, HttpVersion};
 
 use super::Idle;
 use super::http2::Connections;
@@ -78,6 +78,11 @@ impl EndpointState {
 
     pub(crate) fn is_plain_http1(&self) -> bool {
         self.endpoint.transport.is_plain_http1()
+    }
+
+    /// Whether its connections are shared by requests of many clients.
+    pub(crate) fn shares_connections(&self) -> bool {
+        self.endpoint.transport.http == HttpVersion::Http2
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -55,6 +55,8 @@ pub(crate) struct Upstream {
     buffer: Buffer,
     /// It has carried an exchange before.
     reused: bool,
+    /// It has told the endpoint of one client, and is no other's.
+    exclusive: bool,
     lease: Lease,
 }
 
@@ -149,6 +151,7 @@ impl Pool {
                 stream,
                 buffer: Buffer::default(),
                 reused: true,
+                exclusive: false,
                 lease,
             });
         }
@@ -163,11 +166,12 @@ impl Pool {
         let Upstream {
             stream,
             mut buffer,
+            exclusive,
             lease,
             ..
         } = upstream;
         // More than the response was sent: whose response that is, nobody can tell.
-        if !buffer.is_empty() {
+        if exclusive || !buffer.is_empty() {
             return;
         }
         buffer.release(buffers);
@@ -224,6 +228,7 @@ impl Upstream {
             stream,
             buffer: Buffer::default(),
             reused: false,
+            exclusive: false,
             lease,
         }
     }
