@@ -5,8 +5,10 @@ use std::time::Instant;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
+use super::concurrent::{both, gone, while_wanted};
 use super::download::{Download, Limits};
-use super::forward::{Failed, both, gone, is_idempotent, while_wanted};
+use super::forward::Failed;
+use super::http1::is_idempotent;
 use super::parts::{Facts, Parts};
 use super::replay::{Kept, Replay};
 use super::upload::Upload;

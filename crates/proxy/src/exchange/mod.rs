@@ -1,7 +1,10 @@
 //! A request's way, from its head to its line in the log. [`run`] names the phases in order.
 
+mod concurrent;
+mod course;
 mod download;
 mod forward;
+mod http1;
 mod http2;
 mod parts;
 mod prepare;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use super::forward::gone;
+use super::concurrent::gone;
 use super::parts::{Facts, late};
 use crate::client::RequestBody;
 use crate::record::Reason;
