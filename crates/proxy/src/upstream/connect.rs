@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use super::http2::Http2Stream;
 use super::tls::TlsFault;
 use super::{EndpointState, Lease, Pool, Upstream};
-use crate::buffer::Buffer;
 use crate::io::Stream;
 use crate::record::Reason;
 use crate::timer::Timer;
@@ -165,13 +164,8 @@ impl Pool {
     }
 
     fn idle(&self, lease: &Lease) -> Option<Upstream> {
-        Some(Upstream {
-            stream: self.take_idle(&lease.0)?,
-            buffer: Buffer::default(),
-            reused: true,
-            exclusive: false,
-            lease: lease.again(),
-        })
+        let stream = self.take_idle(&lease.0)?;
+        Some(Upstream::kept(stream, lease.again()))
     }
 
     /// A new connection; tells whether it is one of HTTP/2.

@@ -147,13 +147,7 @@ impl Pool {
     ) -> Result<Upstream, ConnectError> {
         let lease = Lease::new(endpoint);
         if !fresh && let Some(stream) = self.take_idle(&lease.0) {
-            return Ok(Upstream {
-                stream,
-                buffer: Buffer::default(),
-                reused: true,
-                exclusive: false,
-                lease,
-            });
+            return Ok(Upstream::kept(stream, lease));
         }
         let connect = connect::tcp(lease.0.address());
         let connected = Timer::default().limit(limit, connect).await;
@@ -230,6 +224,14 @@ impl Upstream {
             reused: false,
             exclusive: false,
             lease,
+        }
+    }
+
+    /// One that was idle.
+    fn kept(stream: Stream, lease: Lease) -> Self {
+        Self {
+            reused: true,
+            ..Self::new(stream, lease)
         }
     }
 
