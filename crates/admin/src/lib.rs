@@ -15,11 +15,12 @@ pub use server::{AdminServer, BindError};
 /// What the admin address tells. Called on blocking threads, so that a long answer holds up
 /// nothing else.
 pub trait AdminState: Send + Sync + 'static {
-    /// Whether requests should be sent here, or the reason why not yet or not any more.
+    /// Whether requests should be sent here: what there is to say of it, `ok` if nothing; or the
+    /// reason why not yet or not any more.
     ///
     /// # Errors
     /// The reason, for people.
-    fn readiness(&self) -> Result<(), String>;
+    fn readiness(&self) -> Result<String, String>;
 
     /// All metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;

@@ -19,7 +19,7 @@ pub(crate) fn answer(path: &str, state: &dyn AdminState) -> Response {
         "/" => Response::text(200, INDEX),
         "/healthz" => Response::text(200, "ok"),
         "/readyz" => match state.readiness() {
-            Ok(()) => Response::text(200, "ok"),
+            Ok(said) => Response::text(200, &said),
             Err(reason) => Response::text(503, &reason),
         },
         "/metrics" => Response::metrics(state.metrics()),

@@ -15,9 +15,9 @@ struct State {
 }
 
 impl AdminState for State {
-    fn readiness(&self) -> Result<(), String> {
+    fn readiness(&self) -> Result<String, String> {
         if self.ready.load(Ordering::Relaxed) {
-            Ok(())
+            Ok("ok".to_owned())
         } else {
             Err("the first configuration is not served yet".to_owned())
         }
@@ -37,6 +37,7 @@ impl AdminState for State {
             counts: view::Counts::default(),
             problems: view::ProblemCounts::default(),
             listening: Vec::new(),
+            sources: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ mod admin_address;
 mod apply;
 mod end;
 mod signals;
+mod source;
 mod succession;
 
 use std::net::SocketAddr;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
-use objects::manifests;
 use proxy::Proxy;
 use tokio::time::{Instant, interval_at, timeout};
 
@@ -25,6 +25,7 @@ use crate::{flags, log};
 use admin_address::Admin;
 use apply::Control;
 use signals::{Exit, Signal, Signals};
+use source::Source;
 use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
@@ -32,6 +33,9 @@ const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many times a process that takes over looks whether something has changed before it begins.
 const CATCHING_UP: usize = 5;
+
+/// How many times the first configuration is looked at for what it refers to.
+const LOOKS: usize = 3;
 
 /// How long everything else waits for the sockets to be given: they need no wait, but for a
 /// process that does not take them.
@@ -45,18 +49,22 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     let flags::Serve {
         paths,
         upgrade,
+        cluster,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let mut config = config::Serve::new(paths, &compilation, serving)?;
+    let source = config::Source::new(paths, &cluster)?;
+    let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
         Succession::HandsOver
     };
     // Later it may come and go; at the start, it is a slip of the pen.
-    if let Some(path) = config.paths.iter().find(|path| !path.exists()) {
+    if let config::Source::Files(paths) = &config.source
+        && let Some(path) = paths.iter().find(|path| !path.exists())
+    {
         let path = path.display();
         return Err(Failure::new(format!(
             "{path} does not exist: name files or folders of manifests that do"
@@ -122,7 +130,7 @@ async fn serve(
 /// A process that serves.
 struct Running {
     state: State,
-    watcher: manifests::Watcher,
+    source: Source,
     control: Control,
     admin: Admin,
     live: Arc<Live>,
@@ -156,17 +164,30 @@ impl Running {
             admin.serve(&live);
         }
         // Before the first reading, so that no change falls between the two.
-        let mut watcher = manifests::watch(&config.paths);
-        let mut control = Control::new(config, fallback, proxy, Arc::clone(&live))?;
+        let mut source = Source::open(&config.source).await?;
+        if let Some(inbox) = source.inbox() {
+            live.watch(Arc::clone(inbox));
+        }
+        let input = source.input();
+        let mut control = Control::new(config, input, fallback, proxy, Arc::clone(&live))?;
+        source.listed().await;
+        // Lest the first configuration serve without its certificates.
+        for _ in 0..LOOKS {
+            if !source.refer(&control.look().await?) {
+                break;
+            }
+            source.referred().await;
+        }
         control.apply().await?;
         let mut heirs = Heirs::new();
         if let Some(take_over) = take_over {
             // What changed while this one prepared, which the one before serves already.
             for _ in 0..CATCHING_UP {
-                if timeout(LOOK, watcher.changed()).await.is_err() {
+                if timeout(LOOK, source.changed()).await.is_err() {
                     break;
                 }
                 control.apply().await?;
+                source.refer(control.references());
             }
             let mut kept = control.proxy().addresses();
             kept.push(admin.address());
@@ -180,7 +201,7 @@ impl Running {
         }
         Ok(Self {
             state,
-            watcher,
+            source,
             control,
             admin,
             live,
@@ -193,12 +214,12 @@ impl Running {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
         loop {
             tokio::select! {
-                () = self.watcher.changed() => {}
+                () = self.source.changed() => {}
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }
                 signal = signals.next() => match signal {
-                    Signal::Reload => tracing::info!("SIGHUP: reading the manifests again"),
+                    Signal::Reload => tracing::info!("SIGHUP: looking again for what has changed"),
                     Signal::End(exit) => return End::Asked(exit),
                 },
                 event = self.heirs.next() => match event {
@@ -226,6 +247,7 @@ impl Running {
                     error.reason()
                 );
             }
+            self.source.refer(self.control.references());
         }
     }
 
