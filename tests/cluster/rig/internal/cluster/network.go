@@ -1,14 +1,11 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,26 +84,4 @@ func manyUsers() bool {
 	bytes, err := os.ReadFile("/proc/self/uid_map")
 	fields := strings.Fields(string(bytes))
 	return err == nil && (len(fields) != 3 || fields[2] != "1")
-}
-
-// discard removes a folder, whatever is mounted in it, while killed processes let go of it.
-func (c *cluster) discard(name string) error {
-	volumes, _ := filepath.Glob(c.file(name) + "/*/volumes/*")
-	for _, volume := range volumes {
-		// Not every volume is a mount.
-		_ = unix.Unmount(volume, unix.MNT_DETACH)
-	}
-	namespaces, _ := filepath.Glob("/run/netns/*")
-	for _, namespace := range namespaces {
-		_ = unix.Unmount(namespace, unix.MNT_DETACH)
-		_ = os.Remove(namespace)
-	}
-	var err error
-	for range 100 {
-		if err = os.RemoveAll(c.file(name)); err == nil {
-			return nil
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return errors.Join(errors.New("the old state cannot be removed"), err)
 }

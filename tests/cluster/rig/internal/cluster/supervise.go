@@ -3,7 +3,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -43,14 +43,20 @@ func Supervise(arguments []string) error {
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
+	log.SetFlags(log.Ltime | log.Lmicroseconds)
+	c := &cluster{folder: *folder, images: *images, nodes: *nodes, outside: *outside, began: time.Now()}
 	if *attached {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
-			os.Exit(0)
+			c.end()
 		}()
 	}
-	log.SetFlags(log.Ltime | log.Lmicroseconds)
-	c := &cluster{folder: *folder, images: *images, nodes: *nodes, outside: *outside, began: time.Now()}
+	go func() {
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGTERM, syscall.SIGINT)
+		<-told
+		c.end()
+	}()
 	if !*again {
 		if err := isolate(); err != nil {
 			return err
@@ -121,9 +127,8 @@ func (c *cluster) run() error {
 		return err
 	}
 	log.Printf("all is ready after %.1f s", time.Since(c.began).Seconds())
-	socket := c.file("control.sock")
-	server := &control.Server{Plane: running, Relay: inside, Tokens: tokens, Wipe: func() error { return c.wipe(socket) }}
-	return server.Listen(socket)
+	server := &control.Server{Plane: running, Relay: inside, Tokens: tokens, Wipe: c.wipe, End: c.end}
+	return server.Listen(c.file(socket))
 }
 
 // relays gives the one that can be disturbed: from inside.
@@ -181,22 +186,4 @@ func (c *cluster) workers(ctx context.Context, tokens *node.Tokens) error {
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	return nil
-}
-
-// wipe ends every process but this one, throws the store away, and starts anew in its own place:
-// nothing that remembers the old objects is left.
-func (c *cluster) wipe(socket string) error {
-	if err := os.Remove(socket); err != nil {
-		return err
-	}
-	if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return err
-	}
-	for _, name := range []string{"etcd", "pods"} {
-		if err := c.discard(name); err != nil {
-			return err
-		}
-	}
-	arguments := append(append([]string{}, os.Args...), "--again")
-	return syscall.Exec("/proc/self/exe", arguments, os.Environ())
 }

@@ -37,6 +37,8 @@ type Server struct {
 	Tokens *node.Tokens
 	// Wipe does not return: another supervisor takes the place of this one.
 	Wipe func() error
+	// End does not return.
+	End func()
 }
 
 // Listen answers at a path until the process ends.
@@ -71,9 +73,8 @@ func (s *Server) serve(connection net.Conn) {
 		return
 	}
 	if strings.Join(words, " ") == "etcd wipe" {
-		// Answered first, as nobody of us is there afterwards.
-		fmt.Fprintln(connection, "ok")
-		_ = connection.Close()
+		// Nobody of us is there afterwards: the end of this connection says that it has begun, and
+		// the next socket that it is done.
 		log.Printf("wipe: %v", s.Wipe())
 		return
 	}
@@ -84,7 +85,8 @@ func (s *Server) serve(connection net.Conn) {
 	}
 	fmt.Fprintln(connection, strings.TrimSpace("ok "+answer))
 	if len(words) == 1 && words[0] == "down" {
-		os.Exit(0)
+		_ = connection.Close()
+		s.End()
 	}
 }
 

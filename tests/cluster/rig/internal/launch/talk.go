@@ -22,30 +22,16 @@ func Stop(arguments []string) error {
 	if _, err := os.Stat(filepath.Join(*folder, pidName)); err != nil {
 		return fmt.Errorf("there is no cluster in %s", *folder)
 	}
-	if _, err := say(*folder, "down"); err == nil {
-		// The namespaces end with their first process, and with them everything in them.
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			if _, err := say(*folder, "ready"); err != nil {
-				break
-			}
-			if time.Now().After(deadline) {
-				return errors.New("it does not end; see the file pid")
-			}
-		}
+	if _, err := say(*folder, "down"); err != nil {
+		// It died before: its namespaces and all in them went with it, and its files stayed.
+		return os.RemoveAll(*folder)
 	}
-	return removeAll(*folder)
-}
-
-// removeAll tries again for a while: what was killed may still be letting go of its files.
-func removeAll(folder string) error {
-	var err error
-	for range 100 {
-		if err = os.RemoveAll(folder); err == nil {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(*folder); os.IsNotExist(err) {
 			return nil
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	return err
+	return fmt.Errorf("it does not end; its first process is the one in the file %s", pidName)
 }
 
 // Ask says something to a cluster and prints its answer.
