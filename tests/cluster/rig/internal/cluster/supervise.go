@@ -74,6 +74,10 @@ func Supervise(arguments []string) error {
 	select {}
 }
 
+// inherited is the listener that the launcher opened in its own network. It is kept, or it would be
+// closed by the garbage collector and missing after a wipe.
+var inherited = os.NewFile(3, "outside")
+
 type cluster struct {
 	folder, images, outside string
 	nodes                   int
@@ -134,8 +138,7 @@ func (c *cluster) run() error {
 // relays gives the one that can be disturbed: from inside.
 func (c *cluster) relays() (*relay.Relay, error) {
 	to := fmt.Sprintf("127.0.0.1:%d", apiPort)
-	file := os.NewFile(3, "outside")
-	outside, err := net.FileListener(file)
+	outside, err := net.FileListener(inherited)
 	if err != nil {
 		return nil, err
 	}
