@@ -91,8 +91,9 @@ pub(crate) fn h2spec() -> Result<Tally, String> {
 
 /// The release binary against a real Kubernetes.
 pub(crate) fn cluster() -> Result<Tally, String> {
-    let bin =
-        cluster::build().map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
+    let bin = cluster::build()
+        .and_then(|bin| cluster::build_helm().map(|_| bin))
+        .map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
     let binary = release_binary()?;
     let mut tests = cargo();
     tests

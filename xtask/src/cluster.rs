@@ -13,11 +13,16 @@ const VERSION: &str = "v1.36.3";
 
 /// About how many packages a build from nothing compiles.
 const PACKAGES: usize = 2_800;
+const HELM_PACKAGES: usize = 1_300;
 
 /// Runs one of the words after `cargo xtask cluster`.
 pub(crate) fn run(words: &[&str]) -> Result<ExitCode, String> {
     match words {
-        ["build"] => build().map(|bin| println!("{}", bin.display()))?,
+        ["build"] => {
+            let bin = build()?;
+            build_helm()?;
+            println!("{}", bin.display());
+        }
         ["up", rest @ ..] => up(rest)?,
         ["down", rest @ ..] => down(&name(rest)?)?,
         ["list"] => list()?,
@@ -53,6 +58,15 @@ pub(crate) fn build() -> Result<PathBuf, String> {
             .map_err(|error| format!("{}: {error}", kubectl.display()))?;
     }
     Ok(bin)
+}
+
+/// Builds helm beside the rig; its module is its own, as it wants other versions of Kubernetes.
+pub(crate) fn build_helm() -> Result<PathBuf, String> {
+    let helm = folder()?.join("bin/helm");
+    let mut go = go("helm");
+    go.args(["build", "-v", "-o"]).arg(&helm);
+    followed(go.arg("helm.sh/helm/v3/cmd/helm"), "helm", HELM_PACKAGES)?;
+    Ok(helm)
 }
 
 /// Go in one of the modules beside the tests, with the flags that its cache is filled with: others

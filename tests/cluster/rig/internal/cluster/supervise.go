@@ -188,5 +188,8 @@ func (c *cluster) workers(ctx context.Context, tokens *node.Tokens) error {
 	}
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
-	return nil
+	waiting, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
+	// The first thing that a pod with a ServiceAccount asks.
+	return proxy.Until(waiting, apiService, 443)
 }
