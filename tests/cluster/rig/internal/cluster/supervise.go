@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -158,6 +159,7 @@ func (c *cluster) workers(ctx context.Context, tokens *node.Tokens) error {
 		return err
 	}
 	config.QPS, config.Burst = -1, 0 // no limit of our own
+	config.Wrap(func(below http.RoundTripper) http.RoundTripper { return patient{below} })
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
