@@ -149,6 +149,57 @@ fn kubectl_reads_logs_executes_commands_and_forwards_ports() {
 }
 
 #[test]
+fn narthex_runs_as_a_restricted_pod_on_port_80() {
+    let cluster = Cluster::shared();
+    cluster.namespace("product");
+    cluster.kubectl(&[
+        "label",
+        "namespace/product",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ]);
+    cluster.apply(
+        "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: manifests, namespace: product}
+data: {none.yaml: ''}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: narthex, namespace: product}
+spec:
+  selector: {matchLabels: {app: narthex}}
+  template:
+    metadata: {labels: {app: narthex}}
+    spec:
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        seccompProfile: {type: RuntimeDefault}
+        sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '0'}]
+      volumes: [{name: manifests, configMap: {name: manifests}}]
+      containers:
+      - name: narthex
+        image: narthex:latest
+        args: [serve, /manifests, --http-port=80, --https-port=443]
+        env: [{name: NARTHEX_WORKERS, value: '2'}]
+        readinessProbe: {tcpSocket: {port: 80}}
+        volumeMounts: [{name: manifests, mountPath: /manifests}]
+        securityContext:
+          readOnlyRootFilesystem: true
+          allowPrivilegeEscalation: false
+          capabilities: {drop: [ALL]}
+",
+    );
+    cluster.rolled_out("product", "deployment/narthex");
+    let address = cluster.pod_addresses("product", "app=narthex").remove(0);
+    let response = wait::eventually("it answers", || {
+        cluster.ask(format!("{address}:80"), "nobody.test", "/")
+    });
+    assert_eq!(response.status, 404);
+}
+
+#[test]
 fn two_clusters_live_side_by_side_and_leave_nothing_behind() {
     let (one, two) = (Cluster::start(), Cluster::start());
     println!("up after {:.1?} and {:.1?}", one.took, two.took);
