@@ -1,0 +1,1 @@
+//! The Kubernetes API's side: watches in; status, Events and Leases out.
