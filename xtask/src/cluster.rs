@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{cargo, root, succeeds, target};
+use crate::process::{cargo, quietly, root, succeeds, target};
 use crate::tools;
 
 /// The version that the parts of the control plane say they are.
@@ -69,11 +69,27 @@ pub(crate) fn build_helm() -> Result<PathBuf, String> {
     Ok(helm)
 }
 
+/// What clippy and rustfmt are for Rust.
+pub(crate) fn lint() -> Result<bool, String> {
+    let vetted = succeeds(go("rig").args(["vet", "./..."]))?;
+    let mut gofmt = Command::new("gofmt");
+    gofmt.args(["-l", "."]).current_dir(folder_of_go("rig"));
+    let (ran, unformatted) = quietly(&mut gofmt)?;
+    if !unformatted.is_empty() {
+        println!("not formatted as gofmt does:\n{unformatted}");
+    }
+    Ok(vetted && ran && unformatted.is_empty())
+}
+
+fn folder_of_go(module: &str) -> PathBuf {
+    root().join("tests/cluster").join(module)
+}
+
 /// Go in one of the modules beside the tests, with the flags that its cache is filled with: others
 /// would compile everything twice.
 fn go(module: &str) -> Command {
     let mut go = Command::new("go");
-    go.current_dir(root().join("tests/cluster").join(module))
+    go.current_dir(folder_of_go(module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-buildvcs=false -trimpath")
         .env("GOGC", "400");

@@ -132,8 +132,19 @@ func (c *cluster) run() error {
 		return err
 	}
 	log.Printf("all is ready after %.1f s", time.Since(c.began).Seconds())
+	go watch(running)
 	server := &control.Server{Plane: running, Relay: inside, Tokens: tokens, Wipe: c.wipe, End: c.end}
 	return server.Listen(c.file(socket))
+}
+
+// watch says it when a part of the control plane ends that nobody has killed.
+func watch(running *plane.Plane) {
+	for range time.Tick(time.Second) {
+		if err := running.Died(); err != nil {
+			log.Printf("THE CLUSTER IS BROKEN: %v", err)
+			return
+		}
+	}
 }
 
 // relays gives the one that can be disturbed: from inside.

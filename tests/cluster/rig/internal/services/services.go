@@ -88,8 +88,8 @@ func (p *Proxy) loop(ctx context.Context) {
 			log.Printf("nftables: %v", err)
 			time.AfterFunc(time.Second, p.touch)
 		}
-		// Never more than a tenth of a core, however many Services there are and change.
-		time.Sleep(max(20*time.Millisecond, 10*time.Since(began)))
+		// Never all the time, however many Services there are and change.
+		time.Sleep(max(20*time.Millisecond, 2*time.Since(began)))
 	}
 }
 
