@@ -68,7 +68,7 @@ fn pods_reach_services_by_name_and_each_other_by_address() {
     let cluster = Cluster::shared();
     cluster.namespace("names");
     cluster.echo("names", "echo", 1);
-    let client = Shell::new("names", "client", "sleep 1000");
+    let client = Shell::new("names", "client", "cd / && python3 -m http.server 8000");
     client.apply(cluster, "");
     client.running(cluster);
     let ask = |url: &str| {
@@ -93,6 +93,22 @@ fn pods_reach_services_by_name_and_each_other_by_address() {
     let address = cluster.pod_addresses("names", "app=echo").remove(0);
     let said = ask(&format!("http://{address}:3000/by-address"));
     assert!(said.stdout.contains("/by-address"), "{said:?}");
+    // By way of a Service to itself.
+    cluster.apply(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: itself, namespace: names}
+spec: {selector: {app: client}, ports: [{port: 80, targetPort: 8000}]}
+",
+    );
+    wait::eventually("a pod reaches itself", || {
+        let said = ask("http://itself/etc/hostname");
+        match said.stdout == "client\n" {
+            true => Ok(()),
+            false => Err(format!("{said:?}")),
+        }
+    });
     assert!(!ask("http://nobody.names/").success);
     // Nothing behind it: refused, not lost.
     cluster.kubectl(&["-n", "names", "scale", "deployment/echo", "--replicas=0"]);
