@@ -85,6 +85,7 @@ impl Source {
             access,
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
+                namespace_selector: flags.watch_namespace_selector.clone(),
                 all_secrets: flags.watch_all_secrets,
             },
         }))

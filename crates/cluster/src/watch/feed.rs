@@ -5,18 +5,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::Client;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
 
 use super::backoff::Backoff;
 use super::inbox::Inbox;
+use super::pool::Place;
 use super::read::read;
 use super::requests::{Event, events, text};
 use super::sources::refusal;
 use super::target::Target;
 use super::trouble::Trouble;
+
+/// Within which time all lists begin again when the API server is back.
+const TOGETHER: Duration = Duration::from_millis(300);
 
 /// How many objects are asked for at one time.
 const PAGE: u32 = 500;
@@ -34,7 +36,7 @@ const LONG: Duration = Duration::from_secs(5);
 
 /// A watch.
 pub(crate) struct Feed {
-    pub(crate) client: Client,
+    pub(crate) place: Place,
     pub(crate) target: Target,
     pub(crate) inbox: Arc<Inbox>,
 }
@@ -83,7 +85,8 @@ impl Feed {
                 Ok(()) => {}
                 Err(trouble) => {
                     self.tell(&trouble, &backoff);
-                    sleep(backoff.next(trouble.retry_after())).await;
+                    let wait = backoff.next(trouble.retry_after());
+                    self.inbox.pause(wait, &trouble, TOGETHER).await;
                 }
             }
         }
@@ -152,7 +155,7 @@ impl Feed {
         params.limit = Some(PAGE);
         let mut names = HashSet::new();
         loop {
-            let text = text(&self.client, request.list(&params)).await?;
+            let text = text(self.place.client(), request.list(&params)).await?;
             let page: Page<'_> = serde_json::from_str(&text).map_err(|_| Trouble::nonsense())?;
             let items = page.items.unwrap_or_default();
             let read: Vec<_> = items
@@ -181,7 +184,7 @@ impl Feed {
         let mut params = self.target.list_params();
         params.limit = Some(1);
         let request = self.target.request().list(&params);
-        let text = text(&self.client, request).await?;
+        let text = text(self.place.client(), request).await?;
         let page: Page<'_> = serde_json::from_str(&text).map_err(|_| Trouble::nonsense())?;
         Ok(page.metadata.resource_version)
     }
@@ -194,7 +197,7 @@ impl Feed {
         params.timeout = Some(seconds);
         let request = self.target.request().watch(&params, reached);
         let begin = Instant::now();
-        let mut events = events(&self.client, self.target.kind, request, silence).await?;
+        let mut events = events(self.place.client(), self.target.kind, request, silence).await?;
         self.works(false);
         loop {
             let Some(event) = events.next().await? else {
@@ -234,13 +237,13 @@ impl Feed {
 
     /// Notes that it works; `synced` if what there is was read.
     fn works(&self, synced: bool) {
-        let was_down = self.inbox.sources(|sources| {
-            let down = sources.works(&self.target);
-            if synced {
-                sources.synced(&self.target);
-            }
-            down
+        let was_down = self.inbox.sources(|sources| match synced {
+            true => sources.synced(&self.target),
+            false => sources.works(&self.target),
         });
+        if was_down.is_some() {
+            self.inbox.revived();
+        }
         if let Some(down) = was_down.filter(|down| *down >= LONG) {
             tracing::info!(watch = %self.target, "the API server answers again, after {down:.1?}");
         }
