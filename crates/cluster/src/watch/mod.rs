@@ -123,11 +123,8 @@ impl Watches {
 
     fn list(&mut self, target: Target) {
         self.inbox.sources(|sources| sources.add(target.clone()));
-        let feed = Feed {
-            place: self.pool.place(),
-            target,
-            inbox: Arc::clone(&self.inbox),
-        };
+        let place = self.pool.place();
+        let feed = Feed::new(place, target, Arc::clone(&self.inbox));
         self.lists.push(Task::spawn(feed.run()));
     }
 }
