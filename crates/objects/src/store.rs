@@ -59,8 +59,10 @@ pub enum Changed<'a> {
 
 impl Store {
     /// Puts `object` in, in place of the one with the same key. Returns whether that changed
-    /// anything: an equal object is no change.
-    pub fn apply(&mut self, object: Object) -> bool {
+    /// anything: an equal object is no change, and neither is one that differs only in what
+    /// nothing reads, see [`Object::trim`].
+    pub fn apply(&mut self, mut object: Object) -> bool {
+        object.trim();
         match object {
             Object::ConfigMap(object) => put(&mut self.config_maps, object),
             Object::Endpoints(object) => put(&mut self.endpoints, object),
@@ -264,11 +266,7 @@ impl Store {
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<&str> {
-    slice
-        .metadata
-        .labels
-        .get(SERVICE_NAME_LABEL)
-        .map(String::as_str)
+    slice.metadata.labels.get(SERVICE_NAME_LABEL)
 }
 
 /// The objects of one kind, by namespace (empty for cluster-scoped kinds), then by name.
@@ -392,7 +390,7 @@ mod tests {
             metadata: ObjectMeta {
                 name: name.to_owned(),
                 namespace: Some("default".to_owned()),
-                labels: [(SERVICE_NAME_LABEL.to_owned(), service.to_owned())].into(),
+                labels: [(SERVICE_NAME_LABEL, service)].into(),
                 ..ObjectMeta::default()
             },
             ..EndpointSlice::default()

@@ -86,11 +86,7 @@ impl Classes {
 
     /// Whose an Ingress is.
     pub(crate) fn verdict(&self, ingress: &Ingress, options: &Options) -> Verdict {
-        let annotation = ingress
-            .metadata
-            .annotations
-            .get(CLASS_ANNOTATION)
-            .map(String::as_str);
+        let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
         match (ingress.spec.ingress_class_name.as_deref(), annotation) {
             (Some(class), _) => self.named(class),
             (None, Some(class)) if options.ingress_class.as_deref() == Some(class) => Verdict::Ours,
@@ -152,7 +148,7 @@ pub(super) fn explain(
                     let class = ingress.metadata.annotations.get(CLASS_ANNOTATION);
                     (
                         annotation_field(CLASS_ANNOTATION),
-                        class.map_or("", String::as_str),
+                        class.unwrap_or_default(),
                     )
                 }
             };
