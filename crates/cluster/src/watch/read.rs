@@ -48,9 +48,13 @@ pub(crate) fn read(kind: Kind, raw: &RawValue) -> Option<Read> {
     let key = ObjectKey::new(kind, namespace, &metadata.name);
     let object = typed(kind, raw.get())
         .map_err(|field| malformed(&key, field))
-        .and_then(|object| match first_error(validate(&object)) {
+        .and_then(|mut object| match first_error(validate(&object)) {
             Some(problem) => Err(problem),
-            None => Ok(object),
+            None => {
+                // While nobody else holds it.
+                object.trim();
+                Ok(object)
+            }
         });
     Some(Read {
         object,
