@@ -81,7 +81,6 @@ impl<T> Shards<T> {
     /// The shard of a hash: by bits that a shard's own table looks at last.
     #[inline]
     fn index(&self, hash: u64) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "bits of a hash")]
         let bits = (hash >> 32) as usize;
         bits & self.shards.len().wrapping_sub(1)
     }
@@ -92,7 +91,6 @@ impl<T> Shards<T> {
             (0..count).map(|_| HashTable::new()).collect();
         for (name, value) in self.iter() {
             let hash = self.hasher.hash_one(&**name);
-            #[expect(clippy::cast_possible_truncation, reason = "bits of a hash")]
             let index = (hash >> 32) as usize & (count - 1);
             let entry = (Arc::clone(name), Arc::clone(value));
             let hasher = &self.hasher;

@@ -289,8 +289,11 @@ mod tests {
 
     type List = Sorted<(u16, u8), ByFirst>;
 
+    /// A value as it was and as it is.
+    type Pair = (Option<(u16, u8)>, Option<(u16, u8)>);
+
     /// What `changes` should say, told by looking at everything.
-    fn naive(new: &List, old: &List) -> Vec<(Option<(u16, u8)>, Option<(u16, u8)>)> {
+    fn naive(new: &List, old: &List) -> Vec<Pair> {
         let by_key = |list: &List| -> BTreeMap<u16, Arc<(u16, u8)>> {
             list.iter()
                 .map(|value| (value.0, Arc::clone(value)))
@@ -339,7 +342,8 @@ mod tests {
             }
             prop_assert_eq!(list.len(), map.len());
             let expected: Vec<_> = map.iter().map(|(key, value)| (*key, *value)).collect();
-            prop_assert_eq!(list.iter().map(|value| **value).collect::<Vec<_>>(), expected.clone());
+            let all: Vec<_> = list.iter().map(|value| **value).collect();
+            prop_assert_eq!(&all, &expected);
             let from: Vec<_> = list.from(&250).map(|value| **value).collect();
             let expected: Vec<_> = expected.into_iter().filter(|(key, _)| *key >= 250).collect();
             prop_assert_eq!(from, expected);

@@ -333,8 +333,9 @@ mod disordered {
         let (mut truth, mut store) = (Store::default(), Store::default());
         let mut compiler = Compiler::new(OPTIONS.clone());
         let mut under_way: Vec<Edit> = Vec::new();
+        let edits = edit();
         for step in 0..STEPS {
-            let edit = edit().new_tree(&mut runner).expect("an edit").current();
+            let edit = edits.new_tree(&mut runner).expect("an edit").current();
             apply(&mut truth, edit.clone());
             match chance.u8(..10) {
                 // Lost, as when a watch breaks.
