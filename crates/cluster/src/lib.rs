@@ -7,8 +7,11 @@
 //! What does not belong here: what an object means, and who serves it.
 
 mod client;
+mod last_good;
 pub mod watch;
 
-pub use client::{Access, Connection, NoAccess};
+pub use k8s_openapi::jiff::Timestamp;
 
+pub use client::{Access, Connection, NoAccess};
+pub use last_good::{Found, LastGood, Unusable};
 pub use watch::{Batch, Condition, Inbox, Watches};

@@ -27,6 +27,7 @@ use crate::client::Connection;
 use feed::Feed;
 pub use inbox::{Batch, Inbox};
 use pool::Pool;
+pub(crate) use read::typed;
 use references::References;
 pub use sources::Condition;
 use target::Target;
@@ -55,6 +56,7 @@ const KINDS: [Kind; 4] = [
 /// Every watch. They end when this is dropped.
 #[derive(Debug)]
 pub struct Watches {
+    identity: String,
     pool: Pool,
     inbox: Arc<Inbox>,
     lists: Vec<Task>,
@@ -70,6 +72,7 @@ impl Watches {
             None => Inbox::default(),
         });
         let mut watches = Self {
+            identity: format!("{} {options:?}", connection.identity()),
             pool: Pool::new(connection),
             lists: Vec::new(),
             references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
@@ -94,6 +97,11 @@ impl Watches {
             }
         }
         watches
+    }
+
+    /// What decides which objects these are: the cluster, and the part of it that is read.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What has arrived.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
+use cluster::{Found, Timestamp};
 use compile::Compiled;
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
+use objects::{Problem, Severity, Store};
 use proxy::Proxy;
 use proxy::dns::Resolver;
 use tokio::sync::watch;
@@ -105,8 +107,61 @@ impl Control {
 
     /// Finds out what the objects refer to, without serving them.
     pub(super) async fn look(&mut self) -> Result<Arc<[ObjectKey]>, Failure> {
-        self.run_pipeline().await?;
+        if self.run_pipeline().await?.compiled.changed {
+            self.is_published = false;
+        }
         Ok(Arc::clone(&self.references))
+    }
+
+    /// Serves a copy of what there was, until the cluster is read.
+    pub(super) async fn restore(&mut self, found: Found) -> Result<(), Failure> {
+        let at = Timestamp::try_from(found.at)
+            .map_or_else(|_| String::new(), |at| format!(" of {at:.0}"));
+        let objects = plural(found.objects.len(), "object");
+        let without = if found.has_secrets {
+            ""
+        } else {
+            "; it is without Secrets, so that hosts with TLS have the default certificate"
+        };
+        tracing::warn!(
+            "the API server does not answer: the configuration{at} is served, with {objects}{without}"
+        );
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.restore(found.objects);
+            pipeline.set_remark(Some(Problem {
+                severity: Severity::Warning,
+                object: None,
+                field: String::new(),
+                message: format!(
+                    "the API server did not answer at the start: the configuration{at} is \
+                     served{without}"
+                ),
+                hint: String::new(),
+            }));
+        }
+        self.live.restored(Some(found.at));
+        self.apply().await
+    }
+
+    /// Serves the cluster itself after a copy.
+    pub(super) async fn renew(&mut self) -> Result<(), Failure> {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.set_remark(None);
+        }
+        self.apply().await?;
+        self.live.restored(None);
+        tracing::info!("the API server answers: {}", self.summary);
+        Ok(())
+    }
+
+    /// Every object that is known; none while they are at work.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.pipeline.as_ref().map(Pipeline::store)
+    }
+
+    /// When what is served was served first.
+    pub(super) fn served_since(&self) -> SystemTime {
+        self.applied_at
     }
 
     /// What the last run refers to.
