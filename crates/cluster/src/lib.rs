@@ -14,4 +14,4 @@ pub use k8s_openapi::jiff::Timestamp;
 
 pub use client::{Access, Connection, NoAccess};
 pub use last_good::{Found, LastGood, Unusable};
-pub use watch::{Batch, Condition, Inbox, Watches};
+pub use watch::{Batch, Condition, Inbox, Offer, Optional, Watches};

@@ -90,6 +90,7 @@ impl Source {
                 namespaces: flags.watch_namespace.clone(),
                 namespace_selector: flags.watch_namespace_selector.clone(),
                 all_secrets: flags.watch_all_secrets,
+                optional: cluster::Optional::known(),
             },
         }))
     }

@@ -8,6 +8,7 @@ use objects::kinds::{Object, ObjectKey};
 use objects::{Problem, Store};
 use tokio::sync::Notify;
 
+use super::optional::Offer;
 use super::read::Read;
 use super::selected::Selected;
 use super::sources::{Condition, Sources};
@@ -123,6 +124,11 @@ impl Inbox {
     /// How the watches are doing, by kind.
     pub fn conditions(&self) -> Vec<Condition> {
         self.lock().sources.conditions()
+    }
+
+    /// The APIs that the cluster may have or not, as far as it was asked.
+    pub fn offers(&self) -> Vec<Offer> {
+        self.lock().sources.offers()
     }
 
     /// What is waited for before anything can be served: kinds, with the reason where there is

@@ -7,6 +7,7 @@
 mod backoff;
 mod feed;
 mod inbox;
+mod optional;
 mod pool;
 mod read;
 mod references;
@@ -26,6 +27,8 @@ use objects::kinds::{Kind, ObjectKey};
 use crate::client::Connection;
 use feed::Feed;
 pub use inbox::{Batch, Inbox};
+pub use optional::{Offer, Optional};
+use optional::{Seeker, now_and_then};
 use pool::Pool;
 pub(crate) use read::typed;
 use references::References;
@@ -43,6 +46,8 @@ pub struct Options {
     /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
     /// something refers to.
     pub all_secrets: bool,
+    /// The APIs that are looked for, and read while they are there.
+    pub optional: Vec<Optional>,
 }
 
 /// The kinds of which all objects are read.
@@ -60,6 +65,7 @@ pub struct Watches {
     pool: Pool,
     inbox: Arc<Inbox>,
     lists: Vec<Task>,
+    seekers: Vec<Task>,
     /// None where all that could be referred to is listed.
     references: Option<References>,
 }
@@ -75,6 +81,7 @@ impl Watches {
             identity: format!("{} {options:?}", connection.identity()),
             pool: Pool::new(connection),
             lists: Vec::new(),
+            seekers: Vec::new(),
             references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
             inbox,
         };
@@ -95,6 +102,16 @@ impl Watches {
             for namespace in &options.namespaces {
                 watches.list(Target::all(kind, Some(namespace)));
             }
+        }
+        for api in &options.optional {
+            let seeker = Seeker {
+                place: watches.pool.place(),
+                api: api.clone(),
+                namespaces: options.namespaces.clone(),
+                inbox: Arc::clone(&watches.inbox),
+            };
+            let task = Task::spawn(seeker.run(now_and_then));
+            watches.seekers.push(task);
         }
         watches
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use objects::kinds::Kind;
 use objects::{Problem, Severity};
 
+use super::optional::Offer;
 use super::target::Target;
 
 /// How each watch is doing.
@@ -15,6 +16,7 @@ pub(crate) struct Sources {
     /// What is remarkable about all together.
     remark: Option<Problem>,
     problems_changed: bool,
+    offers: BTreeMap<&'static str, Offer>,
     /// Whether anything was answered that was no failure of the API server's own.
     heard: bool,
 }
@@ -130,6 +132,16 @@ impl Sources {
             self.remark = remark;
             self.problems_changed = true;
         }
+    }
+
+    /// What the cluster has of an API that it may have or not.
+    pub(crate) fn offered(&mut self, offer: Offer) {
+        self.offers.insert(offer.api.group, offer);
+    }
+
+    /// The APIs that the cluster may have or not, as far as it was asked.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        self.offers.values().cloned().collect()
     }
 
     /// What is refused or remarkable.

@@ -162,6 +162,7 @@ impl AdminState for Live {
             }),
             listening: last.map_or_else(Vec::new, |applied| applied.listening.clone()),
             sources: self.sources.views(),
+            apis: self.sources.offers(),
         }
     }
 
