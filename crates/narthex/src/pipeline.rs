@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use compile::{Compiled, Compiler};
+use compile::{Compiled, Compiler, Report};
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
 use objects::{Problem, Store};
@@ -39,6 +39,7 @@ pub(crate) struct Pipeline {
     compiler: Compiler,
     /// What is to be told beside the objects' problems.
     remark: Option<Problem>,
+    told: Option<Told>,
 }
 
 /// A bug in the compiler.
@@ -51,9 +52,26 @@ impl fmt::Display for CompilerBug {
     }
 }
 
+/// What is wrong with what was read, apart from its meaning.
+#[derive(Debug)]
+enum Read {
+    Files(Vec<Finding>),
+    /// The same list as last time if it is the same.
+    Cluster(Arc<[Problem]>),
+}
+
+/// What was told last.
+#[derive(Debug)]
+struct Told {
+    report: Arc<Report>,
+    read: Read,
+    remark: Option<Problem>,
+    findings: Arc<[Finding]>,
+}
+
 /// What was read.
 struct Taken {
-    findings: Vec<Finding>,
+    problems: Read,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
 }
@@ -62,8 +80,9 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) compiled: Compiled,
-    /// Everything that is wrong, by file and place.
-    pub(crate) findings: Vec<Finding>,
+    /// Everything that is wrong, by file and place; the same list as last time if nothing changed
+    /// in a cluster.
+    pub(crate) findings: Arc<[Finding]>,
     /// How many objects there are of each kind that is not read, by `apiVersion/Kind`.
     pub(crate) ignored: BTreeMap<String, usize>,
     /// How many objects there are of each kind that is read.
@@ -83,6 +102,7 @@ impl Pipeline {
             compiler: Compiler::new(options.clone()),
             options,
             remark: None,
+            told: None,
         }
     }
 
@@ -112,15 +132,8 @@ impl Pipeline {
         let begin = Instant::now();
         let compiled = self.compile()?;
         let compiling = begin.elapsed();
-        let found = compiled.report.problems().map(|problem| {
-            let origin = problem.object.as_ref().and_then(|key| self.origin(key));
-            Finding::new(problem.clone(), origin)
-        });
-        let mut findings: Vec<Finding> = taken.findings.into_iter().chain(found).collect();
-        // Stable: in one file, problems stay in the order of objects and fields.
-        findings.sort_by(|a, b| a.file().cmp(&b.file()));
         Ok(Outcome {
-            findings,
+            findings: self.tell(&compiled.report, taken.problems),
             ignored: taken.ignored,
             received: taken.received,
             objects: self.count_objects(),
@@ -155,26 +168,51 @@ impl Pipeline {
                     }
                 }
                 Taken {
-                    findings: reload.problems.into_iter().map(Finding::from).collect(),
+                    problems: Read::Files(reload.problems.into_iter().map(Finding::from).collect()),
                     ignored: reload.ignored,
                     received: None,
                 }
             }
             Input::Cluster(inbox) => {
                 let batch = inbox.take();
-                let problems = self.remark.iter().chain(batch.problems.iter());
-                let findings = problems
-                    .map(|problem| Finding::new(problem.clone(), None))
-                    .collect();
+                let problems = Read::Cluster(Arc::clone(&batch.problems));
                 let received = batch.earliest;
                 batch.apply(&mut self.store);
                 Taken {
-                    findings,
+                    problems,
                     ignored: BTreeMap::new(),
                     received,
                 }
             }
         }
+    }
+
+    /// Everything that is wrong.
+    fn tell(&mut self, report: &Arc<Report>, read: Read) -> Arc<[Finding]> {
+        if let Some(told) = &self.told
+            && told.says(report, &read, self.remark.as_ref())
+        {
+            return Arc::clone(&told.findings);
+        }
+        let plain = |problem: &Problem| Finding::new(problem.clone(), None);
+        let mut findings: Vec<Finding> = self.remark.iter().map(plain).collect();
+        match &read {
+            Read::Files(found) => findings.extend_from_slice(found),
+            Read::Cluster(problems) => findings.extend(problems.iter().map(plain)),
+        }
+        findings.extend(report.problems().map(|problem| {
+            let origin = problem.object.as_ref().and_then(|key| self.origin(key));
+            Finding::new(problem.clone(), origin)
+        }));
+        // Stable: in one file, problems stay in the order of objects and fields.
+        findings.sort_by(|a, b| a.file().cmp(&b.file()));
+        let told = self.told.insert(Told {
+            report: Arc::clone(report),
+            read,
+            remark: self.remark.clone(),
+            findings: findings.into(),
+        });
+        Arc::clone(&told.findings)
     }
 
     /// What was read must not be lost to a bug: a cluster tells it once.
@@ -194,6 +232,23 @@ impl Pipeline {
         Kind::ALL
             .map(|kind| (kind.name(), self.store.count(kind)))
             .into()
+    }
+}
+
+impl Told {
+    /// Whether this is what there is to be said. Costs little however many problems there are.
+    fn says(&self, report: &Report, read: &Read, remark: Option<&Problem>) -> bool {
+        let is_read = match (&self.read, read) {
+            (Read::Cluster(a), Read::Cluster(b)) => Arc::ptr_eq(a, b),
+            // Lines move.
+            _ => false,
+        };
+        let mut same = is_read && self.remark.as_ref() == remark;
+        if same {
+            let troubled = &report.troubled;
+            troubled.changes(&self.report.troubled, |_, _| same = false);
+        }
+        same
     }
 }
 

@@ -43,7 +43,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Arc<[Finding]>,
     /// Objects by kind.
     pub(crate) objects: BTreeMap<&'static str, usize>,
     pub(crate) compiling: Duration,
@@ -168,7 +168,7 @@ impl AdminState for Live {
 
     fn problems(&self) -> Vec<view::Problem> {
         let last = self.last();
-        let findings = last.iter().flat_map(|applied| &applied.findings);
+        let findings = last.iter().flat_map(|applied| &*applied.findings);
         findings.map(Finding::view).collect()
     }
 
@@ -195,7 +195,7 @@ mod tests {
                 generation: 3,
                 ..Snapshot::default()
             }),
-            findings: Vec::new(),
+            findings: Arc::default(),
             objects: [("Ingress", 2)].into(),
             compiling: Duration::from_millis(1),
             at: SystemTime::now(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use admin::view;
 use cluster::{Found, Timestamp};
-use compile::Compiled;
+use compile::{Compiled, Counts};
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
 use objects::{Problem, Severity, Store};
@@ -18,7 +18,7 @@ use crate::check::plural;
 use crate::config::{self, Compilation};
 use crate::control::{Applied, Live, News};
 use crate::failure::Failure;
-use crate::finding;
+use crate::finding::{self, Finding};
 use crate::pipeline::{Input, Outcome, Pipeline};
 use crate::state::{State, default_certificate, is_fresh};
 
@@ -39,8 +39,10 @@ pub(super) struct Control {
     has_served: bool,
     /// When something was last served that had not been served before.
     applied_at: SystemTime,
-    /// What the last run brought, for people.
-    summary: String,
+    /// What is served, in numbers.
+    counts: Counts,
+    /// What was told of it.
+    told: Arc<[Finding]>,
     https: Option<u16>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
@@ -74,7 +76,8 @@ impl Control {
             is_published: false,
             has_served: false,
             applied_at: SystemTime::now(),
-            summary: String::new(),
+            counts: Counts::default(),
+            told: Arc::default(),
             https: None,
             references: Arc::default(),
         })
@@ -83,14 +86,21 @@ impl Control {
     /// Serves what the manifests say now. After an error, what was served before is served on.
     pub(super) async fn apply(&mut self) -> Result<(), Failure> {
         let outcome = self.run_pipeline().await?;
-        self.news.tell(&outcome.findings);
-        self.news.tell_ignored(&outcome.ignored);
-        self.summary = summary(&outcome);
         let compiled = &outcome.compiled;
         // At the start, what is measured is how long it took to read everything.
         let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
         self.publish(compiled).await?;
         self.has_served = true;
+        if let Some(received) = outcome.received.filter(|_| is_news) {
+            self.live.served(received.elapsed());
+        }
+        // Serving comes first, telling afterwards.
+        if !Arc::ptr_eq(&outcome.findings, &self.told) {
+            self.news.tell(&outcome.findings);
+            self.told = Arc::clone(&outcome.findings);
+        }
+        self.news.tell_ignored(&outcome.ignored);
+        self.counts = compiled.report.counts;
         self.live.applied(Applied {
             snapshot: outcome.compiled.snapshot,
             findings: outcome.findings,
@@ -99,9 +109,6 @@ impl Control {
             at: self.applied_at,
             listening: self.listening.clone(),
         });
-        if let Some(received) = outcome.received.filter(|_| is_news) {
-            self.live.served(received.elapsed());
-        }
         Ok(())
     }
 
@@ -150,7 +157,7 @@ impl Control {
         }
         self.apply().await?;
         self.live.restored(None);
-        tracing::info!("the API server answers: {}", self.summary);
+        tracing::info!("the API server answers: {}", self.summary());
         Ok(())
     }
 
@@ -238,10 +245,28 @@ impl Control {
                 );
             }
         }
-        tracing::info!("{}", self.summary);
+        tracing::info!("{}", self.summary());
         tracing::info!("health, metrics and API on http://{admin}/");
         if let Some(health) = health {
             tracing::info!("health and metrics on http://{health}/");
+        }
+    }
+
+    /// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
+    fn summary(&self) -> String {
+        let served = format!(
+            "{} with {} and {} served",
+            plural(self.counts.ingresses, "Ingress"),
+            plural(self.counts.hosts, "host"),
+            plural(self.counts.paths, "path"),
+        );
+        match self.told.len() {
+            0 => format!("{served}; no problems"),
+            count => format!(
+                "{served}; {} ({}), see narthex check or /api/problems",
+                plural(count, "problem"),
+                plural(finding::count(&self.told).errors, "error"),
+            ),
         }
     }
 
@@ -295,23 +320,4 @@ fn send_list(to: &watch::Sender<Vec<Arc<Backend>>>, backends: &[Arc<Backend>]) {
         }
         !same
     });
-}
-
-/// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
-fn summary(outcome: &Outcome) -> String {
-    let counts = outcome.compiled.report.counts;
-    let served = format!(
-        "{} with {} and {} served",
-        plural(counts.ingresses, "Ingress"),
-        plural(counts.hosts, "host"),
-        plural(counts.paths, "path"),
-    );
-    match outcome.findings.len() {
-        0 => format!("{served}; no problems"),
-        count => format!(
-            "{served}; {} ({}), see narthex check or /api/problems",
-            plural(count, "problem"),
-            plural(finding::count(&outcome.findings).errors, "error"),
-        ),
-    }
 }
