@@ -142,6 +142,11 @@ impl Inbox {
         self.lock().sources.are_current()
     }
 
+    /// Whether a list is not in, and not because it is refused.
+    pub fn is_away(&self) -> bool {
+        self.lock().sources.is_away()
+    }
+
     /// Whether the API server has said anything yet.
     pub fn has_heard(&self) -> bool {
         self.lock().sources.has_heard()

@@ -104,6 +104,10 @@ impl Watches {
             }
         }
         for api in &options.optional {
+            if !api.kinds.is_empty() {
+                let group = api.group;
+                watches.inbox.sources(|sources| sources.expect(group));
+            }
             let seeker = Seeker {
                 place: watches.pool.place(),
                 api: api.clone(),

@@ -11,6 +11,7 @@ use kube::core::Request as Path;
 use objects::kinds::Kind;
 use serde::Deserialize;
 
+use super::backoff::Backoff;
 use super::feed::Feed;
 use super::inbox::Inbox;
 use super::pool::Place;
@@ -21,6 +22,9 @@ use super::trouble::Trouble;
 
 /// How often is asked what there is: a time by chance in this range, in milliseconds.
 const ASK: std::ops::Range<u64> = 8_000..12_000;
+
+/// Within which time all is asked again when the API server is back.
+const TOGETHER: Duration = Duration::from_millis(300);
 
 /// An API that a cluster may have or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,14 +97,24 @@ impl Seeker {
     /// Runs until it is dropped, and its watches with it.
     pub(crate) async fn run(self, ask: impl Fn() -> Duration) {
         let mut watches = Vec::new();
-        let mut versions = Vec::new();
+        let mut versions = None;
+        let mut backoff = Backoff::default();
         loop {
-            // Without an answer, all is as it was.
-            if let Ok(now) = self.ask().await
-                && now != versions
-            {
-                versions = now;
-                self.change(&versions, &mut watches);
+            let now = match self.ask().await {
+                // Whoever may not ask has no use for it.
+                Err(Trouble::Refused { .. }) => Vec::new(),
+                // Without an answer, all is as it was.
+                Err(trouble) => {
+                    let wait = backoff.next(trouble.retry_after());
+                    self.inbox.pause(wait, &trouble, TOGETHER).await;
+                    continue;
+                }
+                Ok(now) => now,
+            };
+            backoff.reset();
+            if versions.as_ref() != Some(&now) {
+                self.change(&now, &mut watches);
+                versions = Some(now);
             }
             tokio::time::sleep(ask()).await;
         }

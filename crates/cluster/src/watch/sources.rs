@@ -1,6 +1,6 @@
 //! How each watch is doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use objects::kinds::Kind;
@@ -17,6 +17,8 @@ pub(crate) struct Sources {
     remark: Option<Problem>,
     problems_changed: bool,
     offers: BTreeMap<&'static str, Offer>,
+    /// APIs of which it is not known yet whether the cluster has them.
+    unasked: BTreeSet<&'static str>,
     /// Whether anything was answered that was no failure of the API server's own.
     heard: bool,
 }
@@ -136,7 +138,13 @@ impl Sources {
 
     /// What the cluster has of an API that it may have or not.
     pub(crate) fn offered(&mut self, offer: Offer) {
+        self.unasked.remove(offer.api.group);
         self.offers.insert(offer.api.group, offer);
+    }
+
+    /// Before anything can be served, it is to be known whether the cluster has this API.
+    pub(crate) fn expect(&mut self, group: &'static str) {
+        self.unasked.insert(group);
     }
 
     /// The APIs that the cluster may have or not, as far as it was asked.
@@ -160,7 +168,7 @@ impl Sources {
     /// Whether every watch of many objects has read what there is.
     pub(crate) fn lists_are_in(&self) -> bool {
         let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
-        lists.all(|(target, source)| source.is_in(target))
+        self.unasked.is_empty() && lists.all(|(target, source)| source.is_in(target))
     }
 
     /// Whether every watch of many objects knows what there is now.
@@ -168,6 +176,14 @@ impl Sources {
         let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
         lists.all(|(target, source)| {
             source.is_in(target) && (source.down.is_none() || !source.synced)
+        })
+    }
+
+    /// Whether a watch of many objects does not work, and not because it is refused.
+    pub(crate) fn is_away(&self) -> bool {
+        let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
+        lists.any(|(target, source)| {
+            !source.is_in(target) && source.down.is_some() && source.refused.is_none()
         })
     }
 
@@ -184,7 +200,7 @@ impl Sources {
 
     /// What is waited for, each kind once, with the reason where there is one.
     pub(crate) fn missing(&self) -> Vec<String> {
-        let mut missing: Vec<String> = Vec::new();
+        let mut missing: Vec<String> = self.unasked.iter().map(ToString::to_string).collect();
         let mut last = None;
         for (target, source) in &self.all {
             if source.is_in(target) || last == Some(target.kind) {

@@ -72,8 +72,13 @@ impl Keeper {
         if timeout(PATIENCE, source.listed()).await.is_ok() {
             return None;
         }
-        if source.has_heard() && timeout(MORE_PATIENCE, source.listed()).await.is_ok() {
-            return None;
+        if source.has_heard() {
+            let listed = timeout(MORE_PATIENCE - PATIENCE, source.listed()).await;
+            // A refusal is an answer: somebody has to mend it.
+            if listed.is_ok() || !source.is_away() {
+                source.listed().await;
+                return None;
+            }
         }
         let max_age = self.max_age;
         let loaded = tokio::task::spawn_blocking(move || copy.load(max_age)).await;

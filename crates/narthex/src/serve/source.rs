@@ -74,6 +74,11 @@ impl Source {
         self.inbox().is_none_or(|inbox| inbox.has_heard())
     }
 
+    /// Whether something is not read because the API server cannot tell it now.
+    pub(super) fn is_away(&self) -> bool {
+        self.inbox().is_some_and(|inbox| inbox.is_away())
+    }
+
     /// Whether what was read is what there is now.
     pub(super) fn is_current(&self) -> bool {
         self.inbox().is_none_or(|inbox| inbox.is_current())
