@@ -115,8 +115,9 @@ async fn serve(
         admin: running.admin.address(),
     });
     let end = running.until_end(&config, &mut signals).await;
+    let asked = matches!(end, End::Asked(_));
     let (proxy, kept) = running.leave(end);
-    end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await
+    end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await
 }
 
 /// A process that serves.
