@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 const EACH: usize = 667;
 
 /// The limit of each phase; the comparison must be over by then.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Tests that compare times run one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -41,7 +41,7 @@ fn web() -> Backend {
 #[track_caller]
 fn p99s(one: &Site, other: &Site) -> [Duration; 2] {
     let mut sides = [one, other].map(|site| (site.conn(), Vec::new()));
-    for _ in 0..2_000 {
+    for _ in 0..300 {
         for (conn, times) in &mut sides {
             let start = Instant::now();
             assert_eq!(conn.get(HOST, "/").status, 200);
@@ -117,7 +117,7 @@ fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
         if among < alone * 2 {
             break true;
         }
-        if begin.elapsed() > LIMIT / 2 {
+        if begin.elapsed() > LIMIT * 2 / 3 {
             break false;
         }
     };
