@@ -1,4 +1,4 @@
-//! The admin address: health, metrics and the API.
+//! The admin address: health, metrics and the API; and the health address, without the API.
 //!
 //! In: an [`AdminState`] that the binary implements. Out: a small, bounded HTTP/1.1 server for
 //! probes, Prometheus and people. Nothing of the configuration's or the proxy's types belongs
@@ -10,6 +10,7 @@ mod response;
 mod server;
 pub mod view;
 
+pub use pages::Pages;
 pub use server::{AdminServer, BindError};
 
 /// What the admin address tells. Called on blocking threads, so that a long answer holds up

@@ -32,9 +32,13 @@ pub(crate) struct Serve {
     pub(crate) without_ipv6: bool,
     /// Where health, metrics and the API are.
     pub(crate) admin_address: SocketAddr,
+    /// Where health and metrics are besides.
+    pub(crate) health_address: Option<SocketAddr>,
     /// Where state is kept, if anywhere.
     pub(crate) state_dir: Option<PathBuf>,
-    /// How long requests may go on after the end was asked for.
+    /// How long new connections are still taken after the end was asked for.
+    pub(crate) shutdown_grace_period: Duration,
+    /// How long requests may go on after that.
     pub(crate) shutdown_timeout: Duration,
     /// Whether it ends with its terminal; else SIGHUP reads the manifests again.
     pub(crate) ends_on_hang_up: bool,
@@ -73,6 +77,8 @@ impl Serve {
             compilation: Compilation::new(compilation)?,
             without_ipv6,
             admin_address: serving.admin_address,
+            health_address: serving.health_address,
+            shutdown_grace_period: serving.shutdown_grace_period,
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
             succession: Succession::None,

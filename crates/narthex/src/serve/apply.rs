@@ -141,7 +141,7 @@ impl Control {
     }
 
     /// Tells people what is open and what is served.
-    pub(super) fn announce(&self, admin: SocketAddr) {
+    pub(super) fn announce(&self, admin: SocketAddr, health: Option<SocketAddr>) {
         tracing::info!("Narthex {}", env!("CARGO_PKG_VERSION"));
         for listening in &self.listening {
             let scheme = if Some(listening.port) == self.https {
@@ -161,6 +161,9 @@ impl Control {
         }
         tracing::info!("{}", self.summary);
         tracing::info!("health, metrics and API on http://{admin}/");
+        if let Some(health) = health {
+            tracing::info!("health and metrics on http://{health}/");
+        }
     }
 
     /// What is open.

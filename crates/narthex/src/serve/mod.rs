@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use admin::view;
 use objects::manifests;
 use proxy::Proxy;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -109,7 +109,9 @@ async fn serve(
         }
     };
     let mut running = started?;
-    running.control.announce(running.admin.address());
+    running
+        .control
+        .announce(running.admin.address(), running.admin.health_address());
     welcome(&Open {
         listening: running.control.listening(),
         admin: running.admin.address(),
@@ -130,6 +132,35 @@ struct Running {
     heirs: Heirs,
 }
 
+/// The time between a signal that asks to end and the end of accepting.
+#[derive(Debug, Clone, Copy)]
+enum Grace {
+    None,
+    Until(Instant, Exit),
+}
+
+impl Grace {
+    /// Whether it has begun now: not where there is none to give, and not twice.
+    fn begin(&mut self, exit: Exit, period: Duration) -> bool {
+        let begins = matches!(self, Self::None) && !period.is_zero();
+        if begins {
+            *self = Self::Until(Instant::now() + period, exit);
+        }
+        begins
+    }
+
+    /// Waits for its end. Cancel safe.
+    async fn over(&self) -> Exit {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Until(end, exit) => {
+                sleep_until(*end).await;
+                *exit
+            }
+        }
+    }
+}
+
 /// Why it ends.
 enum End {
     /// A signal asked for it.
@@ -147,7 +178,11 @@ impl Running {
             Succession::None | Succession::HandsOver => None,
         }
         .unzip();
-        let mut admin = Admin::open(config.admin_address, inherited.as_mut())?;
+        let mut admin = Admin::open(
+            config.admin_address,
+            config.health_address,
+            inherited.as_mut(),
+        )?;
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
         let proxy = Proxy::start(config.settings.clone(), inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
@@ -170,7 +205,7 @@ impl Running {
                 control.apply().await?;
             }
             let mut kept = control.proxy().addresses();
-            kept.push(admin.address());
+            kept.extend(admin.addresses());
             take_over.ready(kept).await?;
             control.proxy().accept().await;
             admin.serve(&live);
@@ -189,17 +224,29 @@ impl Running {
         })
     }
 
-    /// Serves changes as they come.
+    /// Serves changes as they come. After a signal that asks to end, for as long as load balancers
+    /// may take to notice.
     async fn until_end(&mut self, config: &config::Serve, signals: &mut Signals) -> End {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
+        let mut grace = Grace::None;
         loop {
             tokio::select! {
+                exit = grace.over() => return End::Asked(exit),
                 () = self.watcher.changed() => {}
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }
                 signal = signals.next() => match signal {
                     Signal::Reload => tracing::info!("SIGHUP: reading the manifests again"),
+                    Signal::End(exit) if grace.begin(exit, config.shutdown_grace_period) => {
+                        tracing::info!(
+                            "{}: not ready any more; new connections are taken for {:?} yet",
+                            exit.name(),
+                            config.shutdown_grace_period
+                        );
+                        self.live.draining();
+                        continue;
+                    }
                     Signal::End(exit) => return End::Asked(exit),
                 },
                 event = self.heirs.next() => match event {
