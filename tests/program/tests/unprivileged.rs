@@ -266,7 +266,8 @@ fn another_user_cannot_take_over() {
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     if rustix::process::geteuid().is_root() {
         let root = HandOver::with(&state);
-        root.say(r#"{"say":"hello","protocol":1}"#, &[]);
+        // It may be shut out before it has said anything.
+        let _ = root.try_say(r#"{"say":"hello","protocol":1}"#, &[]);
         assert!(root.is_refused_within(std::time::Duration::from_secs(20)));
         // Nor does it take sockets from another user's process.
         let ended = Narthex::on(&stage.folder)
