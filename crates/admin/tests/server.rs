@@ -175,7 +175,7 @@ fn slow_clients_are_cut() {
     assert_eq!(status(&answer), "408");
     let took = begin.elapsed();
     assert!(
-        took > Duration::from_secs(4) && took < Duration::from_secs(15),
+        took > Duration::from_secs(4) && took < Duration::from_secs(30),
         "{took:?}"
     );
 }

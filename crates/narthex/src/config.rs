@@ -16,6 +16,9 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::{flags, workers};
 
+/// The port on which a pod tells how it is.
+const HEALTH_PORT: u16 = 10254;
+
 /// What is wrong with the command line as a whole, for people.
 #[derive(Debug)]
 pub(crate) struct Invalid(pub(crate) String);
@@ -97,6 +100,11 @@ impl Source {
 }
 
 impl Source {
+    /// Whether it is the cluster that this process is a pod of.
+    fn is_own_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(cluster) if cluster.access == Access::InCluster)
+    }
+
     /// How old a copy of its objects may be to be served; 0 where none is kept.
     pub(crate) fn last_good_max_age(&self) -> Duration {
         match self {
@@ -137,10 +145,14 @@ impl Serve {
                 in_cluster: matches!(source, Source::Cluster(_)),
                 ..Compilation::new(compilation)?
             },
-            source,
             without_ipv6,
             admin_address: serving.admin_address,
-            health_address: serving.health_address,
+            health_address: serving.health_address.or_else(|| {
+                source
+                    .is_own_cluster()
+                    .then(|| health_address(without_ipv6))
+            }),
+            source,
             shutdown_grace_period: serving.shutdown_grace_period,
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
@@ -318,6 +330,14 @@ fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Invali
         }
     }
     Ok(all)
+}
+
+/// Where a pod tells how it is, if nothing else is said; the port is ingress-nginx's.
+fn health_address(without_ipv6: bool) -> SocketAddr {
+    match without_ipv6 {
+        true => (Ipv4Addr::UNSPECIFIED, HEALTH_PORT).into(),
+        false => (Ipv6Addr::UNSPECIFIED, HEALTH_PORT).into(),
+    }
 }
 
 /// The addresses as given, or all of this machine; and whether IPv6 had to be left out of these.

@@ -83,6 +83,11 @@ impl HandOver {
 
     #[track_caller]
     pub fn say(&self, text: &str, descriptors: &[OwnedFd]) {
+        self.try_say(text, descriptors).expect("somebody listens");
+    }
+
+    /// Says something to one who may have left.
+    pub fn try_say(&self, text: &str, descriptors: &[OwnedFd]) -> rustix::io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -90,7 +95,7 @@ impl HandOver {
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
         }
         let text = [IoSlice::new(text.as_bytes())];
-        sendmsg(&self.0, &text, &mut ancillary, SendFlags::NOSIGNAL).expect("somebody listens");
+        sendmsg(&self.0, &text, &mut ancillary, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// The next message; none at the end.

@@ -239,7 +239,13 @@ impl Conn {
 
 impl Read for Conn {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.io.read(into)
+        loop {
+            match self.io.read(into) {
+                // A process that was stopped for a while finds itself interrupted (signal(7)).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub struct H2 {
     pub send: SendRequest<Bytes>,
 }
 
-/// Runs a test's future, 60 seconds at most.
+/// Runs a test's future, two minutes at most.
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -48,9 +48,9 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         .build();
     let runtime = runtime.expect("a runtime");
     runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), future)
+        tokio::time::timeout(Duration::from_secs(120), future)
             .await
-            .expect("within a minute")
+            .expect("within two minutes")
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything that should happen soon may take on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls until `attempt` gives a value.
 ///

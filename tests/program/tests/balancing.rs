@@ -18,31 +18,55 @@ fn every_algorithm_uses_all_endpoints() {
         };
         let (narthex, _folder) = serve(&[annotated(&at, &annotations), ingress()]);
         let before = backends.each_ref().map(|backend| seen(&[backend]));
+        let more = || {
+            let now = backends.each_ref().map(|backend| seen(&[backend]));
+            now.iter()
+                .zip(before)
+                .map(|(now, before)| now - before)
+                .collect::<Vec<_>>()
+        };
         let load = Load::start(narthex.http, 6, HOST, "/", |answer| answer.status == 200);
         load.until_more(600);
-        load.stop().assert_perfect();
-        for (backend, before) in backends.iter().zip(before) {
-            let more = seen(&[backend]) - before;
-            assert!(more >= 60, "{algorithm:?}: {more} of 600");
+        if ["round-robin", "random"].contains(&algorithm) {
+            // Of 600 by chance: 200 give or take 12, and twelve times that is certainty.
+            let more = more();
+            assert!(
+                more.iter().all(|&more| more >= 60),
+                "{algorithm}: {more:?} of 600"
+            );
         }
+        // The others look at how long answers take, and leave one that hiccups alone for a while.
+        until(&format!("{algorithm:?} uses them all"), || {
+            more().iter().all(|&more| more >= 60)
+        });
+        load.stop().assert_perfect();
     }
 }
 
 #[test]
 fn by_default_a_slow_endpoint_gets_less() {
     let fast = ["one", "two"].map(Backend::named);
+    // So slow that the others, on whatever machine, are not.
     let slow = Backend::scripted("slow", |exchange| {
-        std::thread::sleep(Duration::from_millis(40));
+        std::thread::sleep(Duration::from_millis(300));
         exchange.echo()
     });
     let [one, two] = addresses(&fast);
     let (narthex, _folder) = serve(&[annotated(&[one, two, slow.address()], &[]), ingress()]);
     let load = Load::start(narthex.http, 8, HOST, "/", |answer| answer.status == 200);
-    load.until_more(800);
+    until("it is tried", || seen(&[&slow]) >= 1);
+    // Each by chance, it would get 133 of 400, give or take 10, and never less than 80. A round in
+    // which the machine held up the fast ones says nothing.
+    let mut rounds = Vec::new();
+    let less = (0..5).any(|_| {
+        let before = (seen(&[&slow]), seen(&[&fast[0], &fast[1]]));
+        load.until_more(400);
+        let (slow, fast) = (seen(&[&slow]), seen(&[&fast[0], &fast[1]]));
+        rounds.push((slow - before.0, fast - before.1));
+        (slow - before.0) * 2 < (fast - before.1) / 2
+    });
     load.stop().assert_perfect();
-    let (slow, fast) = (seen(&[&slow]), seen(&[&fast[0], &fast[1]]));
-    assert!(slow >= 1, "it is tried");
-    assert!(slow * 2 < fast / 2, "{slow} against {fast} of both others");
+    assert!(less, "requests to it and to both others: {rounds:?}");
 }
 
 #[test]
@@ -70,7 +94,8 @@ fn weights_are_a_slices_too() {
     );
     let (narthex, _folder) = serve(&[weighted, ingress()]);
     let load = Load::start(narthex.http, 4, HOST, "/", |answer| answer.status == 200);
-    load.until_more(1000);
+    // By chance: a quarter give or take 20, and the bounds are eight times that away.
+    load.until_more(2000);
     load.stop().assert_perfect();
     let [one, three] = backends.each_ref().map(|backend| seen(&[backend]));
     assert!(one * 2 < three && three < one * 5, "{one} and {three}");

@@ -1,8 +1,9 @@
 //! From a Service to the sockets behind it.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
+use program_tests::balancing::dead;
 use program_tests::folder::{slice, slice_port};
 use program_tests::{
     Backend, Folder, Ingress, Narthex, class, docs, serve, serve_with, service, service_on,
@@ -106,7 +107,7 @@ fn a_terminating_endpoint_serves_only_while_no_ready_one_is_left() {
         "new.yaml",
         &slice("default", "web", "web-2", new.address(), "ready: true"),
     );
-    narthex.until_backend("a.example", "/", "new");
+    narthex.until_all("a.example", "/", "new");
     for _ in 0..20 {
         assert_eq!(narthex.backend("a.example", "/"), "new");
     }
@@ -303,11 +304,9 @@ spec:
 #[test]
 fn an_endpoint_that_refuses_connections_is_passed_over() {
     let web = Backend::named("web");
-    // A port that was free a moment ago and that nobody was given.
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let dead = closed.local_addr().expect("bound");
-    drop(closed);
-    let (narthex, _folder) = serve(&[service("web", &[web.address(), dead]), ingress().yaml()]);
+    let gone = dead();
+    let at = [web.address(), gone.address()];
+    let (narthex, _folder) = serve(&[service("web", &at), ingress().yaml()]);
     for _ in 0..20 {
         assert_eq!(narthex.backend("a.example", "/"), "web");
     }

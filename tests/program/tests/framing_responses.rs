@@ -2,10 +2,12 @@
 //! connection, or exactly one response; never what was meant to be the next one.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use program_tests::backend::{Backend, Then};
-use program_tests::{HOST, Site};
+use program_tests::{HOST, Site, until};
 
 /// What the client must see.
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +148,6 @@ fn liar() -> Backend {
 fn check(site: &Site, index: usize, then: &str) -> Result<(), String> {
     let (_, bytes, seen) = CASES[index];
     let mut conn = site.conn();
-    conn.set_read_timeout(Duration::from_secs(8));
     conn.send(format!(
         "GET /case/{index}/{then} HTTP/1.1\r\nHost: {HOST}\r\n\r\n\
          GET /clean HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
@@ -222,7 +223,9 @@ fn a_response_that_lies_and_goes_on_poisons_no_kept_connection() {
 
 #[test]
 fn what_a_backend_sends_unasked_between_requests_is_nobodys_response() {
-    let backend = Backend::scripted("late", |exchange| {
+    let poisoned = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&poisoned);
+    let backend = Backend::scripted("late", move |exchange| {
         if exchange.request.target != "/late" {
             return exchange.reply("clean");
         }
@@ -230,12 +233,15 @@ fn what_a_backend_sends_unasked_between_requests_is_nobodys_response() {
         std::thread::sleep(Duration::from_millis(20));
         // The proxy may have closed by now, which is as good.
         let _ = exchange.socket().get_mut().write_all(POISON);
+        count.fetch_add(1, Ordering::SeqCst);
         Ok(Then::Keep)
     });
     let site = Site::of(backend, &["--workers", "1"]);
-    for _ in 0..10 {
+    for round in 1..=10 {
         assert_eq!(site.get("/late").text(), "late");
-        std::thread::sleep(Duration::from_millis(60));
+        // What comes after the next request was sent could not be told from its response.
+        until("it is there", || poisoned.load(Ordering::SeqCst) == round);
+        std::thread::sleep(Duration::from_millis(20));
         assert_eq!(site.get("/clean").text(), "clean");
     }
 }

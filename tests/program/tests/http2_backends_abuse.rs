@@ -41,6 +41,20 @@ fn status(code: &str) -> Vec<u8> {
     field(":status", code)
 }
 
+/// How many heads of responses that go on the client has got.
+static HEADS: AtomicU64 = AtomicU64::new(0);
+
+/// Begins a response, and waits until the client has its head, so that what follows cannot come in
+/// time to replace it. There is one request at a time.
+fn begin(peer: &mut Peer, stream: u32, fields: &[(&str, &str)]) -> io::Result<()> {
+    let before = HEADS.load(Ordering::SeqCst);
+    peer.respond(stream, "200", fields, false)?;
+    until("the client has the head", || {
+        HEADS.load(Ordering::SeqCst) > before
+    });
+    Ok(())
+}
+
 /// Writes again and again what never ends, for as long as anybody reads it.
 fn endless(peer: &mut Peer, bytes: &[u8]) -> io::Result<()> {
     let end = Instant::now() + Duration::from_secs(15);
@@ -264,8 +278,7 @@ const CASES: &[Case] = &[
         name: "too-long",
         gets: Gets::Cut,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[("content-length", "2")], false)?;
-            std::thread::sleep(Duration::from_millis(100));
+            begin(peer, stream, &[("content-length", "2")])?;
             peer.data(stream, b"too long", true)
         },
     },
@@ -295,9 +308,8 @@ const CASES: &[Case] = &[
         name: "pseudo-field-in-trailers",
         gets: Gets::Whole,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[], false)?;
+            begin(peer, stream, &[])?;
             peer.data(stream, b"body", false)?;
-            std::thread::sleep(Duration::from_millis(100));
             peer.send(&whole(stream, &[&status("200")]))
         },
     },
@@ -305,8 +317,7 @@ const CASES: &[Case] = &[
         name: "second-head",
         gets: Gets::Cut,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[], false)?;
-            std::thread::sleep(Duration::from_millis(100));
+            begin(peer, stream, &[])?;
             peer.respond(stream, "200", &[], false)
         },
     },
@@ -314,9 +325,8 @@ const CASES: &[Case] = &[
         name: "closed-halfway",
         gets: Gets::Cut,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[], false)?;
+            begin(peer, stream, &[])?;
             peer.data(stream, b"half", false)?;
-            std::thread::sleep(Duration::from_millis(100));
             Err(io::ErrorKind::Other.into())
         },
     },
@@ -324,8 +334,7 @@ const CASES: &[Case] = &[
         name: "beyond-the-window",
         gets: Gets::Cut,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[], false)?;
-            std::thread::sleep(Duration::from_millis(100));
+            begin(peer, stream, &[])?;
             endless(
                 peer,
                 &frame(frames::DATA, 0, stream, &[b'x'; 16_000]).repeat(50),
@@ -364,8 +373,7 @@ const CASES: &[Case] = &[
         name: "empty-data-without-end",
         gets: Gets::Cut,
         script: |peer, stream| {
-            peer.respond(stream, "200", &[], false)?;
-            std::thread::sleep(Duration::from_millis(100));
+            begin(peer, stream, &[])?;
             endless(peer, &frame(frames::DATA, 0, stream, &[]).repeat(1000))
         },
     },
@@ -418,13 +426,16 @@ fn no_breach_of_the_protocol_hangs_or_harms_anybody() {
                     match head.status {
                         502 => Gets::Bad,
                         200 if head.header("content-length") == Some("0") => Gets::Whole,
-                        200 => loop {
-                            match conn.chunk() {
-                                Ok(Some(_)) => {}
-                                Ok(None) => break Gets::Whole,
-                                Err(_) => break Gets::Cut,
+                        200 => {
+                            HEADS.fetch_add(1, Ordering::SeqCst);
+                            loop {
+                                match conn.chunk() {
+                                    Ok(Some(_)) => {}
+                                    Ok(None) => break Gets::Whole,
+                                    Err(_) => break Gets::Cut,
+                                }
                             }
-                        },
+                        }
                         other => panic!("{}: {other}", case.name),
                     }
                 }

@@ -123,7 +123,7 @@ fn where_no_stream_comes_free_the_answer_is_503_in_time() {
     let flags = [
         "--upstream-http2-connections=1",
         "--upstream-http2-streams=1",
-        "--connect-timeout=500ms",
+        "--connect-timeout=2s",
         "--workers=1",
     ];
     let (narthex, _folder) = serve(&backend, &flags);

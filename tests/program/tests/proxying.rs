@@ -1,10 +1,10 @@
 //! What HTTP/1 means on the way through.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use program_tests::balancing::dead;
 use program_tests::{Backend, HOST, Ingress, Site, Then, serve, service, until};
 
 #[test]
@@ -190,7 +190,7 @@ fn http_1_0_clients_are_served_and_their_connection_closed() {
     let answer = conn.ask("GET / HTTP/1.0\r\nHost: a.example\r\n\r\n");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.echo().version, "HTTP/1.1", "towards the backend");
-    assert!(conn.is_closed_within(Duration::from_secs(5)));
+    assert!(conn.is_closed_within(Duration::from_secs(15)));
 }
 
 #[test]
@@ -356,11 +356,9 @@ fn a_kept_connection_that_the_backend_closed_costs_no_request() {
 
 #[test]
 fn a_backend_that_refuses_connections_is_502_with_the_reason_in_the_log() {
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let dead = closed.local_addr().expect("bound");
-    drop(closed);
+    let gone = dead();
     let (narthex, _folder) = serve(&[
-        service("web", &[dead]),
+        service("web", &[gone.address()]),
         Ingress::named("web").host(HOST).prefix("/", "web").yaml(),
     ]);
     let answer = narthex.get(HOST, "/x");
@@ -541,14 +539,18 @@ fn a_get_with_a_body_keeps_it() {
 
 #[test]
 fn small_writes_of_a_backend_reach_the_client_at_once() {
-    let web = Backend::scripted("web", |exchange| {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&heard);
+    let web = Backend::scripted("web", move |exchange| {
         exchange.send(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
         )?;
         for index in 0..2 {
             exchange.send(format!("8\r\ndata: {index}\n\r\n"))?;
-            // An event stream is silent between its events.
-            std::thread::sleep(Duration::from_secs(2));
+            // An event stream is silent between its events: here, until the client has this one.
+            while count.load(Ordering::SeqCst) == index {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         exchange.send("0\r\n\r\n")?;
         Ok(Then::Keep)
@@ -557,16 +559,12 @@ fn small_writes_of_a_backend_reach_the_client_at_once() {
     let mut conn = site.conn();
     conn.send("GET /events HTTP/1.1\r\nHost: a.example\r\n\r\n");
     conn.try_head().expect("the head comes before the end");
-    let started = std::time::Instant::now();
-    assert_eq!(
-        conn.chunk().expect("a chunk").expect("not the last"),
-        b"data: 0\n"
-    );
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    for event in ["data: 0\n", "data: 1\n"] {
+        let chunk = conn.chunk().expect("a chunk").expect("not the last");
+        assert_eq!(chunk, event.as_bytes());
+        heard.fetch_add(1, Ordering::SeqCst);
+    }
+    assert_eq!(conn.chunk().expect("the end"), None);
 }
 
 #[test]

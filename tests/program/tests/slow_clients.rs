@@ -16,9 +16,6 @@ use socket2::{Domain, Socket, Type};
 /// How many clients do each of: send half a head, send half a body, not read.
 const EACH: usize = 667;
 
-/// The limit of each phase; the comparison must be over by then.
-const LIMIT: Duration = Duration::from_secs(15);
-
 /// Tests that compare times run one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -41,7 +38,7 @@ fn web() -> Backend {
 #[track_caller]
 fn p99s(one: &Site, other: &Site) -> [Duration; 2] {
     let mut sides = [one, other].map(|site| (site.conn(), Vec::new()));
-    for _ in 0..2_000 {
+    for _ in 0..300 {
         for (conn, times) in &mut sides {
             let start = Instant::now();
             assert_eq!(conn.get(HOST, "/").status, 200);
@@ -82,10 +79,15 @@ fn is_closed(tcp: &mut TcpStream) -> bool {
 fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     allow_open_files(8_000);
-    let limit = format!("{}s", LIMIT.as_secs());
     let quiet = Site::of(web(), &[]);
-    let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={limit}"));
-    let write = format!("--write-timeout={limit}");
+    let begin = Instant::now();
+    p99s(&quiet, &quiet);
+    // The limit of each phase: the comparison must be over by then, and is some rounds as long as
+    // this one on whatever machine.
+    let limit = (Duration::from_secs(15) + begin.elapsed() * 10).min(Duration::from_secs(60));
+    let flag_value = format!("{}ms", limit.as_millis());
+    let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={flag_value}"));
+    let write = format!("--write-timeout={flag_value}");
     let busy = Site::of(web(), &[&flags[0], &flags[1], &write]);
     p99s(&quiet, &busy);
 
@@ -110,14 +112,14 @@ fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
     let undisturbed = loop {
         let [alone, among] = p99s(&quiet, &busy);
         assert!(
-            begin.elapsed() < LIMIT || !rounds.is_empty(),
+            begin.elapsed() < limit || !rounds.is_empty(),
             "too slow a machine to compare: {alone:?} a request"
         );
         rounds.push((alone, among));
         if among < alone * 2 {
             break true;
         }
-        if begin.elapsed() > LIMIT / 2 {
+        if begin.elapsed() > limit * 2 / 3 {
             break false;
         }
     };

@@ -247,7 +247,7 @@ fn a_process_is_replaced_as_nobody() {
     };
     let mut narthex = start().start();
     let replacement = start().after(&narthex).start();
-    let status = narthex.ended_within(std::time::Duration::from_secs(15));
+    let status = narthex.ended_within(std::time::Duration::from_secs(30));
     assert_eq!(status.code(), Some(0), "{}", narthex.log());
     assert_eq!(replacement.backend("plain.example", "/"), "web");
 }
@@ -266,8 +266,9 @@ fn another_user_cannot_take_over() {
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
     if rustix::process::geteuid().is_root() {
         let root = HandOver::with(&state);
-        root.say(r#"{"say":"hello","protocol":1}"#, &[]);
-        assert!(root.is_refused_within(std::time::Duration::from_secs(10)));
+        // It may be shut out before it has said anything.
+        let _ = root.try_say(r#"{"say":"hello","protocol":1}"#, &[]);
+        assert!(root.is_refused_within(std::time::Duration::from_secs(20)));
         // Nor does it take sockets from another user's process.
         let ended = Narthex::on(&stage.folder)
             .without_state_flag()

@@ -32,8 +32,8 @@ const REPLACEMENTS: u64 = 6;
 const BEAT: Duration = Duration::from_millis(100);
 
 /// How many beats a backend goes on after it was taken from the list, as a pod does between SIGTERM
-/// and its end.
-const GRACE: usize = 10;
+/// and its end: longer than a busy machine keeps the program from hearing of it.
+const GRACE: usize = 50;
 
 /// A host whose backend stays, for WebSockets.
 const STAYS: &str = "stays.example";
@@ -221,7 +221,7 @@ fn no_request_fails_while_everything_changes() {
     assert!(first.is_none(), "{first:?}");
     drop(sockets);
     for mut old in ended {
-        let status = old.ended_within(Duration::from_secs(15));
+        let status = old.ended_within(Duration::from_secs(30));
         assert_eq!(status.code(), Some(0), "{}", old.log());
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Process")]
     pub(crate) admin_address: SocketAddr,
 
-    /// Health and metrics alone, for probes and Prometheus. [default: :10254 in a cluster, else none]
+    /// Health and metrics alone, for probes and Prometheus. [default: :10254 in a pod, else none]
     #[arg(long, env = "NARTHEX_HEALTH_ADDRESS", value_name = "IP:PORT")]
     #[arg(value_parser = values::admin_address, help_heading = "Process")]
     pub(crate) health_address: Option<SocketAddr>,

@@ -131,12 +131,13 @@ async fn serve(
         admin: running.admin.address(),
     });
     let end = running.until_end(&config, &mut signals).await;
+    let asked = matches!(end, End::Asked(_));
     let Left {
         proxy,
         kept,
         keeping,
     } = running.leave(end);
-    let done = end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await;
+    let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
     if let Some(keeping) = keeping {
         // It has a limit of its own, and is over long before most drains.
         let _ = keeping.await;

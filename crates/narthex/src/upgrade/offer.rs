@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::SOCKET;
 use super::channel::{Channel, Listener, borrow};
@@ -17,6 +17,9 @@ use crate::state::State;
 
 /// The pause after an error in accepting.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How many processes are listened to at one time until they have said what they want.
+const HEARD: usize = 16;
 
 /// The place where a new process finds this one.
 #[derive(Debug)]
@@ -97,10 +100,12 @@ impl Offer {
         }
     }
 
-    /// Listens to one process after the other.
+    /// Listens to all that come, and hands over to one of them at a time.
     pub(crate) async fn run(self, events: mpsc::Sender<Event>) {
-        let busy = Arc::new(Semaphore::new(1));
-        loop {
+        let (hearing, busy) = (Semaphore::new(HEARD), Semaphore::new(1));
+        let (hearing, busy) = (Arc::new(hearing), Arc::new(busy));
+        // Nobody closes it.
+        while let Ok(place) = Arc::clone(&hearing).acquire_owned().await {
             let channel = match self.listener.accept().await {
                 Ok(channel) => channel,
                 Err(error) => {
@@ -109,42 +114,52 @@ impl Offer {
                     continue;
                 }
             };
-            let pid = match hear(&channel).await {
-                Ok(pid) => pid,
-                Err(error) => {
-                    tracing::debug!(%error, "no process to hand over to");
-                    continue;
-                }
-            };
-            let Ok(permit) = Arc::clone(&busy).try_acquire_owned() else {
-                refuse(&channel, "another hand-over is under way").await;
-                continue;
-            };
-            let events = events.clone();
+            let (busy, events) = (Arc::clone(&busy), events.clone());
+            // Whoever says nothing holds nobody else up.
             tokio::spawn(async move {
-                let conversation = async {
-                    give(&channel, pid, &events).await?;
-                    follow(&channel).await
-                };
-                let handed_over = tokio::select! {
-                    handed_over = conversation => handed_over,
+                tokio::select! {
+                    () = converse(&channel, place, busy, &events) => {}
                     // This process ends. The other side sees that nobody answers any more.
-                    () = events.closed() => return,
-                };
-                let event = match handed_over {
-                    Ok(kept) => Event::Serving { pid, kept },
-                    Err(error) => {
-                        let reason = reason(&error);
-                        refuse(&channel, &reason).await;
-                        Event::Failed { pid, reason }
-                    }
-                };
-                // The control plane is gone only with the process.
-                let _ = events.send(event).await;
-                drop(permit);
+                    () = events.closed() => {}
+                }
             });
         }
     }
+}
+
+/// Hears what one process wants, and hands over to it if nobody else is at that.
+async fn converse(
+    channel: &Channel,
+    place: OwnedSemaphorePermit,
+    busy: Arc<Semaphore>,
+    events: &mpsc::Sender<Event>,
+) {
+    let pid = match hear(channel).await {
+        Ok(pid) => pid,
+        Err(error) => {
+            tracing::debug!(%error, "no process to hand over to");
+            return;
+        }
+    };
+    drop(place);
+    let Ok(_permit) = busy.try_acquire_owned() else {
+        refuse(channel, "another hand-over is under way").await;
+        return;
+    };
+    let handed_over = async {
+        give(channel, pid, events).await?;
+        follow(channel).await
+    };
+    let event = match handed_over.await {
+        Ok(kept) => Event::Serving { pid, kept },
+        Err(error) => {
+            let reason = reason(&error);
+            refuse(channel, &reason).await;
+            Event::Failed { pid, reason }
+        }
+    };
+    // The control plane is gone only with the process.
+    let _ = events.send(event).await;
 }
 
 /// A process of this user that speaks as we do.

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(20);
 /// … or at the latest this long after it was seen.
 const AT_MOST: Duration = Duration::from_millis(200);
 /// How often the places are looked at, for what the kernel does not tell (network file systems).
-const SAFETY_NET: Duration = Duration::from_secs(2);
+const SAFETY_NET: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
 /// How often when the kernel tells nothing at all.
 const POLLING: Duration = Duration::from_secs(1);
 
@@ -234,7 +234,7 @@ mod tests {
 
     /// Longer than any test machine is slow, but shorter than the safety net: what is told within
     /// this time, the kernel has told.
-    const SOON: Duration = Duration::from_millis(1500);
+    const SOON: Duration = Duration::from_secs(15);
 
     async fn told(watcher: &mut Watcher) -> bool {
         timeout(SOON, watcher.changed()).await.is_ok()
@@ -346,9 +346,9 @@ mod tests {
         fs::write(temp.path().join("a.yaml"), "1").expect("written");
         let mut watcher = Watcher::new(&[temp.path()], false);
         fs::write(temp.path().join("a.yaml"), "2").expect("written");
-        assert!(timeout(POLLING * 5, watcher.changed()).await.is_ok());
+        assert!(timeout(POLLING * 20, watcher.changed()).await.is_ok());
         fs::write(temp.path().join("b.yaml"), "2").expect("written");
-        assert!(timeout(POLLING * 5, watcher.changed()).await.is_ok());
+        assert!(timeout(POLLING * 20, watcher.changed()).await.is_ok());
     }
 
     #[tokio::test]

@@ -247,10 +247,10 @@ mod tests {
         let lost = dropped.load(Ordering::Relaxed);
         assert!(lost > 0, "the queue is bounded");
         assert!(!writer.finish(Duration::from_millis(50)));
-        assert!(start.elapsed() < Duration::from_secs(20));
+        assert!(start.elapsed() < Duration::from_secs(60));
         out.open();
         while out.lines() + lost < 100_000 {
-            assert!(start.elapsed() < Duration::from_secs(20));
+            assert!(start.elapsed() < Duration::from_secs(60));
             thread::sleep(RETRY);
         }
         assert_eq!(
