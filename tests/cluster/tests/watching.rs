@@ -389,3 +389,60 @@ fn custom_resources_are_noticed_when_they_come_and_when_they_go() {
     cluster.delete(&["crd/gateways.gateway.networking.k8s.io"]);
     wait::until("it is noticed that it is gone", || apis() == Value::Null);
 }
+
+#[test]
+fn a_pod_reads_its_token_again_when_that_is_replaced() {
+    let cluster = &Cluster::start();
+    cluster.apply(CLASS);
+    cluster.namespace("pod");
+    cluster.echo("pod", "echo", 1);
+    cluster.apply(&ingress("pod", "web", "pod.test", "echo"));
+    let rules = r#"
+- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [list, watch]}
+- {apiGroups: [""], resources: [services], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [""], resources: [secrets], verbs: [get, watch]}
+"#;
+    account(cluster, "pod", "ClusterRole", rules);
+    let life = Duration::from_secs(20);
+    cluster.limit_tokens(life);
+    cluster.apply(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {name: narthex, namespace: pod, labels: {app: narthex}}
+spec:
+  serviceAccountName: reader
+  containers:
+  - name: narthex
+    image: narthex
+    args: [serve, --http-port=8080, --https-port=8443, --workers=1]
+    readinessProbe: {httpGet: {port: 10254, path: /readyz}, periodSeconds: 1}
+",
+    );
+    cluster.kubectl(&[
+        "-n",
+        "pod",
+        "wait",
+        "--for=condition=Ready",
+        "pod/narthex",
+        "--timeout=90s",
+    ]);
+    let address = cluster.pod_addresses("pod", "app=narthex").remove(0);
+    let ask = |host: &str| {
+        let answer = cluster.ask(format!("{address}:8080"), host, "/");
+        answer.map(|response| response.status)
+    };
+    assert_eq!(ask("pod.test"), Ok(200));
+    // The token that it began with is over.
+    std::thread::sleep(life + life / 4);
+    cluster.cut_watches(3, 1.0);
+    let log = || cluster.kubectl(&["-n", "pod", "logs", "narthex"]);
+    wait::until("its token is refused", || log().contains("refused (401)"));
+    assert_eq!(ask("pod.test"), Ok(200));
+    cluster.apply(&ingress("pod", "later", "later.test", "echo"));
+    wait::eventually("the new token is used", || match ask("later.test") {
+        Ok(200) => Ok(()),
+        other => Err(format!("{other:?}\n{}", log())),
+    });
+}
