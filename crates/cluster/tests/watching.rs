@@ -582,3 +582,51 @@ async fn an_optional_api_is_read_while_it_is_there() {
             .all(|condition| condition.kind != Kind::ConfigMap)
     );
 }
+
+#[tokio::test]
+async fn of_very_many_secrets_some_are_watched_and_the_others_asked_for() {
+    let server = Server::start(|asked| {
+        let name = asked
+            .path
+            .strip_prefix("/api/v1/namespaces/shop/secrets/")?;
+        Some(Answer::Json(200, secret(name, "3")))
+    })
+    .await;
+    let options = Options {
+        max_references: 2,
+        ..Options::default()
+    };
+    let mut follower = Follower::start_with(&server, &options).await;
+    let key = |name: &str| ObjectKey::new(Kind::Secret, "shop", name);
+    follower
+        .watches
+        .refer(&["a", "b", "c", "d"].map(key).into());
+    let all = |follower: &Follower| follower.store.secrets().count() == 4;
+    follower.until("read", all).await;
+    let watched = server.asked("secrets").into_iter().filter(Asked::is_watch);
+    assert_eq!(watched.count(), 2);
+    let message = &follower.problems[0].message;
+    assert!(
+        message.contains("4 Secrets are referred to; the changes of 2"),
+        "{message}"
+    );
+
+    follower.watches.refer(&["a", "c"].map(key).into());
+    let fewer = |follower: &Follower| follower.store.secrets().count() == 2;
+    follower.until("dropped", fewer).await;
+    follower.watches.refer(&["a", "c", "e"].map(key).into());
+    let more = |follower: &Follower| follower.store.secret("shop", "e").is_some();
+    follower.until("read", more).await;
+    let watches = || {
+        let asked = server.asked("secrets").into_iter();
+        asked.filter(Asked::is_watch).count()
+    };
+    let third = async {
+        while watches() < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let third = timeout(LONG, third).await;
+    assert!(third.is_ok(), "c does not have the place of b");
+    assert_eq!(watches(), 3, "there is no place for e");
+}

@@ -93,6 +93,7 @@ impl Source {
                 namespaces: flags.watch_namespace.clone(),
                 namespace_selector: flags.watch_namespace_selector.clone(),
                 all_secrets: flags.watch_all_secrets,
+                max_references: flags.max_secret_watches,
                 optional: cluster::Optional::known(),
             },
         }))

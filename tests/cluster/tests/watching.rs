@@ -177,6 +177,28 @@ fn secrets_are_read_with_no_right_to_list_them() {
 }
 
 #[test]
+fn all_secrets_are_read_by_one_watch_where_that_is_asked_for() {
+    let cluster = Cluster::shared();
+    cluster.namespace("all-secrets");
+    cluster.apply(CLASS);
+    cluster.echo("all-secrets", "echo", 1);
+    cluster.apply(&ingress("all-secrets", "web", "all.test", "echo"));
+    let patch = r#"{"spec":{"tls":[{"hosts":["all.test"],"secretName":"here"}]}}"#;
+    let what = ["-n", "all-secrets", "patch", "ingress/web", "-p", patch];
+    cluster.kubectl(&what);
+    let narthex = cluster.serve().arg("--watch-all-secrets").start();
+    let certificate = Certificate::of(&["all.test"]);
+    put_certificate(cluster, "all-secrets", "here", &certificate);
+    let door = cluster.door(format!("10.244.0.1:{}", narthex.https));
+    wait::until("the certificate is served", || {
+        let connected = Client::trusting_anything().connect_to(door, "all.test");
+        connected.is_ok_and(|(_, handshake)| handshake.certificate == certificate.der)
+    });
+    assert_eq!(source(&narthex, "Secret")["watches"], 1);
+    assert_eq!(source(&narthex, "ConfigMap")["watches"], 1);
+}
+
+#[test]
 fn a_role_in_one_namespace_is_enough_for_it() {
     let cluster = Cluster::shared();
     for namespace in ["mine", "theirs"] {

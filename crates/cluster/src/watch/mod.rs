@@ -37,7 +37,7 @@ use target::Target;
 use task::Task;
 
 /// What is watched.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The namespaces; none means all.
     pub namespaces: Vec<String>,
@@ -46,8 +46,28 @@ pub struct Options {
     /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
     /// something refers to.
     pub all_secrets: bool,
+    /// How many Secrets and ConfigMaps are watched, each by itself; the others that something
+    /// refers to are asked for about once a minute.
+    pub max_references: usize,
     /// The APIs that are looked for, and read while they are there.
     pub optional: Vec<Optional>,
+}
+
+impl Options {
+    /// The default of `max_references`.
+    pub const MAX_REFERENCES: usize = 1_000;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            namespaces: Vec::new(),
+            namespace_selector: None,
+            all_secrets: false,
+            max_references: Self::MAX_REFERENCES,
+            optional: Vec::new(),
+        }
+    }
 }
 
 /// The kinds of which all objects are read.
@@ -78,11 +98,18 @@ impl Watches {
             None => Inbox::default(),
         });
         let mut watches = Self {
-            identity: format!("{} {options:?}", connection.identity()),
+            identity: format!(
+                "{} {:?} {:?} {}",
+                connection.identity(),
+                options.namespaces,
+                options.namespace_selector,
+                options.all_secrets
+            ),
             pool: Pool::new(connection),
             lists: Vec::new(),
             seekers: Vec::new(),
-            references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
+            references: (!options.all_secrets)
+                .then(|| References::new(Arc::clone(&inbox), options.max_references)),
             inbox,
         };
         if let Some(selector) = &options.namespace_selector {

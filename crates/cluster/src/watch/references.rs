@@ -14,9 +14,6 @@ use super::single::Single;
 use super::target::Target;
 use super::task::Task;
 
-/// How many objects are watched, each for itself; further ones are asked for again and again.
-const WATCHED: usize = 1_000;
-
 /// How often they are asked for: a time by chance in this range, in seconds.
 const POLL: std::ops::Range<u64> = 45..75;
 /// How many of them at one time.
@@ -29,6 +26,8 @@ pub(crate) struct References {
     keys: Arc<[ObjectKey]>,
     tasks: HashMap<ObjectKey, Reference>,
     watched: usize,
+    /// How many may be.
+    most: usize,
     polling: Arc<Semaphore>,
 }
 
@@ -39,8 +38,10 @@ struct Reference {
 }
 
 impl References {
-    pub(crate) fn new(inbox: Arc<Inbox>) -> Self {
+    /// `most` objects are watched; further ones are asked for again and again.
+    pub(crate) fn new(inbox: Arc<Inbox>, most: usize) -> Self {
         Self {
+            most,
             inbox,
             keys: Arc::default(),
             tasks: HashMap::new(),
@@ -60,6 +61,8 @@ impl References {
                 self.forget(key);
             }
         }
+        // Those that wait for room come before those that are new.
+        self.promote(pool);
         let mut any = false;
         for key in keys.iter() {
             if !self.tasks.contains_key(key) {
@@ -71,8 +74,22 @@ impl References {
         any
     }
 
+    /// Watches those that were asked for so far, where others have made room.
+    fn promote(&mut self, pool: &mut Pool) {
+        let room = self.most.saturating_sub(self.watched);
+        if room == 0 || self.watched == self.tasks.len() {
+            return;
+        }
+        let polled = self.tasks.iter().filter(|(_, one)| !one.is_watched);
+        let keys: Vec<_> = polled.map(|(key, _)| key.clone()).take(room).collect();
+        for key in keys {
+            self.tasks.remove(&key);
+            self.begin(&key, pool);
+        }
+    }
+
     fn begin(&mut self, key: &ObjectKey, pool: &mut Pool) {
-        let is_watched = self.watched < WATCHED;
+        let is_watched = self.watched < self.most;
         self.watched += usize::from(is_watched);
         let target = Target::one(key);
         self.inbox.sources(|sources| sources.add(target.clone()));
@@ -115,7 +132,7 @@ impl References {
                     self.tasks.len(),
                     POLL.end
                 ),
-                hint: "--watch-all-secrets, with the right to list and watch all".to_owned(),
+                hint: "--watch-all-secrets, with the right to list and watch all; or a larger --max-secret-watches".to_owned(),
             }));
         });
     }

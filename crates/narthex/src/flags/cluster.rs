@@ -34,6 +34,12 @@ pub(crate) struct Cluster {
     #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Kubernetes")]
     pub(crate) watch_all_secrets: bool,
 
+    /// How many Secrets are watched, each by itself; the others that something refers to are
+    /// asked for about once a minute. 64 of them share a connection.
+    #[arg(long, env = "NARTHEX_MAX_SECRET_WATCHES", value_name = "N")]
+    #[arg(default_value_t = cluster::watch::Options::MAX_REFERENCES, help_heading = "Kubernetes")]
+    pub(crate) max_secret_watches: usize,
+
     /// How old the configuration in --state-dir may be that is served where a start finds no API
     /// server; pods' addresses are used again. 0 keeps none.
     #[arg(long, env = "NARTHEX_LAST_GOOD_MAX_AGE", value_name = "DURATION")]
