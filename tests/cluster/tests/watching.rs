@@ -107,7 +107,8 @@ fn routes_endpoints_and_certificates_follow_the_cluster() {
     cluster.apply(CLASS);
     cluster.echo("follow", "one", 1);
     cluster.apply(&ingress("follow", "web", "web.test", "one"));
-    let narthex = cluster.serve().start();
+    // Not those of other tests, whose Secrets would be counted.
+    let narthex = cluster.serve().arg("--watch-namespace=follow").start();
     assert_eq!(narthex.get("web.test", "/").map(|r| r.status), Ok(200));
     assert_eq!(narthex.get("other.test", "/").map(|r| r.status), Ok(404));
 
