@@ -1,0 +1,123 @@
+//! Which problems stand, and which of them were told.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use compile::{ObjectReport, Report};
+use objects::Problem;
+use objects::kinds::ObjectKey;
+
+use super::note::{Note, digest};
+
+/// How many problems that were solved are remembered, should they return.
+const REMEMBERED: usize = 10_000;
+
+/// The problems that stand, by object.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    objects: BTreeMap<ObjectKey, Told>,
+    /// Those that are not told yet, by object and digest; no more than there are problems.
+    untold: VecDeque<(ObjectKey, u64)>,
+    /// How often those were told that do not stand any more.
+    solved: HashMap<u64, i32>,
+    last: Option<Arc<Report>>,
+}
+
+#[derive(Debug)]
+struct Told {
+    report: Arc<ObjectReport>,
+    /// How often each of its problems appeared.
+    problems: BTreeMap<u64, i32>,
+}
+
+impl Standing {
+    /// Takes over what stands now.
+    pub(super) fn update(&mut self, report: &Arc<Report>) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| Arc::ptr_eq(last, report))
+        {
+            return;
+        }
+        self.last = Some(Arc::clone(report));
+        let mut former = std::mem::take(&mut self.objects);
+        for object in &report.objects {
+            let old = former.remove(&object.object);
+            if let Some(old) = old {
+                if Arc::ptr_eq(&old.report, object) {
+                    self.objects.insert(object.object.clone(), old);
+                } else {
+                    self.replace(old.problems, object);
+                }
+            } else if object.problems().next().is_some() {
+                self.replace(BTreeMap::new(), object);
+            }
+        }
+        for gone in former.into_values() {
+            self.solve(gone.problems);
+        }
+        if self.solved.len() > REMEMBERED {
+            self.solved.clear();
+        }
+    }
+
+    /// The next that is to be told. It is taken to be told from then on.
+    pub(super) fn next(&mut self) -> Option<Note> {
+        while let Some((key, wanted)) = self.untold.pop_front() {
+            let Some(told) = self.objects.get(&key) else {
+                continue;
+            };
+            let Some(&times) = told.problems.get(&wanted) else {
+                continue;
+            };
+            let mut problems = told.report.problems();
+            if let Some(problem) = problems.find(|problem| identity(&key, problem) == wanted) {
+                let note = Note::problem(key, problem, told.report.served);
+                return Some(Note { times, ..note });
+            }
+        }
+        None
+    }
+
+    fn replace(&mut self, mut old: BTreeMap<u64, i32>, report: &Arc<ObjectReport>) {
+        let key = &report.object;
+        let mut problems = BTreeMap::new();
+        for problem in report.problems() {
+            let digest = identity(key, problem);
+            if problems.contains_key(&digest) {
+                continue;
+            }
+            let times = old.remove(&digest).unwrap_or_else(|| {
+                self.untold.push_back((key.clone(), digest));
+                self.solved.remove(&digest).unwrap_or(0).saturating_add(1)
+            });
+            problems.insert(digest, times);
+        }
+        self.solve(old);
+        if !problems.is_empty() {
+            let report = Arc::clone(report);
+            self.objects.insert(key.clone(), Told { report, problems });
+        }
+    }
+
+    fn solve(&mut self, problems: BTreeMap<u64, i32>) {
+        self.solved.extend(problems);
+        // What was not told before it was solved need not be; it is passed over in its turn.
+        if self.untold.len() > REMEMBERED {
+            let objects = &self.objects;
+            self.untold.retain(|(key, digest)| {
+                let told = objects.get(key);
+                told.is_some_and(|told| told.problems.contains_key(digest))
+            });
+        }
+    }
+}
+
+fn identity(key: &ObjectKey, problem: &Problem) -> u64 {
+    let severity = match problem.severity {
+        objects::Severity::Error => "error",
+        objects::Severity::Warning => "warning",
+    };
+    digest(key, &[severity, &problem.field, &problem.message])
+}

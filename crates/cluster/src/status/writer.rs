@@ -1,0 +1,418 @@
+//! Brings every Ingress's status to what it should be.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compile::Report;
+use kube::Client;
+use objects::kinds::{Kind, ObjectKey};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::Addresses;
+use super::desired::{Decision, Facts, decide};
+use super::ingress_nginx::State;
+use super::pace::{Budget, backoff};
+use super::view::{Entry, Key, View};
+use super::write::{Outcome, write};
+use crate::election::Leadership;
+use crate::metrics::Metrics;
+use crate::publish::Served;
+use crate::replicas::Replica;
+
+/// The most writes under way.
+const AT_ONCE: usize = 8;
+
+/// How often, at most, it is worked out what is to be written.
+const PLANNING: Duration = Duration::from_millis(100);
+
+/// How long an Ingress is left alone that the API server refuses to write.
+const REFUSED: u32 = 8;
+
+/// How often another may undo what we wrote before we become slow to write it again.
+const UNDONE: u32 = 3;
+
+/// What the writer goes by, each of which may change.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
+    pub(crate) replicas: watch::Receiver<Option<Arc<[Replica]>>>,
+    pub(crate) addresses: watch::Receiver<Option<Addresses>>,
+    /// None with `--take-over`: whatever else there is, we write.
+    pub(crate) ingress_nginx: Option<watch::Receiver<State>>,
+}
+
+/// Tells of an Ingress that got its first address.
+pub(crate) type FirstAddress = (ObjectKey, Addresses);
+
+/// Brings every Ingress's status to what it should be, while we lead.
+pub(crate) struct Writer {
+    client: Client,
+    leadership: Leadership,
+    metrics: Metrics,
+    inputs: Inputs,
+    view: View,
+    news: mpsc::Sender<FirstAddress>,
+    budget: Budget,
+    /// What is to be written, to be looked at again when its turn comes.
+    pending: VecDeque<Key>,
+    writing: BTreeSet<Key>,
+    tasks: JoinSet<Done>,
+    history: HashMap<Key, History>,
+    /// Failures of the API server in a row, whatever the object.
+    outage: u32,
+    /// Before this, nothing is written.
+    not_before: Instant,
+}
+
+#[derive(Debug)]
+struct Done {
+    key: Key,
+    wrote: Option<Addresses>,
+    was_empty: bool,
+    outcome: Outcome,
+}
+
+/// What was tried for one Ingress.
+#[derive(Debug)]
+struct History {
+    failures: u32,
+    /// What was last written.
+    wrote: Option<Addresses>,
+    /// How often that was to be written again.
+    again: u32,
+    not_before: Instant,
+}
+
+impl Writer {
+    /// Writes at most so many objects a second.
+    pub(crate) fn new(
+        client: Client,
+        namespaces: &[String],
+        per_second: u32,
+        leadership: Leadership,
+        metrics: Metrics,
+        inputs: Inputs,
+        news: mpsc::Sender<FirstAddress>,
+    ) -> Self {
+        Self {
+            view: View::new(&client, namespaces),
+            client,
+            leadership,
+            metrics,
+            inputs,
+            news,
+            budget: Budget::new(per_second, per_second),
+            pending: VecDeque::new(),
+            writing: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            history: HashMap::new(),
+            outage: 0,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Never ends, while its inputs last.
+    pub(crate) async fn run(&mut self) {
+        let mut plan_at = Some(Instant::now());
+        let mut retry_at = None;
+        loop {
+            let now = Instant::now();
+            if plan_at.is_some_and(|at| at <= now) || retry_at.is_some_and(|at| at <= now) {
+                plan_at = None;
+                retry_at = self.plan(now);
+            }
+            let go_on_at = self.start_writes(now);
+            let wake = [plan_at, retry_at, go_on_at].into_iter().flatten().min();
+            let changed = tokio::select! {
+                changed = self.view.changed() => changed,
+                Some(Ok(done)) = self.tasks.join_next() => {
+                    self.finish(done);
+                    true
+                }
+                changed = self.inputs.changed() => match changed {
+                    true => true,
+                    false => return,
+                },
+                () = sleep_until(wake.unwrap_or(now + Duration::from_secs(60))) => false,
+            };
+            if changed {
+                plan_at = plan_at.or(Some(Instant::now() + PLANNING));
+            }
+        }
+    }
+
+    /// Works out what is to be written. Returns when something that has to wait may be tried.
+    fn plan(&mut self, now: Instant) -> Option<Instant> {
+        self.pending.clear();
+        let Some(world) = self.inputs.world() else {
+            return None;
+        };
+        let mut next: Option<Instant> = None;
+        for (key, entry) in self.view.iter() {
+            let decision = world.decide(key, entry);
+            if !matches!(decision, Decision::Write(_) | Decision::Clear)
+                || self.writing.contains(key)
+            {
+                continue;
+            }
+            match self.history.get(key) {
+                Some(history) if history.not_before > now => {
+                    let at = history.not_before;
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                }
+                _ => self.pending.push_back(key.clone()),
+            }
+        }
+        if self.history.len() > 2 * self.view.iter().count() + 100 {
+            let view = &self.view;
+            self.history.retain(|key, _| view.get(key).is_some());
+        }
+        next
+    }
+
+    /// Begins as many writes as may be. Returns when the next may begin, if it is a matter of time.
+    fn start_writes(&mut self, now: Instant) -> Option<Instant> {
+        if self.pending.is_empty() || !self.leadership.is_held() {
+            return None;
+        }
+        let world = self.inputs.world()?;
+        // While the API server does not answer, one attempt is enough to find out.
+        let at_once = if self.outage > 0 { 1 } else { AT_ONCE };
+        while self.tasks.len() < at_once {
+            if self.not_before > now {
+                return Some(self.not_before);
+            }
+            let key = self.pending.front()?;
+            let decision = self
+                .view
+                .get(key)
+                .map(|entry| (entry, world.decide(key, entry)));
+            let (entry, addresses) = match decision {
+                Some((entry, Decision::Write(addresses))) => (entry, Some(addresses)),
+                Some((entry, Decision::Clear)) => (entry, None),
+                _ => {
+                    self.pending.pop_front();
+                    continue;
+                }
+            };
+            if let Err(at) = self.budget.take(now) {
+                return Some(at);
+            }
+            let (key, version) = (key.clone(), entry.version.clone());
+            let was_empty = entry.addresses.is_empty();
+            self.pending.pop_front();
+            self.writing.insert(key.clone());
+            let (client, leadership) = (self.client.clone(), self.leadership.clone());
+            self.tasks.spawn(async move {
+                let (wrote, name) = (addresses.clone(), key.clone());
+                Done {
+                    outcome: write(client, leadership, name, version, addresses).await,
+                    key,
+                    wrote,
+                    was_empty,
+                }
+            });
+        }
+        None
+    }
+
+    fn finish(&mut self, done: Done) {
+        let Done {
+            key,
+            wrote,
+            was_empty,
+            outcome,
+        } = done;
+        self.writing.remove(&key);
+        self.metrics.wrote_status("Ingress", outcome.name());
+        let now = Instant::now();
+        let history = self.history.entry(key.clone()).or_insert_with(|| History {
+            failures: 0,
+            wrote: None,
+            again: 0,
+            not_before: now,
+        });
+        if !matches!(outcome, Outcome::Failed(_) | Outcome::NotLeader) {
+            self.outage = 0;
+        }
+        let (namespace, name) = (&*key.0, &*key.1);
+        match outcome {
+            Outcome::Written(object) => {
+                history.failures = 0;
+                history.wrote(&wrote, now);
+                if let Some(addresses) = wrote.filter(|_| was_empty) {
+                    let object = ObjectKey::new(Kind::Ingress, namespace, name);
+                    // Nobody waits for it: with too many at once, some are not told.
+                    let _ = self.news.try_send((object, addresses));
+                }
+                self.view.see(*object);
+            }
+            Outcome::Gone => {
+                self.view.remove(&key);
+                self.history.remove(&key);
+            }
+            Outcome::Conflict => history.failed(1, now),
+            Outcome::Refused(reason) => {
+                tracing::warn!("the status of Ingress {namespace}/{name} is refused: {reason}");
+                history.failed(REFUSED, now);
+            }
+            Outcome::Failed(reason) => {
+                if self.outage == 0 {
+                    tracing::warn!("the status of Ingress {namespace}/{name}: {reason}");
+                }
+                history.failed(1, now);
+                self.outage = self.outage.saturating_add(1);
+                self.not_before = now + backoff(self.outage).min(Duration::from_secs(30));
+            }
+            Outcome::NotLeader => {}
+        }
+    }
+
+    /// Takes away every address that we wrote: nobody serves any more.
+    pub(crate) async fn clear(&mut self) {
+        self.tasks.shutdown().await;
+        while !self.view.is_complete() && self.leadership.is_held() {
+            self.view.changed().await;
+        }
+        let ours = self.view.iter().filter(|(_, entry)| entry.is_ours);
+        let mut ours: Vec<_> = ours
+            .map(|(key, entry)| (key.clone(), entry.version.clone()))
+            .collect();
+        tracing::info!("taking the addresses of {} Ingresses away", ours.len());
+        let mut under_way = JoinSet::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some((key, version)) = ours.pop()
+            {
+                let (client, leadership) = (self.client.clone(), self.leadership.clone());
+                under_way.spawn(write(client, leadership, key, version, None));
+            }
+            let Some(done) = under_way.join_next().await else {
+                return;
+            };
+            if let Ok(outcome) = done {
+                self.metrics.wrote_status("Ingress", outcome.name());
+            }
+        }
+    }
+}
+
+impl History {
+    /// Two controllers that each write their own would do so for ever: the one that sees it is the
+    /// one that gives way, more and more.
+    fn wrote(&mut self, wrote: &Option<Addresses>, now: Instant) {
+        if self.wrote == *wrote {
+            self.again = self.again.saturating_add(1);
+        } else {
+            self.again = 0;
+            self.wrote.clone_from(wrote);
+        }
+        if self.again >= UNDONE {
+            self.not_before = now + backoff(self.again);
+        }
+    }
+
+    fn failed(&mut self, weight: u32, now: Instant) {
+        self.failures = self.failures.saturating_add(weight);
+        self.not_before = now + backoff(self.failures);
+    }
+}
+
+impl Inputs {
+    /// Waits until one of them changes; false at the end.
+    async fn changed(&mut self) -> bool {
+        let nginx = async {
+            match &mut self.ingress_nginx {
+                Some(state) => state.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let changed = tokio::select! {
+            changed = self.served.changed() => changed,
+            changed = self.replicas.changed() => changed,
+            changed = self.addresses.changed() => changed,
+            changed = nginx => changed,
+        };
+        changed.is_ok()
+    }
+
+    /// What is known now; none before anything is served and the replicas are known.
+    fn world(&self) -> Option<World> {
+        let state = self.ingress_nginx.as_ref().map(|state| *state.borrow());
+        Some(World {
+            served: self.served.borrow().clone()?,
+            replicas: self.replicas.borrow().clone()?,
+            addresses: self.addresses.borrow().clone(),
+            is_alone: matches!(state, None | Some(State::Gone)),
+        })
+    }
+}
+
+/// What is known at one time.
+struct World {
+    served: Arc<Served>,
+    replicas: Arc<[Replica]>,
+    addresses: Option<Addresses>,
+    /// Whether no ingress-nginx lives beside us.
+    is_alone: bool,
+}
+
+impl World {
+    fn decide(&self, key: &Key, entry: &Entry) -> Decision {
+        let (namespace, version) = (&*key.0, entry.number());
+        let mut others = self.replicas.iter();
+        decide(Facts {
+            entry,
+            is_served: is_served(&self.served.report, key),
+            is_judged: self.served.position.reaches(namespace, version),
+            is_everywhere: others.all(|other| other.position.reaches(namespace, version)),
+            is_anothers: !self.is_alone && self.served.classes.is_shared(entry.class.as_deref()),
+            addresses: self.addresses.as_ref(),
+        })
+    }
+}
+
+/// Whether an Ingress is served; the report is in the order of its keys.
+fn is_served(report: &Report, key: &Key) -> bool {
+    let found = report.objects.binary_search_by(|object| {
+        let object = &object.object;
+        let wanted = (Kind::Ingress, &*key.0, &*key.1);
+        (object.kind, &*object.namespace, &*object.name).cmp(&wanted)
+    });
+    found.is_ok_and(|index| report.objects[index].served)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_undoes_again_and_again_is_written_ever_more_slowly() {
+        let now = Instant::now();
+        let mut history = History {
+            failures: 0,
+            wrote: None,
+            again: 0,
+            not_before: now,
+        };
+        let ours = Some(Addresses::sorted(vec![super::super::Address::parse(
+            "203.0.113.1",
+        )]));
+        for _ in 0..3 {
+            history.wrote(&ours, now);
+            assert_eq!(history.not_before, now);
+        }
+        for longest in [2, 4, 8] {
+            history.wrote(&ours, now);
+            let wait = history.not_before - now;
+            assert!(wait >= Duration::from_secs(longest) / 2, "{wait:?}");
+        }
+        // Other addresses are another matter.
+        history.not_before = now;
+        history.wrote(&Some(Addresses::default()), now);
+        assert_eq!(history.not_before, now);
+    }
+}
