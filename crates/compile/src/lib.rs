@@ -17,6 +17,7 @@ mod hosts;
 mod ingress;
 mod name;
 mod options;
+mod references;
 mod report;
 mod seen;
 mod service;

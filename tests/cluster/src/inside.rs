@@ -91,11 +91,17 @@ impl<'a> Serve<'a> {
     /// Starts it and waits for nothing.
     #[track_caller]
     pub fn spawn(self) -> Inside<'a> {
+        let state = self
+            .cluster
+            .folder()
+            .join(format!("narthex-{}", self.admin));
         let mut command = self.cluster.command(&self.binary);
         command
             .arg("serve")
             .arg("--kubeconfig")
             .arg(self.cluster.kubeconfig_inside())
+            .arg("--state-dir")
+            .arg(state)
             .args(["--http-port", &self.http.to_string()])
             .args(["--https-port", &self.https.to_string()])
             .args(["--admin-address", &format!("{NODE}:{}", self.admin)])

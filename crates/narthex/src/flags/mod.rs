@@ -1,6 +1,7 @@
 //! The command line as it was typed; what it means is [`config`](crate::config)'s.
 
 mod balancing;
+mod cluster;
 mod compilation;
 mod serving;
 pub(crate) mod values;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
 
@@ -31,7 +33,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve files and folders of manifests, and their changes as they come.
+    /// Serve a cluster, or files and folders of manifests, and their changes as they come.
     Serve(Box<Serve>),
     /// Name every problem of the manifests with its file, line, object and field.
     Check(Box<Check>),
@@ -41,7 +43,10 @@ pub(crate) enum Command {
     Quickstart(Box<Quickstart>),
 }
 
-/// Serve files and folders of manifests, and their changes as they come.
+/// Serve a cluster, or files and folders of manifests, and their changes as they come.
+///
+/// With a PATH, what is in it is served. Without one, a cluster is: in a pod the one it runs in,
+/// else the one that --kubeconfig or $KUBECONFIG names.
 ///
 /// SIGTERM and SIGINT end it after what is under way has ended, a second one ends it at once.
 /// SIGHUP reads the manifests again.
@@ -49,7 +54,7 @@ pub(crate) enum Command {
 #[command(args_override_self = true)]
 pub(crate) struct Serve {
     /// Files and folders (at any depth) of manifests: YAML or JSON.
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Take the ports over from the process that serves with the same --state-dir, without losing
     /// a connection: it ends what it has under way once this one serves. Where none runs, this is
@@ -58,6 +63,8 @@ pub(crate) struct Serve {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, help_heading = "Process")]
     pub(crate) upgrade: bool,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]
