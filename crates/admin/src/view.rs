@@ -26,6 +26,22 @@ pub struct Status {
     /// The watches of a cluster, by kind; none where manifests are read from files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
+    /// Leader and replicas, where a cluster is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+}
+
+/// Who tells the cluster what, among replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// The leader's name, as far as it is known.
+    pub leader: Option<String>,
+    /// Whether that is this replica.
+    pub is_leader: bool,
+    /// The live replicas; only the leader knows them.
+    pub replicas: Vec<String>,
+    /// The addresses that Ingresses are told to have; only the leader knows them.
+    pub addresses: Vec<String>,
 }
 
 /// The watches of one kind of objects.

@@ -108,8 +108,17 @@ pub struct View {
 #[derive(Debug)]
 pub struct Publisher {
     task: JoinHandle<()>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<End>>,
     view: watch::Receiver<View>,
+}
+
+/// Why this replica tells nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It serves no more.
+    Gone,
+    /// Another process serves in its place.
+    Replaced,
 }
 
 impl Publisher {
@@ -121,7 +130,7 @@ impl Publisher {
         served: watch::Receiver<Option<Arc<Served>>>,
         metrics: Metrics,
     ) -> Self {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let (told, view) = watch::channel(View::default());
         let work = Work {
             client,
@@ -140,10 +149,10 @@ impl Publisher {
         self.view.clone()
     }
 
-    /// Nothing is served here any more: takes the addresses away if nobody else serves them, and
-    /// gives the Leases back. Takes some seconds at most.
-    pub async fn stop(self) {
-        self.stop.send_replace(true);
+    /// Nothing is told from here any more: takes the addresses away if nobody serves them, and gives
+    /// the Leases back. Takes some seconds at most.
+    pub async fn stop(self, end: End) {
+        self.stop.send_replace(Some(end));
         // A bug there must not keep the process from ending.
         let _ = self.task.await;
     }
@@ -159,7 +168,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, mut stopped: watch::Receiver<bool>) {
+    async fn run(self, mut stopped: watch::Receiver<Option<End>>) {
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
         let mut own = Own::new(client, id, Arc::clone(identity), self.served.clone());
@@ -190,7 +199,7 @@ impl Work {
         &self,
         mut leader: watch::Receiver<Leader>,
         leadership: &Leadership,
-        stopped: &mut watch::Receiver<bool>,
+        stopped: &mut watch::Receiver<Option<End>>,
     ) {
         // Whoever leads has something to tell: nothing is led before something is served.
         let mut lead: Option<Lead> = None;
@@ -219,10 +228,11 @@ impl Work {
                     return;
                 },
                 () = news => {}
-                _ = stopped.wait_for(|stopped| *stopped) => break,
+                _ = stopped.wait_for(Option::is_some) => break,
             }
         }
-        if let Some(lead) = lead {
+        let end = *stopped.borrow();
+        if let Some(lead) = lead.filter(|_| end != Some(End::Replaced)) {
             self.end(lead).await;
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cluster::{Classes, Position};
 use compile::{Compiled, Compiler};
 use objects::Store;
 use objects::kinds::{Kind, ObjectKey};
@@ -54,6 +55,7 @@ struct Taken {
     findings: Vec<Finding>,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
+    position: Option<Position>,
 }
 
 /// What one run brought.
@@ -70,6 +72,8 @@ pub(crate) struct Outcome {
     pub(crate) compiling: Duration,
     /// When the first of the changes was received, where a cluster told of them.
     pub(crate) received: Option<Instant>,
+    /// Of a cluster: its classes, and how new all of it is.
+    pub(crate) cluster: Option<(Arc<Classes>, Position)>,
 }
 
 impl Pipeline {
@@ -103,6 +107,9 @@ impl Pipeline {
             findings,
             ignored: taken.ignored,
             received: taken.received,
+            cluster: taken
+                .position
+                .map(|position| (Arc::new(Classes::read(&self.store)), position)),
             objects: self.count_objects(),
             compiled,
             compiling,
@@ -138,6 +145,7 @@ impl Pipeline {
                     findings: reload.problems.into_iter().map(Finding::from).collect(),
                     ignored: reload.ignored,
                     received: None,
+                    position: None,
                 }
             }
             Input::Cluster(inbox) => {
@@ -146,12 +154,13 @@ impl Pipeline {
                 let findings = problems
                     .map(|problem| Finding::new(problem.clone(), None))
                     .collect();
-                let received = batch.earliest;
+                let (received, position) = (batch.earliest, batch.position.clone());
                 batch.apply(&mut self.store);
                 Taken {
                     findings,
                     ignored: BTreeMap::new(),
                     received,
+                    position: Some(position),
                 }
             }
         }

@@ -127,7 +127,13 @@ impl Election {
             && let Some(lease) = self.last.take()
         {
             match self.write(lease).await {
-                Err(error) if is_conflict(&error) => {}
+                Err(error) if is_code(&error, 409) => {}
+                // All that the API server knew has gone with it: what goes on while we lead has to
+                // begin anew, as after any other end.
+                Err(error) if is_code(&error, 404) => {
+                    self.leadership.end();
+                    self.tell();
+                }
                 done => return done.map(|()| Step::Write),
             }
         }
@@ -227,6 +233,6 @@ fn parameters() -> PostParams {
     }
 }
 
-fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
+fn is_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
 }

@@ -14,9 +14,16 @@ use std::str::FromStr;
 pub struct Position(BTreeMap<Box<str>, u128>);
 
 impl Position {
+    /// What is watched as `scope` was read whole, as it is in `resource_version`; after a restore
+    /// of the cluster that may be before what was reached.
+    pub(crate) fn set(&mut self, scope: &str, resource_version: &str) {
+        self.0.remove(scope);
+        self.advance(scope, resource_version);
+    }
+
     /// Everything up to `resource_version` is served of what is watched as `scope`: a namespace,
     /// or the empty string for all. A version that is no number says nothing.
-    pub fn advance(&mut self, scope: &str, resource_version: &str) {
+    pub(crate) fn advance(&mut self, scope: &str, resource_version: &str) {
         let Some(version) = parse_version(resource_version) else {
             return;
         };

@@ -127,6 +127,8 @@ impl View {
                 if let Some(listed) = self.listed.get_mut(&scope) {
                     listed.insert(key(&object));
                 }
+                // Whatever its version is: after a restore, versions begin anew.
+                self.entries.remove(&key(&object));
                 self.see(object)
             }
             Event::InitDone => {

@@ -93,7 +93,9 @@ impl Feed {
     async fn step(&self, at: &mut At, backoff: &mut Backoff) -> Result<(), Trouble> {
         match std::mem::replace(at, At::Nowhere) {
             At::Nowhere => {
-                *at = At::Version(self.list().await?);
+                let version = self.list().await?;
+                self.inbox.reached(&self.target, &version, true);
+                *at = At::Version(version);
                 self.works(true);
                 backoff.reset();
             }
@@ -204,6 +206,7 @@ impl Feed {
                 });
             };
             if let Some(version) = self.take(event) {
+                self.inbox.reached(&self.target, &version, false);
                 *reached = version;
             }
         }

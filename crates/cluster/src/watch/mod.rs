@@ -92,6 +92,11 @@ impl Watches {
         watches
     }
 
+    /// The client, for what is not watched.
+    pub fn client(&self) -> &kube::Client {
+        self.connection.client()
+    }
+
     /// What has arrived.
     pub fn inbox(&self) -> &Arc<Inbox> {
         &self.inbox

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
+use cluster::Served;
 use compile::Compiled;
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
@@ -42,6 +43,8 @@ pub(super) struct Control {
     https: Option<u16>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
+    /// What is served of a cluster.
+    served: watch::Sender<Option<Arc<Served>>>,
 }
 
 impl Control {
@@ -75,6 +78,7 @@ impl Control {
             summary: String::new(),
             https: None,
             references: Arc::default(),
+            served: watch::Sender::new(None),
         })
     }
 
@@ -89,6 +93,13 @@ impl Control {
         let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
         self.publish(compiled).await?;
         self.has_served = true;
+        if let Some((classes, position)) = outcome.cluster {
+            self.served.send_replace(Some(Arc::new(Served {
+                report: Arc::clone(&outcome.compiled.report),
+                classes,
+                position,
+            })));
+        }
         self.live.applied(Applied {
             snapshot: outcome.compiled.snapshot,
             findings: outcome.findings,
@@ -107,6 +118,11 @@ impl Control {
     pub(super) async fn look(&mut self) -> Result<Arc<[ObjectKey]>, Failure> {
         self.run_pipeline().await?;
         Ok(Arc::clone(&self.references))
+    }
+
+    /// What is served of a cluster, and how new that is; nothing where files are served.
+    pub(super) fn served(&self) -> watch::Receiver<Option<Arc<Served>>> {
+        self.served.subscribe()
     }
 
     /// What the last run refers to.

@@ -3,6 +3,7 @@
 mod admin_address;
 mod apply;
 mod end;
+mod publish;
 mod signals;
 mod source;
 mod succession;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
+use cluster::Publisher;
 use proxy::Proxy;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
@@ -50,11 +53,12 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         paths,
         upgrade,
         cluster,
+        publishing,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let source = config::Source::new(paths, &cluster)?;
+    let source = config::Source::new(paths, &cluster, *publishing)?;
     let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver
@@ -125,8 +129,10 @@ async fn serve(
         admin: running.admin.address(),
     });
     let end = running.until_end(&config, &mut signals).await;
-    let (proxy, kept) = running.leave(end);
-    end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await
+    let (proxy, kept, told) = running.leave(end);
+    let ended = end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await;
+    publish::wait(told, &mut signals).await;
+    ended
 }
 
 /// A process that serves.
@@ -137,6 +143,7 @@ struct Running {
     admin: Admin,
     live: Arc<Live>,
     heirs: Heirs,
+    publisher: Option<Publisher>,
 }
 
 /// The time between a signal that asks to end and the end of accepting.
@@ -193,7 +200,13 @@ impl Running {
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
         let proxy = Proxy::start(config.settings.clone(), inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
-        let live = Arc::new(Live::new(|registry| proxy.register(registry)));
+        let metrics = cluster::Metrics::default();
+        let live = Arc::new(Live::new(|registry| {
+            proxy.register(registry);
+            if matches!(config.source, config::Source::Cluster(_)) {
+                metrics.register(registry);
+            }
+        }));
         // Before this one serves, the process before it answers for both.
         if take_over.is_none() {
             admin.serve(&live);
@@ -234,7 +247,12 @@ impl Running {
         } else if config.succession != Succession::None {
             heirs.wait(&state, false);
         }
+        let publisher = publish::start(config, &source, &control, metrics).await;
+        if let Some(publisher) = &publisher {
+            live.lead(publisher.view());
+        }
         Ok(Self {
+            publisher,
             state,
             source,
             control,
@@ -298,16 +316,26 @@ impl Running {
         }
     }
 
-    /// Ends all but the data plane. Also says where another process goes on.
-    fn leave(self, end: End) -> (Proxy, Vec<SocketAddr>) {
+    /// Ends all but the data plane. Also says where another process goes on, and when the cluster
+    /// has been told.
+    fn leave(self, end: End) -> (Proxy, Vec<SocketAddr>, JoinHandle<()>) {
         let proxy = self.control.into_proxy();
+        let why = match end {
+            End::Asked(_) => cluster::End::Gone,
+            End::Replaced { .. } => cluster::End::Replaced,
+        };
+        let told = tokio::spawn(async move {
+            if let Some(publisher) = self.publisher {
+                publisher.stop(why).await;
+            }
+        });
         match end {
             End::Asked(exit) => {
                 tracing::info!("{}: ending when what is under way has ended", exit.name());
                 self.heirs.disinherit();
                 self.live.draining();
                 let kept = succession::kept_at_end(&proxy);
-                (proxy, kept)
+                (proxy, kept, told)
             }
             End::Replaced { pid, kept } => {
                 tracing::info!(
@@ -315,7 +343,7 @@ impl Running {
                     "the new process serves: ending when what is under way has ended"
                 );
                 self.admin.leave();
-                (proxy, kept)
+                (proxy, kept, told)
             }
         }
     }
