@@ -36,12 +36,17 @@ pub struct Identity {
     pub uid: Option<String>,
     /// The node that it is on.
     pub node: Option<String>,
+    /// Whether it is in a pod, which the API server can tell more of.
+    pub is_pod: bool,
 }
 
 impl Identity {
     /// Asks the API server for what is not known of the pod that we are in. What it does not say,
     /// is left out.
-    pub async fn complete(&mut self, client: &Client) {
+    async fn complete(&mut self, client: &Client) {
+        if !self.is_pod {
+            return;
+        }
         let pods: Api<Pod> = Api::namespaced(client.clone(), &self.namespace);
         match timeout(REQUEST, pods.get_opt(&self.name)).await {
             Ok(Ok(Some(pod))) => {
@@ -168,7 +173,10 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, mut stopped: watch::Receiver<Option<End>>) {
+    async fn run(mut self, mut stopped: watch::Receiver<Option<End>>) {
+        Arc::make_mut(&mut self.identity)
+            .complete(&self.client)
+            .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
         let mut own = Own::new(client, id, Arc::clone(identity), self.served.clone());

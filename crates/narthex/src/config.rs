@@ -219,6 +219,11 @@ impl Compilation {
         })
     }
 
+    /// The node that this process is on, if it was told.
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        self.flags.balancing.node_name.as_deref()
+    }
+
     /// The port of the listener without TLS.
     pub(crate) fn http_port(&self) -> u16 {
         self.flags.http_port

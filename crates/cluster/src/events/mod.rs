@@ -87,7 +87,7 @@ impl Events {
         }
     }
 
-    /// Never ends, while configurations come.
+    /// Never ends.
     pub(crate) async fn run(mut self) {
         loop {
             if let Some(served) = self.served.borrow_and_update().clone() {
@@ -99,7 +99,8 @@ impl Events {
             }
             tokio::select! {
                 changed = self.served.changed() => if changed.is_err() {
-                    return;
+                    // It is about to end.
+                    return std::future::pending().await;
                 },
                 Some((object, addresses)) = self.addresses.recv() => {
                     self.tell(&Note::first_address(object, &addresses)).await;

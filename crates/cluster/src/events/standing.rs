@@ -121,3 +121,62 @@ fn identity(key: &ObjectKey, problem: &Problem) -> u64 {
     };
     digest(key, &[severity, &problem.field, &problem.message])
 }
+
+#[cfg(test)]
+mod tests {
+    use objects::Severity;
+    use objects::kinds::Kind;
+
+    use super::*;
+
+    fn report(objects: &[(&str, &[&str])]) -> Arc<Report> {
+        let object = |(name, messages): &(&str, &[&str])| {
+            let problem = |message: &&str| Problem {
+                severity: Severity::Error,
+                object: None,
+                field: String::new(),
+                message: (*message).to_owned(),
+                hint: String::new(),
+            };
+            let problems: Arc<[Problem]> = messages.iter().map(problem).collect();
+            let key = ObjectKey::new(Kind::Ingress, "shop", name);
+            Arc::new(ObjectReport::new(key, true, [problems]))
+        };
+        Arc::new(Report {
+            objects: objects.iter().map(object).collect(),
+            ..Report::default()
+        })
+    }
+
+    /// What is to be told now: `name message times`.
+    fn told(standing: &mut Standing, objects: &[(&str, &[&str])]) -> Vec<String> {
+        standing.update(&report(objects));
+        let next = || standing.next();
+        std::iter::from_fn(next)
+            .map(|note| format!("{} {} {}", note.object.name, note.text, note.times))
+            .collect()
+    }
+
+    #[test]
+    fn a_problem_is_told_once_while_it_stands_and_counted_when_it_returns() {
+        let mut standing = Standing::default();
+        let nothing: [&str; 0] = [];
+        let both: &[(&str, &[&str])] = &[("a", &["x", "x", "y"]), ("b", &["x"])];
+        assert_eq!(told(&mut standing, both), ["a x 1", "a y 1", "b x 1"]);
+        assert_eq!(told(&mut standing, both), nothing);
+        assert_eq!(
+            told(&mut standing, &[("a", &["z", "y"]), ("b", &[])]),
+            ["a z 1"]
+        );
+        assert_eq!(told(&mut standing, both), ["a x 2", "b x 2"]);
+        assert_eq!(told(&mut standing, &[]), nothing);
+        assert_eq!(told(&mut standing, &[("b", &["x"])]), ["b x 3"]);
+    }
+
+    #[test]
+    fn what_is_solved_before_its_turn_is_not_told() {
+        let mut standing = Standing::default();
+        standing.update(&report(&[("a", &["x"]), ("b", &["y"])]));
+        assert_eq!(told(&mut standing, &[("b", &["y"])]), ["b y 1"]);
+    }
+}

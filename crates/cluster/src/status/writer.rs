@@ -9,7 +9,7 @@ use kube::Client;
 use objects::kinds::{Kind, ObjectKey};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Addresses;
 use super::desired::{Decision, Facts, decide};
@@ -30,6 +30,9 @@ const PLANNING: Duration = Duration::from_millis(100);
 
 /// How long an Ingress is left alone that the API server refuses to write.
 const REFUSED: u32 = 8;
+
+/// How often taking addresses away is tried at the end.
+const CLEARINGS: usize = 3;
 
 /// How often another may undo what we wrote before we become slow to write it again.
 const UNDONE: u32 = 3;
@@ -114,7 +117,7 @@ impl Writer {
         }
     }
 
-    /// Never ends, while its inputs last.
+    /// Never ends.
     pub(crate) async fn run(&mut self) {
         let mut plan_at = Some(Instant::now());
         let mut retry_at = None;
@@ -132,10 +135,7 @@ impl Writer {
                     self.finish(done);
                     true
                 }
-                changed = self.inputs.changed() => match changed {
-                    true => true,
-                    false => return,
-                },
+                () = self.inputs.changed() => true,
                 () = sleep_until(wake.unwrap_or(now + Duration::from_secs(60))) => false,
             };
             if changed {
@@ -277,11 +277,27 @@ impl Writer {
         while !self.view.is_complete() && self.leadership.is_held() {
             self.view.changed().await;
         }
-        let ours = self.view.iter().filter(|(_, entry)| entry.is_ours);
-        let mut ours: Vec<_> = ours
-            .map(|(key, entry)| (key.clone(), entry.version.clone()))
-            .collect();
-        tracing::info!("taking the addresses of {} Ingresses away", ours.len());
+        for _ in 0..CLEARINGS {
+            let ours = self.view.iter().filter(|(_, entry)| entry.is_ours);
+            let ours: Vec<_> = ours
+                .map(|(key, entry)| (key.clone(), entry.version.clone()))
+                .collect();
+            if ours.is_empty() {
+                return;
+            }
+            tracing::info!("taking the addresses of {} Ingresses away", ours.len());
+            self.clear_these(ours).await;
+            // What was changed meanwhile is seen as it is, and tried again.
+            let news = async {
+                loop {
+                    self.view.changed().await;
+                }
+            };
+            let _ = timeout(PLANNING, news).await;
+        }
+    }
+
+    async fn clear_these(&mut self, mut ours: Vec<(Key, Box<str>)>) {
         let mut under_way = JoinSet::new();
         loop {
             while under_way.len() < AT_ONCE
@@ -293,8 +309,12 @@ impl Writer {
             let Some(done) = under_way.join_next().await else {
                 return;
             };
-            if let Ok(outcome) = done {
-                self.metrics.wrote_status("Ingress", outcome.name());
+            let Ok(outcome) = done else {
+                continue;
+            };
+            self.metrics.wrote_status("Ingress", outcome.name());
+            if let Outcome::Written(object) = outcome {
+                self.view.see(*object);
             }
         }
     }
@@ -322,8 +342,8 @@ impl History {
 }
 
 impl Inputs {
-    /// Waits until one of them changes; false at the end.
-    async fn changed(&mut self) -> bool {
+    /// Waits until one of them changes.
+    async fn changed(&mut self) {
         let nginx = async {
             match &mut self.ingress_nginx {
                 Some(state) => state.changed().await,
@@ -336,7 +356,10 @@ impl Inputs {
             changed = self.addresses.changed() => changed,
             changed = nginx => changed,
         };
-        changed.is_ok()
+        if changed.is_err() {
+            // It is about to end; what is known stays as it is.
+            std::future::pending().await
+        }
     }
 
     /// What is known now; none before anything is served and the replicas are known.

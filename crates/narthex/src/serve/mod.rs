@@ -247,7 +247,7 @@ impl Running {
         } else if config.succession != Succession::None {
             heirs.wait(&state, false);
         }
-        let publisher = publish::start(config, &source, &control, metrics).await;
+        let publisher = publish::start(config, &source, &control, metrics);
         if let Some(publisher) = &publisher {
             live.lead(publisher.view());
         }

@@ -9,12 +9,13 @@ use super::source::Source;
 use crate::config;
 
 /// Begins, where a cluster is served.
-pub(super) async fn start(
+pub(super) fn start(
     config: &config::Serve,
     source: &Source,
     control: &Control,
     metrics: Metrics,
 ) -> Option<Publisher> {
+    let compilation = &config.compilation;
     let (config::Source::Cluster(config), Source::Cluster(watches)) = (&config.source, source)
     else {
         return None;
@@ -23,15 +24,13 @@ pub(super) async fn start(
     let client = watches.client();
     let is_pod = config.access == Access::InCluster;
     let namespace = publishing.namespace.clone();
-    let mut identity = Identity {
+    let identity = Identity {
         name: publishing.name.clone().unwrap_or_else(|| own_name(is_pod)),
         namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
         uid: None,
-        node: None,
+        node: compilation.node_name().map(str::to_owned),
+        is_pod,
     };
-    if is_pod {
-        identity.complete(client).await;
-    }
     let options = publishing.options.clone();
     let served = control.served();
     Some(Publisher::start(
