@@ -30,7 +30,8 @@ fn warnings(cluster: &Cluster, namespace: &str) -> Vec<Value> {
     let Value::Array(mut events) = events else {
         panic!("no list: {events}");
     };
-    events.retain(|event| event["type"] == "Warning");
+    // Its Service, which has no endpoints, is another matter.
+    events.retain(|event| event["type"] == "Warning" && event["regarding"]["kind"] == "Ingress");
     events
 }
 
