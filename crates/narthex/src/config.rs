@@ -53,7 +53,7 @@ pub(crate) enum Source {
     /// Files and folders of manifests.
     Files(Vec<PathBuf>),
     /// A cluster.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// A cluster whose objects are served.
@@ -130,14 +130,14 @@ impl Source {
                     .to_owned(),
             ));
         };
-        Ok(Self::Cluster(Cluster {
+        Ok(Self::Cluster(Box::new(Cluster {
             access,
             publishing: Publishing::new(publishing, flags.watch_namespace.clone()),
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
                 all_secrets: flags.watch_all_secrets,
             },
-        }))
+        })))
     }
 }
 

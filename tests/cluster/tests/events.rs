@@ -72,9 +72,7 @@ fn what_is_wrong_is_told_once_while_it_stands_by_whoever_leads() {
     cluster.apply(&ingress("events", "web", "narthex"));
     second.until_status("web.example.com", "/", 503);
     wait::until("it is solved", || {
-        let problems = second
-            .admin("/api/problems")
-            .map(|it| it.text().to_string());
+        let problems = second.admin("/api/problems").map(|it| it.text());
         problems.is_ok_and(|text| !text.contains("nobody"))
     });
     cluster.apply(&broken("events"));

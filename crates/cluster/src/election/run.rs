@@ -74,7 +74,7 @@ impl Election {
     }
 
     /// Gives the Lease back, so that the next may have it at once.
-    pub(crate) async fn release(&mut self) {
+    pub(crate) async fn release(&self) {
         if !self.leadership.is_held() {
             return;
         }

@@ -139,7 +139,7 @@ impl Writer {
                 () = sleep_until(wake.unwrap_or(now + Duration::from_secs(60))) => false,
             };
             if changed {
-                plan_at = plan_at.or(Some(Instant::now() + PLANNING));
+                plan_at = plan_at.or_else(|| Some(Instant::now() + PLANNING));
             }
         }
     }
@@ -147,9 +147,7 @@ impl Writer {
     /// Works out what is to be written. Returns when something that has to wait may be tried.
     fn plan(&mut self, now: Instant) -> Option<Instant> {
         self.pending.clear();
-        let Some(world) = self.inputs.world() else {
-            return None;
-        };
+        let world = self.inputs.world()?;
         let mut next: Option<Instant> = None;
         for (key, entry) in self.view.iter() {
             let decision = world.decide(key, entry);

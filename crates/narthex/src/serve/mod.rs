@@ -14,9 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
-use cluster::Publisher;
 use proxy::Proxy;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
@@ -27,6 +25,7 @@ use crate::upgrade::{Event, take_over};
 use crate::{flags, log};
 use admin_address::Admin;
 use apply::Control;
+use publish::Publish;
 use signals::{Exit, Signal, Signals};
 use source::Source;
 use succession::Heirs;
@@ -131,7 +130,10 @@ async fn serve(
     let end = running.until_end(&config, &mut signals).await;
     let (proxy, kept, told) = running.leave(end);
     let ended = end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await;
-    publish::wait(told, &mut signals).await;
+    // A signal that ended it at once ends this too.
+    if matches!(&ended, Ok(code) if *code == ExitCode::SUCCESS) {
+        told.wait(&mut signals).await;
+    }
     ended
 }
 
@@ -143,7 +145,7 @@ struct Running {
     admin: Admin,
     live: Arc<Live>,
     heirs: Heirs,
-    publisher: Option<Publisher>,
+    publish: Publish,
 }
 
 /// The time between a signal that asks to end and the end of accepting.
@@ -247,12 +249,9 @@ impl Running {
         } else if config.succession != Succession::None {
             heirs.wait(&state, false);
         }
-        let publisher = publish::start(config, &source, &control, metrics);
-        if let Some(publisher) = &publisher {
-            live.lead(publisher.view());
-        }
+        let publish = Publish::start(config, &source, &control, &live, metrics);
         Ok(Self {
-            publisher,
+            publish,
             state,
             source,
             control,
@@ -283,6 +282,8 @@ impl Running {
                             config.shutdown_grace_period
                         );
                         self.live.draining();
+                        // Whoever is not ready is waited for by no other replica.
+                        self.publish.end(cluster::End::Gone);
                         continue;
                     }
                     Signal::End(exit) => return End::Asked(exit),
@@ -318,16 +319,11 @@ impl Running {
 
     /// Ends all but the data plane. Also says where another process goes on, and when the cluster
     /// has been told.
-    fn leave(self, end: End) -> (Proxy, Vec<SocketAddr>, JoinHandle<()>) {
+    fn leave(mut self, end: End) -> (Proxy, Vec<SocketAddr>, Publish) {
         let proxy = self.control.into_proxy();
-        let why = match end {
+        self.publish.end(match end {
             End::Asked(_) => cluster::End::Gone,
             End::Replaced { .. } => cluster::End::Replaced,
-        };
-        let told = tokio::spawn(async move {
-            if let Some(publisher) = self.publisher {
-                publisher.stop(why).await;
-            }
         });
         match end {
             End::Asked(exit) => {
@@ -335,7 +331,7 @@ impl Running {
                 self.heirs.disinherit();
                 self.live.draining();
                 let kept = succession::kept_at_end(&proxy);
-                (proxy, kept, told)
+                (proxy, kept, self.publish)
             }
             End::Replaced { pid, kept } => {
                 tracing::info!(
@@ -343,7 +339,7 @@ impl Running {
                     "the new process serves: ending when what is under way has ended"
                 );
                 self.admin.leave();
-                (proxy, kept, told)
+                (proxy, kept, self.publish)
             }
         }
     }
