@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::inside::Inside;
 use crate::kubectl::Background;
+use crate::wait;
 
 /// An IngressClass.
 pub fn class(name: &str, controller: &str) -> String {
@@ -73,9 +74,18 @@ impl Changes {
     /// `MODIFIED web`, …
     pub fn seen(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.clone()
+        let is_other = |line: &&String| !line.ends_with(SENTINEL);
+        seen.iter().filter(is_other).cloned().collect()
+    }
+
+    fn has_begun(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        !seen.is_empty()
     }
 }
+
+/// An Ingress of nobody's, by whose changes it is known that they are followed.
+const SENTINEL: &str = " sentinel";
 
 impl Cluster {
     /// Waits until an Ingress has these addresses; gives it.
@@ -110,10 +120,20 @@ impl Cluster {
                     .push(line);
             }
         });
-        Changes {
+        let changes = Changes {
             _kubectl: Background(child),
             seen,
-        }
+        };
+        let mut count = 0;
+        wait::until("changes are followed", || {
+            count += 1;
+            let sentinel = ingress(namespace, SENTINEL.trim(), "nobodys");
+            let label = format!("labels: {{count: 'x{count}'}}, namespace:");
+            self.apply(&sentinel.replacen("namespace:", &label, 1));
+            changes.has_begun()
+        });
+        self.delete(&["-n", namespace, "ingress/sentinel"]);
+        changes
     }
 }
 

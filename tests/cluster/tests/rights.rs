@@ -53,11 +53,12 @@ fn the_documented_rights_are_enough() {
     let classes = class("narthex", "narthex.dev/ingress") + &class("nginx", "k8s.io/ingress-nginx");
     cluster.apply(&(classes + &service("rights")));
     let broken =
-        ingress("rights", "broken", "narthex").replace("name: web, port", "name: no, port");
+        ingress("rights", "broken", "narthex").replace("name: web, port", "name: nobody, port");
     cluster.apply(&(ingress("rights", "web", "nginx") + &broken));
-    let account = "\n    as: system:serviceaccount:rights:narthex";
+    // The administrator, who acts as the account.
+    let account = "user: {as: 'system:serviceaccount:rights:narthex', ";
     let text = std::fs::read_to_string(cluster.kubeconfig_inside()).expect("a kubeconfig");
-    let text = text.replacen("\n  user:", &format!("\n  user:{account}"), 1);
+    let text = text.replacen("user: {", account, 1);
     assert!(text.contains(account), "{text}");
     let path = cluster.folder().join("kubeconfig-rights");
     std::fs::write(&path, text).expect("written");
