@@ -11,14 +11,17 @@ use rustix::process::Signal;
 const LIMIT: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(10);
 
-fn replicas<'a>(cluster: &'a Cluster, namespace: &str, count: usize) -> Vec<Inside<'a>> {
-    let replicas = (0..count).map(|_| {
+const ADDRESS: &str = "203.0.113.7";
+
+/// One for each address, which is what it would write if it led.
+fn replicas<'a>(cluster: &'a Cluster, namespace: &str, addresses: &[&str]) -> Vec<Inside<'a>> {
+    let replicas = addresses.iter().map(|address| {
         cluster
             .serve()
             .args(&["--watch-namespace", namespace])
             .args(&["--pod-namespace", namespace])
             .args(&["--election-id", namespace])
-            .args(&["--publish-status-address", "203.0.113.7"])
+            .args(&["--publish-status-address", address])
             .start()
     });
     replicas.collect()
@@ -60,9 +63,9 @@ fn successor(replicas: &[Inside<'_>], old: usize, since: Instant) -> (usize, Dur
 fn another_leads_soon_after_the_leader_was_killed() {
     let cluster = prepare("killed");
     cluster.apply(&ingress("killed", "before", "narthex"));
-    let replicas = replicas(cluster, "killed", 3);
+    let replicas = replicas(cluster, "killed", &[ADDRESS; 3]);
     let old = leader(&replicas);
-    cluster.until_addresses("killed", "before", "203.0.113.7");
+    cluster.until_addresses("killed", "before", ADDRESS);
     let changes = cluster.changes("killed");
     let since = Instant::now();
     replicas[old].signal(Signal::KILL);
@@ -70,7 +73,7 @@ fn another_leads_soon_after_the_leader_was_killed() {
     assert!(took < LIMIT + GRACE, "{took:?}");
     // The dead one is waited for as long as it may be live, and no longer.
     cluster.apply(&ingress("killed", "after", "narthex"));
-    cluster.until_addresses("killed", "after", "203.0.113.7");
+    cluster.until_addresses("killed", "after", ADDRESS);
     sleep(Duration::from_secs(3));
     let seen = changes.seen();
     assert_eq!(seen, ["ADDED after", "MODIFIED after"]);
@@ -80,7 +83,9 @@ fn another_leads_soon_after_the_leader_was_killed() {
 #[test]
 fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
     let cluster = prepare("stopped");
-    let replicas = replicas(cluster, "stopped", 3);
+    // Whoever writes is known by what is written.
+    let addresses = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
+    let replicas = replicas(cluster, "stopped", &addresses);
     let old = leader(&replicas);
     let since = Instant::now();
     replicas[old].signal(Signal::STOP);
@@ -88,7 +93,7 @@ fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
     assert!(took < LIMIT + GRACE, "{took:?}");
     let changes = cluster.changes("stopped");
     cluster.apply(&ingress("stopped", "web", "narthex"));
-    cluster.until_addresses("stopped", "web", "203.0.113.7");
+    cluster.until_addresses("stopped", "web", addresses[new]);
     // What it would write now is wrong, and not even tried.
     let before = replicas[new].status_writes("");
     replicas[old].signal(Signal::CONT);
@@ -98,7 +103,7 @@ fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
         known.is_ok_and(|it| it["is_leader"] == false && Ok(&it["leader"]) == leader.as_ref())
     });
     cluster.apply(&ingress("stopped", "next", "narthex"));
-    cluster.until_addresses("stopped", "next", "203.0.113.7");
+    cluster.until_addresses("stopped", "next", addresses[new]);
     sleep(Duration::from_secs(3));
     assert_eq!(replicas[old].status_writes(""), 0);
     assert_eq!(replicas[new].status_writes(""), before + 1);
@@ -111,7 +116,7 @@ fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
 #[test]
 fn a_leader_that_ends_gives_the_lead_away_at_once() {
     let cluster = prepare("ended");
-    let replicas = replicas(cluster, "ended", 2);
+    let replicas = replicas(cluster, "ended", &[ADDRESS; 2]);
     let old = leader(&replicas);
     let since = Instant::now();
     replicas[old].signal(Signal::TERM);
@@ -129,7 +134,7 @@ fn after_an_outage_of_the_api_server_nothing_is_written_again() {
         .map(|index| ingress("outage", &format!("web-{index}"), "narthex"))
         .collect();
     cluster.apply(&many);
-    let replicas = replicas(&cluster, "outage", 2);
+    let replicas = replicas(&cluster, "outage", &[ADDRESS; 2]);
     leader(&replicas);
     let written = || replicas.iter().map(|it| it.status_writes("")).sum::<u64>();
     wait::until("all are written", || written() == 50);
@@ -141,6 +146,6 @@ fn after_an_outage_of_the_api_server_nothing_is_written_again() {
     assert_eq!(written(), 50);
     // And it goes on.
     cluster.apply(&ingress("outage", "after", "narthex"));
-    cluster.until_addresses("outage", "after", "203.0.113.7");
+    cluster.until_addresses("outage", "after", ADDRESS);
     assert_eq!(written(), 51);
 }
