@@ -117,6 +117,12 @@ impl Connection {
     pub fn client(&self) -> &Client {
         &self.client
     }
+
+    /// Another client, with a connection of its own.
+    pub(crate) fn another(&self) -> Client {
+        // It could be made of this once.
+        connect(&self.config).unwrap_or_else(|_| self.client.clone())
+    }
 }
 
 /// A client as kube's own, but that it speaks HTTP/2 where the API server does: a hundred watches

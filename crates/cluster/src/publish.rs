@@ -6,10 +6,11 @@ use std::time::Duration;
 use compile::Report;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -109,10 +110,12 @@ pub struct View {
     pub addresses: Vec<String>,
 }
 
-/// Leases, status and Events, as tasks of the runtime.
+/// Leases, status and Events, on a thread of their own: what they read and work out must not hold
+/// up what is served.
 #[derive(Debug)]
 pub struct Publisher {
-    task: JoinHandle<()>,
+    /// Closed at its end.
+    ended: oneshot::Receiver<()>,
     stop: watch::Sender<Option<End>>,
     view: watch::Receiver<View>,
 }
@@ -129,7 +132,7 @@ pub enum End {
 impl Publisher {
     /// Begins. Nothing is told before `served` has something.
     pub fn start(
-        client: Client,
+        connection: Connection,
         identity: Identity,
         options: Options,
         served: watch::Receiver<Option<Arc<Served>>>,
@@ -138,15 +141,32 @@ impl Publisher {
         let (stop, stopped) = watch::channel(None);
         let (told, view) = watch::channel(View::default());
         let work = Work {
-            client,
+            client: connection.client().clone(),
+            connection,
             identity: Arc::new(identity),
             options,
             served,
             metrics,
             told,
         };
-        let task = tokio::spawn(work.run(stopped));
-        Self { task, stop, view }
+        let (running, ended) = oneshot::channel();
+        let thread = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(work.run(stopped)),
+                Err(error) => tracing::error!("the cluster is told nothing: {error}"),
+            }
+            drop(running);
+        };
+        let spawned = std::thread::Builder::new()
+            .name("narthex-publish".to_owned())
+            .spawn(thread);
+        if let Err(error) = spawned {
+            tracing::error!("the cluster is told nothing: {error}");
+        }
+        Self { ended, stop, view }
     }
 
     /// What is known now.
@@ -158,12 +178,13 @@ impl Publisher {
     /// the Leases back. Takes some seconds at most.
     pub async fn stop(self, end: End) {
         self.stop.send_replace(Some(end));
-        // A bug there must not keep the process from ending.
-        let _ = self.task.await;
+        // Closed, whether it ended well or not.
+        let _ = self.ended.await;
     }
 }
 
 struct Work {
+    connection: Connection,
     client: Client,
     identity: Arc<Identity>,
     options: Options,
@@ -319,6 +340,7 @@ impl Work {
         };
         lead.writer = Some(Box::new(Writer::new(
             client.clone(),
+            &self.connection,
             &options.namespaces,
             options.status_writes_per_second,
             leadership.clone(),

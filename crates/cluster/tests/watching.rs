@@ -10,7 +10,7 @@ use narthex_cluster::Watches;
 use narthex_cluster::watch::Options;
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
-use scripted::{Answer, Asked, Server, event, list, page, service, status};
+use scripted::{Answer, Asked, Server, end_of_list, event, list, page, service, status};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
@@ -136,7 +136,7 @@ async fn a_version_that_is_too_old_means_a_new_list_and_no_object_is_lost_or_kep
     let watched: Vec<_> = server
         .asked("services")
         .into_iter()
-        .filter(Asked::is_watch)
+        .filter(|asked| asked.is_watch() && asked.parameter("sendInitialEvents").is_none())
         .collect();
     let versions: Vec<_> = watched
         .iter()
@@ -360,11 +360,11 @@ async fn a_refusal_names_the_rule_that_is_missing_and_ends_with_it() {
             .contains("resources: [services], verbs: [list, watch]"),
         "{problem:?}"
     );
-    let missing = follower.watches.inbox().missing();
-    assert!(
-        missing.len() == 1 && missing[0].starts_with("Service (refused"),
-        "{missing:?}"
-    );
+    let one_is_missing = |follower: &Follower| {
+        let missing = follower.watches.inbox().missing();
+        missing.len() == 1 && missing[0].starts_with("Service (refused")
+    };
+    follower.until("told of", one_is_missing).await;
 
     refused.store(0, Ordering::Relaxed);
     follower
@@ -469,4 +469,47 @@ async fn a_secret_that_is_referred_to_is_watched_alone_and_never_listed() {
             "{asked:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_streamed_list_takes_nothing_away_before_it_is_complete() {
+    let (streams, mut senders) = Streams::prepare(4);
+    let server = Server::start_streaming(move |asked| {
+        if ports(asked) {
+            return Some(Answer::Json(500, status(500, "no pages")));
+        }
+        is_services(asked).then(|| streams.next()).flatten()
+    })
+    .await;
+    let mut follower = Follower::start(&server).await;
+    let first = senders.remove(0);
+    let send = |to: &UnboundedSender<Value>, what| to.send(what).expect("the watch is there");
+    send(&first, event("ADDED", &service("a", "1")));
+    send(&first, event("ADDED", &service("b", "2")));
+    let unlisted = timeout(Duration::from_millis(200), follower.watches.listed());
+    assert!(unlisted.await.is_err());
+    send(&first, end_of_list("10"));
+    timeout(LONG, follower.watches.listed())
+        .await
+        .expect("listed");
+    send(&first, event("ADDED", &service("c", "11")));
+    let all = |follower: &Follower| follower.services() == ["a", "b", "c"];
+    follower.until("followed", all).await;
+
+    let gone = status(410, "too old resource version");
+    send(&first, event("ERROR", &gone));
+    // The next one is refused in its middle, the one after it is whole.
+    let second = senders.remove(0);
+    send(&second, event("ADDED", &service("d", "20")));
+    send(&second, event("ERROR", &status(500, "etcd is away")));
+    let third = senders.remove(0);
+    send(&third, event("ADDED", &service("e", "30")));
+    sleep(Duration::from_millis(500)).await;
+    follower.take();
+    let services = follower.services();
+    let kept = ["a", "b", "c"].iter().all(|name| services.contains(name));
+    assert!(kept, "{services:?}");
+    send(&third, end_of_list("31"));
+    let anew = |follower: &Follower| follower.services() == ["e"];
+    follower.until("listed again", anew).await;
 }

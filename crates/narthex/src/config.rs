@@ -135,6 +135,7 @@ impl Source {
             publishing: Publishing::new(publishing, flags.watch_namespace.clone()),
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
+                namespace_selector: flags.watch_namespace_selector.clone(),
                 all_secrets: flags.watch_all_secrets,
             },
         })))

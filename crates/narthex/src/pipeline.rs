@@ -180,19 +180,9 @@ impl Pipeline {
     }
 
     fn count_objects(&self) -> BTreeMap<&'static str, usize> {
-        let store = &self.store;
-        [
-            (Kind::ConfigMap, store.config_maps().count()),
-            (Kind::Endpoints, store.all_endpoints().count()),
-            (Kind::EndpointSlice, store.all_endpoint_slices().count()),
-            (Kind::Ingress, store.ingresses().count()),
-            (Kind::IngressClass, store.ingress_classes().count()),
-            (Kind::Namespace, store.namespaces().count()),
-            (Kind::Secret, store.secrets().count()),
-            (Kind::Service, store.services().count()),
-        ]
-        .map(|(kind, count)| (kind.name(), count))
-        .into()
+        Kind::ALL
+            .map(|kind| (kind.name(), self.store.count(kind)))
+            .into()
     }
 }
 

@@ -33,30 +33,18 @@ struct Told {
 impl Standing {
     /// Takes over what stands now.
     pub(super) fn update(&mut self, report: &Arc<Report>) {
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(last, report))
-        {
-            return;
-        }
-        self.last = Some(Arc::clone(report));
-        let mut former = std::mem::take(&mut self.objects);
-        for object in &report.objects {
-            let old = former.remove(&object.object);
-            if let Some(old) = old {
-                if Arc::ptr_eq(&old.report, object) {
-                    self.objects.insert(object.object.clone(), old);
-                } else {
-                    self.replace(old.problems, object);
-                }
-            } else if object.problems().next().is_some() {
-                self.replace(BTreeMap::new(), object);
+        let last = self.last.replace(Arc::clone(report)).unwrap_or_default();
+        report.troubled.changes(&last.troubled, |was, is| {
+            let Some(key) = was.or(is).map(|it| &it.object) else {
+                return;
+            };
+            let told = self.objects.remove(key);
+            let told = told.map(|told| told.problems).unwrap_or_default();
+            match is {
+                Some(report) => self.replace(told, report),
+                None => self.solve(told),
             }
-        }
-        for gone in former.into_values() {
-            self.solve(gone.problems);
-        }
+        });
         if self.solved.len() > REMEMBERED {
             self.solved.clear();
         }
@@ -142,10 +130,11 @@ mod tests {
             let key = ObjectKey::new(Kind::Ingress, "shop", name);
             Arc::new(ObjectReport::new(key, true, [problems]))
         };
-        Arc::new(Report {
-            objects: objects.iter().map(object).collect(),
-            ..Report::default()
-        })
+        let mut report = Report::default();
+        for object in objects.iter().map(object) {
+            report.troubled.insert(object);
+        }
+        Arc::new(report)
     }
 
     /// What is to be told now: `name message times`.

@@ -6,9 +6,9 @@ use super::view::Entry;
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is right, or none of our business, or not known yet.
+    /// It is right, or none of our business, or the addresses are not known yet.
     Leave,
-    /// A live replica does not serve it yet.
+    /// A live replica, perhaps this one, does not serve it yet as it is.
     Wait,
     /// These addresses are to be written.
     Write(Addresses),
@@ -41,8 +41,11 @@ pub(super) fn decide(facts: Facts<'_>) -> Decision {
         true => Decision::Clear,
         false => Decision::Leave,
     };
-    if !facts.is_judged || facts.is_anothers {
+    if facts.is_anothers {
         return Decision::Leave;
+    }
+    if !facts.is_judged {
+        return Decision::Wait;
     }
     if !facts.is_served {
         return clear;
@@ -101,11 +104,12 @@ mod tests {
                 ..facts
             };
             assert_eq!(decide(behind), Decision::Wait);
+            let early = Facts {
+                is_judged: false,
+                ..facts
+            };
+            assert_eq!(decide(early), Decision::Wait);
             for left in [
-                Facts {
-                    is_judged: false,
-                    ..facts
-                },
                 Facts {
                     is_anothers: true,
                     ..facts
@@ -145,7 +149,7 @@ mod tests {
                 is_judged: false,
                 ..gone
             };
-            assert_eq!(decide(early), Decision::Leave);
+            assert_eq!(decide(early), Decision::Wait);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Ingresses' `status.loadBalancer`: which addresses, for which Ingresses, written by whom.
 //!
 //! The leader alone writes, and only what differs. It watches the Ingresses once more, for their
-//! status: the other replicas, and the compiler, have no use for that. What is to be written is
-//! worked out anew from the whole state whenever that has changed, so that nothing is queued that
-//! is no longer wanted; what is under way is bounded.
+//! status: the other replicas, and the compiler, have no use for that. Whatever is queued is
+//! decided again when its turn comes, by what is known then; what is under way is bounded.
 
 mod address;
+mod backlog;
 mod classes;
 mod desired;
 mod ingress_nginx;

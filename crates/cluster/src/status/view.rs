@@ -10,11 +10,14 @@ use kube::api::{ApiResource, Object};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use objects::kinds::{Kind, ObjectKey};
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Addresses};
 use crate::MANAGER;
+use crate::client::Connection;
 use crate::replicas::parse_version;
+use crate::watch::WATCHES;
 
 /// The old way to name a class.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -42,8 +45,19 @@ struct Balancer {
     ingress: Vec<Address>,
 }
 
-/// Namespace and name.
-pub(super) type Key = (Box<str>, Box<str>);
+/// Which Ingress.
+pub(super) type Key = ObjectKey;
+
+/// What has become of the Ingresses.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing that matters.
+    None,
+    /// This one is another than it was, or has gone.
+    One(Key),
+    /// A list was read.
+    All,
+}
 
 /// The status of one Ingress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +93,18 @@ type Told = (String, Result<Event<Slim>, watcher::Error>);
 
 impl View {
     /// Of these namespaces; of all if there are none.
-    pub(super) fn new(client: &Client, namespaces: &[String]) -> Self {
+    pub(super) fn new(connection: &Connection, namespaces: &[String]) -> Self {
         let scopes = match namespaces {
             [] => vec![String::new()],
             some => some.to_vec(),
         };
-        let watches = scopes.iter().map(|scope| {
-            let api = api(client, scope);
+        // Of their own: nothing that is written waits for a watch.
+        let clients = scopes.chunks(WATCHES).flat_map(|some| {
+            let client = connection.another();
+            some.iter().map(move |scope| (scope, client.clone()))
+        });
+        let watches = clients.map(|(scope, client)| {
+            let api = api(&client, scope);
             let scope = scope.clone();
             watcher(api, watcher::Config::default())
                 .default_backoff()
@@ -102,8 +121,8 @@ impl View {
         }
     }
 
-    /// Waits for news, and takes it in. Returns whether anything is another than it was.
-    pub(super) async fn changed(&mut self) -> bool {
+    /// Waits for news, and takes it in.
+    pub(super) async fn changed(&mut self) -> News {
         let Some((scope, event)) = self.events.next().await else {
             // Watches do not end; should they, there is nothing more to be told.
             return std::future::pending().await;
@@ -112,16 +131,16 @@ impl View {
             Ok(event) => self.take(scope, event),
             Err(error) => {
                 tracing::debug!("the status of Ingresses: {error}");
-                false
+                News::None
             }
         }
     }
 
-    fn take(&mut self, scope: String, event: Event<Slim>) -> bool {
+    fn take(&mut self, scope: String, event: Event<Slim>) -> News {
         match event {
             Event::Init => {
                 self.listed.insert(scope, BTreeSet::new());
-                false
+                News::None
             }
             Event::InitApply(object) => {
                 if let Some(listed) = self.listed.get_mut(&scope) {
@@ -129,23 +148,35 @@ impl View {
                 }
                 // Whatever its version is: after a restore, versions begin anew.
                 self.entries.remove(&key(&object));
-                self.see(object)
+                self.see(object);
+                News::None
             }
             Event::InitDone => {
                 let listed = self.listed.remove(&scope).unwrap_or_default();
                 self.entries.retain(|key, _| {
-                    let is_in_scope = scope.is_empty() || *key.0 == *scope;
+                    let is_in_scope = scope.is_empty() || *key.namespace == *scope;
                     !is_in_scope || listed.contains(key)
                 });
                 self.complete.insert(scope);
-                true
+                News::All
             }
-            Event::Apply(object) => self.see(object),
-            Event::Delete(object) => self.entries.remove(&key(&object)).is_some(),
+            Event::Apply(object) => {
+                let key = key(&object);
+                match self.see(object) {
+                    true => News::One(key),
+                    false => News::None,
+                }
+            }
+            Event::Delete(object) => {
+                let key = key(&object);
+                self.entries.remove(&key);
+                News::One(key)
+            }
         }
     }
 
-    /// Takes an object as it is told by a watch, or by the answer to a write.
+    /// Takes an object as it is told by a watch, or by the answer to a write. Returns whether it is
+    /// another than it was.
     pub(super) fn see(&mut self, object: Slim) -> bool {
         let key = key(&object);
         let mut entry = entry(object);
@@ -194,11 +225,10 @@ pub(super) fn api(client: &Client, namespace: &str) -> Api<Slim> {
 }
 
 fn key(object: &Slim) -> Key {
-    let text = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
-    (
-        text(&object.metadata.namespace),
-        text(&object.metadata.name),
-    )
+    let metadata = &object.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let name = metadata.name.as_deref().unwrap_or_default();
+    ObjectKey::new(Kind::Ingress, namespace, name)
 }
 
 fn entry(object: Slim) -> Entry {
@@ -252,7 +282,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        ("shop".into(), name.into())
+        ObjectKey::new(Kind::Ingress, "shop", name)
     }
 
     #[test]

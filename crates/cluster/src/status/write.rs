@@ -58,7 +58,7 @@ pub(super) async fn write(
     version: Box<str>,
     addresses: Option<Addresses>,
 ) -> Outcome {
-    let (namespace, name) = (&*key.0, &*key.1);
+    let (namespace, name) = (&*key.namespace, &*key.name);
     let mut patch = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",

@@ -1,10 +1,10 @@
 //! Brings every Ingress's status to what it should be.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::Report;
+use compile::{ObjectReport, Report};
 use kube::Client;
 use objects::kinds::{Kind, ObjectKey};
 use tokio::sync::{mpsc, watch};
@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Addresses;
+use super::backlog::{Backlog, Look};
 use super::desired::{Decision, Facts, decide};
 use super::ingress_nginx::State;
 use super::pace::{Budget, backoff};
-use super::view::{Entry, Key, View};
+use super::view::{Entry, Key, News, View};
 use super::write::{Outcome, write};
+use crate::client::Connection;
 use crate::election::Leadership;
 use crate::metrics::Metrics;
 use crate::publish::Served;
@@ -59,8 +61,9 @@ pub(crate) struct Writer {
     view: View,
     news: mpsc::Sender<FirstAddress>,
     budget: Budget,
-    /// What is to be written, to be looked at again when its turn comes.
-    pending: VecDeque<Key>,
+    backlog: Backlog,
+    /// What was known when the backlog was last brought up to date.
+    planned: Option<World>,
     writing: BTreeSet<Key>,
     tasks: JoinSet<Done>,
     history: HashMap<Key, History>,
@@ -93,6 +96,7 @@ impl Writer {
     /// Writes at most so many objects a second.
     pub(crate) fn new(
         client: Client,
+        connection: &Connection,
         namespaces: &[String],
         per_second: u32,
         leadership: Leadership,
@@ -101,14 +105,15 @@ impl Writer {
         news: mpsc::Sender<FirstAddress>,
     ) -> Self {
         Self {
-            view: View::new(&client, namespaces),
+            view: View::new(connection, namespaces),
             client,
             leadership,
             metrics,
             inputs,
             news,
             budget: Budget::new(per_second, per_second),
-            pending: VecDeque::new(),
+            backlog: Backlog::new(),
+            planned: None,
             writing: BTreeSet::new(),
             tasks: JoinSet::new(),
             history: HashMap::new(),
@@ -130,7 +135,7 @@ impl Writer {
             let go_on_at = self.start_writes(now);
             let wake = [plan_at, retry_at, go_on_at].into_iter().flatten().min();
             let changed = tokio::select! {
-                changed = self.view.changed() => changed,
+                news = self.view.changed() => self.take(news),
                 Some(Ok(done)) = self.tasks.join_next() => {
                     self.finish(done);
                     true
@@ -144,36 +149,55 @@ impl Writer {
         }
     }
 
+    /// Returns whether there is anything to be worked out.
+    fn take(&mut self, news: News) -> bool {
+        match news {
+            News::None => return false,
+            News::One(key) => {
+                if self.view.get(&key).is_none() {
+                    self.history.remove(&key);
+                }
+                self.backlog.changed(key);
+            }
+            News::All => {
+                let view = &self.view;
+                self.history.retain(|key, _| view.get(key).is_some());
+                self.backlog.all_changed();
+            }
+        }
+        true
+    }
+
     /// Works out what is to be written. Returns when something that has to wait may be tried.
     fn plan(&mut self, now: Instant) -> Option<Instant> {
-        self.pending.clear();
         let world = self.inputs.world()?;
-        let mut next: Option<Instant> = None;
-        for (key, entry) in self.view.iter() {
-            let decision = world.decide(key, entry);
-            if !matches!(decision, Decision::Write(_) | Decision::Clear)
-                || self.writing.contains(key)
-            {
-                continue;
-            }
-            match self.history.get(key) {
-                Some(history) if history.not_before > now => {
-                    let at = history.not_before;
-                    next = Some(next.map_or(at, |next| next.min(at)));
+        match &self.planned {
+            Some(before) => world.changes(before, &mut self.backlog),
+            None => self.backlog.all_changed(),
+        }
+        match self.backlog.take(now) {
+            Look::All => {
+                for (key, entry) in self.view.iter() {
+                    let decision = world.decide(key, entry);
+                    consider(key, &decision, now, &self.history, &mut self.backlog);
                 }
-                _ => self.pending.push_back(key.clone()),
+            }
+            Look::These(keys) => {
+                for key in &keys {
+                    if let Some(entry) = self.view.get(key) {
+                        let decision = world.decide(key, entry);
+                        consider(key, &decision, now, &self.history, &mut self.backlog);
+                    }
+                }
             }
         }
-        if self.history.len() > 2 * self.view.iter().count() + 100 {
-            let view = &self.view;
-            self.history.retain(|key, _| view.get(key).is_some());
-        }
-        next
+        self.planned = Some(world);
+        self.backlog.next_at()
     }
 
     /// Begins as many writes as may be. Returns when the next may begin, if it is a matter of time.
     fn start_writes(&mut self, now: Instant) -> Option<Instant> {
-        if self.pending.is_empty() || !self.leadership.is_held() {
+        if self.backlog.peek().is_none() || !self.leadership.is_held() {
             return None;
         }
         let world = self.inputs.world()?;
@@ -183,16 +207,18 @@ impl Writer {
             if self.not_before > now {
                 return Some(self.not_before);
             }
-            let key = self.pending.front()?;
-            let decision = self
-                .view
-                .get(key)
-                .map(|entry| (entry, world.decide(key, entry)));
+            let key = self.backlog.peek()?;
+            let known = self.view.get(key).filter(|_| !self.writing.contains(key));
+            let decision = known.map(|entry| (entry, world.decide(key, entry)));
             let (entry, addresses) = match decision {
                 Some((entry, Decision::Write(addresses))) => (entry, Some(addresses)),
                 Some((entry, Decision::Clear)) => (entry, None),
-                _ => {
-                    self.pending.pop_front();
+                decision => {
+                    if let Some((_, Decision::Wait)) = decision {
+                        let key = key.clone();
+                        self.backlog.wait(key);
+                    }
+                    self.backlog.pop();
                     continue;
                 }
             };
@@ -201,7 +227,7 @@ impl Writer {
             }
             let (key, version) = (key.clone(), entry.version.clone());
             let was_empty = entry.addresses.is_empty();
-            self.pending.pop_front();
+            self.backlog.pop();
             self.writing.insert(key.clone());
             let (client, leadership) = (self.client.clone(), self.leadership.clone());
             self.tasks.spawn(async move {
@@ -225,6 +251,7 @@ impl Writer {
             outcome,
         } = done;
         self.writing.remove(&key);
+        self.backlog.changed(key.clone());
         self.metrics.wrote_status("Ingress", outcome.name());
         let now = Instant::now();
         let history = self.history.entry(key.clone()).or_insert_with(|| History {
@@ -236,15 +263,13 @@ impl Writer {
         if !matches!(outcome, Outcome::Failed(_) | Outcome::NotLeader) {
             self.outage = 0;
         }
-        let (namespace, name) = (&*key.0, &*key.1);
         match outcome {
             Outcome::Written(object) => {
                 history.failures = 0;
                 history.wrote(&wrote, now);
                 if let Some(addresses) = wrote.filter(|_| was_empty) {
-                    let object = ObjectKey::new(Kind::Ingress, namespace, name);
                     // Nobody waits for it: with too many at once, some are not told.
-                    let _ = self.news.try_send((object, addresses));
+                    let _ = self.news.try_send((key, addresses));
                 }
                 self.view.see(*object);
             }
@@ -254,12 +279,12 @@ impl Writer {
             }
             Outcome::Conflict => history.failed(1, now),
             Outcome::Refused(reason) => {
-                tracing::warn!("the status of Ingress {namespace}/{name} is refused: {reason}");
+                tracing::warn!("the status of {key} is refused: {reason}");
                 history.failed(REFUSED, now);
             }
             Outcome::Failed(reason) => {
                 if self.outage == 0 {
-                    tracing::warn!("the status of Ingress {namespace}/{name}: {reason}");
+                    tracing::warn!("the status of {key}: {reason}");
                 }
                 history.failed(1, now);
                 self.outage = self.outage.saturating_add(1);
@@ -382,8 +407,33 @@ struct World {
 }
 
 impl World {
+    /// Tells the backlog what is another than it was.
+    fn changes(&self, before: &Self, backlog: &mut Backlog) {
+        if self.addresses != before.addresses
+            || self.is_alone != before.is_alone
+            || self.served.classes != before.served.classes
+        {
+            backlog.all_changed();
+            return;
+        }
+        let is_further = self.served.position != before.served.position;
+        if is_further || !Arc::ptr_eq(&self.replicas, &before.replicas) {
+            backlog.replicas_changed();
+        }
+        let (now, former) = (&self.served.report.objects, &before.served.report.objects);
+        now.changes(former, |was, is| {
+            let is_served = |it: Option<&Arc<ObjectReport>>| it.is_some_and(|it| it.served);
+            if let Some(object) = is.or(was)
+                && object.object.kind == Kind::Ingress
+                && is_served(was) != is_served(is)
+            {
+                backlog.changed(object.object.clone());
+            }
+        });
+    }
+
     fn decide(&self, key: &Key, entry: &Entry) -> Decision {
-        let (namespace, version) = (&*key.0, entry.number());
+        let (namespace, version) = (&*key.namespace, entry.number());
         let mut others = self.replicas.iter();
         decide(Facts {
             entry,
@@ -396,14 +446,28 @@ impl World {
     }
 }
 
-/// Whether an Ingress is served; the report is in the order of its keys.
 fn is_served(report: &Report, key: &Key) -> bool {
-    let found = report.objects.binary_search_by(|object| {
-        let object = &object.object;
-        let wanted = (Kind::Ingress, &*key.0, &*key.1);
-        (object.kind, &*object.namespace, &*object.name).cmp(&wanted)
-    });
-    found.is_ok_and(|index| report.objects[index].served)
+    report.objects.get(&key).is_some_and(|object| object.served)
+}
+
+/// Puts an Ingress where it belongs by what is to be done about it.
+fn consider(
+    key: &Key,
+    decision: &Decision,
+    now: Instant,
+    history: &HashMap<Key, History>,
+    backlog: &mut Backlog,
+) {
+    match decision {
+        Decision::Leave => {}
+        Decision::Wait => backlog.wait(key.clone()),
+        Decision::Write(_) | Decision::Clear => match history.get(key) {
+            Some(history) if history.not_before > now => {
+                backlog.later(history.not_before, key.clone());
+            }
+            _ => backlog.enqueue(key.clone()),
+        },
+    }
 }
 
 #[cfg(test)]

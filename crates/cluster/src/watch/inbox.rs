@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Problem, Store};
 use tokio::sync::Notify;
 
 use super::read::Read;
+use super::selected::Selected;
 use super::sources::{Condition, Sources};
 use super::target::Target;
+use super::trouble::Trouble;
 use crate::replicas::Position;
 
 /// What has arrived and is not taken yet. Bounded by the number of objects, however often they
@@ -18,7 +20,9 @@ use crate::replicas::Position;
 #[derive(Debug, Default)]
 pub struct Inbox {
     state: Mutex<State>,
-    pub(crate) wake: Notify,
+    wake: Notify,
+    /// The API server answers after it did not.
+    revived: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ struct State {
     earliest: Option<Instant>,
     /// Whether there is anything that was not taken.
     pending: bool,
+    /// Where only the objects of some namespaces are handed on.
+    selected: Option<Selected>,
 }
 
 /// A whole list was read: whatever it covers and does not name is gone.
@@ -83,6 +89,18 @@ impl Batch {
 }
 
 impl Inbox {
+    /// For objects of the namespaces that are in it themselves.
+    pub(crate) fn of_selected_namespaces() -> Self {
+        let state = State {
+            selected: Some(Selected::default()),
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            ..Self::default()
+        }
+    }
+
     /// Takes what has arrived.
     pub fn take(&self) -> Batch {
         let mut state = self.lock();
@@ -147,6 +165,23 @@ impl Inbox {
         self.wake.notify_waiters();
     }
 
+    /// Waits before something is tried again that failed by `trouble`; less, if it failed because
+    /// the API server was away and it comes back. All who wait so begin within `spread`.
+    pub(crate) async fn pause(&self, wait: Duration, trouble: &Trouble, spread: Duration) {
+        let revived = self.revived.notified();
+        if !matches!(trouble, Trouble::Unreachable(_)) {
+            return tokio::time::sleep(wait).await;
+        }
+        if tokio::time::timeout(wait, revived).await.is_ok() {
+            tokio::time::sleep(spread.mul_f64(fastrand::f64())).await;
+        }
+    }
+
+    /// The API server has answered somebody after it did not.
+    pub(crate) fn revived(&self) {
+        self.revived.notify_waiters();
+    }
+
     /// Takes in what was read, all at one time.
     pub(crate) fn read(&self, read: impl IntoIterator<Item = Read>) {
         let mut state = self.lock();
@@ -169,6 +204,10 @@ impl Inbox {
         let gone = |key: &ObjectKey| target.covers(key) && !names.contains(key);
         for (_, object) in state.changes.iter_mut().filter(|(key, _)| gone(key)) {
             *object = None;
+        }
+        if let Some(selected) = &mut state.selected {
+            let changes = selected.prune(gone);
+            state.changes.extend(changes);
         }
         let before = state.malformed.len();
         state.malformed.retain(|key, _| !gone(key));
@@ -226,7 +265,7 @@ impl State {
                         resync.names.insert(read.key.clone());
                     }
                 }
-                self.changes.insert(read.key, Some(object));
+                self.change(read.key, Some(object));
             }
             Err(problem) => {
                 self.malformed.insert(read.key, problem);
@@ -237,7 +276,18 @@ impl State {
 
     fn forget(&mut self, key: ObjectKey) {
         self.mend(&key);
-        self.changes.insert(key, None);
+        self.change(key, None);
+    }
+
+    fn change(&mut self, key: ObjectKey, object: Option<Object>) {
+        match &mut self.selected {
+            Some(selected) => {
+                let changes = selected.put(key, object);
+                self.problems = None;
+                self.changes.extend(changes);
+            }
+            None => drop(self.changes.insert(key, object)),
+        }
     }
 
     fn mend(&mut self, key: &ObjectKey) {
@@ -251,14 +301,18 @@ impl State {
             problems,
             malformed,
             sources,
+            selected,
             ..
         } = self;
+        let concerns = |key: &ObjectKey| {
+            selected
+                .as_ref()
+                .is_none_or(|selected| selected.is_selected(key))
+        };
         let problems = problems.get_or_insert_with(|| {
-            malformed
-                .values()
-                .cloned()
-                .chain(sources.problems())
-                .collect()
+            let malformed = malformed.iter().filter(|(key, _)| concerns(key));
+            let malformed = malformed.map(|(_, problem)| problem.clone());
+            malformed.chain(sources.problems()).collect()
         });
         Arc::clone(problems)
     }
@@ -366,6 +420,50 @@ mod tests {
         assert!(batch.problems.is_empty());
         batch.apply(&mut store);
         assert!(store.is_empty());
+    }
+
+    #[test]
+    fn of_namespaces_that_are_not_selected_nothing_is_handed_on() {
+        let inbox = Inbox::of_selected_namespaces();
+        let mut store = Store::default();
+        let namespace = |name: &str| {
+            let mut namespace = objects::kinds::Namespace::default();
+            namespace.metadata.name = name.to_owned();
+            Read {
+                key: ObjectKey::new(Kind::Namespace, "", name),
+                version: "1".to_owned(),
+                object: Ok(Object::Namespace(Arc::new(namespace))),
+            }
+        };
+        inbox.read([service("a"), malformed("b")]);
+        let batch = inbox.take();
+        assert!(batch.problems.is_empty());
+        batch.apply(&mut store);
+        assert!(names(&store).is_empty());
+
+        inbox.read([namespace("shop"), service("c")]);
+        let batch = inbox.take();
+        assert_eq!(batch.problems.len(), 1);
+        batch.apply(&mut store);
+        assert_eq!(names(&store), ["a", "c"]);
+
+        inbox.gone(ObjectKey::new(Kind::Namespace, "", "shop"));
+        inbox.gone(key("c"));
+        inbox.take().apply(&mut store);
+        assert!(store.is_empty());
+
+        inbox.read([namespace("shop")]);
+        inbox.take().apply(&mut store);
+        assert_eq!(names(&store), ["a"]);
+        inbox.listed(&Target::all(Kind::Namespace, None), HashSet::new());
+        let batch = inbox.take();
+        assert!(batch.problems.is_empty());
+        batch.apply(&mut store);
+        assert!(store.is_empty());
+        inbox.listed(&Target::all(Kind::Service, None), HashSet::new());
+        inbox.read([namespace("shop")]);
+        inbox.take().apply(&mut store);
+        assert!(names(&store).is_empty());
     }
 
     #[tokio::test]

@@ -7,32 +7,39 @@
 mod backoff;
 mod feed;
 mod inbox;
+mod pool;
 mod read;
+mod references;
 mod requests;
+mod selected;
 mod single;
 mod sources;
 mod target;
+mod task;
 mod trouble;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use objects::kinds::{Kind, ObjectKey};
-use tokio::task::JoinHandle;
 
 use crate::client::Connection;
 use feed::Feed;
 pub use inbox::{Batch, Inbox};
-use single::Single;
+use pool::Pool;
+pub(crate) use pool::WATCHES;
+use references::References;
 pub use sources::Condition;
 use target::Target;
+use task::Task;
 
 /// What is watched.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The namespaces; none means all.
     pub namespaces: Vec<String>,
+    /// Which namespaces, by their labels, where they are not named; none means all.
+    pub namespace_selector: Option<String>,
     /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
     /// something refers to.
     pub all_secrets: bool,
@@ -49,35 +56,33 @@ const KINDS: [Kind; 4] = [
 /// Every watch. They end when this is dropped.
 #[derive(Debug)]
 pub struct Watches {
-    connection: Connection,
+    pool: Pool,
     inbox: Arc<Inbox>,
     lists: Vec<Task>,
-    references: Arc<[ObjectKey]>,
-    singles: HashMap<ObjectKey, Task>,
-    all_secrets: bool,
-}
-
-/// A task that ends when this is dropped.
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// None where all that could be referred to is listed.
+    references: Option<References>,
 }
 
 impl Watches {
     /// Begins to watch, on the runtime that this is called on.
     pub fn start(connection: Connection, options: &Options) -> Self {
+        let inbox = Arc::new(match options.namespace_selector {
+            Some(_) => Inbox::of_selected_namespaces(),
+            None => Inbox::default(),
+        });
         let mut watches = Self {
-            connection,
-            inbox: Arc::default(),
+            pool: Pool::new(connection),
             lists: Vec::new(),
-            references: Arc::default(),
-            singles: HashMap::new(),
-            all_secrets: options.all_secrets,
+            references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
+            inbox,
         };
+        if let Some(selector) = &options.namespace_selector {
+            let labels = Some(selector.as_str().into());
+            watches.list(Target {
+                labels,
+                ..Target::all(Kind::Namespace, None)
+            });
+        }
         let secrets = [Kind::Secret, Kind::ConfigMap];
         let secrets = secrets.iter().filter(|_| options.all_secrets);
         for &kind in KINDS.iter().chain(secrets) {
@@ -92,9 +97,9 @@ impl Watches {
         watches
     }
 
-    /// The client, for what is not watched.
-    pub fn client(&self) -> &kube::Client {
-        self.connection.client()
+    /// Access to the cluster, for what is not watched here.
+    pub fn connection(&self) -> &Connection {
+        self.pool.connection()
     }
 
     /// What has arrived.
@@ -102,38 +107,11 @@ impl Watches {
         &self.inbox
     }
 
-    /// Watches the objects that are referred to, which are taken to be there or not by
-    /// themselves, and no others. Whether any was not watched before.
-    pub fn refer(&mut self, references: &Arc<[ObjectKey]>) -> bool {
-        if self.all_secrets || Arc::ptr_eq(references, &self.references) {
-            return false;
-        }
-        let former = std::mem::replace(&mut self.references, Arc::clone(references));
-        for key in former.iter() {
-            if references.binary_search(key).is_err() {
-                self.singles.remove(key);
-                self.inbox
-                    .sources(|sources| sources.remove(&Target::one(key)));
-                self.inbox.gone(key.clone());
-            }
-        }
-        let mut any = false;
-        for key in references.iter() {
-            if !self.singles.contains_key(key) {
-                let target = Target::one(key);
-                self.inbox.sources(|sources| sources.add(target.clone()));
-                let single = Single {
-                    client: self.connection.client().clone(),
-                    key: key.clone(),
-                    target,
-                    inbox: Arc::clone(&self.inbox),
-                };
-                let task = Task(tokio::spawn(single.run()));
-                self.singles.insert(key.clone(), task);
-                any = true;
-            }
-        }
-        any
+    /// Watches the objects that are referred to, each by itself, and no others. Whether any was
+    /// not watched before.
+    pub fn refer(&mut self, keys: &Arc<[ObjectKey]>) -> bool {
+        let references = self.references.as_mut();
+        references.is_some_and(|references| references.set(keys, &mut self.pool))
     }
 
     /// Waits until every list is in. Cancel safe.
@@ -145,16 +123,14 @@ impl Watches {
     /// `limit`.
     pub async fn referred(&self, limit: Duration) {
         let answered = self.inbox.until(|sources| sources.references_are_in());
+        // What is late, comes as a change.
         let _ = tokio::time::timeout(limit, answered).await;
     }
 
     fn list(&mut self, target: Target) {
         self.inbox.sources(|sources| sources.add(target.clone()));
-        let feed = Feed {
-            client: self.connection.client().clone(),
-            target,
-            inbox: Arc::clone(&self.inbox),
-        };
-        self.lists.push(Task(tokio::spawn(feed.run())));
+        let place = self.pool.place();
+        let feed = Feed::new(place, target, Arc::clone(&self.inbox));
+        self.lists.push(Task::spawn(feed.run()));
     }
 }

@@ -4,14 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::api::GetParams;
 use objects::kinds::ObjectKey;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::inbox::Inbox;
+use super::pool::Place;
 use super::read::{Read, read};
 use super::requests::{Event, events, text};
 use super::sources::refusal;
@@ -23,6 +24,9 @@ const STREAM: std::ops::Range<u32> = 480..580;
 /// How much longer a stream may stay silent.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// Within which time all begin again when the API server is back.
+const TOGETHER: Duration = Duration::from_secs(3);
+
 /// A stream that was open for this long was good for something.
 const LONG: Duration = Duration::from_secs(5);
 
@@ -31,15 +35,15 @@ const LONG: Duration = Duration::from_secs(5);
 /// It begins without a version, so that what is there comes as an event, and once it is
 /// established the object is asked for by its name: only so is it known that there is none.
 pub(crate) struct Single {
-    pub(crate) client: Client,
+    pub(crate) place: Place,
     pub(crate) key: ObjectKey,
     pub(crate) target: Target,
     pub(crate) inbox: Arc<Inbox>,
 }
 
 impl Single {
-    /// Runs until it is dropped.
-    pub(crate) async fn run(self) {
+    /// Watches it until this is dropped.
+    pub(crate) async fn watch(self) {
         let mut backoff = Backoff::default();
         loop {
             let begin = Instant::now();
@@ -51,7 +55,23 @@ impl Single {
                 backoff.reset();
             }
             self.tell(&trouble);
-            sleep(backoff.next(trouble.retry_after())).await;
+            let wait = backoff.next(trouble.retry_after());
+            self.inbox.pause(wait, &trouble, TOGETHER).await;
+        }
+    }
+
+    /// Asks for it again and again until this is dropped, while `at_once` allows.
+    pub(crate) async fn poll(self, at_once: Arc<Semaphore>, wait: impl Fn() -> Duration) {
+        loop {
+            // It is never closed.
+            let permit = at_once.acquire().await;
+            let answer = self.ask().await;
+            drop(permit);
+            match answer {
+                Ok(answer) => self.take_answer(answer),
+                Err(trouble) => self.tell(&trouble),
+            }
+            sleep(wait()).await;
         }
     }
 
@@ -61,7 +81,7 @@ impl Single {
         let mut params = self.target.watch_params();
         params.timeout = Some(seconds);
         let request = self.target.request().watch(&params, "");
-        let mut events = events(&self.client, self.key.kind, request, silence).await?;
+        let mut events = events(self.place.client(), self.key.kind, request, silence).await?;
         let mut asking = pin!(self.ask());
         let mut asked = false;
         loop {
@@ -74,11 +94,7 @@ impl Single {
                 },
                 answer = &mut asking, if !asked => {
                     asked = true;
-                    match answer? {
-                        Some(raw) => self.put(read(self.key.kind, &raw)),
-                        None => self.inbox.gone(self.key.clone()),
-                    }
-                    self.answered();
+                    self.take_answer(answer?);
                 }
             }
         }
@@ -88,7 +104,7 @@ impl Single {
     async fn ask(&self) -> Result<Option<Box<RawValue>>, Trouble> {
         let request = self.target.request();
         let request = request.get(&self.key.name, &GetParams::default());
-        match text(&self.client, request).await {
+        match text(self.place.client(), request).await {
             Ok(text) => RawValue::from_string(text)
                 .map(Some)
                 .map_err(|_| Trouble::nonsense()),
@@ -109,13 +125,24 @@ impl Single {
         true
     }
 
+    fn take_answer(&self, answer: Option<Box<RawValue>>) {
+        match answer {
+            Some(raw) => self.put(read(self.key.kind, &raw)),
+            None => self.inbox.gone(self.key.clone()),
+        }
+        self.answered();
+    }
+
     fn put(&self, read: Option<Read>) {
         // What is said of another object is not believed.
         self.inbox.read(read.filter(|read| read.key == self.key));
     }
 
     fn answered(&self) {
-        self.inbox.sources(|sources| sources.synced(&self.target));
+        let was_down = self.inbox.sources(|sources| sources.synced(&self.target));
+        if was_down.is_some() {
+            self.inbox.revived();
+        }
     }
 
     fn tell(&self, trouble: &Trouble) {

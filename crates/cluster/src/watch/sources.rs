@@ -12,6 +12,8 @@ use super::target::Target;
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     all: BTreeMap<Target, Source>,
+    /// What is remarkable about all together.
+    remark: Option<Problem>,
     problems_changed: bool,
 }
 
@@ -70,14 +72,10 @@ impl Sources {
         }
     }
 
-    /// What there is was read. Whether that is so for the first time.
-    pub(crate) fn synced(&mut self, target: &Target) -> bool {
-        let first = self
-            .all
-            .get_mut(target)
-            .is_some_and(|source| !std::mem::replace(&mut source.synced, true));
-        self.works(target);
-        first
+    /// What there is was read. For how long the watch did not work, if so.
+    pub(crate) fn synced(&mut self, target: &Target) -> Option<Duration> {
+        self.all.get_mut(target)?.synced = true;
+        self.works(target)
     }
 
     /// Something was read.
@@ -122,11 +120,21 @@ impl Sources {
         }
     }
 
-    /// What is refused.
+    /// Something is remarkable about all together, or nothing is.
+    pub(crate) fn remark(&mut self, remark: Option<Problem>) {
+        if self.remark != remark {
+            self.remark = remark;
+            self.problems_changed = true;
+        }
+    }
+
+    /// What is refused or remarkable.
     pub(crate) fn problems(&self) -> impl Iterator<Item = Problem> {
-        self.all
+        let refused = self
+            .all
             .values()
-            .filter_map(|source| source.refused.clone())
+            .filter_map(|source| source.refused.as_ref());
+        refused.chain(&self.remark).cloned()
     }
 
     pub(crate) fn take_problems_changed(&mut self) -> bool {

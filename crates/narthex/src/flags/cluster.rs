@@ -19,6 +19,11 @@ pub(crate) struct Cluster {
     #[arg(value_delimiter = ',', help_heading = "Kubernetes")]
     pub(crate) watch_namespace: Vec<String>,
 
+    /// Which namespaces, by their labels: as kubectl's --selector, for example team=web,stage!=test.
+    #[arg(long, env = "NARTHEX_WATCH_NAMESPACE_SELECTOR", value_name = "LABELS")]
+    #[arg(conflicts_with = "watch_namespace", help_heading = "Kubernetes")]
+    pub(crate) watch_namespace_selector: Option<String>,
+
     /// Read every Secret and ConfigMap, and not only those that something refers to: for clusters
     /// with thousands of certificates. It takes the right to list them all.
     #[arg(long, env = "NARTHEX_WATCH_ALL_SECRETS", value_name = "BOOL")]

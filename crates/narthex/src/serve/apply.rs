@@ -148,8 +148,8 @@ impl Control {
     }
 
     async fn publish(&mut self, compiled: &Compiled) -> Result<(), Failure> {
-        self.external.send_replace(compiled.external.clone());
-        self.checked.send_replace(compiled.checked.clone());
+        send_list(&self.external, &compiled.external);
+        send_list(&self.checked, &compiled.checked);
         self.proxy
             .set_metrics_hosts(Arc::clone(&compiled.metrics_hosts));
         if compiled.changed || compiled.endpoint_updates > 0 {
@@ -244,6 +244,18 @@ impl Control {
     pub(super) fn into_proxy(self) -> Proxy {
         self.proxy
     }
+}
+
+/// Tells of backends, unless they are those that were told of last.
+fn send_list(to: &watch::Sender<Vec<Arc<Backend>>>, backends: &[Arc<Backend>]) {
+    to.send_if_modified(|told| {
+        let same = told.len() == backends.len()
+            && told.iter().zip(backends).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            *told = backends.to_vec();
+        }
+        !same
+    });
 }
 
 /// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`

@@ -34,18 +34,19 @@ impl Publish {
             return Self::No;
         };
         let publishing = &config.publishing;
-        let client = watches.client().clone();
+        let connection = watches.connection().clone();
         let is_pod = config.access == Access::InCluster;
         let namespace = publishing.namespace.clone();
         let identity = Identity {
             name: publishing.name.clone().unwrap_or_else(|| own_name(is_pod)),
-            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+            namespace: namespace
+                .unwrap_or_else(|| connection.client().default_namespace().to_owned()),
             uid: None,
             node: compilation.node_name().map(str::to_owned),
             is_pod,
         };
         let options = publishing.options.clone();
-        let publisher = Publisher::start(client, identity, options, control.served(), metrics);
+        let publisher = Publisher::start(connection, identity, options, control.served(), metrics);
         live.lead(publisher.view());
         Self::Now(publisher)
     }

@@ -28,13 +28,13 @@ pub struct Endpoint {
     /// `conditions`.
     pub conditions: EndpointConditions,
     /// `targetRef`: the pod behind it.
-    pub target_ref: Option<ObjectReference>,
+    pub target_ref: Option<Box<ObjectReference>>,
     /// `nodeName`.
     pub node_name: Option<String>,
     /// `zone`.
     pub zone: Option<String>,
     /// `hints`: who should use it.
-    pub hints: Option<EndpointHints>,
+    pub hints: Option<Box<EndpointHints>>,
 }
 
 /// `hints` of an endpoint.

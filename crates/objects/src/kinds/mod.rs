@@ -6,8 +6,9 @@
 mod core;
 mod discovery;
 mod networking;
+mod string_map;
+mod trim;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use networking::{
     IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType, ServiceBackendPort,
     TypedLocalObjectReference,
 };
+pub use string_map::StringMap;
 
 /// `metadata` of any object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -41,9 +43,9 @@ pub struct ObjectMeta {
     /// `metadata.creationTimestamp` as in the object (RFC 3339), which sorts by age as it stands.
     pub creation_timestamp: Option<String>,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    pub labels: StringMap,
     /// `metadata.annotations`.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: StringMap,
 }
 
 /// The kinds that the store holds.

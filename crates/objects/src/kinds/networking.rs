@@ -39,7 +39,7 @@ pub struct IngressSpec {
     /// `ingressClassName`.
     pub ingress_class_name: Option<String>,
     /// `defaultBackend`: what no rule matches.
-    pub default_backend: Option<IngressBackend>,
+    pub default_backend: Option<Box<IngressBackend>>,
     /// `tls`.
     pub tls: Option<Vec<IngressTls>>,
     /// `rules`.
@@ -104,7 +104,7 @@ pub struct IngressBackend {
     /// `service`.
     pub service: Option<IngressServiceBackend>,
     /// `resource`, which no kind that Narthex knows can be.
-    pub resource: Option<TypedLocalObjectReference>,
+    pub resource: Option<Box<TypedLocalObjectReference>>,
 }
 
 /// A Service and one of its ports.
