@@ -195,6 +195,8 @@ struct Work {
 
 impl Work {
     async fn run(mut self, mut stopped: watch::Receiver<Option<End>>) {
+        // Of its own thread, and with no watch before what is written.
+        self.client = self.connection.another();
         Arc::make_mut(&mut self.identity)
             .complete(&self.client)
             .await;
@@ -341,8 +343,7 @@ impl Work {
         lead.writer = Some(Box::new(Writer::new(
             client.clone(),
             &self.connection,
-            &options.namespaces,
-            options.status_writes_per_second,
+            options,
             leadership.clone(),
             self.metrics.clone(),
             inputs,

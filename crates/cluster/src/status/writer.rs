@@ -21,7 +21,7 @@ use super::write::{Outcome, write};
 use crate::client::Connection;
 use crate::election::Leadership;
 use crate::metrics::Metrics;
-use crate::publish::Served;
+use crate::publish::{Options, Served};
 use crate::replicas::Replica;
 
 /// The most writes under way.
@@ -93,25 +93,27 @@ struct History {
 }
 
 impl Writer {
-    /// Writes at most so many objects a second.
+    /// Nothing is read or written before it runs.
     pub(crate) fn new(
         client: Client,
         connection: &Connection,
-        namespaces: &[String],
-        per_second: u32,
+        options: &Options,
         leadership: Leadership,
         metrics: Metrics,
         inputs: Inputs,
         news: mpsc::Sender<FirstAddress>,
     ) -> Self {
         Self {
-            view: View::new(connection, namespaces),
+            view: View::new(connection, &options.namespaces),
             client,
             leadership,
             metrics,
             inputs,
             news,
-            budget: Budget::new(per_second, per_second),
+            budget: Budget::new(
+                options.status_writes_per_second,
+                options.status_writes_per_second,
+            ),
             backlog: Backlog::new(),
             planned: None,
             writing: BTreeSet::new(),
