@@ -11,13 +11,17 @@ mod client;
 mod clock;
 mod election;
 mod events;
+mod last_good;
 mod metrics;
 mod publish;
 mod replicas;
 mod status;
 pub mod watch;
 
+pub use k8s_openapi::jiff::Timestamp;
+
 pub use client::{Access, Connection, NoAccess};
+pub use last_good::{Found, LastGood, Unusable};
 pub use metrics::Metrics;
 pub use publish::{End, Identity, Options as PublishOptions, Publisher, Served, View};
 pub use replicas::Position;

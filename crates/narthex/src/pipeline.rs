@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Classes, Position};
 use compile::{Compiled, Compiler};
-use objects::Store;
-use objects::kinds::{Kind, ObjectKey};
+use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
+use objects::{Problem, Store};
 
 use crate::finding::Finding;
 
@@ -38,6 +38,8 @@ pub(crate) struct Pipeline {
     store: Store,
     options: compile::Options,
     compiler: Compiler,
+    /// What is to be told beside the objects' problems.
+    remark: Option<Problem>,
 }
 
 /// A bug in the compiler.
@@ -84,7 +86,25 @@ impl Pipeline {
             store: Store::default(),
             compiler: Compiler::new(options.clone()),
             options,
+            remark: None,
         }
+    }
+
+    /// Takes objects from elsewhere, until the source tells otherwise.
+    pub(crate) fn restore(&mut self, objects: Vec<Object>) {
+        for object in objects {
+            self.store.apply(object);
+        }
+    }
+
+    /// What is to be told beside the objects' problems.
+    pub(crate) fn set_remark(&mut self, remark: Option<Problem>) {
+        self.remark = remark;
+    }
+
+    /// Every object that is known.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Reads what has changed, and compiles. Blocks.
@@ -150,7 +170,7 @@ impl Pipeline {
             }
             Input::Cluster(inbox) => {
                 let batch = inbox.take();
-                let problems = batch.problems.iter();
+                let problems = self.remark.iter().chain(batch.problems.iter());
                 let findings = problems
                     .map(|problem| Finding::new(problem.clone(), None))
                     .collect();

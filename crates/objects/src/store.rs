@@ -143,6 +143,22 @@ impl Store {
         self.len() == 0
     }
 
+    /// Every object, by kind.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let config_maps = self.config_maps.iter().cloned().map(Object::ConfigMap);
+        let endpoints = self.endpoints.iter().cloned().map(Object::Endpoints);
+        let slices = self.endpoint_slices.iter().cloned();
+        let classes = self.ingress_classes.iter().cloned();
+        config_maps
+            .chain(endpoints)
+            .chain(slices.map(Object::EndpointSlice))
+            .chain(self.ingresses.iter().cloned().map(Object::Ingress))
+            .chain(classes.map(Object::IngressClass))
+            .chain(self.namespaces.iter().cloned().map(Object::Namespace))
+            .chain(self.secrets.iter().cloned().map(Object::Secret))
+            .chain(self.services.iter().cloned().map(Object::Service))
+    }
+
     /// Every Ingress.
     pub fn ingresses(&self) -> impl Iterator<Item = &Arc<Ingress>> {
         self.ingresses.iter()

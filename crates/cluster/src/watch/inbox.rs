@@ -137,6 +137,16 @@ impl Inbox {
         self.lock().sources.missing()
     }
 
+    /// Whether every list is in and followed.
+    pub fn is_current(&self) -> bool {
+        self.lock().sources.are_current()
+    }
+
+    /// Whether the API server has said anything yet.
+    pub fn has_heard(&self) -> bool {
+        self.lock().sources.has_heard()
+    }
+
     /// Waits until the sources are as asked. Cancel safe.
     pub(crate) async fn until(&self, is_so: impl Fn(&Sources) -> bool) {
         loop {
@@ -208,6 +218,7 @@ impl Inbox {
         if let Some(selected) = &mut state.selected {
             let changes = selected.prune(gone);
             state.changes.extend(changes);
+            state.problems = None;
         }
         let before = state.malformed.len();
         state.malformed.retain(|key, _| !gone(key));

@@ -28,6 +28,7 @@ use feed::Feed;
 pub use inbox::{Batch, Inbox};
 use pool::Pool;
 pub(crate) use pool::WATCHES;
+pub(crate) use read::typed;
 use references::References;
 pub use sources::Condition;
 use target::Target;
@@ -56,6 +57,7 @@ const KINDS: [Kind; 4] = [
 /// Every watch. They end when this is dropped.
 #[derive(Debug)]
 pub struct Watches {
+    identity: String,
     pool: Pool,
     inbox: Arc<Inbox>,
     lists: Vec<Task>,
@@ -71,6 +73,7 @@ impl Watches {
             None => Inbox::default(),
         });
         let mut watches = Self {
+            identity: format!("{} {options:?}", connection.identity()),
             pool: Pool::new(connection),
             lists: Vec::new(),
             references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
@@ -100,6 +103,11 @@ impl Watches {
     /// Access to the cluster, for what is not watched here.
     pub fn connection(&self) -> &Connection {
         self.pool.connection()
+    }
+
+    /// What decides which objects these are: the cluster, and the part of it that is read.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What has arrived.

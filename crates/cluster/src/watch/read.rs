@@ -98,7 +98,11 @@ pub(crate) fn bookmark(raw: &RawValue) -> Bookmark {
     })
 }
 
-fn typed(kind: Kind, json: &str) -> Result<Object, String> {
+/// Reads an object of `kind` without looking whether it is valid.
+///
+/// # Errors
+/// The field that is not of its type.
+pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
     fn of<T: DeserializeOwned>(json: &str) -> Result<Arc<T>, String> {
         // Which field it was costs time, and is asked for where something is wrong alone.
         serde_json::from_str(json).map(Arc::new).map_err(|_| {

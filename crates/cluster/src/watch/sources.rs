@@ -15,6 +15,8 @@ pub(crate) struct Sources {
     /// What is remarkable about all together.
     remark: Option<Problem>,
     problems_changed: bool,
+    /// Whether anything was answered that was no failure of the API server's own.
+    heard: bool,
 }
 
 /// How a watch is doing.
@@ -87,6 +89,7 @@ impl Sources {
 
     /// The watch works. For how long it did not, if so.
     pub(crate) fn works(&mut self, target: &Target) -> Option<Duration> {
+        self.heard = true;
         let source = self.all.get_mut(target)?;
         self.problems_changed |= source.refused.take().is_some();
         source.down.take().map(|(since, _)| since.elapsed())
@@ -112,6 +115,7 @@ impl Sources {
 
     /// The API server does not let us read this.
     pub(crate) fn refused(&mut self, target: &Target, problem: Problem) {
+        self.heard = true;
         if let Some(source) = self.all.get_mut(target)
             && source.refused.as_ref() != Some(&problem)
         {
@@ -145,6 +149,19 @@ impl Sources {
     pub(crate) fn lists_are_in(&self) -> bool {
         let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
         lists.all(|(target, source)| source.is_in(target))
+    }
+
+    /// Whether every watch of many objects knows what there is now.
+    pub(crate) fn are_current(&self) -> bool {
+        let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
+        lists.all(|(target, source)| {
+            source.is_in(target) && (source.down.is_none() || !source.synced)
+        })
+    }
+
+    /// Whether the API server has answered anything.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// Whether every watch of one object knows whether it is there, or that nobody will tell.

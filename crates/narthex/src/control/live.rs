@@ -29,6 +29,8 @@ pub(crate) struct Live {
 #[derive(Debug, Clone)]
 struct Now {
     phase: Phase,
+    /// Of a copy that is served for want of better knowledge: when it was right.
+    restored: Option<SystemTime>,
     /// The last configuration that was applied.
     applied: Option<Arc<Applied>>,
 }
@@ -67,6 +69,7 @@ impl Live {
             cluster: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
+                restored: None,
                 applied: None,
             }),
         }
@@ -93,6 +96,12 @@ impl Live {
         let _ = self.cluster.set(view);
     }
 
+    /// What is served is a copy that was right then; or, with none, what there is.
+    pub(crate) fn restored(&self, at: Option<SystemTime>) {
+        self.metrics.degraded(at.is_some());
+        self.lock().restored = at;
+    }
+
     /// What a cluster told is served by every worker, this long after it was received.
     pub(crate) fn served(&self, after: Duration) {
         self.metrics.served(after);
@@ -115,13 +124,19 @@ impl Live {
 
 impl AdminState for Live {
     fn readiness(&self) -> Result<String, String> {
-        let phase = self.lock().phase;
+        let (phase, restored) = {
+            let now = self.lock();
+            (now.phase, now.restored)
+        };
         match phase {
             // What was read before is served on.
-            Phase::Ready => Ok(match self.sources.trouble() {
-                Some(trouble) => format!("ok; {trouble}"),
-                None => "ok".into(),
-            }),
+            Phase::Ready => {
+                let said = restored.map_or_else(|| "ok".to_owned(), describe_copy);
+                Ok(match self.sources.trouble() {
+                    Some(trouble) => format!("{said}; {trouble}"),
+                    None => said,
+                })
+            }
             Phase::Starting => Err(match self.sources.missing() {
                 Some(missing) => format!("starting: waiting for {missing}"),
                 None => "starting: the first configuration is not served yet".into(),
@@ -182,6 +197,13 @@ fn cluster_view(view: &cluster::View) -> view::Cluster {
     }
 }
 
+fn describe_copy(at: SystemTime) -> String {
+    let age = at.elapsed().unwrap_or_default().as_secs();
+    let at = cluster::Timestamp::try_from(at)
+        .map_or_else(|_| String::new(), |at| format!(" of {at:.0}"));
+    format!("degraded: serving the configuration{at}, age {age} s")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +230,13 @@ mod tests {
         live.applied(applied());
         assert_eq!(live.readiness().as_deref(), Ok("ok"));
         assert_eq!(live.status().generation, 3);
+        live.restored(Some(SystemTime::UNIX_EPOCH));
+        let said = live.readiness().expect("ready");
+        let degraded = "degraded: serving the configuration of 1970-01-01T00:00:00Z, age ";
+        assert!(said.starts_with(degraded), "{said}");
+        assert!(live.metrics().contains("\nnarthex_config_degraded 1"));
+        live.restored(None);
+        assert_eq!(live.readiness().as_deref(), Ok("ok"));
         live.draining();
         live.applied(applied());
         assert_eq!(live.readiness().expect_err("draining"), "draining");

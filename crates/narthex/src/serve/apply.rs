@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
-use cluster::Served;
+use cluster::{Found, Served, Timestamp};
 use compile::Compiled;
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
+use objects::{Problem, Severity, Store};
 use proxy::Proxy;
 use proxy::dns::Resolver;
 use tokio::sync::watch;
@@ -43,6 +44,8 @@ pub(super) struct Control {
     https: Option<u16>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
+    /// Whether what is served is a copy of what there was.
+    is_copy: bool,
     /// What is served of a cluster.
     served: watch::Sender<Option<Arc<Served>>>,
 }
@@ -78,6 +81,7 @@ impl Control {
             summary: String::new(),
             https: None,
             references: Arc::default(),
+            is_copy: false,
             served: watch::Sender::new(None),
         })
     }
@@ -93,7 +97,8 @@ impl Control {
         let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
         self.publish(compiled).await?;
         self.has_served = true;
-        if let Some((classes, position)) = outcome.cluster {
+        // Of a copy, the cluster is told nothing: it may know better.
+        if let Some((classes, position)) = outcome.cluster.filter(|_| !self.is_copy) {
             self.served.send_replace(Some(Arc::new(Served {
                 report: Arc::clone(&outcome.compiled.report),
                 classes,
@@ -116,13 +121,68 @@ impl Control {
 
     /// Finds out what the objects refer to, without serving them.
     pub(super) async fn look(&mut self) -> Result<Arc<[ObjectKey]>, Failure> {
-        self.run_pipeline().await?;
+        if self.run_pipeline().await?.compiled.changed {
+            self.is_published = false;
+        }
         Ok(Arc::clone(&self.references))
     }
 
     /// What is served of a cluster, and how new that is; nothing where files are served.
     pub(super) fn served(&self) -> watch::Receiver<Option<Arc<Served>>> {
         self.served.subscribe()
+    }
+
+    /// Serves a copy of what there was, until the cluster is read.
+    pub(super) async fn restore(&mut self, found: Found) -> Result<(), Failure> {
+        let at = Timestamp::try_from(found.at)
+            .map_or_else(|_| String::new(), |at| format!(" of {at:.0}"));
+        let objects = plural(found.objects.len(), "object");
+        let without = if found.has_secrets {
+            ""
+        } else {
+            "; it is without Secrets, so that hosts with TLS have the default certificate"
+        };
+        tracing::warn!(
+            "the API server does not answer: the configuration{at} is served, with {objects}{without}"
+        );
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.restore(found.objects);
+            pipeline.set_remark(Some(Problem {
+                severity: Severity::Warning,
+                object: None,
+                field: String::new(),
+                message: format!(
+                    "the API server did not answer at the start: the configuration{at} is \
+                     served{without}"
+                ),
+                hint: String::new(),
+            }));
+        }
+        self.live.restored(Some(found.at));
+        self.is_copy = true;
+        self.apply().await
+    }
+
+    /// Serves the cluster itself after a copy.
+    pub(super) async fn renew(&mut self) -> Result<(), Failure> {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.set_remark(None);
+        }
+        self.is_copy = false;
+        self.apply().await?;
+        self.live.restored(None);
+        tracing::info!("the API server answers: {}", self.summary);
+        Ok(())
+    }
+
+    /// Every object that is known; none while they are at work.
+    pub(super) fn store(&self) -> Option<&Store> {
+        self.pipeline.as_ref().map(Pipeline::store)
+    }
+
+    /// When what is served was served first.
+    pub(super) fn served_since(&self) -> SystemTime {
+        self.applied_at
     }
 
     /// What the last run refers to.
