@@ -30,6 +30,9 @@ pub struct Status {
     /// of use.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<Api>,
+    /// Leader and replicas, where a cluster is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// An API of custom resources that a cluster has.
@@ -43,6 +46,19 @@ pub struct Api {
     pub versions: Vec<String>,
     /// Whether its objects are read.
     pub is_read: bool,
+}
+
+/// Who tells the cluster what, among replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// The leader's name, as far as it is known.
+    pub leader: Option<String>,
+    /// Whether that is this replica.
+    pub is_leader: bool,
+    /// The live replicas; only the leader knows them.
+    pub replicas: Vec<String>,
+    /// The addresses that Ingresses are told to have; only the leader knows them.
+    pub addresses: Vec<String>,
 }
 
 /// The watches of one kind of objects.

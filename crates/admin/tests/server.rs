@@ -39,6 +39,7 @@ impl AdminState for State {
             listening: Vec::new(),
             sources: Vec::new(),
             apis: Vec::new(),
+            cluster: None,
         }
     }
 

@@ -89,7 +89,8 @@ pub struct ObjectReport {
 }
 
 impl ObjectReport {
-    pub(crate) fn new(
+    /// Of an object that is served or not, with what is wrong with it in groups.
+    pub fn new(
         object: ObjectKey,
         served: bool,
         parts: impl IntoIterator<Item = Arc<[Problem]>>,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::Access;
+use cluster::{Access, Address, Publish};
 use compile::EndpointOverride;
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
@@ -56,7 +56,7 @@ pub(crate) enum Source {
     /// Files and folders of manifests.
     Files(Vec<PathBuf>),
     /// A cluster.
-    Cluster(Cluster),
+    Cluster(Box<Cluster>),
 }
 
 /// A cluster whose objects are served.
@@ -66,11 +66,60 @@ pub(crate) struct Cluster {
     pub(crate) options: cluster::watch::Options,
     /// How old a copy of its objects may be to be served.
     pub(crate) last_good_max_age: Duration,
+    pub(crate) publishing: Publishing,
+}
+
+/// What is told to a cluster, and as whom.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    pub(crate) options: cluster::PublishOptions,
+    /// This replica's name, if it was given one.
+    pub(crate) name: Option<String>,
+    /// Its namespace, if it was told.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Publishing {
+    fn new(flags: flags::Publishing, namespaces: Vec<String>) -> Self {
+        let publish = match flags.publish_service {
+            Some(service) => Publish::Service {
+                namespace: service.namespace,
+                name: service.name,
+            },
+            None if flags.publish_status_address.is_empty() => Publish::Nodes {
+                internal: flags.report_node_internal_ip_address,
+            },
+            None => {
+                let given = flags.publish_status_address.iter();
+                Publish::Addresses(given.map(|it| Address::parse(it.trim())).collect())
+            }
+        };
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            options: cluster::PublishOptions {
+                election_id: flags.election_id,
+                namespaces,
+                update_status: flags.update_status,
+                clear_on_shutdown: flags.update_status_on_shutdown,
+                publish,
+                take_over: flags.take_over,
+                ingress_nginx_election_ids: flags.ingress_nginx_election_id,
+                status_writes_per_second: flags.status_writes_per_second,
+                events_per_second: flags.events_per_second,
+            },
+            name: flags.pod_name.or_else(|| set("POD_NAME")),
+            namespace: flags.pod_namespace.or_else(|| set("POD_NAMESPACE")),
+        }
+    }
 }
 
 impl Source {
     /// Reads what `serve` was given.
-    pub(crate) fn new(paths: Vec<PathBuf>, flags: &flags::Cluster) -> Result<Self, Invalid> {
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        flags: &flags::Cluster,
+        publishing: flags::Publishing,
+    ) -> Result<Self, Invalid> {
         let access = flags.kubeconfig.clone().map(Access::File);
         if !paths.is_empty() {
             if access.is_some() {
@@ -86,8 +135,9 @@ impl Source {
                     .to_owned(),
             ));
         };
-        Ok(Self::Cluster(Cluster {
+        Ok(Self::Cluster(Box::new(Cluster {
             access,
+            publishing: Publishing::new(publishing, flags.watch_namespace.clone()),
             last_good_max_age: flags.last_good_max_age,
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
@@ -96,7 +146,7 @@ impl Source {
                 max_references: flags.max_secret_watches,
                 optional: cluster::Optional::known(),
             },
-        }))
+        })))
     }
 }
 
@@ -195,6 +245,11 @@ impl Compilation {
             flags: flags.clone(),
             in_cluster: false,
         })
+    }
+
+    /// The node that this process is on, if it was told.
+    pub(crate) fn node_name(&self) -> Option<&str> {
+        self.flags.balancing.node_name.as_deref()
     }
 
     /// The port of the listener without TLS.

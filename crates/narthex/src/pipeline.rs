@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cluster::{Classes, Position};
 use compile::{Compiled, Compiler, Report};
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
@@ -74,6 +75,7 @@ struct Taken {
     problems: Read,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
+    position: Option<Position>,
 }
 
 /// What one run brought.
@@ -91,6 +93,8 @@ pub(crate) struct Outcome {
     pub(crate) compiling: Duration,
     /// When the first of the changes was received, where a cluster told of them.
     pub(crate) received: Option<Instant>,
+    /// Of a cluster: its classes, and how new all of it is.
+    pub(crate) cluster: Option<(Arc<Classes>, Position)>,
 }
 
 impl Pipeline {
@@ -136,6 +140,9 @@ impl Pipeline {
             findings: self.tell(&compiled.report, taken.problems),
             ignored: taken.ignored,
             received: taken.received,
+            cluster: taken
+                .position
+                .map(|position| (Arc::new(Classes::read(&self.store)), position)),
             objects: self.count_objects(),
             compiled,
             compiling,
@@ -171,17 +178,19 @@ impl Pipeline {
                     problems: Read::Files(reload.problems.into_iter().map(Finding::from).collect()),
                     ignored: reload.ignored,
                     received: None,
+                    position: None,
                 }
             }
             Input::Cluster(inbox) => {
                 let batch = inbox.take();
                 let problems = Read::Cluster(Arc::clone(&batch.problems));
-                let received = batch.earliest;
+                let (received, position) = (batch.earliest, batch.position.clone());
                 batch.apply(&mut self.store);
                 Taken {
                     problems,
                     ignored: BTreeMap::new(),
                     received,
+                    position: Some(position),
                 }
             }
         }

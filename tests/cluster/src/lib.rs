@@ -17,6 +17,7 @@
 mod cluster;
 mod door;
 mod faults;
+pub mod ingress;
 mod inside;
 mod kubectl;
 mod shell;

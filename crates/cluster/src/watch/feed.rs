@@ -104,7 +104,9 @@ impl Feed {
     async fn step(&mut self, at: &mut At, backoff: &mut Backoff) -> Result<(), Trouble> {
         match std::mem::replace(at, At::Nowhere) {
             At::Nowhere if self.by_pages => {
-                *at = At::Version(self.list().await?);
+                let version = self.list().await?;
+                self.inbox.reached(&self.target, &version, true);
+                *at = At::Version(version);
                 self.works(true);
                 backoff.reset();
                 Ok(())
@@ -237,7 +239,9 @@ impl Feed {
             events => events?,
         };
         if reached.is_none() {
-            *reached = Some(self.list_from(&mut events).await?);
+            let version = self.list_from(&mut events).await?;
+            self.inbox.reached(&self.target, &version, true);
+            *reached = Some(version);
             events.silence = silence;
             self.works(true);
             backoff.reset();
@@ -246,6 +250,7 @@ impl Feed {
         }
         while let Some(event) = events.next().await? {
             if let Some(version) = self.take(event) {
+                self.inbox.reached(&self.target, &version, false);
                 *reached = Some(version);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use objects::kinds::{Object, ObjectKey};
+use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Problem, Store};
 use tokio::sync::Notify;
 
@@ -14,6 +14,7 @@ use super::selected::Selected;
 use super::sources::{Condition, Sources};
 use super::target::Target;
 use super::trouble::Trouble;
+use crate::replicas::Position;
 
 /// What has arrived and is not taken yet. Bounded by the number of objects, however often they
 /// change.
@@ -32,6 +33,8 @@ struct State {
     resyncs: Vec<Resync>,
     malformed: BTreeMap<ObjectKey, Problem>,
     sources: Sources,
+    /// Up to where the Ingresses were read.
+    position: Position,
     /// Made of the two above, when somebody asks.
     problems: Option<Arc<[Problem]>>,
     /// When the first of what is here was received.
@@ -57,6 +60,8 @@ pub struct Batch {
     /// Everything that is wrong now: with objects, and with reading them. The same `Arc` as last
     /// time if it is the same.
     pub problems: Arc<[Problem]>,
+    /// Up to where the Ingresses were read, with these changes.
+    pub position: Position,
     /// When the first of the changes was received.
     pub earliest: Option<Instant>,
 }
@@ -103,6 +108,7 @@ impl Inbox {
         state.pending = false;
         Batch {
             problems: state.problems(),
+            position: state.position.clone(),
             changes: std::mem::take(&mut state.changes),
             resyncs: std::mem::take(&mut state.resyncs),
             earliest: state.earliest.take(),
@@ -161,6 +167,23 @@ impl Inbox {
             }
             woken.await;
         }
+    }
+
+    /// Notes that everything up to this version was taken in; `anew` if it was a whole list.
+    pub(crate) fn reached(&self, target: &Target, version: &str, anew: bool) {
+        if target.kind != Kind::Ingress {
+            return;
+        }
+        let mut state = self.lock();
+        let scope = target.namespace.as_deref().unwrap_or_default();
+        if anew {
+            state.position.set(scope, version);
+        } else {
+            state.position.advance(scope, version);
+        }
+        state.pending = true;
+        drop(state);
+        self.wake.notify_waiters();
     }
 
     /// Waits before something is tried again that failed by `trouble`; less, if it failed because
@@ -320,7 +343,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use objects::Severity;
-    use objects::kinds::{Kind, ObjectMeta, Service};
+    use objects::kinds::{ObjectMeta, Service};
 
     use super::*;
 

@@ -30,6 +30,7 @@ pub use inbox::{Batch, Inbox};
 pub use optional::{Offer, Optional};
 use optional::{Seeker, now_and_then};
 use pool::Pool;
+pub(crate) use pool::WATCHES;
 pub(crate) use read::typed;
 use references::References;
 pub use sources::Condition;
@@ -145,6 +146,11 @@ impl Watches {
             watches.seekers.push(task);
         }
         watches
+    }
+
+    /// Access to the cluster, for what is not watched here.
+    pub fn connection(&self) -> &Connection {
+        self.pool.connection()
     }
 
     /// What decides which objects these are: the cluster, and the part of it that is read.

@@ -8,7 +8,7 @@ use crate::client::Connection;
 
 /// How many watches share a connection. API servers take about a hundred requests at once on one,
 /// and let more wait without a word.
-const WATCHES: usize = 64;
+pub(crate) const WATCHES: usize = 64;
 
 /// As many connections as all watches take, so that an ordinary request never waits for a watch.
 #[derive(Debug)]
@@ -41,6 +41,10 @@ impl Pool {
             connection,
             clients: Vec::new(),
         }
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// A place for a watch, or for a request now and then.

@@ -1,12 +1,14 @@
 //! The state of the running process, shared with the admin address.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use admin::{AdminState, view};
 use model::Snapshot;
 use prometheus_client::registry::Registry;
+
+use tokio::sync::watch;
 
 use super::metrics::Metrics;
 use super::routes;
@@ -20,6 +22,7 @@ pub(crate) struct Live {
     registry: Registry,
     metrics: Metrics,
     sources: Sources,
+    cluster: OnceLock<watch::Receiver<cluster::View>>,
     now: Mutex<Now>,
 }
 
@@ -63,6 +66,7 @@ impl Live {
             registry,
             metrics,
             sources,
+            cluster: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
                 restored: None,
@@ -84,6 +88,12 @@ impl Live {
     /// The objects come from a cluster.
     pub(crate) fn watch(&self, inbox: Arc<cluster::Inbox>) {
         self.sources.set(inbox);
+    }
+
+    /// There is a leader among the replicas.
+    pub(crate) fn lead(&self, view: watch::Receiver<cluster::View>) {
+        // There is one cluster in a process's life.
+        let _ = self.cluster.set(view);
     }
 
     /// What is served is a copy that was right then; or, with none, what there is.
@@ -163,6 +173,7 @@ impl AdminState for Live {
             listening: last.map_or_else(Vec::new, |applied| applied.listening.clone()),
             sources: self.sources.views(),
             apis: self.sources.offers(),
+            cluster: self.cluster.get().map(|view| cluster_view(&view.borrow())),
         }
     }
 
@@ -175,6 +186,15 @@ impl AdminState for Live {
     fn routes(&self) -> Vec<view::Listener> {
         self.last()
             .map_or_else(Vec::new, |applied| routes::listeners(&applied.snapshot))
+    }
+}
+
+fn cluster_view(view: &cluster::View) -> view::Cluster {
+    view::Cluster {
+        leader: view.leader.clone(),
+        is_leader: view.is_leader,
+        replicas: view.replicas.clone(),
+        addresses: view.addresses.clone(),
     }
 }
 

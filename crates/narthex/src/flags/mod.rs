@@ -3,6 +3,7 @@
 mod balancing;
 mod cluster;
 mod compilation;
+mod publishing;
 mod serving;
 pub(crate) mod values;
 
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
+pub(crate) use publishing::Publishing;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
 
 /// Kubernetes ingress controller and proxy, with or without a cluster.
@@ -65,6 +67,8 @@ pub(crate) struct Serve {
     pub(crate) upgrade: bool,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) publishing: Box<Publishing>,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
-use cluster::{Found, Timestamp};
+use cluster::{Found, Served, Timestamp};
 use compile::{Compiled, Counts};
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
@@ -46,6 +46,10 @@ pub(super) struct Control {
     https: Option<u16>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
+    /// Whether what is served is a copy of what there was.
+    is_copy: bool,
+    /// What is served of a cluster.
+    served: watch::Sender<Option<Arc<Served>>>,
 }
 
 impl Control {
@@ -80,6 +84,8 @@ impl Control {
             told: Arc::default(),
             https: None,
             references: Arc::default(),
+            is_copy: false,
+            served: watch::Sender::new(None),
         })
     }
 
@@ -93,6 +99,14 @@ impl Control {
         self.has_served = true;
         if let Some(received) = outcome.received.filter(|_| is_news) {
             self.live.served(received.elapsed());
+        }
+        // Of a copy, the cluster is told nothing: it may know better.
+        if let Some((classes, position)) = outcome.cluster.filter(|_| !self.is_copy) {
+            self.served.send_replace(Some(Arc::new(Served {
+                report: Arc::clone(&compiled.report),
+                classes,
+                position,
+            })));
         }
         // Serving comes first, telling afterwards.
         if !Arc::ptr_eq(&outcome.findings, &self.told) {
@@ -118,6 +132,11 @@ impl Control {
             self.is_published = false;
         }
         Ok(Arc::clone(&self.references))
+    }
+
+    /// What is served of a cluster, and how new that is; nothing where files are served.
+    pub(super) fn served(&self) -> watch::Receiver<Option<Arc<Served>>> {
+        self.served.subscribe()
     }
 
     /// Serves a copy of what there was, until the cluster is read.
@@ -147,6 +166,7 @@ impl Control {
             }));
         }
         self.live.restored(Some(found.at));
+        self.is_copy = true;
         self.apply().await
     }
 
@@ -155,6 +175,7 @@ impl Control {
         if let Some(pipeline) = &mut self.pipeline {
             pipeline.set_remark(None);
         }
+        self.is_copy = false;
         self.apply().await?;
         self.live.restored(None);
         tracing::info!("the API server answers: {}", self.summary());

@@ -4,6 +4,7 @@ mod admin_address;
 mod apply;
 mod end;
 mod last_good;
+mod publish;
 mod signals;
 mod source;
 mod succession;
@@ -27,6 +28,7 @@ use crate::{flags, log};
 use admin_address::Admin;
 use apply::Control;
 use last_good::Keeper;
+use publish::Publish;
 use signals::{Exit, Signal, Signals};
 use source::Source;
 use succession::Heirs;
@@ -56,11 +58,12 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         paths,
         upgrade,
         cluster,
+        publishing,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let source = config::Source::new(paths, &cluster)?;
+    let source = config::Source::new(paths, &cluster, *publishing)?;
     let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver
@@ -136,11 +139,16 @@ async fn serve(
         proxy,
         kept,
         keeping,
+        publish,
     } = running.leave(end);
     let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
     if let Some(keeping) = keeping {
         // It has a limit of its own, and is over long before most drains.
         let _ = keeping.await;
+    }
+    // A signal that ended it at once ends this too.
+    if matches!(&done, Ok(code) if *code == ExitCode::SUCCESS) {
+        publish.wait(&mut signals).await;
     }
     done
 }
@@ -156,6 +164,7 @@ struct Running {
     admin: Admin,
     live: Arc<Live>,
     heirs: Heirs,
+    publish: Publish,
 }
 
 /// The time between a signal that asks to end and the end of accepting.
@@ -203,6 +212,8 @@ struct Left {
     kept: Vec<SocketAddr>,
     /// The last writing of the copy of the configuration.
     keeping: Option<JoinHandle<()>>,
+    /// What the cluster is told of the end.
+    publish: Publish,
 }
 
 impl Running {
@@ -222,7 +233,13 @@ impl Running {
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
         let proxy = Proxy::start(config.settings.clone(), inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
-        let live = Arc::new(Live::new(|registry| proxy.register(registry)));
+        let metrics = cluster::Metrics::default();
+        let live = Arc::new(Live::new(|registry| {
+            proxy.register(registry);
+            if matches!(config.source, config::Source::Cluster(_)) {
+                metrics.register(registry);
+            }
+        }));
         // Before this one serves, the process before it answers for both.
         if take_over.is_none() {
             admin.serve(&live);
@@ -278,7 +295,9 @@ impl Running {
         } else if config.succession != Succession::None {
             heirs.wait(&state, false);
         }
+        let publish = Publish::start(config, &source, &control, &live, metrics);
         Ok(Self {
+            publish,
             state,
             source,
             keeper,
@@ -328,6 +347,8 @@ impl Running {
                             config.shutdown_grace_period
                         );
                         self.live.draining();
+                        // Whoever is not ready is waited for by no other replica.
+                        self.publish.end(cluster::End::Gone);
                         continue;
                     }
                     Signal::End(exit) => return End::Asked(exit),
@@ -376,13 +397,17 @@ impl Running {
     }
 
     /// Ends all but the data plane. Also says where another process goes on.
-    fn leave(self, end: End) -> Left {
+    fn leave(mut self, end: End) -> Left {
         let (store, served) = (self.control.store().cloned(), self.control.served_since());
         let keeper = self.keeper;
         let keeps = !self.is_copy && matches!(end, End::Asked(_));
         let keeping =
             keeps.then(|| tokio::spawn(async move { keeper.end(store.as_ref(), served).await }));
         let proxy = self.control.into_proxy();
+        self.publish.end(match end {
+            End::Asked(_) => cluster::End::Gone,
+            End::Replaced { .. } => cluster::End::Replaced,
+        });
         match end {
             End::Asked(exit) => {
                 tracing::info!("{}: ending when what is under way has ended", exit.name());
@@ -392,6 +417,7 @@ impl Running {
                     kept: succession::kept_at_end(&proxy),
                     proxy,
                     keeping,
+                    publish: self.publish,
                 }
             }
             End::Replaced { pid, kept } => {
@@ -404,6 +430,7 @@ impl Running {
                     proxy,
                     kept,
                     keeping,
+                    publish: self.publish,
                 }
             }
         }

@@ -1,0 +1,35 @@
+//! Which replicas there are, and what each of them serves.
+//!
+//! Each keeps a Lease `<election-id>-<pod>` while it is ready, renewed every few seconds, and at
+//! most once a second when it serves something newer. A replica is live while it is ready and was
+//! renewed within 15 s, as seen here: one that is stopped blocks nobody for longer.
+
+mod others;
+mod own;
+mod position;
+
+pub use position::Position;
+pub(crate) use position::parse_version;
+
+pub(crate) use others::{Others, Replica};
+pub(crate) use own::Own;
+
+use std::time::Duration;
+
+/// The label of replicas' Leases; its value is the election's id.
+const LABEL: &str = "narthex.dev/replica-of";
+
+/// The annotation that tells what a replica serves.
+const SERVED: &str = "narthex.dev/served-resource-version";
+
+/// The annotation that tells which node a replica is on.
+const NODE: &str = "narthex.dev/node";
+
+/// How long a replica that is not renewed is waited for.
+const LIVE: Duration = Duration::from_secs(15);
+
+/// How often a replica renews its Lease where nothing changes.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// How soon it may be renewed again because something has changed.
+const CHANGED: Duration = Duration::from_secs(1);
