@@ -17,6 +17,7 @@ mod hosts;
 mod ingress;
 mod name;
 mod options;
+mod preview;
 mod report;
 mod seen;
 mod service;
@@ -28,4 +29,5 @@ mod tests;
 
 pub use compiler::{Compiled, Compiler};
 pub use options::{EndpointOverride, Options};
+pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{Counts, ObjectReport, Report};
