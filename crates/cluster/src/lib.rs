@@ -1,1 +1,3 @@
 //! The Kubernetes API's side: watches in; status, Events and Leases out.
+
+pub mod webhook;
