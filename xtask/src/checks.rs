@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::cluster;
 use crate::process::{cargo, quietly, root, succeeds, target, watch};
 use crate::tally::Tally;
 use crate::tools;
@@ -54,6 +55,8 @@ pub(crate) fn unit() -> Result<Tally, String> {
         "--workspace",
         "--exclude",
         "program-tests",
+        "--exclude",
+        "cluster-tests",
         "--no-fail-fast",
     ];
     counted(cargo().args(arguments))
@@ -84,6 +87,19 @@ pub(crate) fn h2spec() -> Result<Tally, String> {
         .env("NARTHEX_BIN", binary)
         .env("H2SPEC", tool);
     counted(&mut run)
+}
+
+/// The release binary against a real Kubernetes.
+pub(crate) fn cluster() -> Result<Tally, String> {
+    let bin =
+        cluster::build().map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
+    let binary = release_binary()?;
+    let mut tests = cargo();
+    tests
+        .args(["test", "--package", "cluster-tests", "--no-fail-fast"])
+        .env("NARTHEX_BIN", binary)
+        .env("RIG_BIN", bin);
+    counted(&mut tests)
 }
 
 /// Instructions per request, compared with what was accepted; `--accept` accepts them.

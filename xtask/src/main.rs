@@ -2,6 +2,7 @@
 
 mod bench;
 mod checks;
+mod cluster;
 mod fuzz;
 mod process;
 mod tally;
@@ -21,8 +22,12 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             program  the built binary, over real sockets
                                             h2spec   HTTP/2's conformance suite
                                             instructions  what a request costs, under callgrind
+                                            cluster  a real Kubernetes (tests/cluster/README.md)
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
+cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
+cargo xtask cluster down [--name NAME]    ends it; `list` names those there are
+cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
 cargo xtask soak [download|upload|routes] what takes too long for every change: 10 GiB bodies, 40,000 routes
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
@@ -50,9 +55,15 @@ fn main() -> ExitCode {
         ["soak", parts @ ..] => test::soak(parts),
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
+        ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
     }
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
 }
 
 fn usage(error: &str) -> ExitCode {

@@ -16,16 +16,18 @@ pub(crate) enum Kind {
     Program,
     H2spec,
     Instructions,
+    Cluster,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Lint,
         Self::Deny,
         Self::Unit,
         Self::Program,
         Self::H2spec,
         Self::Instructions,
+        Self::Cluster,
     ];
 
     pub(crate) fn parse(word: &str) -> Result<Self, String> {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Program => "program",
             Self::H2spec => "h2spec",
             Self::Instructions => "instructions",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -54,6 +57,8 @@ impl Kind {
             Self::Program => 900,
             Self::H2spec => 300,
             Self::Instructions => 300,
+            // The rig from nothing is 13 minutes of these.
+            Self::Cluster => 1800,
         })
     }
 
@@ -66,6 +71,7 @@ impl Kind {
             Self::Program => checks::program(),
             Self::H2spec => checks::h2spec(),
             Self::Instructions => checks::instructions(&[]),
+            Self::Cluster => checks::cluster(),
         };
         Outcome {
             kind: self,
@@ -95,7 +101,12 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
         .map(Kind::run)
         .collect();
     outcomes.extend(deny.map(|thread| thread.join().expect("a kind never panics")));
-    let alone = [Kind::Program, Kind::H2spec, Kind::Instructions];
+    let alone = [
+        Kind::Program,
+        Kind::H2spec,
+        Kind::Instructions,
+        Kind::Cluster,
+    ];
     outcomes.extend(alone.into_iter().filter(wanted).map(Kind::run));
     let left_out: Vec<Kind> = skipped
         .iter()

@@ -81,6 +81,26 @@ pub(crate) const PEERS: &[Tool] = &[Tool {
     package: "haproxy",
 }];
 
+/// What the cluster rig is built with and runs.
+pub(crate) const CLUSTER: &[Tool] = &[
+    Tool {
+        command: "go",
+        package: "golang-go",
+    },
+    Tool {
+        command: "nft",
+        package: "nftables",
+    },
+    Tool {
+        command: "ip",
+        package: "iproute2",
+    },
+    Tool {
+        command: "nsenter",
+        package: "util-linux",
+    },
+];
+
 /// Sees to it that all `tools` are here: installs them as root, says what is missing otherwise.
 pub(crate) fn provide(tools: &[Tool]) -> Result<(), String> {
     let mut missing: Vec<_> = tools
@@ -204,7 +224,7 @@ fn find(command: &str) -> Option<PathBuf> {
 }
 
 /// Whether we may install packages. The effective user id is the second of four.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     ids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
