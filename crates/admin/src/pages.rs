@@ -1,7 +1,9 @@
 //! Which page answers which path.
 
 use crate::AdminState;
+use crate::query;
 use crate::response::Response;
+use crate::view;
 
 const INDEX: &str = "\
 Narthex
@@ -11,10 +13,12 @@ Narthex
 /metrics       for Prometheus
 /api/status    version, counts, listeners
 /api/problems  what is wrong with the manifests, and where
-/api/routes    hosts, rules, backends, endpoints";
+/api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
+/api/explain   which route answers ?url=URL, and why each other does not; &format=text
+/api/certificates  of each host: where it is from, and until when it is valid";
 
 /// The answer to a GET of `path`.
-pub(crate) fn answer(path: &str, state: &dyn AdminState) -> Response {
+pub(crate) fn answer(path: &str, query: &str, state: &dyn AdminState) -> Response {
     match path {
         "/" => Response::text(200, INDEX),
         "/healthz" => Response::text(200, "ok"),
@@ -25,8 +29,31 @@ pub(crate) fn answer(path: &str, state: &dyn AdminState) -> Response {
         "/metrics" => Response::metrics(state.metrics()),
         "/api/status" => Response::json(&state.status()),
         "/api/problems" => Response::json(&state.problems()),
-        "/api/routes" => Response::json(&state.routes()),
+        "/api/routes" => match query::number(query, "limit") {
+            Ok(limit) => {
+                let host = query::value(query, "host");
+                Response::json(&state.routes(host.as_deref(), limit.unwrap_or(usize::MAX)))
+            }
+            Err(wrong) => Response::text(400, &wrong),
+        },
+        "/api/certificates" => Response::json(&state.certificates()),
+        "/api/explain" => explain(query, state),
         _ => Response::text(404, "there is no such page; / lists those that are"),
+    }
+}
+
+fn explain(query: &str, state: &dyn AdminState) -> Response {
+    let Some(url) = query::value(query, "url") else {
+        return Response::text(
+            400,
+            "give a URL, as /api/explain?url=https://example.com/path",
+        );
+    };
+    let as_text = query::value(query, "format").as_deref() == Some("text");
+    match state.explain(&url, as_text) {
+        Ok(view::Explained::Text(text)) => Response::text(200, text.trim_end()),
+        Ok(view::Explained::Json(json)) => Response::made_json(json),
+        Err(wrong) => Response::text(400, &wrong),
     }
 }
 

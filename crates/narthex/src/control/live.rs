@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::Metrics;
 use super::routes;
+use crate::explain::explain_live;
 use crate::finding::{self, Finding};
 
 /// The state of the running process.
@@ -133,9 +134,20 @@ impl AdminState for Live {
         findings.map(Finding::view).collect()
     }
 
-    fn routes(&self) -> Vec<view::Listener> {
+    fn routes(&self, host: Option<&str>, limit: usize) -> Vec<view::Listener> {
+        self.last().map_or_else(Vec::new, |applied| {
+            routes::listeners(&applied.snapshot, host, limit)
+        })
+    }
+
+    fn certificates(&self) -> Vec<view::Certificate> {
         self.last()
-            .map_or_else(Vec::new, |applied| routes::listeners(&applied.snapshot))
+            .map_or_else(Vec::new, |applied| routes::certificates(&applied.snapshot))
+    }
+
+    fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {
+        let applied = self.last().ok_or("nothing is served yet")?;
+        explain_live(&applied.snapshot, url, as_text)
     }
 }
 
