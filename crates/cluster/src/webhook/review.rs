@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use compile::{Options, Ownership, Preview, preview};
+use compile::{Foreseen, Options, Ownership, Preview, preview};
 use objects::kinds::Ingress;
 use objects::{Problem, Severity, Store};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 pub struct Judge {
     present: Box<dyn Fn() -> Option<Store> + Send + Sync>,
     options: Options,
+    /// Whether the present objects have no Secrets but those that something refers to.
+    secrets_by_reference: bool,
 }
 
 impl fmt::Debug for Judge {
@@ -175,13 +177,17 @@ impl Asked {
 impl Judge {
     /// `present` gives the objects as they are, or none while not all of them have been read. It
     /// is called on a blocking thread, and what it gives is kept no longer than one answer takes.
+    /// With `secrets_by_reference` they hold no Secret that nothing refers to, so that none can be
+    /// said not to exist.
     pub fn new(
         present: impl Fn() -> Option<Store> + Send + Sync + 'static,
         options: Options,
+        secrets_by_reference: bool,
     ) -> Self {
         Self {
             present: Box::new(present),
             options,
+            secrets_by_reference,
         }
     }
 
@@ -210,7 +216,12 @@ impl Judge {
         let Some(store) = (self.present)() else {
             return asked.unchecked("it has not read all objects yet");
         };
-        let seen = preview(&store, old.as_ref(), &new, &self.options, now);
+        let mut seen = preview(&store, old.as_ref(), &new, &self.options, now);
+        if self.secrets_by_reference {
+            let is_unread =
+                |found: &Foreseen| found.missing && found.problem.field.ends_with(".secretName");
+            seen.problems.retain(|found| !is_unread(found));
+        }
         answer_to(asked, &new, &seen)
     }
 }

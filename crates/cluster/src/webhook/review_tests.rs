@@ -37,7 +37,7 @@ fn store() -> Store {
 }
 
 fn judge() -> Judge {
-    Judge::new(|| Some(store()), options())
+    Judge::new(|| Some(store()), options(), false)
 }
 
 /// An Ingress of a class with a path that nobody can serve, or can.
@@ -164,6 +164,11 @@ fn what_may_still_come_is_a_warning() {
         Some(2),
         "{answer}"
     );
+    // Nobody knows of a Secret that is not read before something refers to it.
+    let by_reference = Judge::new(|| Some(store()), options(), true);
+    let (answer, _) = ask_of(&by_reference, "CREATE", &object, &Value::Null);
+    let warnings = answer["warnings"].as_array().expect("one");
+    assert!(warnings.len() == 1 && warnings[0].as_str().expect("text").contains("later"));
     // A Service that is there and has no such port contradicts the Ingress already.
     let mut object = ingress("ours", "/a");
     object["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["port"]["number"] =
@@ -184,6 +189,7 @@ fn a_taken_path_is_a_warning_that_names_the_winner() {
             Some(store)
         },
         options(),
+        false,
     );
     let (answer, _) = ask_of(&judge, "CREATE", &ingress("ours", "/a"), &Value::Null);
     let warning = answer["warnings"][0].as_str().expect("a warning");
@@ -210,7 +216,10 @@ fn what_cannot_be_looked_at_passes_with_a_warning() {
     broken["spec"]["rules"] = json!("none");
     for (judge, object) in [
         (judge(), broken),
-        (Judge::new(|| None, options()), ingress("ours", "/a?b")),
+        (
+            Judge::new(|| None, options(), false),
+            ingress("ours", "/a?b"),
+        ),
     ] {
         let (answer, outcome) = ask_of(&judge, "CREATE", &object, &Value::Null);
         assert_eq!(
@@ -295,7 +304,7 @@ fn an_answer_among_many_routes_costs_a_small_part_of_a_compilation() {
     let whole = std::time::Instant::now();
     drop(compile::Compiler::new(options()).compile(&store, 0));
     let whole = whole.elapsed();
-    let judge = Judge::new(move || Some(store.clone()), options());
+    let judge = Judge::new(move || Some(store.clone()), options(), false);
     let mut object = ingress("ours", "/a");
     object["spec"]["rules"][0]["host"] = json!("h17.test");
     let one = std::time::Instant::now();

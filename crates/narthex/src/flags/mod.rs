@@ -2,6 +2,7 @@
 
 mod balancing;
 mod compilation;
+pub(crate) mod kubectl;
 mod serving;
 pub(crate) mod values;
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Explain(Box<Explain>),
     /// Serve an example with its own backends, and tell what to try.
     Quickstart(Box<Quickstart>),
+    /// Ask the replicas of Narthex in a cluster.
+    Kubectl(Box<kubectl::Kubectl>),
 }
 
 /// Serve files and folders of manifests, and their changes as they come.
@@ -135,7 +138,12 @@ mod tests {
 
     #[test]
     fn every_flag_has_an_environment_variable() {
-        for command in Cli::command().get_subcommands() {
+        // A plugin's flags are kubectl's, which has no variables for them.
+        let command = Cli::command();
+        let own = command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "kubectl");
+        for command in own {
             for argument in command.get_arguments() {
                 let Some(long) = argument.get_long() else {
                     continue;
