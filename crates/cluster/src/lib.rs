@@ -1,4 +1,4 @@
 //! The Kubernetes API's side: watches in; status, Events and Leases out.
 
-pub mod replicas;
+pub mod reach;
 pub mod webhook;
