@@ -91,15 +91,18 @@ pub(crate) fn h2spec() -> Result<Tally, String> {
 
 /// The release binary against a real Kubernetes.
 pub(crate) fn cluster() -> Result<Tally, String> {
-    let bin =
-        cluster::build().map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
+    let bin = cluster::build()
+        .and_then(|bin| cluster::build_helm().map(|_| bin))
+        .map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
+    let mut tally = Tally::one(cluster::lint()?);
     let binary = release_binary()?;
     let mut tests = cargo();
     tests
         .args(["test", "--package", "cluster-tests", "--no-fail-fast"])
         .env("NARTHEX_BIN", binary)
         .env("RIG_BIN", bin);
-    counted(&mut tests)
+    tally += counted(&mut tests)?;
+    Ok(tally)
 }
 
 /// Instructions per request, compared with what was accepted; `--accept` accepts them.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{cargo, root, succeeds, target};
+use crate::process::{cargo, quietly, root, succeeds, target};
 use crate::tools;
 
 /// The version that the parts of the control plane say they are.
@@ -13,11 +13,16 @@ const VERSION: &str = "v1.36.3";
 
 /// About how many packages a build from nothing compiles.
 const PACKAGES: usize = 2_800;
+const HELM_PACKAGES: usize = 1_300;
 
 /// Runs one of the words after `cargo xtask cluster`.
 pub(crate) fn run(words: &[&str]) -> Result<ExitCode, String> {
     match words {
-        ["build"] => build().map(|bin| println!("{}", bin.display()))?,
+        ["build"] => {
+            let bin = build()?;
+            build_helm()?;
+            println!("{}", bin.display());
+        }
         ["up", rest @ ..] => up(rest)?,
         ["down", rest @ ..] => down(&name(rest)?)?,
         ["list"] => list()?,
@@ -55,11 +60,37 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     Ok(bin)
 }
 
+/// Builds helm beside the rig; its module is its own, as it wants other versions of Kubernetes.
+pub(crate) fn build_helm() -> Result<PathBuf, String> {
+    let helm = folder()?.join("bin/helm");
+    let mut go = go("helm");
+    go.args(["build", "-v", "-o"]).arg(&helm);
+    followed(go.arg("helm.sh/helm/v3/cmd/helm"), "helm", HELM_PACKAGES)?;
+    Ok(helm)
+}
+
+/// What clippy and rustfmt are for Rust. The other program is a few lines, and to check it means to
+/// check all of Kubernetes.
+pub(crate) fn lint() -> Result<bool, String> {
+    let vetted = succeeds(go("rig").args(["vet", "./cmd/rig", "./internal/..."]))?;
+    let mut gofmt = Command::new("gofmt");
+    gofmt.args(["-l", "."]).current_dir(folder_of_go("rig"));
+    let (ran, unformatted) = quietly(&mut gofmt)?;
+    if !unformatted.is_empty() {
+        println!("not formatted as gofmt does:\n{unformatted}");
+    }
+    Ok(vetted && ran && unformatted.is_empty())
+}
+
+fn folder_of_go(module: &str) -> PathBuf {
+    root().join("tests/cluster").join(module)
+}
+
 /// Go in one of the modules beside the tests, with the flags that its cache is filled with: others
 /// would compile everything twice.
 fn go(module: &str) -> Command {
     let mut go = Command::new("go");
-    go.current_dir(root().join("tests/cluster").join(module))
+    go.current_dir(folder_of_go(module))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-buildvcs=false -trimpath")
         .env("GOGC", "400");

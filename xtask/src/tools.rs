@@ -99,6 +99,14 @@ pub(crate) const CLUSTER: &[Tool] = &[
         command: "nsenter",
         package: "util-linux",
     },
+    Tool {
+        command: "curl",
+        package: "curl",
+    },
+    Tool {
+        command: "python3",
+        package: "python3",
+    },
 ];
 
 /// Sees to it that all `tools` are here: installs them as root, says what is missing otherwise.

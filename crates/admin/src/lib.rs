@@ -1,4 +1,4 @@
-//! The admin address: health, metrics and the API.
+//! The admin address: health, metrics and the API; and the health address, without the API.
 //!
 //! In: an [`AdminState`] that the binary implements. Out: a small, bounded HTTP/1.1 server for
 //! probes, Prometheus and people. Nothing of the configuration's or the proxy's types belongs
@@ -11,16 +11,18 @@ mod response;
 mod server;
 pub mod view;
 
+pub use pages::Pages;
 pub use server::{AdminServer, BindError};
 
 /// What the admin address tells. Called on blocking threads, so that a long answer holds up
 /// nothing else.
 pub trait AdminState: Send + Sync + 'static {
-    /// Whether requests should be sent here, or the reason why not yet or not any more.
+    /// Whether requests should be sent here: what there is to say of it, `ok` if nothing; or the
+    /// reason why not yet or not any more.
     ///
     /// # Errors
     /// The reason, for people.
-    fn readiness(&self) -> Result<(), String>;
+    fn readiness(&self) -> Result<String, String>;
 
     /// All metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;

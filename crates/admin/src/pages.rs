@@ -5,6 +5,16 @@ use crate::query;
 use crate::response::Response;
 use crate::view;
 
+/// What an address shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// Health, metrics and the API: for the machine's own people. Answers only to IP addresses
+    /// and to localhost.
+    All,
+    /// Health and metrics alone: for probes and Prometheus, by whatever name they know it.
+    Health,
+}
+
 const INDEX: &str = "\
 Narthex
 
@@ -17,13 +27,35 @@ Narthex
 /api/explain   which route answers ?url=URL, and why each other does not; &format=text
 /api/certificates  of each host: where it is from, and until when it is valid";
 
+const HEALTH_INDEX: &str = "\
+Narthex
+
+/healthz       the process is alive
+/readyz        it serves what it was told to serve
+/metrics       for Prometheus";
+
+impl Pages {
+    /// What opens it.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::All => "--admin-address",
+            Self::Health => "--health-address",
+        }
+    }
+}
+
 /// The answer to a GET of `path`.
-pub(crate) fn answer(path: &str, query: &str, state: &dyn AdminState) -> Response {
+pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminState) -> Response {
     match path {
+        "/" if pages == Pages::Health => Response::text(200, HEALTH_INDEX),
+        _ if pages == Pages::Health && path.starts_with("/api/") => Response::text(
+            403,
+            "the API is on the admin address, not on the health address",
+        ),
         "/" => Response::text(200, INDEX),
         "/healthz" => Response::text(200, "ok"),
         "/readyz" => match state.readiness() {
-            Ok(()) => Response::text(200, "ok"),
+            Ok(said) => Response::text(200, &said),
             Err(reason) => Response::text(503, &reason),
         },
         "/metrics" => Response::metrics(state.metrics()),

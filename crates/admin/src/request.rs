@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::Pages;
+
 /// The largest head in bytes.
 pub(crate) const MAX_HEAD: usize = 8 * 1024;
 
@@ -43,7 +45,7 @@ pub(crate) enum Refused {
 
 impl Head {
     /// Reads a head from what has arrived; `None` if its end has not.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, Refused> {
+    pub(crate) fn parse(bytes: &[u8], pages: Pages) -> Result<Option<Self>, Refused> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = httparse::Request::new(&mut headers);
         let len = match request.parse(bytes) {
@@ -57,7 +59,7 @@ impl Head {
         let http11 = request.version == Some(1);
         let mut hosts = values(request.headers, "host");
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if is_own(host) => {}
+            (Some(host), None) if pages == Pages::Health || is_own(host) => {}
             (Some(_), None) => return Err(Refused::ForeignHost),
             (None, None) if !http11 => {}
             _ => return Err(Refused::Malformed),
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Option<Head>, Refused> {
-        Head::parse(text.as_bytes())
+        Head::parse(text.as_bytes(), Pages::All)
     }
 
     #[test]
@@ -157,6 +159,8 @@ mod tests {
         ] {
             let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert_eq!(parse(&text), Err(Refused::ForeignHost), "{host}");
+            let health = Head::parse(text.as_bytes(), Pages::Health);
+            assert!(matches!(health, Ok(Some(_))), "{host}");
         }
         assert_eq!(parse("GET / HTTP/1.1\r\n\r\n"), Err(Refused::Malformed));
         assert!(matches!(parse("GET / HTTP/1.0\r\n\r\n"), Ok(Some(_))));

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::request::{Head, MAX_HEAD, Method, Refused};
 use crate::response::Response;
-use crate::{AdminState, pages};
+use crate::{AdminState, Pages, pages};
 
 /// The most connections at one time; one more is answered with 503.
 const MAX_CONNECTIONS: usize = 64;
@@ -21,28 +21,35 @@ const MAX_CONNECTIONS: usize = 64;
 /// For a head to arrive, for a connection to stay idle, and for an answer to be taken.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// The admin address, bound.
+/// The admin address or the health address, bound.
 #[derive(Debug)]
 pub struct AdminServer {
+    pages: Pages,
     listener: std::net::TcpListener,
     address: SocketAddr,
 }
 
-/// The admin address cannot be bound.
+/// An address cannot be bound.
 #[derive(Debug)]
 pub struct BindError {
+    pages: Pages,
     address: SocketAddr,
     source: io::Error,
 }
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot listen on the admin address {}: ", self.address)?;
+        let what = match self.pages {
+            Pages::All => "admin",
+            Pages::Health => "health",
+        };
+        write!(f, "cannot listen on the {what} address {}: ", self.address)?;
         match self.source.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
-                "port {} is in use by another process; give another one with --admin-address",
-                self.address.port()
+                "port {} is in use by another process; give another one with {}",
+                self.address.port(),
+                self.pages.flag()
             ),
             _ => self.source.fmt(f),
         }
@@ -60,24 +67,40 @@ impl AdminServer {
     ///
     /// # Errors
     /// [`BindError`], which says what to do.
-    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, pages: Pages) -> Result<Self, BindError> {
         let listener = std::net::TcpListener::bind(address);
-        let listener = listener.map_err(|source| BindError { address, source })?;
-        Self::of(listener, address)
+        let listener = listener.map_err(|source| BindError {
+            pages,
+            address,
+            source,
+        })?;
+        Self::of(listener, address, pages)
     }
 
     /// Serves on a socket that was bound to the address by another process.
     ///
     /// # Errors
     /// [`BindError`], if the system refuses it.
-    pub fn of(listener: std::net::TcpListener, address: SocketAddr) -> Result<Self, BindError> {
+    pub fn of(
+        listener: std::net::TcpListener,
+        address: SocketAddr,
+        pages: Pages,
+    ) -> Result<Self, BindError> {
         let prepare = || {
             listener.set_nonblocking(true)?;
             listener.local_addr()
         };
         match prepare() {
-            Ok(address) => Ok(Self { listener, address }),
-            Err(source) => Err(BindError { address, source }),
+            Ok(address) => Ok(Self {
+                pages,
+                listener,
+                address,
+            }),
+            Err(source) => Err(BindError {
+                pages,
+                address,
+                source,
+            }),
         }
     }
 
@@ -106,7 +129,8 @@ impl AdminServer {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of file descriptors, most likely: some will be free soon.
-                    tracing::warn!(%error, "the admin address cannot accept a connection");
+                    let flag = self.pages.flag();
+                    tracing::warn!(%error, "the address of {flag} cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -118,7 +142,7 @@ impl AdminServer {
             let state = Arc::clone(&state);
             tokio::spawn(async move {
                 let _permit = permit;
-                if let Err(error) = serve_connection(stream, &state).await {
+                if let Err(error) = serve_connection(stream, self.pages, &state).await {
                     tracing::debug!(%error, "an admin connection broke");
                 }
             });
@@ -128,15 +152,19 @@ impl AdminServer {
 
 /// Tells a client beyond the limit so, if that can be done without waiting.
 fn refuse(stream: &TcpStream) {
-    let answer = Response::text(503, "too many connections to the admin address");
+    let answer = Response::text(503, "too many connections to this address");
     // A new connection's send buffer is empty, so the answer fits; if not, closing says enough.
     let _ = stream.try_write(&answer.into_bytes(false, true));
 }
 
-async fn serve_connection(mut stream: TcpStream, state: &Arc<dyn AdminState>) -> io::Result<()> {
+async fn serve_connection(
+    mut stream: TcpStream,
+    pages: Pages,
+    state: &Arc<dyn AdminState>,
+) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1024);
     loop {
-        let head = match timeout(TIME_LIMIT, read_head(&mut stream, &mut buffer)).await {
+        let head = match timeout(TIME_LIMIT, read_head(&mut stream, pages, &mut buffer)).await {
             Err(_) if buffer.is_empty() => return Ok(()),
             Err(_) => return send(&mut stream, Response::text(408, "too slow")).await,
             Ok(Err(error)) => return Err(error),
@@ -147,7 +175,7 @@ async fn serve_connection(mut stream: TcpStream, state: &Arc<dyn AdminState>) ->
         buffer.drain(..head.len);
         let response = match head.method {
             Method::Other => return send(&mut stream, Response::method_not_allowed()).await,
-            Method::Get | Method::Head => answer(head.path, head.query, state).await,
+            Method::Get | Method::Head => answer(pages, head.path, head.query, state).await,
         };
         let bytes = response.into_bytes(head.keep_alive, head.method == Method::Get);
         write(&mut stream, &bytes).await?;
@@ -160,10 +188,11 @@ async fn serve_connection(mut stream: TcpStream, state: &Arc<dyn AdminState>) ->
 /// The next head, `None` at the connection's end.
 async fn read_head(
     stream: &mut TcpStream,
+    pages: Pages,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Result<Option<Head>, Refused>> {
     loop {
-        match Head::parse(buffer) {
+        match Head::parse(buffer, pages) {
             Ok(None) => {}
             parsed => return Ok(parsed),
         }
@@ -175,12 +204,17 @@ async fn read_head(
     }
 }
 
-async fn answer(path: String, query: String, state: &Arc<dyn AdminState>) -> Response {
+async fn answer(
+    pages: Pages,
+    path: String,
+    query: String,
+    state: &Arc<dyn AdminState>,
+) -> Response {
     if pages::is_short(&path) {
-        return pages::answer(&path, &query, &**state);
+        return pages::answer(pages, &path, &query, &**state);
     }
     let state = Arc::clone(state);
-    tokio::task::spawn_blocking(move || pages::answer(&path, &query, &*state))
+    tokio::task::spawn_blocking(move || pages::answer(pages, &path, &query, &*state))
         .await
         .unwrap_or_else(|error| Response::text(500, &error.to_string()))
 }

@@ -23,6 +23,30 @@ pub struct Status {
     pub problems: ProblemCounts,
     /// What is listened on.
     pub listening: Vec<Listening>,
+    /// The watches of a cluster, by kind; none where manifests are read from files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
+}
+
+/// The watches of one kind of objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Source {
+    /// The kind.
+    pub kind: &'static str,
+    /// How many watches there are.
+    pub watches: usize,
+    /// How many of them have read what there is, or were told that they may not.
+    pub synced: usize,
+    /// How many of them work.
+    pub connected: usize,
+    /// How often one had to begin again after something went wrong.
+    pub restarts: u64,
+    /// How long ago the last object came, changed or went.
+    pub last_event_seconds: Option<u64>,
+    /// For how long one has not worked.
+    pub down_seconds: Option<u64>,
+    /// Why.
+    pub error: Option<String>,
 }
 
 /// How much there is of each thing.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use admin::{AdminServer, AdminState, view};
+use admin::{AdminServer, AdminState, Pages, view};
 use narthex_admin as admin;
 
 #[derive(Default)]
@@ -15,9 +15,9 @@ struct State {
 }
 
 impl AdminState for State {
-    fn readiness(&self) -> Result<(), String> {
+    fn readiness(&self) -> Result<String, String> {
         if self.ready.load(Ordering::Relaxed) {
-            Ok(())
+            Ok("ok".to_owned())
         } else {
             Err("the first configuration is not served yet".to_owned())
         }
@@ -37,6 +37,7 @@ impl AdminState for State {
             counts: view::Counts::default(),
             problems: view::ProblemCounts::default(),
             listening: Vec::new(),
+            sources: Vec::new(),
         }
     }
 
@@ -62,7 +63,12 @@ impl AdminState for State {
 
 /// Serves on a thread for the rest of the test.
 fn start() -> (SocketAddr, Arc<State>) {
-    let server = AdminServer::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    start_with(Pages::All)
+}
+
+fn start_with(pages: Pages) -> (SocketAddr, Arc<State>) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = AdminServer::bind(any, pages).expect("a free port");
     let address = server.address();
     let state = Arc::new(State::default());
     let shared = Arc::clone(&state);
@@ -94,6 +100,23 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).expect("a status line")
+}
+
+#[test]
+fn the_health_address_has_health_and_metrics_by_any_name_and_no_api() {
+    let (address, state) = start_with(Pages::Health);
+    state.ready.store(true, Ordering::Relaxed);
+    let get = |path: &str| {
+        let head = "HTTP/1.1\r\nHost: narthex-metrics.narthex.svc:10254\r\nConnection: close";
+        ask(address, &format!("GET {path} {head}\r\n\r\n"))
+    };
+    for path in ["/", "/healthz", "/readyz", "/metrics"] {
+        assert_eq!(status(&get(path)), "200", "{path}");
+    }
+    for path in ["/api/status", "/api/problems", "/api/routes"] {
+        assert_eq!(status(&get(path)), "403", "{path}");
+    }
+    assert!(!get("/").contains("/api/"));
 }
 
 #[test]
@@ -183,7 +206,9 @@ fn connections_are_bounded() {
 fn a_port_in_use_is_named() {
     let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = held.local_addr().expect("bound");
-    let error = AdminServer::bind(address).expect_err("in use").to_string();
+    let error = AdminServer::bind(address, Pages::All)
+        .expect_err("in use")
+        .to_string();
     assert!(error.contains(&address.to_string()), "{error}");
     assert!(
         error.contains("in use") && error.contains("--admin-address"),

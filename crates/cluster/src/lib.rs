@@ -1,4 +1,16 @@
 //! The Kubernetes API's side: watches in; status, Events and Leases out.
+//!
+//! In: access to an API server ([`Access`]). Out: [`Watches`], which hand out changes of typed
+//! objects as they happen. Whatever the API server does (answers late, wrongly or not at all,
+//! cuts streams, forgets versions) ends here: what comes out is right, or nothing does.
+//!
+//! What does not belong here: what an object means, and who serves it.
 
+mod client;
 pub mod reach;
+pub mod watch;
 pub mod webhook;
+
+pub use client::{Access, Connection, NoAccess};
+
+pub use watch::{Batch, Condition, Inbox, Watches};

@@ -7,7 +7,7 @@ use model::{
     Backend, CertificateSet, CertificateTable, HostTable, Listener, Protocol, Snapshot, VirtualHost,
 };
 use objects::Store;
-use objects::kinds::Kind;
+use objects::kinds::{Kind, ObjectKey};
 
 use crate::certificates::Certificates;
 use crate::hosts::fallback::{Fallbacks, catches_all};
@@ -18,6 +18,7 @@ use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::World;
 use crate::name::NameRef;
 use crate::options::Options;
+use crate::references::References;
 use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
@@ -33,6 +34,7 @@ pub struct Compiler {
     certificates: Certificates,
     hosts: Hosts,
     fallbacks: Fallbacks,
+    references: References,
     tables: Tables,
     /// What is wrong with the default certificate.
     default_report: Option<Arc<ObjectReport>>,
@@ -54,6 +56,9 @@ pub struct Compiled {
     /// The host that each slot of the metrics is for: 0 is `_`, unknown hosts; `_other` is shared
     /// by those beyond [`Options::metrics_hosts`]. At most two more than that.
     pub metrics_hosts: Arc<[Box<str>]>,
+    /// The Secrets that the served Ingresses and the options name, there or not, in order; the
+    /// same `Arc` as last time if they are the same.
+    pub references: Arc<[ObjectKey]>,
     /// Whether `snapshot` is another one than last time.
     pub changed: bool,
     /// How many backends got other endpoints.
@@ -81,6 +86,7 @@ impl Compiler {
             }),
         };
         let mut hosts = Hosts::new(&options);
+        let references = References::new(&options);
         Self {
             seen: Seen::default(),
             classes: Classes::default(),
@@ -93,11 +99,13 @@ impl Compiler {
                 external: Vec::new(),
                 checked: Vec::new(),
                 metrics_hosts: hosts.slot_labels(),
+                references: references.keys(),
                 changed: false,
                 endpoint_updates: 0,
             },
             certificates,
             hosts,
+            references,
             tables,
             default_report: None,
             options,
@@ -125,6 +133,7 @@ impl Compiler {
             self.ingresses
                 .update(store, &self.classes, &changes, tls_is_stale, &mut world);
         self.release(&replaced);
+        self.references.update(&replaced);
         let fallbacks = self.fallbacks.update(
             &self.ingresses,
             &replaced,
@@ -148,6 +157,7 @@ impl Compiler {
         }
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
+        self.last.references = self.references.keys();
         self.last.external = self.external();
         self.last.checked = self.services.checked();
         let mut stale = self.mark_stale(&updated, fallbacks.winner);
@@ -289,7 +299,7 @@ impl Compiler {
             match entry.verdict() {
                 Verdict::Ours | Verdict::Undefined => counts.ingresses += 1,
                 Verdict::Foreign => counts.foreign += 1,
-                Verdict::Classless => counts.classless += 1,
+                Verdict::Classless | Verdict::Unknown => counts.classless += 1,
             }
             if let Some(ingress) = &entry.resolved
                 && entry.report.is_none()

@@ -18,6 +18,7 @@ mod ingress;
 mod name;
 mod options;
 mod preview;
+mod references;
 mod report;
 mod seen;
 mod service;

@@ -13,8 +13,12 @@ pub struct Options {
     /// The values of an IngressClass's `spec.controller` that mean us (`--controller-class`).
     pub controller_classes: Vec<String>,
     /// The value of the old annotation `kubernetes.io/ingress.class` that means us, whatever
-    /// IngressClass objects there are (`--ingress-class`).
+    /// IngressClass objects there are; and of `spec.ingressClassName`, where no IngressClass has
+    /// that name (`--ingress-class`).
     pub ingress_class: Option<String>,
+    /// Whether Ingresses are served that name a class which no IngressClass defines: where there
+    /// is no other controller whose they could be.
+    pub serve_unknown_classes: bool,
     /// Whether Ingresses without a class are served where no IngressClass is the default
     /// (`--watch-ingress-without-class`).
     pub watch_without_class: bool,
@@ -60,6 +64,7 @@ impl Options {
         Self {
             controller_classes: vec!["narthex.dev/ingress".into(), "k8s.io/ingress-nginx".into()],
             ingress_class: None,
+            serve_unknown_classes: true,
             watch_without_class: false,
             default_backend_service: None,
             default_certificate: None,

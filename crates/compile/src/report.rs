@@ -80,7 +80,8 @@ pub struct Counts {
     pub ingresses: usize,
     /// Ingresses of other controllers' classes, left alone.
     pub foreign: usize,
-    /// Ingresses without any class, left alone because nothing says that they are ours.
+    /// Ingresses without a class, or with one that nothing defines, left alone because nothing says
+    /// that they are ours.
     pub classless: usize,
     /// Hosts that are claimed; all hosts together (a rule without host) count as one.
     pub hosts: usize,

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::finding::{self, Finding, Said};
 use crate::flags::{Check, Output};
 use crate::log::stdout_has_colours;
-use crate::pipeline::{Outcome, Pipeline, list_kinds};
+use crate::pipeline::{Input, Outcome, Pipeline, list_kinds};
 use crate::state::{State, default_certificate};
 
 /// Checks the manifests.
@@ -42,7 +42,10 @@ pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
 fn compile(flags: &Check) -> Result<Outcome, Failure> {
     let compilation = Compilation::new(&flags.compilation)?;
     let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
-    Ok(Pipeline::new(&flags.paths, compilation.options(fallback)).run())
+    let options = compilation.options(fallback);
+    Pipeline::new(Input::files(&flags.paths), options)
+        .run()
+        .map_err(Failure::new)
 }
 
 /// `FILE:LINE: error: KIND ns/name: FIELD: message (hint)`

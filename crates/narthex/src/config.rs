@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::Access;
 use compile::EndpointOverride;
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
@@ -22,8 +23,8 @@ pub(crate) struct Invalid(pub(crate) String);
 /// What `serve` does.
 #[derive(Debug)]
 pub(crate) struct Serve {
-    /// Where the manifests are.
-    pub(crate) paths: Vec<PathBuf>,
+    /// Where the objects come from.
+    pub(crate) source: Source,
     /// What they mean.
     pub(crate) compilation: Compilation,
     /// How they are served.
@@ -32,14 +33,73 @@ pub(crate) struct Serve {
     pub(crate) without_ipv6: bool,
     /// Where health, metrics and the API are.
     pub(crate) admin_address: SocketAddr,
+    /// Where health and metrics are besides.
+    pub(crate) health_address: Option<SocketAddr>,
     /// Where state is kept, if anywhere.
     pub(crate) state_dir: Option<PathBuf>,
-    /// How long requests may go on after the end was asked for.
+    /// How long new connections are still taken after the end was asked for.
+    pub(crate) shutdown_grace_period: Duration,
+    /// How long requests may go on after that.
     pub(crate) shutdown_timeout: Duration,
     /// Whether it ends with its terminal; else SIGHUP reads the manifests again.
     pub(crate) ends_on_hang_up: bool,
     /// How it comes to its ports, and who may have them after it.
     pub(crate) succession: Succession,
+}
+
+/// Where the objects come from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Files and folders of manifests.
+    Files(Vec<PathBuf>),
+    /// A cluster.
+    Cluster(Cluster),
+}
+
+/// A cluster whose objects are served.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) access: Access,
+    pub(crate) options: cluster::watch::Options,
+    pub(crate) webhook: flags::Webhook,
+}
+
+impl Source {
+    /// Reads what `serve` was given.
+    pub(crate) fn new(
+        paths: Vec<PathBuf>,
+        flags: &flags::Cluster,
+        webhook: flags::Webhook,
+    ) -> Result<Self, Invalid> {
+        let access = flags.kubeconfig.clone().map(Access::File);
+        if !paths.is_empty() {
+            if access.is_some() {
+                let message = "a PATH and --kubeconfig contradict each other: give one of them";
+                return Err(Invalid(message.to_owned()));
+            }
+            if webhook.validating_webhook.is_some() {
+                let message = "--validating-webhook is for a cluster, and a PATH is served";
+                return Err(Invalid(message.to_owned()));
+            }
+            return Ok(Self::Files(paths));
+        }
+        let Some(access) = access.or_else(Access::find) else {
+            return Err(Invalid(
+                "nothing to serve: give a PATH of manifests, or --kubeconfig FILE (or set \
+                 KUBECONFIG) for a cluster; in a pod, its own cluster is found without either"
+                    .to_owned(),
+            ));
+        };
+        Ok(Self::Cluster(Cluster {
+            access,
+            webhook,
+            options: cluster::watch::Options {
+                namespaces: flags.watch_namespace.clone(),
+                namespace_selector: flags.watch_namespace_selector.clone(),
+                all_secrets: flags.watch_all_secrets,
+            },
+        }))
+    }
 }
 
 /// How a process comes to its ports, and who may have them after it.
@@ -56,7 +116,7 @@ pub(crate) enum Succession {
 impl Serve {
     /// Reads the flags of `serve` and `quickstart`.
     pub(crate) fn new(
-        paths: Vec<PathBuf>,
+        source: Source,
         compilation: &flags::Compilation,
         serving: flags::Serving,
     ) -> Result<Self, Invalid> {
@@ -69,10 +129,15 @@ impl Serve {
         }
         let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
         Ok(Self {
-            paths,
-            compilation: Compilation::new(compilation)?,
+            compilation: Compilation {
+                in_cluster: matches!(source, Source::Cluster(_)),
+                ..Compilation::new(compilation)?
+            },
+            source,
             without_ipv6,
             admin_address: serving.admin_address,
+            health_address: serving.health_address,
+            shutdown_grace_period: serving.shutdown_grace_period,
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
             succession: Succession::None,
@@ -93,6 +158,8 @@ impl Serve {
 #[derive(Debug)]
 pub(crate) struct Compilation {
     flags: flags::Compilation,
+    /// Whether there may be other controllers beside this one.
+    in_cluster: bool,
     endpoints: Vec<EndpointOverride>,
 }
 
@@ -109,6 +176,7 @@ impl Compilation {
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             flags: flags.clone(),
+            in_cluster: false,
         })
     }
 
@@ -130,7 +198,10 @@ impl Compilation {
         compile::Options {
             controller_classes: flags.controller_class.clone(),
             ingress_class: flags.ingress_class.clone(),
-            watch_without_class: flags.watch_ingress_without_class,
+            watch_without_class: flags
+                .watch_ingress_without_class
+                .unwrap_or(!self.in_cluster),
+            serve_unknown_classes: !self.in_cluster,
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
             ssl_redirect: flags.ssl_redirect,

@@ -1,7 +1,10 @@
 //! From the manifests to what is served: read, compile, and collect what is wrong on the way.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use compile::{Compiled, Compiler};
@@ -11,12 +14,63 @@ use objects::manifests::{self, Change, Folder, Origin};
 
 use crate::finding::Finding;
 
-/// The manifests, what is known of them, and their compiler.
+/// Where the objects are read.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Files and folders.
+    Files(Folder),
+    /// A cluster.
+    Cluster(Arc<cluster::Inbox>),
+}
+
+impl Input {
+    /// Files and folders, of which nothing is read yet.
+    pub(crate) fn files(paths: &[PathBuf]) -> Self {
+        Self::Files(Folder::open(paths, manifests::Options::default()))
+    }
+}
+
+/// Where objects are read, what is known of them, and their compiler.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
-    folder: Folder,
-    store: Store,
+    input: Input,
+    present: Present,
+    options: compile::Options,
     compiler: Compiler,
+}
+
+/// The objects as they are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Present(Arc<Mutex<Store>>);
+
+impl Present {
+    /// A view of all of them, which costs nothing to take. Whoever keeps it makes the next change
+    /// of each namespace copy that namespace's table.
+    pub(crate) fn get(&self) -> Store {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        // A change that panicked half way has put in some objects and not others, each whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A bug in the compiler.
+#[derive(Debug)]
+pub(crate) struct CompilerBug(String);
+
+impl fmt::Display for CompilerBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a bug in the compiler: {}", self.0)
+    }
+}
+
+/// What was read.
+struct Taken {
+    findings: Vec<Finding>,
+    ignored: BTreeMap<String, usize>,
+    received: Option<Instant>,
 }
 
 /// What one run brought.
@@ -31,77 +85,130 @@ pub(crate) struct Outcome {
     pub(crate) objects: BTreeMap<&'static str, usize>,
     /// How long compiling took, without reading.
     pub(crate) compiling: Duration,
+    /// When the first of the changes was received, where a cluster told of them.
+    pub(crate) received: Option<Instant>,
 }
 
 impl Pipeline {
     /// Nothing is read before the first [`run`](Self::run).
-    pub(crate) fn new(paths: &[PathBuf], options: compile::Options) -> Self {
+    pub(crate) fn new(input: Input, options: compile::Options) -> Self {
         Self {
-            folder: Folder::open(paths, manifests::Options::default()),
-            store: Store::default(),
-            compiler: Compiler::new(options),
+            input,
+            present: Present::default(),
+            compiler: Compiler::new(options.clone()),
+            options,
         }
     }
 
     /// Reads what has changed, and compiles. Blocks.
-    pub(crate) fn run(&mut self) -> Outcome {
-        let reload = self.folder.reload();
-        for change in reload.changes {
-            match change {
-                Change::Apply(object) => drop(self.store.apply(object)),
-                Change::Delete(key) => drop(self.store.delete(&key)),
-            }
-        }
+    ///
+    /// # Errors
+    /// [`CompilerBug`], after which everything is compiled anew.
+    pub(crate) fn run(&mut self) -> Result<Outcome, CompilerBug> {
+        let taken = self.read();
+        // Given back before the next change, which is made in place then.
+        let store = self.present.get();
         let begin = Instant::now();
-        let compiled = self
-            .compiler
-            .compile(&self.store, seconds(SystemTime::now()));
+        let compiled = self.compile(&store)?;
         let compiling = begin.elapsed();
-        let read = reload.problems.into_iter().map(Finding::from);
         let found = compiled.report.problems().map(|problem| {
-            let origin = problem
-                .object
-                .as_ref()
-                .and_then(|key| self.folder.origin(key));
+            let origin = problem.object.as_ref().and_then(|key| self.origin(key));
             Finding::new(problem.clone(), origin)
         });
-        let mut findings: Vec<Finding> = read.chain(found).collect();
+        let mut findings: Vec<Finding> = taken.findings.into_iter().chain(found).collect();
         // Stable: in one file, problems stay in the order of objects and fields.
         findings.sort_by(|a, b| a.file().cmp(&b.file()));
-        Outcome {
+        Ok(Outcome {
             findings,
-            ignored: reload.ignored,
-            objects: self.count_objects(),
+            ignored: taken.ignored,
+            received: taken.received,
+            objects: count_objects(&store),
             compiled,
             compiling,
-        }
+        })
     }
 
     /// Goes on with other options; what was remembered of earlier compilations is forgotten.
     pub(crate) fn set_options(&mut self, options: compile::Options) {
-        self.compiler = Compiler::new(options);
+        self.compiler = Compiler::new(options.clone());
+        self.options = options;
     }
 
-    /// Where an object was read.
+    /// The objects as they are, for others to look at.
+    pub(crate) fn present(&self) -> Present {
+        self.present.clone()
+    }
+
+    /// Where an object was read, if in a file.
     pub(crate) fn origin(&self, key: &ObjectKey) -> Option<&Origin> {
-        self.folder.origin(key)
+        match &self.input {
+            Input::Files(folder) => folder.origin(key),
+            Input::Cluster(_) => None,
+        }
     }
 
-    fn count_objects(&self) -> BTreeMap<&'static str, usize> {
-        let store = &self.store;
-        [
-            (Kind::ConfigMap, store.config_maps().count()),
-            (Kind::Endpoints, store.all_endpoints().count()),
-            (Kind::EndpointSlice, store.all_endpoint_slices().count()),
-            (Kind::Ingress, store.ingresses().count()),
-            (Kind::IngressClass, store.ingress_classes().count()),
-            (Kind::Namespace, store.namespaces().count()),
-            (Kind::Secret, store.secrets().count()),
-            (Kind::Service, store.services().count()),
-        ]
-        .map(|(kind, count)| (kind.name(), count))
-        .into()
+    /// Brings the store up to date.
+    fn read(&mut self) -> Taken {
+        match &mut self.input {
+            Input::Files(folder) => {
+                let reload = folder.reload();
+                let mut store = self.present.lock();
+                for change in reload.changes {
+                    match change {
+                        Change::Apply(object) => drop(store.apply(object)),
+                        Change::Delete(key) => drop(store.delete(&key)),
+                    }
+                }
+                Taken {
+                    findings: reload.problems.into_iter().map(Finding::from).collect(),
+                    ignored: reload.ignored,
+                    received: None,
+                }
+            }
+            Input::Cluster(inbox) => {
+                let batch = inbox.take();
+                let problems = batch.problems.iter();
+                let findings = problems
+                    .map(|problem| Finding::new(problem.clone(), None))
+                    .collect();
+                let received = batch.earliest;
+                batch.apply(&mut self.present.lock());
+                Taken {
+                    findings,
+                    ignored: BTreeMap::new(),
+                    received,
+                }
+            }
+        }
     }
+
+    /// What was read must not be lost to a bug: a cluster tells it once.
+    fn compile(&mut self, store: &Store) -> Result<Compiled, CompilerBug> {
+        let now = seconds(SystemTime::now());
+        // The compiler is thrown away if it panics, and the store is only read.
+        let compiled = catch_unwind(AssertUnwindSafe(|| self.compiler.compile(store, now)));
+        compiled.map_err(|panic| {
+            self.compiler = Compiler::new(self.options.clone());
+            let message = panic.downcast_ref::<String>().map(String::as_str);
+            let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+            CompilerBug(message.unwrap_or_default().to_owned())
+        })
+    }
+}
+
+fn count_objects(store: &Store) -> BTreeMap<&'static str, usize> {
+    [
+        (Kind::ConfigMap, store.config_maps().count()),
+        (Kind::Endpoints, store.all_endpoints().count()),
+        (Kind::EndpointSlice, store.all_endpoint_slices().count()),
+        (Kind::Ingress, store.ingresses().count()),
+        (Kind::IngressClass, store.ingress_classes().count()),
+        (Kind::Namespace, store.namespaces().count()),
+        (Kind::Secret, store.secrets().count()),
+        (Kind::Service, store.services().count()),
+    ]
+    .map(|(kind, count)| (kind.name(), count))
+    .into()
 }
 
 /// Seconds since 1970.

@@ -78,6 +78,20 @@ impl Store {
         }
     }
 
+    /// The keys of the objects of a kind, in one namespace or in all.
+    pub fn keys(&self, kind: Kind, namespace: Option<&str>) -> Vec<ObjectKey> {
+        match kind {
+            Kind::ConfigMap => self.config_maps.keys(kind, namespace),
+            Kind::Endpoints => self.endpoints.keys(kind, namespace),
+            Kind::EndpointSlice => self.endpoint_slices.keys(kind, namespace),
+            Kind::Ingress => self.ingresses.keys(kind, namespace),
+            Kind::IngressClass => self.ingress_classes.keys(kind, namespace),
+            Kind::Namespace => self.namespaces.keys(kind, namespace),
+            Kind::Secret => self.secrets.keys(kind, namespace),
+            Kind::Service => self.services.keys(kind, namespace),
+        }
+    }
+
     /// How many objects there are, of all kinds.
     pub fn len(&self) -> usize {
         self.config_maps.len
@@ -264,6 +278,17 @@ impl<T> Table<T> {
             namespaces.remove(namespace);
         }
         Some(object)
+    }
+
+    fn keys(&self, kind: Kind, only: Option<&str>) -> Vec<ObjectKey> {
+        let namespaces = self.namespaces.iter();
+        namespaces
+            .filter(|(namespace, _)| only.is_none_or(|only| only == &***namespace))
+            .flat_map(|(namespace, names)| {
+                let names = names.keys();
+                names.map(|name| ObjectKey::new(kind, namespace, name))
+            })
+            .collect()
     }
 
     fn iter(&self) -> impl Iterator<Item = &Arc<T>> {

@@ -19,6 +19,7 @@ pub struct Serve<'a> {
     binary: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    kubeconfig: PathBuf,
     http: u16,
     https: u16,
     admin: u16,
@@ -58,6 +59,7 @@ impl Cluster {
             binary: program_tests::program::binary(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            kubeconfig: self.kubeconfig_inside(),
             http: program_tests::ports::free(),
             https: program_tests::ports::free(),
             admin: program_tests::ports::free(),
@@ -83,6 +85,12 @@ impl<'a> Serve<'a> {
         self
     }
 
+    /// Another's than the administrator's.
+    pub fn kubeconfig(mut self, kubeconfig: impl Into<PathBuf>) -> Self {
+        self.kubeconfig = kubeconfig.into();
+        self
+    }
+
     pub fn binary(mut self, binary: PathBuf) -> Self {
         self.binary = binary;
         self
@@ -91,11 +99,17 @@ impl<'a> Serve<'a> {
     /// Starts it and waits for nothing.
     #[track_caller]
     pub fn spawn(self) -> Inside<'a> {
+        let state = self
+            .cluster
+            .folder()
+            .join(format!("narthex-{}", self.admin));
         let mut command = self.cluster.command(&self.binary);
         command
             .arg("serve")
             .arg("--kubeconfig")
-            .arg(self.cluster.kubeconfig_inside())
+            .arg(self.kubeconfig)
+            .arg("--state-dir")
+            .arg(state)
             .args(["--http-port", &self.http.to_string()])
             .args(["--https-port", &self.https.to_string()])
             .args(["--admin-address", &format!("{NODE}:{}", self.admin)])

@@ -19,8 +19,10 @@ mod door;
 mod faults;
 mod inside;
 mod kubectl;
+mod shell;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup, rig};
 pub use inside::{Inside, Serve};
 pub use kubectl::{Background, Said};
+pub use shell::Shell;

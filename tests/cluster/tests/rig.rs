@@ -4,31 +4,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-use cluster_tests::{Cluster, wait};
+use cluster_tests::{Cluster, Shell, wait};
 use program_tests::http1::Conn;
 use serde_json::Value;
-
-/// A pod with the host's tools, which runs a script of the shell.
-fn shell(namespace: &str, name: &str, script: &str, more: &str) -> String {
-    format!(
-        "
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
-spec:
-  terminationGracePeriodSeconds: 2
-{more}
-  containers:
-  - name: main
-    image: rig/host
-    command: [sh, -c, {script:?}]
-"
-    )
-}
-
-fn running(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Running"
-}
 
 /// Which pods answer at an address, of many requests.
 fn answering(cluster: &Cluster, address: &str, expected: usize) -> BTreeSet<String> {
@@ -90,8 +68,9 @@ fn pods_reach_services_by_name_and_each_other_by_address() {
     let cluster = Cluster::shared();
     cluster.namespace("names");
     cluster.echo("names", "echo", 1);
-    cluster.apply(&shell("names", "client", "sleep 1000", ""));
-    cluster.until(&["-n", "names", "pod/client"], running);
+    let client = Shell::new("names", "client", "cd / && python3 -m http.server 8000");
+    client.apply(cluster, "");
+    client.running(cluster);
     let ask = |url: &str| {
         let arguments = [
             "-n",
@@ -114,6 +93,22 @@ fn pods_reach_services_by_name_and_each_other_by_address() {
     let address = cluster.pod_addresses("names", "app=echo").remove(0);
     let said = ask(&format!("http://{address}:3000/by-address"));
     assert!(said.stdout.contains("/by-address"), "{said:?}");
+    // By way of a Service to itself.
+    cluster.apply(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: itself, namespace: names}
+spec: {selector: {app: client}, ports: [{port: 80, targetPort: 8000}]}
+",
+    );
+    wait::eventually("a pod reaches itself", || {
+        let said = ask("http://itself/etc/hostname");
+        match said.stdout == "client\n" {
+            true => Ok(()),
+            false => Err(format!("{said:?}")),
+        }
+    });
     assert!(!ask("http://nobody.names/").success);
     // Nothing behind it: refused, not lost.
     cluster.kubectl(&["-n", "names", "scale", "deployment/echo", "--replicas=0"]);
@@ -131,13 +126,13 @@ fn kubectl_reads_logs_executes_commands_and_forwards_ports() {
     let cluster = Cluster::shared();
     cluster.namespace("streams");
     cluster.echo("streams", "echo", 1);
-    cluster.apply(&shell("streams", "talker", "echo first; sleep 1000", ""));
-    cluster.until(&["-n", "streams", "pod/talker"], running);
+    let talker = Shell::new("streams", "talker", "echo first; sleep 1000");
+    talker.apply(cluster, "");
+    talker.running(cluster);
     wait::until("the log is there", || {
-        cluster
-            .try_kubectl(&["-n", "streams", "logs", "talker"], "")
-            .stdout
-            == "first\n"
+        talker.log(cluster)
+            == "first
+"
     });
     let said = cluster.try_kubectl(
         &["-n", "streams", "exec", "-i", "talker", "--", "cat"],
@@ -167,4 +162,99 @@ fn kubectl_reads_logs_executes_commands_and_forwards_ports() {
             .text()
             .contains("/forwarded")
     );
+}
+
+#[test]
+fn narthex_runs_as_a_restricted_pod_on_port_80() {
+    let cluster = Cluster::shared();
+    cluster.namespace("product");
+    cluster.kubectl(&[
+        "label",
+        "namespace/product",
+        "pod-security.kubernetes.io/enforce=restricted",
+    ]);
+    cluster.apply(
+        "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: manifests, namespace: product}
+data: {none.yaml: ''}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: narthex, namespace: product}
+spec:
+  selector: {matchLabels: {app: narthex}}
+  template:
+    metadata: {labels: {app: narthex}}
+    spec:
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65532
+        seccompProfile: {type: RuntimeDefault}
+        sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '0'}]
+      volumes: [{name: manifests, configMap: {name: manifests}}]
+      containers:
+      - name: narthex
+        image: narthex:latest
+        args: [serve, /manifests, --http-port=80, --https-port=443]
+        env: [{name: NARTHEX_WORKERS, value: '2'}]
+        readinessProbe: {tcpSocket: {port: 80}}
+        volumeMounts: [{name: manifests, mountPath: /manifests}]
+        securityContext:
+          readOnlyRootFilesystem: true
+          allowPrivilegeEscalation: false
+          capabilities: {drop: [ALL]}
+",
+    );
+    cluster.rolled_out("product", "deployment/narthex");
+    let address = cluster.pod_addresses("product", "app=narthex").remove(0);
+    let response = wait::eventually("it answers", || {
+        cluster.ask(format!("{address}:80"), "nobody.test", "/")
+    });
+    assert_eq!(response.status, 404);
+}
+
+#[test]
+fn two_clusters_live_side_by_side_and_leave_nothing_behind() {
+    let (one, two) = (Cluster::start(), Cluster::start());
+    println!("up after {:.1?} and {:.1?}", one.took, two.took);
+    one.kubectl(&["create", "namespace", "only-here"]);
+    assert!(two.get(&["namespace/only-here"]).is_err());
+    one.echo("default", "echo", 1);
+    let (folder, first) = (one.folder().to_owned(), one.pid());
+    // A process of a pod, as the host sees it.
+    let processes = || processes_of(first);
+    assert!(processes() >= 5, "{} processes", processes());
+    drop(one);
+    assert!(!folder.exists());
+    wait::until("nothing of it runs", || processes() == 0);
+    assert!(two.get(&["nodes"]).is_ok(), "the other one goes on");
+}
+
+/// How many processes descend from one that is alive.
+fn processes_of(first: u32) -> usize {
+    let mut family = BTreeSet::from([first]);
+    loop {
+        let before = family.len();
+        for entry in std::fs::read_dir("/proc").expect("Linux").flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // The name before it may hold anything, in parentheses.
+            let after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            let parent = after.split(' ').nth(1).and_then(|word| word.parse().ok());
+            if parent.is_some_and(|parent| family.contains(&parent)) {
+                family.insert(pid);
+            }
+        }
+        if family.len() == before {
+            break;
+        }
+    }
+    family
+        .iter()
+        .filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists())
+        .count()
 }

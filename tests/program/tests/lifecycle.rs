@@ -365,3 +365,54 @@ fn the_admin_address_refuses_other_methods() {
     );
     assert!(matches!(answer.status, 404 | 405), "{answer:?}");
 }
+
+#[test]
+fn new_connections_are_taken_for_the_grace_period_after_sigterm() {
+    let mut site = Site::with_flags(&["--shutdown-grace-period=30s"]);
+    site.narthex.signal(Signal::TERM);
+    until("not ready", || {
+        site.narthex.admin_status("/readyz") == Some(503)
+    });
+    assert_eq!(site.narthex.backend(HOST, "/"), "web", "but serving");
+    site.folder.write(
+        "later.yaml",
+        &Ingress::named("later")
+            .host("b.example")
+            .prefix("/", "web")
+            .yaml(),
+    );
+    site.narthex.until_backend("b.example", "/", "web");
+    // The second one ends the wait, not what is under way.
+    site.narthex.signal(Signal::TERM);
+    let ended = site.narthex.ended_within(Duration::from_secs(15));
+    assert_eq!(ended.code(), Some(0), "{}", site.narthex.log());
+}
+
+#[test]
+fn the_grace_period_ends_by_itself() {
+    let mut site = Site::with_flags(&["--shutdown-grace-period=500ms"]);
+    site.narthex.signal(Signal::TERM);
+    let ended = site.narthex.ended_within(Duration::from_secs(15));
+    assert_eq!(ended.code(), Some(0), "{}", site.narthex.log());
+    site.narthex.until_log("500ms");
+}
+
+#[test]
+fn the_health_address_has_probes_and_metrics_and_no_api() {
+    let port = ports::free();
+    let mut site = Site::with_flags(&[&format!("--health-address=127.0.0.1:{port}")]);
+    let status = |path: &str| Conn::plain(port).get("narthex.narthex.svc", path).status;
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(status(path), 200, "{path}");
+    }
+    assert_eq!(status("/api/status"), 403);
+    // The next process takes it over with the rest.
+    let flag = format!("--health-address=127.0.0.1:{port}");
+    let replacement = Narthex::on(&site.folder)
+        .after(&site.narthex)
+        .args(&[&flag])
+        .start();
+    let mut old = std::mem::replace(&mut site.narthex, replacement);
+    assert_eq!(old.ended_within(Duration::from_secs(15)).code(), Some(0));
+    assert_eq!(status("/readyz"), 200);
+}

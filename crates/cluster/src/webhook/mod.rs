@@ -17,5 +17,5 @@ mod server;
 
 pub use keeper::{Keeper, Names};
 pub use metrics::Metrics;
-pub use review::Judge;
+pub use review::{Judge, Scope};
 pub use server::{Identity, Server};

@@ -25,8 +25,27 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 pub struct Judge {
     present: Box<dyn Fn() -> Option<Store> + Send + Sync>,
     options: Options,
-    /// Whether the present objects have no Secrets but those that something refers to.
-    secrets_by_reference: bool,
+    scope: Scope,
+}
+
+/// What the present objects are of all that there are.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// The namespaces that are watched; none are all.
+    pub namespaces: Vec<String>,
+    /// Whether only namespaces with the right labels are watched: those of the present Namespaces.
+    pub selected: bool,
+    /// Whether there are no Secrets but those that something refers to, so that none can be said
+    /// not to exist.
+    pub secrets_by_reference: bool,
+}
+
+impl Scope {
+    fn has(&self, namespace: &str, store: &Store) -> bool {
+        let is_named = |named: &String| named == namespace;
+        (self.namespaces.is_empty() || self.namespaces.iter().any(is_named))
+            && (!self.selected || store.namespace(namespace).is_some())
+    }
 }
 
 impl fmt::Debug for Judge {
@@ -177,17 +196,15 @@ impl Asked {
 impl Judge {
     /// `present` gives the objects as they are, or none while not all of them have been read. It
     /// is called on a blocking thread, and what it gives is kept no longer than one answer takes.
-    /// With `secrets_by_reference` they hold no Secret that nothing refers to, so that none can be
-    /// said not to exist.
     pub fn new(
         present: impl Fn() -> Option<Store> + Send + Sync + 'static,
         options: Options,
-        secrets_by_reference: bool,
+        scope: Scope,
     ) -> Self {
         Self {
             present: Box::new(present),
             options,
-            secrets_by_reference,
+            scope,
         }
     }
 
@@ -216,8 +233,12 @@ impl Judge {
         let Some(store) = (self.present)() else {
             return asked.unchecked("it has not read all objects yet");
         };
+        let namespace = new.metadata.namespace.as_deref().unwrap_or_default();
+        if !self.scope.has(namespace, &store) {
+            return asked.answer(Outcome::Allowed, None, []);
+        }
         let mut seen = preview(&store, old.as_ref(), &new, &self.options, now);
-        if self.secrets_by_reference {
+        if self.scope.secrets_by_reference {
             let is_unread =
                 |found: &Foreseen| found.missing && found.problem.field.ends_with(".secretName");
             seen.problems.retain(|found| !is_unread(found));

@@ -37,7 +37,7 @@ fn store() -> Store {
 }
 
 fn judge() -> Judge {
-    Judge::new(|| Some(store()), options(), false)
+    Judge::new(|| Some(store()), options(), Scope::default())
 }
 
 /// An Ingress of a class with a path that nobody can serve, or can.
@@ -120,6 +120,25 @@ fn what_is_not_ours_is_nobodys_business_here() {
 }
 
 #[test]
+fn what_is_not_watched_is_not_looked_at() {
+    for (namespaces, selected, expected) in [
+        (&["other"][..], false, Outcome::Allowed),
+        (&["other", "default"], false, Outcome::Refused),
+        // No Namespace with the right labels is there.
+        (&[], true, Outcome::Allowed),
+    ] {
+        let scope = Scope {
+            namespaces: namespaces.iter().map(ToString::to_string).collect(),
+            selected,
+            ..Scope::default()
+        };
+        let judge = Judge::new(|| Some(store()), options(), scope);
+        let (_, outcome) = ask_of(&judge, "CREATE", &ingress("ours", "/a?b"), &Value::Null);
+        assert_eq!(outcome, expected, "{namespaces:?}");
+    }
+}
+
+#[test]
 fn an_update_is_refused_for_what_it_breaks_and_not_for_what_was_broken() {
     let (good, bad) = (ingress("ours", "/a"), ingress("ours", "/a?b"));
     assert_eq!(ask("UPDATE", &bad, &good).1, Outcome::Refused);
@@ -165,7 +184,11 @@ fn what_may_still_come_is_a_warning() {
         "{answer}"
     );
     // Nobody knows of a Secret that is not read before something refers to it.
-    let by_reference = Judge::new(|| Some(store()), options(), true);
+    let scope = Scope {
+        secrets_by_reference: true,
+        ..Scope::default()
+    };
+    let by_reference = Judge::new(|| Some(store()), options(), scope);
     let (answer, _) = ask_of(&by_reference, "CREATE", &object, &Value::Null);
     let warnings = answer["warnings"].as_array().expect("one");
     assert!(warnings.len() == 1 && warnings[0].as_str().expect("text").contains("later"));
@@ -189,7 +212,7 @@ fn a_taken_path_is_a_warning_that_names_the_winner() {
             Some(store)
         },
         options(),
-        false,
+        Scope::default(),
     );
     let (answer, _) = ask_of(&judge, "CREATE", &ingress("ours", "/a"), &Value::Null);
     let warning = answer["warnings"][0].as_str().expect("a warning");
@@ -217,7 +240,7 @@ fn what_cannot_be_looked_at_passes_with_a_warning() {
     for (judge, object) in [
         (judge(), broken),
         (
-            Judge::new(|| None, options(), false),
+            Judge::new(|| None, options(), Scope::default()),
             ingress("ours", "/a?b"),
         ),
     ] {
@@ -304,7 +327,7 @@ fn an_answer_among_many_routes_costs_a_small_part_of_a_compilation() {
     let whole = std::time::Instant::now();
     drop(compile::Compiler::new(options()).compile(&store, 0));
     let whole = whole.elapsed();
-    let judge = Judge::new(move || Some(store.clone()), options(), false);
+    let judge = Judge::new(move || Some(store.clone()), options(), Scope::default());
     let mut object = ingress("ours", "/a");
     object["spec"]["rules"][0]["host"] = json!("h17.test");
     let one = std::time::Instant::now();

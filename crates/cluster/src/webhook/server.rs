@@ -1,7 +1,7 @@
 //! The HTTPS server: few connections, small requests, short time limits.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -80,7 +80,13 @@ impl Server {
     /// # Errors
     /// If that cannot be done.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
+        let listener = std::net::TcpListener::bind(address).or_else(|error| {
+            // Every address, on a machine without IPv6.
+            match address.ip() == Ipv6Addr::UNSPECIFIED {
+                true => std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())),
+                false => Err(error),
+            }
+        })?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })

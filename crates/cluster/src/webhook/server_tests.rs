@@ -41,7 +41,11 @@ fn start(present: impl Fn() -> Option<objects::Store> + Send + Sync + 'static) -
     let metrics = Metrics::register(&mut registry);
     let server = Server::bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
     let address = server.address();
-    let judge = Arc::new(Judge::new(present, options, false));
+    let judge = Arc::new(Judge::new(
+        present,
+        options,
+        crate::webhook::Scope::default(),
+    ));
     tokio::spawn(server.serve(Arc::clone(&identity), judge, metrics));
     Running {
         address,

@@ -19,6 +19,8 @@ pub(crate) enum Verdict {
     Ours,
     /// Ours for want of better knowledge: it names a class that nothing defines.
     Undefined,
+    /// Nobody's: it names a class that nothing defines.
+    Unknown,
     /// Another controller's.
     Foreign,
     /// It names no class, and nothing says that such are ours.
@@ -92,23 +94,26 @@ impl Classes {
             .get(CLASS_ANNOTATION)
             .map(String::as_str);
         match (ingress.spec.ingress_class_name.as_deref(), annotation) {
-            (Some(class), _) => self.named(class),
+            (Some(class), _) => match self.ours.get(class) {
+                Some(true) => Verdict::Ours,
+                Some(false) => Verdict::Foreign,
+                None if options.ingress_class.as_deref() == Some(class) => Verdict::Ours,
+                None if options.serve_unknown_classes => Verdict::Undefined,
+                None => Verdict::Unknown,
+            },
             (None, Some(class)) if options.ingress_class.as_deref() == Some(class) => Verdict::Ours,
-            (None, Some(class)) if !class.is_empty() => self.named(class),
+            (None, Some(class)) if !class.is_empty() => match self.ours.get(class) {
+                Some(true) => Verdict::Ours,
+                // Controllers that are older than IngressClass have none.
+                None if options.serve_unknown_classes => Verdict::Undefined,
+                Some(false) | None => Verdict::Foreign,
+            },
             (None, _) => match self.default {
                 Some(true) => Verdict::Ours,
                 Some(false) => Verdict::Foreign,
                 None if options.watch_without_class => Verdict::Ours,
                 None => Verdict::Classless,
             },
-        }
-    }
-
-    fn named(&self, class: &str) -> Verdict {
-        match self.ours.get(class) {
-            Some(true) => Verdict::Ours,
-            Some(false) => Verdict::Foreign,
-            None => Verdict::Undefined,
         }
     }
 }
@@ -145,6 +150,20 @@ pub(super) fn explain(
         .map_or("", String::as_str);
     match verdict {
         Verdict::Ours | Verdict::Foreign => {}
+        Verdict::Unknown => {
+            let class = ingress.spec.ingress_class_name.as_deref();
+            problems.warning(
+                "spec.ingressClassName",
+                format!(
+                    "there is no IngressClass {}: not served",
+                    class.unwrap_or_default()
+                ),
+                format!(
+                    "the name of an IngressClass whose controller is {controller}, or \
+                     --ingress-class"
+                ),
+            );
+        }
         Verdict::Undefined => {
             let (field, class) = match ingress.spec.ingress_class_name.as_deref() {
                 Some(class) => ("spec.ingressClassName".to_owned(), class),
@@ -245,6 +264,18 @@ mod tests {
             verdict(&classes, by_flag, named("theirs")),
             Verdict::Foreign
         );
+        let beside_others = |options: &mut Options| {
+            options.serve_unknown_classes = false;
+            options.ingress_class = Some("own".to_owned());
+        };
+        for (spec, expected) in [
+            (named("unknown"), Verdict::Unknown),
+            (annotated("unknown"), Verdict::Foreign),
+            (named("own"), Verdict::Ours),
+            (named("ours"), Verdict::Ours),
+        ] {
+            assert_eq!(verdict(&classes, beside_others, spec), expected);
+        }
     }
 
     #[test]

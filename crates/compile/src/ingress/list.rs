@@ -71,7 +71,7 @@ impl Entry {
         source: &Ingress,
         world: &World<'_>,
     ) -> Option<Arc<ObjectReport>> {
-        (verdict == Verdict::Classless).then(|| {
+        matches!(verdict, Verdict::Classless | Verdict::Unknown).then(|| {
             let mut problems = Problems::of(key(source));
             class::explain(verdict, source, world.options, &mut problems);
             Arc::new(problems.into_report(false))

@@ -29,6 +29,8 @@ pub enum Ownership {
     Undefined,
     /// Another controller's.
     Foreign,
+    /// Nobody's: no IngressClass has the name that it names.
+    Unknown,
     /// It names no class, and nothing says that such are ours.
     Classless,
 }
@@ -38,6 +40,7 @@ impl From<Verdict> for Ownership {
         match verdict {
             Verdict::Ours => Self::Ours,
             Verdict::Undefined => Self::Undefined,
+            Verdict::Unknown => Self::Unknown,
             Verdict::Foreign => Self::Foreign,
             Verdict::Classless => Self::Classless,
         }

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::metrics::Metrics;
 use super::routes;
+use super::sources::Sources;
 use crate::explain::explain_live;
 use crate::finding::{self, Finding};
 
@@ -19,6 +20,7 @@ pub(crate) struct Live {
     start: Instant,
     registry: Registry,
     metrics: Metrics,
+    sources: Sources,
     now: Mutex<Now>,
 }
 
@@ -53,11 +55,13 @@ impl Live {
     pub(crate) fn new(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let sources = Sources::register(&mut registry);
         register(&mut registry);
         Self {
             start: Instant::now(),
             registry,
             metrics,
+            sources,
             now: Mutex::new(Now {
                 phase: Phase::Starting,
                 applied: None,
@@ -73,6 +77,16 @@ impl Live {
         if matches!(now.phase, Phase::Starting) {
             now.phase = Phase::Ready;
         }
+    }
+
+    /// The objects come from a cluster.
+    pub(crate) fn watch(&self, inbox: Arc<cluster::Inbox>) {
+        self.sources.set(inbox);
+    }
+
+    /// What a cluster told is served by every worker, this long after it was received.
+    pub(crate) fn served(&self, after: Duration) {
+        self.metrics.served(after);
     }
 
     /// No more requests should be sent here.
@@ -91,10 +105,18 @@ impl Live {
 }
 
 impl AdminState for Live {
-    fn readiness(&self) -> Result<(), String> {
-        match self.lock().phase {
-            Phase::Ready => Ok(()),
-            Phase::Starting => Err("starting: the first configuration is not served yet".into()),
+    fn readiness(&self) -> Result<String, String> {
+        let phase = self.lock().phase;
+        match phase {
+            // What was read before is served on.
+            Phase::Ready => Ok(match self.sources.trouble() {
+                Some(trouble) => format!("ok; {trouble}"),
+                None => "ok".into(),
+            }),
+            Phase::Starting => Err(match self.sources.missing() {
+                Some(missing) => format!("starting: waiting for {missing}"),
+                None => "starting: the first configuration is not served yet".into(),
+            }),
             Phase::Draining => Err("draining".into()),
         }
     }
@@ -125,6 +147,7 @@ impl AdminState for Live {
                 finding::count(&applied.findings)
             }),
             listening: last.map_or_else(Vec::new, |applied| applied.listening.clone()),
+            sources: self.sources.views(),
         }
     }
 
@@ -175,7 +198,7 @@ mod tests {
         assert!(live.readiness().expect_err("starting").contains("starting"));
         assert_eq!(live.status().generation, 0);
         live.applied(applied());
-        assert_eq!(live.readiness(), Ok(()));
+        assert_eq!(live.readiness().as_deref(), Ok("ok"));
         assert_eq!(live.status().generation, 3);
         live.draining();
         live.applied(applied());

@@ -1,6 +1,6 @@
 //! Metrics of the control plane.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,6 +14,12 @@ use crate::finding;
 
 type Label = [(&'static str, &'static str); 1];
 
+/// In seconds.
+const EVENT_TO_SERVED: [f64; 15] = [
+    0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5,
+    10.0,
+];
+
 /// Metrics of the control plane.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -22,6 +28,7 @@ pub(super) struct Metrics {
     problems: Family<Label, Gauge>,
     objects: Family<Label, Gauge>,
     compile_seconds: Histogram,
+    event_to_served_seconds: Histogram,
 }
 
 impl Metrics {
@@ -33,6 +40,7 @@ impl Metrics {
             objects: Family::default(),
             // 0.1 ms to 6.5 s.
             compile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
+            event_to_served_seconds: Histogram::new(EVENT_TO_SERVED),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("narthex_build", "The program", build);
@@ -61,8 +69,17 @@ impl Metrics {
             "How long compiling a configuration took",
             metrics.compile_seconds.clone(),
         );
+        registry.register(
+            "narthex_config_event_to_served_seconds",
+            "From the first event of a change that the cluster sent until every worker serves it",
+            metrics.event_to_served_seconds.clone(),
+        );
         registry.register_collector(Box::new(ProcessCollector::new()));
         metrics
+    }
+
+    pub(super) fn served(&self, after: Duration) {
+        self.event_to_served_seconds.observe(after.as_secs_f64());
     }
 
     pub(super) fn applied(&self, applied: &Applied) {

@@ -5,6 +5,7 @@ mod metrics;
 mod news;
 mod process;
 mod routes;
+mod sources;
 
 pub(crate) use live::{Applied, Live};
 pub(crate) use news::News;

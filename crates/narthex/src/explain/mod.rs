@@ -13,7 +13,7 @@ use crate::config::Compilation;
 use crate::failure::Failure;
 use crate::flags::{Explain, Output};
 use crate::log::stdout_has_colours;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Input, Pipeline};
 use crate::state::{State, default_certificate};
 use admin::view::Explained;
 use model::{Protocol, Snapshot};
@@ -35,8 +35,8 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     let compilation = Compilation::new(&flags.compilation)?;
     let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
-    let mut pipeline = Pipeline::new(&paths, compilation.options(fallback));
-    let outcome = pipeline.run();
+    let mut pipeline = Pipeline::new(Input::files(&paths), compilation.options(fallback));
+    let outcome = pipeline.run().map_err(Failure::new)?;
     let ports = answer::Ports {
         http: compilation.http_port(),
         https: compilation.https_port(),

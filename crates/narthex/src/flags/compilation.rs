@@ -42,17 +42,19 @@ pub(crate) struct Compilation {
     #[arg(default_value = "narthex.dev/ingress,k8s.io/ingress-nginx")]
     pub(crate) controller_class: Vec<String>,
 
-    /// The value of the old annotation kubernetes.io/ingress.class that is served, whatever
-    /// IngressClass objects say.
+    /// The class that is served whatever IngressClass objects say: a value of the old annotation
+    /// kubernetes.io/ingress.class, or of spec.ingressClassName where no IngressClass has that
+    /// name.
     #[arg(long, env = "NARTHEX_INGRESS_CLASS", value_name = "NAME")]
     #[arg(help_heading = "Which Ingresses")]
     pub(crate) ingress_class: Option<String>,
 
     /// Serve Ingresses that name no class where no IngressClass is the default.
+    /// [default: true, and false in a cluster]
     #[arg(long, env = "NARTHEX_WATCH_INGRESS_WITHOUT_CLASS", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(default_value_t = true, action = ArgAction::Set, help_heading = "Which Ingresses")]
-    pub(crate) watch_ingress_without_class: bool,
+    #[arg(action = ArgAction::Set, help_heading = "Which Ingresses")]
+    pub(crate) watch_ingress_without_class: Option<bool>,
 
     /// Answers hosts and paths that nobody claims. [default: a plain 404]
     #[arg(long, env = "NARTHEX_DEFAULT_BACKEND_SERVICE", value_name = "NS/NAME")]

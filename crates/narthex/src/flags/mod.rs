@@ -1,17 +1,21 @@
 //! The command line as it was typed; what it means is [`config`](crate::config)'s.
 
 mod balancing;
+mod cluster;
 mod compilation;
 pub(crate) mod kubectl;
 mod serving;
 pub(crate) mod values;
+mod webhook;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
+pub(crate) use webhook::Webhook;
 
 /// Kubernetes ingress controller and proxy, with or without a cluster.
 ///
@@ -32,7 +36,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve files and folders of manifests, and their changes as they come.
+    /// Serve a cluster, or files and folders of manifests, and their changes as they come.
     Serve(Box<Serve>),
     /// Name every problem of the manifests with its file, line, object and field.
     Check(Box<Check>),
@@ -44,7 +48,10 @@ pub(crate) enum Command {
     Kubectl(Box<kubectl::Kubectl>),
 }
 
-/// Serve files and folders of manifests, and their changes as they come.
+/// Serve a cluster, or files and folders of manifests, and their changes as they come.
+///
+/// With a PATH, what is in it is served. Without one, a cluster is: in a pod the one it runs in,
+/// else the one that --kubeconfig or $KUBECONFIG names.
 ///
 /// SIGTERM and SIGINT end it after what is under way has ended, a second one ends it at once.
 /// SIGHUP reads the manifests again.
@@ -52,7 +59,7 @@ pub(crate) enum Command {
 #[command(args_override_self = true)]
 pub(crate) struct Serve {
     /// Files and folders (at any depth) of manifests: YAML or JSON.
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Take the ports over from the process that serves with the same --state-dir, without losing
     /// a connection: it ends what it has under way once this one serves. Where none runs, this is
@@ -61,6 +68,10 @@ pub(crate) struct Serve {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set, help_heading = "Process")]
     pub(crate) upgrade: bool,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
+    pub(crate) webhook: Webhook,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]

@@ -30,6 +30,11 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Process")]
     pub(crate) admin_address: SocketAddr,
 
+    /// Health and metrics alone, for probes and Prometheus. [default: :10254 in a cluster, else none]
+    #[arg(long, env = "NARTHEX_HEALTH_ADDRESS", value_name = "IP:PORT")]
+    #[arg(value_parser = values::admin_address, help_heading = "Process")]
+    pub(crate) health_address: Option<SocketAddr>,
+
     /// Where the self-signed certificate is kept, and where --upgrade finds the running process.
     /// [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/narthex, else memory]
     #[arg(
@@ -51,7 +56,13 @@ pub(crate) struct Serving {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
 
-    /// How long requests may go on after SIGTERM.
+    /// How long new connections are still taken after SIGTERM, while /readyz says 503: as long as
+    /// load balancers take to notice.
+    #[arg(long, env = "NARTHEX_SHUTDOWN_GRACE_PERIOD", value_name = "DURATION")]
+    #[arg(default_value = "0s", value_parser = values::duration, help_heading = "Process")]
+    pub(crate) shutdown_grace_period: Duration,
+
+    /// How long requests may go on after that.
     #[arg(long, env = "NARTHEX_SHUTDOWN_TIMEOUT", value_name = "DURATION")]
     #[arg(default_value = "30s", value_parser = values::duration, help_heading = "Process")]
     pub(crate) shutdown_timeout: Duration,

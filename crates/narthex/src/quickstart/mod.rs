@@ -43,8 +43,8 @@ pub(crate) fn run(flags: flags::Quickstart) -> Result<ExitCode, Failure> {
         .write_endpoints(&backends)
         .map_err(|error| Failure::new(format!("the example cannot be written: {error}")))?;
 
-    let paths = vec![folder.path().to_owned()];
-    let mut config = config::Serve::new(paths, &compilation, serving)?;
+    let source = config::Source::Files(vec![folder.path().to_owned()]);
+    let mut config = config::Serve::new(source, &compilation, serving)?;
     config.state_dir.get_or_insert_with(|| folder.state());
     config.ends_on_hang_up = true;
     let (http, https) = (compilation.http_port, compilation.https_port);

@@ -1,13 +1,13 @@
 //! One change after the other: read, compile, publish, tell.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
 use compile::Compiled;
 use model::{Backend, Certificate, Protocol};
+use objects::kinds::ObjectKey;
 use proxy::Proxy;
 use proxy::dns::Resolver;
 use tokio::sync::watch;
@@ -17,15 +17,15 @@ use crate::config::{self, Compilation};
 use crate::control::{Applied, Live, News};
 use crate::failure::Failure;
 use crate::finding;
-use crate::pipeline::{Outcome, Pipeline};
+use crate::pipeline::{Input, Outcome, Pipeline, Present};
 use crate::state::{State, default_certificate, is_fresh};
 
 /// The control plane: the manifests on one side, the proxy on the other.
 pub(super) struct Control {
-    paths: Vec<PathBuf>,
     options: compile::Options,
-    /// None while it is at work on another thread, and after a bug there.
+    /// None while it is at work on another thread.
     pipeline: Option<Pipeline>,
+    present: Present,
     proxy: Proxy,
     live: Arc<Live>,
     news: News,
@@ -34,31 +34,38 @@ pub(super) struct Control {
     listening: Vec<view::Listening>,
     /// Whether the last configuration is served, on all its ports.
     is_published: bool,
+    /// Whether anything was ever served.
+    has_served: bool,
     /// When something was last served that had not been served before.
     applied_at: SystemTime,
     /// What the last run brought, for people.
     summary: String,
     https: Option<u16>,
+    /// What the last run refers to.
+    references: Arc<[ObjectKey]>,
 }
 
 impl Control {
     /// Also starts to resolve the names of ExternalName Services.
     pub(super) fn new(
         config: &config::Serve,
+        input: Input,
         fallback: Arc<Certificate>,
         proxy: Proxy,
         live: Arc<Live>,
     ) -> Result<Self, Failure> {
+        let options = config.compilation.options(fallback);
         let (external, names) = watch::channel(Vec::new());
         let resolver = Resolver::new(config.settings.allow_local_external_names)
             .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
         tokio::spawn(resolver.run(names));
         let (checked, to_check) = watch::channel(Vec::new());
         tokio::spawn(proxy.check_health(to_check));
+        let pipeline = Pipeline::new(input, options.clone());
         Ok(Self {
-            paths: config.paths.clone(),
-            options: config.compilation.options(fallback),
-            pipeline: None,
+            present: pipeline.present(),
+            pipeline: Some(pipeline),
+            options,
             proxy,
             live,
             news: News::default(),
@@ -66,9 +73,11 @@ impl Control {
             checked,
             listening: Vec::new(),
             is_published: false,
+            has_served: false,
             applied_at: SystemTime::now(),
             summary: String::new(),
             https: None,
+            references: Arc::default(),
         })
     }
 
@@ -78,7 +87,11 @@ impl Control {
         self.news.tell(&outcome.findings);
         self.news.tell_ignored(&outcome.ignored);
         self.summary = summary(&outcome);
-        self.publish(&outcome.compiled).await?;
+        let compiled = &outcome.compiled;
+        // At the start, what is measured is how long it took to read everything.
+        let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
+        self.publish(compiled).await?;
+        self.has_served = true;
         self.live.applied(Applied {
             snapshot: outcome.compiled.snapshot,
             findings: outcome.findings,
@@ -87,23 +100,47 @@ impl Control {
             at: self.applied_at,
             listening: self.listening.clone(),
         });
+        if let Some(received) = outcome.received.filter(|_| is_news) {
+            self.live.served(received.elapsed());
+        }
         Ok(())
+    }
+
+    /// Finds out what the objects refer to, without serving them.
+    pub(super) async fn look(&mut self) -> Result<Arc<[ObjectKey]>, Failure> {
+        self.run_pipeline().await?;
+        Ok(Arc::clone(&self.references))
+    }
+
+    /// The objects as they are, for others to look at.
+    pub(super) fn present(&self) -> Present {
+        self.present.clone()
+    }
+
+    /// What decides their meaning.
+    pub(super) fn options(&self) -> &compile::Options {
+        &self.options
+    }
+
+    /// What the last run refers to.
+    pub(super) fn references(&self) -> &Arc<[ObjectKey]> {
+        &self.references
     }
 
     /// Reading and compiling block: probes and scrapes must not wait for that.
     async fn run_pipeline(&mut self) -> Result<Outcome, Failure> {
-        let mut pipeline = self
-            .pipeline
-            .take()
-            .unwrap_or_else(|| Pipeline::new(&self.paths, self.options.clone()));
+        let gone = || Failure::new("a bug: the manifests are read no more");
+        let mut pipeline = self.pipeline.take().ok_or_else(gone)?;
         let run = tokio::task::spawn_blocking(move || {
             let outcome = pipeline.run();
             (pipeline, outcome)
         });
         let (pipeline, outcome) = run
             .await
-            .map_err(|error| Failure::new(format!("a bug in the compiler: {error}")))?;
+            .map_err(|error| Failure::new(format!("a bug where manifests are read: {error}")))?;
         self.pipeline = Some(pipeline);
+        let outcome = outcome.map_err(Failure::new)?;
+        self.references = Arc::clone(&outcome.compiled.references);
         Ok(outcome)
     }
 
@@ -141,7 +178,7 @@ impl Control {
     }
 
     /// Tells people what is open and what is served.
-    pub(super) fn announce(&self, admin: SocketAddr) {
+    pub(super) fn announce(&self, admin: SocketAddr, health: Option<SocketAddr>) {
         tracing::info!("Narthex {}", env!("CARGO_PKG_VERSION"));
         for listening in &self.listening {
             let scheme = if Some(listening.port) == self.https {
@@ -161,6 +198,9 @@ impl Control {
         }
         tracing::info!("{}", self.summary);
         tracing::info!("health, metrics and API on http://{admin}/");
+        if let Some(health) = health {
+            tracing::info!("health and metrics on http://{health}/");
+        }
     }
 
     /// What is open.

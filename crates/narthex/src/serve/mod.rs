@@ -1,9 +1,11 @@
 //! `narthex serve`: from the start to the end.
 
 mod admin_address;
+mod admission;
 mod apply;
 mod end;
 mod signals;
+mod source;
 mod succession;
 
 use std::net::SocketAddr;
@@ -12,9 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
-use objects::manifests;
 use proxy::Proxy;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -23,8 +24,10 @@ use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
 use crate::{flags, log};
 use admin_address::Admin;
+use admission::Admission;
 use apply::Control;
 use signals::{Exit, Signal, Signals};
+use source::Source;
 use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
@@ -32,6 +35,9 @@ const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many times a process that takes over looks whether something has changed before it begins.
 const CATCHING_UP: usize = 5;
+
+/// How many times the first configuration is looked at for what it refers to.
+const LOOKS: usize = 3;
 
 /// How long everything else waits for the sockets to be given: they need no wait, but for a
 /// process that does not take them.
@@ -45,18 +51,23 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     let flags::Serve {
         paths,
         upgrade,
+        cluster,
+        webhook,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let mut config = config::Serve::new(paths, &compilation, serving)?;
+    let source = config::Source::new(paths, &cluster, webhook)?;
+    let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
         Succession::HandsOver
     };
     // Later it may come and go; at the start, it is a slip of the pen.
-    if let Some(path) = config.paths.iter().find(|path| !path.exists()) {
+    if let config::Source::Files(paths) = &config.source
+        && let Some(path) = paths.iter().find(|path| !path.exists())
+    {
         let path = path.display();
         return Err(Failure::new(format!(
             "{path} does not exist: name files or folders of manifests that do"
@@ -109,7 +120,9 @@ async fn serve(
         }
     };
     let mut running = started?;
-    running.control.announce(running.admin.address());
+    running
+        .control
+        .announce(running.admin.address(), running.admin.health_address());
     welcome(&Open {
         listening: running.control.listening(),
         admin: running.admin.address(),
@@ -122,11 +135,40 @@ async fn serve(
 /// A process that serves.
 struct Running {
     state: State,
-    watcher: manifests::Watcher,
+    source: Source,
     control: Control,
     admin: Admin,
     live: Arc<Live>,
     heirs: Heirs,
+}
+
+/// The time between a signal that asks to end and the end of accepting.
+#[derive(Debug, Clone, Copy)]
+enum Grace {
+    None,
+    Until(Instant, Exit),
+}
+
+impl Grace {
+    /// Whether it has begun now: not where there is none to give, and not twice.
+    fn begin(&mut self, exit: Exit, period: Duration) -> bool {
+        let begins = matches!(self, Self::None) && !period.is_zero();
+        if begins {
+            *self = Self::Until(Instant::now() + period, exit);
+        }
+        begins
+    }
+
+    /// Waits for its end. Cancel safe.
+    async fn over(&self) -> Exit {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Until(end, exit) => {
+                sleep_until(*end).await;
+                *exit
+            }
+        }
+    }
 }
 
 /// Why it ends.
@@ -146,30 +188,54 @@ impl Running {
             Succession::None | Succession::HandsOver => None,
         }
         .unzip();
-        let mut admin = Admin::open(config.admin_address, inherited.as_mut())?;
+        let mut admin = Admin::open(
+            config.admin_address,
+            config.health_address,
+            inherited.as_mut(),
+        )?;
+        let admission = Admission::open(config)?;
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
         let proxy = Proxy::start(config.settings.clone(), inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
-        let live = Arc::new(Live::new(|registry| proxy.register(registry)));
+        let mut admission_metrics = None;
+        let live = Arc::new(Live::new(|registry| {
+            proxy.register(registry);
+            if admission.is_some() {
+                admission_metrics = Some(cluster::webhook::Metrics::register(registry));
+            }
+        }));
         // Before this one serves, the process before it answers for both.
         if take_over.is_none() {
             admin.serve(&live);
         }
         // Before the first reading, so that no change falls between the two.
-        let mut watcher = manifests::watch(&config.paths);
-        let mut control = Control::new(config, fallback, proxy, Arc::clone(&live))?;
+        let mut source = Source::open(&config.source).await?;
+        if let Some(inbox) = source.inbox() {
+            live.watch(Arc::clone(inbox));
+        }
+        let input = source.input();
+        let mut control = Control::new(config, input, fallback, proxy, Arc::clone(&live))?;
+        source.listed().await;
+        // Lest the first configuration serve without its certificates.
+        for _ in 0..LOOKS {
+            if !source.refer(&control.look().await?) {
+                break;
+            }
+            source.referred().await;
+        }
         control.apply().await?;
         let mut heirs = Heirs::new();
         if let Some(take_over) = take_over {
             // What changed while this one prepared, which the one before serves already.
             for _ in 0..CATCHING_UP {
-                if timeout(LOOK, watcher.changed()).await.is_err() {
+                if timeout(LOOK, source.changed()).await.is_err() {
                     break;
                 }
                 control.apply().await?;
+                source.refer(control.references());
             }
             let mut kept = control.proxy().addresses();
-            kept.push(admin.address());
+            kept.extend(admin.addresses());
             take_over.ready(kept).await?;
             control.proxy().accept().await;
             admin.serve(&live);
@@ -178,9 +244,12 @@ impl Running {
         } else if config.succession != Succession::None {
             heirs.wait(&state, false);
         }
+        if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
+            admission.start(config, &source, &control, metrics);
+        }
         Ok(Self {
             state,
-            watcher,
+            source,
             control,
             admin,
             live,
@@ -188,17 +257,29 @@ impl Running {
         })
     }
 
-    /// Serves changes as they come.
+    /// Serves changes as they come. After a signal that asks to end, for as long as load balancers
+    /// may take to notice.
     async fn until_end(&mut self, config: &config::Serve, signals: &mut Signals) -> End {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
+        let mut grace = Grace::None;
         loop {
             tokio::select! {
-                () = self.watcher.changed() => {}
+                exit = grace.over() => return End::Asked(exit),
+                () = self.source.changed() => {}
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }
                 signal = signals.next() => match signal {
-                    Signal::Reload => tracing::info!("SIGHUP: reading the manifests again"),
+                    Signal::Reload => tracing::info!("SIGHUP: looking again for what has changed"),
+                    Signal::End(exit) if grace.begin(exit, config.shutdown_grace_period) => {
+                        tracing::info!(
+                            "{}: not ready any more; new connections are taken for {:?} yet",
+                            exit.name(),
+                            config.shutdown_grace_period
+                        );
+                        self.live.draining();
+                        continue;
+                    }
                     Signal::End(exit) => return End::Asked(exit),
                 },
                 event = self.heirs.next() => match event {
@@ -226,6 +307,7 @@ impl Running {
                     error.reason()
                 );
             }
+            self.source.refer(self.control.references());
         }
     }
 

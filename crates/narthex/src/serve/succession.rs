@@ -66,7 +66,7 @@ impl Heirs {
 /// Every listening socket, for another process.
 pub(super) async fn share(proxy: &Proxy, admin: &Admin) -> io::Result<Vec<OwnedFd>> {
     let mut sockets = proxy.share().await?;
-    sockets.push(admin.share()?);
+    sockets.extend(admin.share()?);
     Ok(sockets)
 }
 

@@ -76,6 +76,12 @@ func makeNetwork(nodes int) error {
 			return err
 		}
 	}
+	// Where the kernel would translate packets while the bridge carries them, a pod would not reach
+	// itself by way of its Service. Absent if the kernel has no such thing.
+	err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("0"), 0)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -74,6 +75,10 @@ func Supervise(arguments []string) error {
 	select {}
 }
 
+// inherited is the listener that the launcher opened in its own network. It is kept, or it would be
+// closed by the garbage collector and missing after a wipe.
+var inherited = os.NewFile(3, "outside")
+
 type cluster struct {
 	folder, images, outside string
 	nodes                   int
@@ -127,15 +132,25 @@ func (c *cluster) run() error {
 		return err
 	}
 	log.Printf("all is ready after %.1f s", time.Since(c.began).Seconds())
+	go watch(running)
 	server := &control.Server{Plane: running, Relay: inside, Tokens: tokens, Wipe: c.wipe, End: c.end}
 	return server.Listen(c.file(socket))
+}
+
+// watch says it when a part of the control plane ends that nobody has killed.
+func watch(running *plane.Plane) {
+	for range time.Tick(time.Second) {
+		if err := running.Died(); err != nil {
+			log.Printf("THE CLUSTER IS BROKEN: %v", err)
+			return
+		}
+	}
 }
 
 // relays gives the one that can be disturbed: from inside.
 func (c *cluster) relays() (*relay.Relay, error) {
 	to := fmt.Sprintf("127.0.0.1:%d", apiPort)
-	file := os.NewFile(3, "outside")
-	outside, err := net.FileListener(file)
+	outside, err := net.FileListener(inherited)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +170,7 @@ func (c *cluster) workers(ctx context.Context, tokens *node.Tokens) error {
 		return err
 	}
 	config.QPS, config.Burst = -1, 0 // no limit of our own
+	config.Wrap(func(below http.RoundTripper) http.RoundTripper { return patient{below} })
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
@@ -185,5 +201,8 @@ func (c *cluster) workers(ctx context.Context, tokens *node.Tokens) error {
 	}
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
-	return nil
+	waiting, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
+	// The first thing that a pod with a ServiceAccount asks.
+	return proxy.Until(waiting, apiService, 443)
 }

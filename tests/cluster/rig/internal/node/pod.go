@@ -185,7 +185,9 @@ func (p *pod) delete() {
 	now := int64(0)
 	options := metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &p.uid}}
 	for {
-		err := p.node.Client.CoreV1().Pods(p.namespace).Delete(context.Background(), p.name, options)
+		ctx, done := context.WithTimeout(p.killed, 5*time.Second)
+		err := p.node.Client.CoreV1().Pods(p.namespace).Delete(ctx, p.name, options)
+		done()
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return
 		}

@@ -77,7 +77,15 @@ func (p *Plane) Apiserver(ctx context.Context, verb string) error {
 		if err := p.spawn(apiserver, p.apiserverArguments()); err != nil {
 			return err
 		}
-		return p.until(ctx, "/readyz")
+		if err := p.until(ctx, "/readyz"); err != nil {
+			return err
+		}
+		// The controllers would come back by themselves, each watch after a back-off of up to half a
+		// minute; tests do not wait for that.
+		if err := p.kill(controllers); err != nil {
+			return err
+		}
+		return p.spawn(controllers, p.controllerArguments())
 	case "stop":
 		return p.signal(apiserver, syscall.SIGSTOP)
 	case "cont":

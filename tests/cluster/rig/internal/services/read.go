@@ -12,16 +12,17 @@ import (
 
 // world is what has to reach what.
 type world struct {
-	nodes     []string            // addresses of nodes, for node ports and host ports
+	nodes     []string            // their addresses
 	virtual   []string            // addresses that nothing but the table answers
 	translate map[string][]string // "address . proto . port" to endpoints "address . port"
-	nodePorts map[string][]string // "proto . port"
-	hostPorts map[string][]string // "node address . proto . port"
 	endpoints []string            // addresses of all endpoints
 }
 
 func (p *Proxy) read() (*world, error) {
-	w := &world{translate: map[string][]string{}, nodePorts: map[string][]string{}, hostPorts: map[string][]string{}}
+	w := &world{translate: map[string][]string{}}
+	if err := p.readNodes(w); err != nil {
+		return nil, err
+	}
 	all, err := p.Informers.Core().V1().Services().Lister().List(labels.Everything())
 	if err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func (p *Proxy) read() (*world, error) {
 	for _, service := range all {
 		w.add(service, slicesOf[service.Namespace+"/"+service.Name])
 	}
-	if err := p.readNodes(w); err != nil {
+	if err := p.readHostPorts(w); err != nil {
 		return nil, err
 	}
 	slices.Sort(w.virtual)
@@ -78,8 +79,11 @@ func (w *world) add(service *corev1.Service, of []*discoveryv1.EndpointSlice) {
 		for _, address := range addresses {
 			w.translate[fmt.Sprintf("%s . %s . %d", address, protocol, port.Port)] = endpoints
 		}
-		if port.NodePort != 0 {
-			w.nodePorts[fmt.Sprintf("%s . %d", protocol, port.NodePort)] = endpoints
+		if port.NodePort == 0 {
+			continue
+		}
+		for _, node := range w.nodes {
+			w.translate[fmt.Sprintf("%s . %s . %d", node, protocol, port.NodePort)] = endpoints
 		}
 	}
 }
@@ -125,7 +129,10 @@ func (p *Proxy) readNodes(w *world) error {
 			}
 		}
 	}
-	slices.Sort(w.nodes)
+	return nil
+}
+
+func (p *Proxy) readHostPorts(w *world) error {
 	pods, err := p.Informers.Core().V1().Pods().Lister().List(labels.Everything())
 	if err != nil {
 		return err
@@ -138,7 +145,7 @@ func (p *Proxy) readNodes(w *world) error {
 			for _, port := range container.Ports {
 				if port.HostPort != 0 {
 					key := fmt.Sprintf("%s . %s . %d", pod.Status.HostIP, strings.ToLower(string(port.Protocol)), port.HostPort)
-					w.hostPorts[key] = []string{fmt.Sprintf("%s . %d", pod.Status.PodIP, port.ContainerPort)}
+					w.translate[key] = []string{fmt.Sprintf("%s . %d", pod.Status.PodIP, port.ContainerPort)}
 					w.endpoints = append(w.endpoints, pod.Status.PodIP)
 				}
 			}

@@ -5,10 +5,12 @@ package services
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"net/netip"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/informers"
@@ -25,6 +27,22 @@ type Proxy struct {
 
 	changed chan struct{}
 	last    string
+	written atomic.Pointer[world]
+}
+
+// Until waits for a Service's address to have endpoints behind it.
+func (p *Proxy) Until(ctx context.Context, address string, port int) error {
+	key := fmt.Sprintf("%s . tcp . %d", address, port)
+	for {
+		if w := p.written.Load(); w != nil && len(w.translate[key]) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s:%d has no endpoints: %w", address, port, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Run watches and writes until the context ends.
@@ -70,8 +88,8 @@ func (p *Proxy) loop(ctx context.Context) {
 			log.Printf("nftables: %v", err)
 			time.AfterFunc(time.Second, p.touch)
 		}
-		// Never more than a tenth of a core, however many Services there are and change.
-		time.Sleep(max(20*time.Millisecond, 10*time.Since(began)))
+		// Never all the time, however many Services there are and change.
+		time.Sleep(max(20*time.Millisecond, 2*time.Since(began)))
 	}
 }
 
@@ -91,5 +109,6 @@ func (p *Proxy) write() error {
 		return err
 	}
 	p.last = table
+	p.written.Store(services)
 	return nil
 }

@@ -9,29 +9,41 @@ import (
 
 // table is the whole table as nft reads it. Connections that are open are not touched by a new one:
 // what they were translated to is the kernel's to remember.
+//
+// Each packet that opens a connection to a Service draws a number below the count of its endpoints,
+// and address and number are looked up together. All Services with as many endpoints share a chain:
+// with one for each Service, five thousand of them take the kernel half a minute to check.
 func (w *world) table() string {
-	t := &text{chains: map[string]string{}}
-	cluster, hosts, nodes := t.verdicts(w.translate), t.verdicts(w.hostPorts), t.verdicts(w.nodePorts)
-	pairs := make([]string, 0, len(w.endpoints))
+	var counts []int
+	var services, endpoints, pairs []string
+	for _, key := range slices.Sorted(maps.Keys(w.translate)) {
+		behind := w.translate[key]
+		counts = append(counts, len(behind))
+		services = append(services, fmt.Sprintf("%s : goto of%d", key, len(behind)))
+		for number, endpoint := range behind {
+			endpoints = append(endpoints, fmt.Sprintf("%s . %d : %s", key, number, endpoint))
+		}
+	}
+	slices.Sort(counts)
 	for _, address := range w.endpoints {
 		pairs = append(pairs, address+" . "+address)
 	}
+	t := &text{}
 	t.line("table ip rig { }")
 	t.line("delete table ip rig")
 	t.line("table ip rig {")
-	t.set("map cluster", "ipv4_addr . inet_proto . inet_service : verdict", cluster)
-	t.set("map hosts", "ipv4_addr . inet_proto . inet_service : verdict", hosts)
-	t.set("map ports", "inet_proto . inet_service : verdict", nodes)
-	t.set("set nodes", "ipv4_addr", w.nodes)
+	t.set("map services", "ipv4_addr . inet_proto . inet_service : verdict", services)
+	t.set("map endpoints", "ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service", endpoints)
 	t.set("set virtual", "ipv4_addr", w.virtual)
 	t.set("set itself", "ipv4_addr . ipv4_addr", pairs)
-	for _, name := range slices.Sorted(maps.Values(t.chains)) {
-		t.line("chain " + name + " { }")
+	for _, count := range slices.Compact(counts) {
+		t.line(fmt.Sprintf(`chain of%d {
+  meta mark set numgen random mod %d
+  meta l4proto { tcp, udp } dnat to ip daddr . meta l4proto . th dport . meta mark map @endpoints
+}`, count, count))
 	}
 	t.line(`chain translate {
-  ip daddr . meta l4proto . th dport vmap @cluster
-  ip daddr . meta l4proto . th dport vmap @hosts
-  ip daddr @nodes meta l4proto . th dport vmap @ports
+  ip daddr . meta l4proto . th dport vmap @services
 }
 chain prerouting {
   type nat hook prerouting priority -100
@@ -56,19 +68,13 @@ chain forwarded {
 chain sent {
   type filter hook output priority 0
   jump refuse
+}
 }`)
-	for endpoints, name := range t.chains {
-		t.line(fmt.Sprintf("chain %s {\n%s}", name, endpoints))
-	}
-	t.line("}")
 	return t.String()
 }
 
-// text is the table while it is written. Chains are shared by all that have the same endpoints.
-type text struct {
-	strings.Builder
-	chains map[string]string // rules to the chain's name
-}
+// text is the table while it is written.
+type text struct{ strings.Builder }
 
 func (t *text) line(line string) { t.WriteString(line + "\n") }
 
@@ -78,32 +84,4 @@ func (t *text) set(head, kind string, elements []string) {
 		t.line("  elements = { " + strings.Join(elements, ", ") + " }")
 	}
 	t.line("}")
-}
-
-// verdicts gives the map's elements, each leading to the chain of its endpoints.
-func (t *text) verdicts(keys map[string][]string) []string {
-	elements := make([]string, 0, len(keys))
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		rules := spread(keys[key])
-		name, known := t.chains[rules]
-		if !known {
-			name = fmt.Sprintf("to%d", len(t.chains))
-			t.chains[rules] = name
-		}
-		elements = append(elements, key+" : goto "+name)
-	}
-	return elements
-}
-
-// spread is rules that send each new connection to one of the endpoints, all as likely.
-func spread(endpoints []string) string {
-	target := strings.Replace(endpoints[0], " . ", ":", 1)
-	if len(endpoints) > 1 {
-		parts := make([]string, 0, len(endpoints))
-		for index, endpoint := range endpoints {
-			parts = append(parts, fmt.Sprintf("%d : %s", index, endpoint))
-		}
-		target = fmt.Sprintf("numgen random mod %d map { %s }", len(endpoints), strings.Join(parts, ", "))
-	}
-	return fmt.Sprintf("  meta l4proto tcp dnat to %s\n  meta l4proto udp dnat to %s\n", target, target)
 }

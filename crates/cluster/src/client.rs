@@ -1,0 +1,185 @@
+//! Access to an API server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{env, fmt};
+
+use hyper_util::client::legacy::Builder;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::ConfigExt as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tower::{BoxError, ServiceBuilder};
+
+/// For a connection to be established.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a silent connection is asked whether its other end is still there …
+const PING: Duration = Duration::from_secs(10);
+/// … and how long for the answer.
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+/// Where the API server is, and who we are to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// As a pod: by the ServiceAccount's token, which is read again as it is rotated.
+    InCluster,
+    /// By this kubeconfig file.
+    File(PathBuf),
+    /// By the files that the environment variable `KUBECONFIG` names.
+    Environment,
+}
+
+impl Access {
+    /// The access that there is without being told: a pod's own, else `KUBECONFIG`'s.
+    pub fn find() -> Option<Self> {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        if is_set("KUBERNETES_SERVICE_HOST") {
+            Some(Self::InCluster)
+        } else if is_set("KUBECONFIG") {
+            Some(Self::Environment)
+        } else {
+            None
+        }
+    }
+}
+
+/// Why there is no access, for people.
+#[derive(Debug)]
+pub struct NoAccess(String);
+
+impl fmt::Display for NoAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoAccess {}
+
+/// Everything that connecting takes. Nothing is connected before the first request.
+#[derive(Clone)]
+pub struct Connection {
+    config: Config,
+    client: Client,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("url", &self.config.cluster_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Reads what `access` says.
+    ///
+    /// # Errors
+    /// [`NoAccess`], which names the file and what is wrong with it.
+    pub async fn open(access: &Access) -> Result<Self, NoAccess> {
+        let options = KubeConfigOptions::default();
+        let config = match access {
+            Access::InCluster => Config::incluster().map_err(|error| {
+                NoAccess(format!(
+                    "the pod's access to the cluster: {}",
+                    chain(&error)
+                ))
+            }),
+            Access::File(path) => {
+                let wrong = |error| {
+                    NoAccess(format!(
+                        "--kubeconfig {}: {}",
+                        path.display(),
+                        chain(&error)
+                    ))
+                };
+                let file = Kubeconfig::read_from(path).map_err(wrong)?;
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(wrong)
+            }
+            Access::Environment => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| NoAccess(format!("KUBECONFIG: {}", chain(&error)))),
+        }?;
+        let client = connect(&config)?;
+        Ok(Self { config, client })
+    }
+
+    /// The API server's address, for people.
+    pub fn url(&self) -> String {
+        self.config.cluster_url.to_string()
+    }
+
+    /// The client for all but very many watches. Over HTTP/2 it has one connection, on which an
+    /// API server allows some hundred requests at once.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Another client, with a connection of its own.
+    pub(crate) fn another(&self) -> Client {
+        // It could be made of this once.
+        connect(&self.config).unwrap_or_else(|_| self.client.clone())
+    }
+}
+
+/// A client as kube's own, but that it speaks HTTP/2 where the API server does: a hundred watches
+/// share a connection, and one that has silently died is noticed.
+fn connect(config: &Config) -> Result<Client, NoAccess> {
+    let wrong = |error: &kube::Error| NoAccess(format!("access to the cluster: {}", chain(error)));
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT));
+    // For connections that HTTP/2's pings do not watch over.
+    tcp.set_keepalive(Some(PING));
+    tcp.set_keepalive_interval(Some(PING));
+    tcp.set_keepalive_retries(Some(2));
+    let tls = config
+        .rustls_client_config()
+        .map_err(|error| wrong(&error))?;
+    let mut https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http();
+    if let Some(name) = &config.tls_server_name {
+        let name = rustls::pki_types::ServerName::try_from(name.clone())
+            .map_err(|error| NoAccess(format!("tls-server-name {name}: {error}")))?;
+        https = https.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name));
+    }
+    let client = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING_ANSWER)
+        .http2_keep_alive_while_idle(true)
+        .build(https.enable_all_versions().wrap_connector(tcp));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
+        .layer(
+            config
+                .extra_headers_layer()
+                .map_err(|error| wrong(&error))?,
+        )
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// An error with what caused it, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Some errors say already what caused them.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

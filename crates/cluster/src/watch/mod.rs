@@ -1,0 +1,138 @@
+//! What a cluster's objects are, and when they change.
+//!
+//! A [`Feed`](feed::Feed) lists and watches the objects of a kind; a [`Single`](single::Single)
+//! watches one Secret or ConfigMap that something refers to. Both write into the [`Inbox`], which
+//! keeps the latest state of each object until it is taken.
+
+mod backoff;
+mod feed;
+mod inbox;
+mod pool;
+mod read;
+mod references;
+mod requests;
+mod selected;
+mod single;
+mod sources;
+mod target;
+mod task;
+mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use objects::kinds::{Kind, ObjectKey};
+
+use crate::client::Connection;
+use feed::Feed;
+pub use inbox::{Batch, Inbox};
+use pool::Pool;
+use references::References;
+pub use sources::Condition;
+use target::Target;
+use task::Task;
+
+/// What is watched.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The namespaces; none means all.
+    pub namespaces: Vec<String>,
+    /// Which namespaces, by their labels, where they are not named; none means all.
+    pub namespace_selector: Option<String>,
+    /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
+    /// something refers to.
+    pub all_secrets: bool,
+}
+
+/// The kinds of which all objects are read.
+const KINDS: [Kind; 4] = [
+    Kind::IngressClass,
+    Kind::Ingress,
+    Kind::Service,
+    Kind::EndpointSlice,
+];
+
+/// Every watch. They end when this is dropped.
+#[derive(Debug)]
+pub struct Watches {
+    pool: Pool,
+    inbox: Arc<Inbox>,
+    lists: Vec<Task>,
+    /// None where all that could be referred to is listed.
+    references: Option<References>,
+}
+
+impl Watches {
+    /// Begins to watch, on the runtime that this is called on.
+    pub fn start(connection: Connection, options: &Options) -> Self {
+        let inbox = Arc::new(match options.namespace_selector {
+            Some(_) => Inbox::of_selected_namespaces(),
+            None => Inbox::default(),
+        });
+        let mut watches = Self {
+            pool: Pool::new(connection),
+            lists: Vec::new(),
+            references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
+            inbox,
+        };
+        if let Some(selector) = &options.namespace_selector {
+            let labels = Some(selector.as_str().into());
+            watches.list(Target {
+                labels,
+                ..Target::all(Kind::Namespace, None)
+            });
+        }
+        let secrets = [Kind::Secret, Kind::ConfigMap];
+        let secrets = secrets.iter().filter(|_| options.all_secrets);
+        for &kind in KINDS.iter().chain(secrets) {
+            if options.namespaces.is_empty() || !kind.namespaced() {
+                watches.list(Target::all(kind, None));
+                continue;
+            }
+            for namespace in &options.namespaces {
+                watches.list(Target::all(kind, Some(namespace)));
+            }
+        }
+        watches
+    }
+
+    /// The client, for what is not watched.
+    pub fn client(&self) -> &kube::Client {
+        self.pool.client()
+    }
+
+    /// What has arrived.
+    pub fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// Watches the objects that are referred to, each by itself, and no others. Whether any was
+    /// not watched before.
+    pub fn refer(&mut self, keys: &Arc<[ObjectKey]>) -> bool {
+        let references = self.references.as_mut();
+        references.is_some_and(|references| references.set(keys, &mut self.pool))
+    }
+
+    /// Waits until every list is in. Cancel safe.
+    pub async fn listed(&self) {
+        self.inbox.until(|sources| sources.lists_are_in()).await;
+    }
+
+    /// Waits until every object that is referred to is here, or known not to be, for at most
+    /// `limit`.
+    pub async fn referred(&self, limit: Duration) {
+        let answered = self.inbox.until(|sources| sources.references_are_in());
+        // What is late, comes as a change.
+        let _ = tokio::time::timeout(limit, answered).await;
+    }
+
+    fn list(&mut self, target: Target) {
+        self.inbox.sources(|sources| sources.add(target.clone()));
+        let feed = Feed {
+            place: self.pool.place(),
+            target,
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.lists.push(Task::spawn(feed.run()));
+    }
+}

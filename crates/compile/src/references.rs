@@ -1,0 +1,93 @@
+//! Which objects beside Ingresses, Services and endpoints the compiled ones refer to: a source
+//! that reads those one by one has to know.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use objects::kinds::{Kind, ObjectKey};
+
+use crate::ingress::list::Replaced;
+use crate::ingress::resolve::{Resolved, secrets};
+use crate::name::Name;
+use crate::options::Options;
+
+/// The Secrets that are referred to, and by how many.
+#[derive(Debug)]
+pub(crate) struct References {
+    secrets: HashMap<Name, usize>,
+    /// In order, each once.
+    keys: Arc<[ObjectKey]>,
+}
+
+impl References {
+    /// What the options refer to.
+    pub(crate) fn new(options: &Options) -> Self {
+        let default = options.default_certificate.iter();
+        let mut new = Self {
+            secrets: default
+                .map(|(namespace, name)| (Name::new(namespace, name), 1))
+                .collect(),
+            keys: Arc::default(),
+        };
+        new.list();
+        new
+    }
+
+    /// Takes over what is not served as it was.
+    pub(crate) fn update(&mut self, replaced: &[Replaced]) {
+        let mut changed = false;
+        // Those that come first, lest a name that stays seem to go.
+        for new in replaced.iter().filter_map(|change| change.new.as_deref()) {
+            changed |= self.acquire(new);
+        }
+        for old in replaced.iter().filter_map(|change| change.old.as_deref()) {
+            changed |= self.release(old);
+        }
+        if changed {
+            self.list();
+        }
+    }
+
+    /// What is referred to; the same `Arc` as last time if it is the same.
+    pub(crate) fn keys(&self) -> Arc<[ObjectKey]> {
+        Arc::clone(&self.keys)
+    }
+
+    fn acquire(&mut self, ingress: &Resolved) -> bool {
+        let mut came = false;
+        for name in secrets(&ingress.parsed) {
+            if let Some(count) = self.secrets.get_mut(&name) {
+                *count += 1;
+            } else {
+                self.secrets.insert(name.to_owned(), 1);
+                came = true;
+            }
+        }
+        came
+    }
+
+    fn release(&mut self, ingress: &Resolved) -> bool {
+        let mut went = false;
+        for name in secrets(&ingress.parsed) {
+            if let Some(count) = self.secrets.get_mut(&name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.secrets.remove(&name);
+                    went = true;
+                }
+            }
+        }
+        went
+    }
+
+    fn list(&mut self) {
+        let secrets = self.secrets.keys();
+        let mut keys: Vec<_> = secrets
+            .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
+            .collect();
+        keys.sort_unstable();
+        if *self.keys != *keys {
+            self.keys = keys.into();
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Where the objects come from, and when there is something new.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{Connection, Watches};
+use objects::kinds::ObjectKey;
+use objects::manifests;
+
+use crate::config;
+use crate::failure::Failure;
+use crate::pipeline::Input;
+
+/// How long the first configuration waits for what its Ingresses refer to.
+const REFERENCES: Duration = Duration::from_secs(10);
+
+/// Where the objects come from.
+pub(super) enum Source {
+    /// Files and folders.
+    Files {
+        paths: Vec<PathBuf>,
+        watcher: manifests::Watcher,
+    },
+    /// A cluster.
+    Cluster(Box<Watches>),
+}
+
+impl Source {
+    /// Begins to watch.
+    pub(super) async fn open(source: &config::Source) -> Result<Self, Failure> {
+        match source {
+            config::Source::Files(paths) => Ok(Self::Files {
+                paths: paths.clone(),
+                watcher: manifests::watch(paths),
+            }),
+            config::Source::Cluster(cluster) => {
+                let connection = Connection::open(&cluster.access)
+                    .await
+                    .map_err(Failure::new)?;
+                tracing::info!("reading the cluster at {}", connection.url());
+                let watches = Watches::start(connection, &cluster.options);
+                Ok(Self::Cluster(Box::new(watches)))
+            }
+        }
+    }
+
+    /// What the pipeline reads.
+    pub(super) fn input(&self) -> Input {
+        match self {
+            Self::Files { paths, .. } => Input::files(paths),
+            Self::Cluster(watches) => Input::Cluster(Arc::clone(watches.inbox())),
+        }
+    }
+
+    /// What is known of the cluster.
+    pub(super) fn inbox(&self) -> Option<&Arc<cluster::Inbox>> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Cluster(watches) => Some(watches.inbox()),
+        }
+    }
+
+    /// Waits until there is something new. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        match self {
+            Self::Files { watcher, .. } => watcher.changed().await,
+            Self::Cluster(watches) => watches.inbox().changed().await,
+        }
+    }
+
+    /// Waits until all is there that is read whole.
+    pub(super) async fn listed(&self) {
+        if let Self::Cluster(watches) = self {
+            watches.listed().await;
+        }
+    }
+
+    /// Reads what is referred to as well. Whether anything was not asked for before.
+    pub(super) fn refer(&mut self, references: &Arc<[ObjectKey]>) -> bool {
+        match self {
+            Self::Files { .. } => false,
+            Self::Cluster(watches) => watches.refer(references),
+        }
+    }
+
+    /// Waits until what is referred to is there, or known not to be.
+    pub(super) async fn referred(&self) {
+        if let Self::Cluster(watches) = self {
+            watches.referred(REFERENCES).await;
+        }
+    }
+}
