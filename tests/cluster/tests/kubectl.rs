@@ -29,7 +29,7 @@ spec:
       containers:
       - name: narthex
         image: narthex
-        args: [serve, --http-port=8080, --https-port=8443, --workers=1]
+        args: [serve, --http-port=8080, --https-port=8443, --workers=1, '--health-address=:10254']
         readinessProbe: {httpGet: {path: /readyz, port: 10254}, periodSeconds: 1}
 ";
 
@@ -178,7 +178,9 @@ fn a_clusters_replicas_are_asked_by_port_forward_alone() {
 
     let said = ask(&["explain", "http://shop.test/cart/1"]);
     assert!(said.stdout.contains("Ingress default/shop"), "{said:?}");
-    assert!(!said.success, "its Service does not exist: {said:?}");
+    assert!(said.success, "a route answers, if with 503: {said:?}");
+    let said = ask(&["explain", "http://other.test/"]);
+    assert!(!said.success && said.stdout.contains("404"), "{said:?}");
     let said = ask(&["explain", "nonsense"]);
     assert!(!said.success && said.stderr.contains("no URL"), "{said:?}");
 

@@ -32,7 +32,12 @@ pub(super) fn status(json: &Value) -> String {
     for replica in replicas {
         let status = &replica["status"];
         let counts = &status["counts"];
-        let yes = |value: &Value| if *value == true { "yes" } else { "no" }.to_owned();
+        let yes = |value: &Value| {
+            let said = value
+                .as_bool()
+                .map(|is_so| if is_so { "yes" } else { "no" });
+            said.unwrap_or_default().to_owned()
+        };
         table.line([
             text(&replica["pod"]),
             yes(&status["ready"]),
@@ -53,7 +58,8 @@ pub(super) fn status(json: &Value) -> String {
     let mut shown = table.text();
     for replica in replicas {
         if let Some(trouble) = replica["trouble"].as_str() {
-            let _ = writeln!(shown, "{}: {}", text(&replica["pod"]), plain(trouble));
+            shown.push_str(&plain(trouble));
+            shown.push('\n');
         }
     }
     let errors = |replica: &Value| replica["status"]["problems"]["errors"].as_u64();

@@ -157,7 +157,7 @@ async fn status(door: &Door, replicas: &[Replica]) -> Said {
     for replica in replicas {
         let status = match replica.running {
             true => json_of(door, replica, "/api/status").await,
-            false => Err("it does not run".to_owned()),
+            false => Err(format!("{}: it does not run", replica.name)),
         };
         let (status, trouble) = match status {
             Ok(status) => (status, None),
