@@ -380,7 +380,8 @@ mod tests {
         let other = Material::renewed(None, &names(), now)
             .expect("made")
             .expect("new");
-        let broken: [(&str, fn(&mut Material, Material)); 5] = [
+        type Breaks = fn(&mut Material, Material);
+        let broken: [(&str, Breaks); 5] = [
             ("a key of another", |it, other| it.key = other.key),
             ("another's certificate", |it, other| {
                 (it.certificate, it.key) = (other.certificate, other.key);

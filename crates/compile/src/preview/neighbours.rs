@@ -186,13 +186,14 @@ impl<'a> Search<'a> {
     fn look_at(&mut self, other: &'a Arc<Ingress>, classes: &Classes) {
         let has_default = other.spec.default_backend.is_some();
         let shares = self.shares_host(other);
-        if !shares && !(self.catches_all && has_default) {
+        let falls_back = self.catches_all && has_default;
+        if !shares && !falls_back {
             return;
         }
         if !classes.verdict(other, self.options).is_served() {
             return;
         }
-        if has_default && self.catches_all {
+        if falls_back {
             let rank = |ingress: &'a Arc<Ingress>| {
                 let has_rules = ingress
                     .spec
@@ -235,13 +236,13 @@ impl<'a> Search<'a> {
     }
 
     /// The host as this search has it, if it has it.
-    fn wanted(&self, written: &str) -> Option<&Box<str>> {
+    fn wanted(&self, written: &str) -> Option<&str> {
         if let Some(host) = self.hosts.get(written) {
-            return Some(host);
+            return Some(&**host);
         }
         let odd = written.ends_with('.') || written.bytes().any(|byte| byte.is_ascii_uppercase());
         let normal = odd.then(|| normal_host(written).ok()).flatten()?;
-        self.hosts.get(&normal)
+        self.hosts.get(&normal).map(|host| &**host)
     }
 
     fn look_at_paths(&mut self, other: &'a Arc<Ingress>) {
@@ -249,7 +250,7 @@ impl<'a> Search<'a> {
             let Some(host) = self.wanted(rule.host.as_deref().unwrap_or_default()) else {
                 continue;
             };
-            let host = host.clone();
+            let host: Box<str> = host.into();
             let wanted = self.paths.get(&host);
             let paths = rule.http.iter().flat_map(|http| &http.paths);
             let shared = paths
