@@ -26,6 +26,23 @@ pub struct Status {
     /// The watches of a cluster, by kind; none where manifests are read from files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Source>,
+    /// The APIs that the cluster has beside those that every cluster has, of those that could be
+    /// of use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub apis: Vec<Api>,
+}
+
+/// An API of custom resources that a cluster has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Api {
+    /// As people call it.
+    pub name: &'static str,
+    /// Its group.
+    pub group: &'static str,
+    /// The versions that are served.
+    pub versions: Vec<String>,
+    /// Whether its objects are read.
+    pub is_read: bool,
 }
 
 /// The watches of one kind of objects.

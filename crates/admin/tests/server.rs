@@ -38,6 +38,7 @@ impl AdminState for State {
             problems: view::ProblemCounts::default(),
             listening: Vec::new(),
             sources: Vec::new(),
+            apis: Vec::new(),
         }
     }
 

@@ -118,6 +118,29 @@ impl Connection {
         &self.client
     }
 
+    /// What tells this cluster from others: where it is, and whom it is believed.
+    pub(crate) fn identity(&self) -> String {
+        let mut authorities = match &self.config.root_cert_file {
+            // Read again as it is rotated, as for connections.
+            Some(file) => std::fs::read(file).unwrap_or_default(),
+            None => self
+                .config
+                .root_cert
+                .iter()
+                .flatten()
+                .flatten()
+                .copied()
+                .collect(),
+        };
+        authorities.extend(
+            self.config
+                .tls_server_name
+                .iter()
+                .flat_map(|name| name.bytes()),
+        );
+        format!("{} {}", self.config.cluster_url, sha256(&authorities))
+    }
+
     /// Another client, with a connection of its own.
     pub(crate) fn another(&self) -> Client {
         // It could be made of this once.
@@ -166,6 +189,18 @@ fn connect(config: &Config) -> Result<Client, NoAccess> {
         .map_err(BoxError::from)
         .service(client);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// In hexadecimal digits.
+fn sha256(data: &[u8]) -> String {
+    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 as SUITE;
+
+    // The hash that TLS has anyway.
+    let hash = SUITE
+        .tls13()
+        .map(|suite| suite.common.hash_provider.hash(data));
+    let hash = hash.iter().flat_map(|hash| hash.as_ref());
+    hash.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An error with what caused it, on one line.

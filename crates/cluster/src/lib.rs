@@ -7,10 +7,13 @@
 //! What does not belong here: what an object means, and who serves it.
 
 mod client;
+mod last_good;
 pub mod reach;
 pub mod watch;
 pub mod webhook;
 
-pub use client::{Access, Connection, NoAccess};
+pub use k8s_openapi::jiff::Timestamp;
 
-pub use watch::{Batch, Condition, Inbox, Watches};
+pub use client::{Access, Connection, NoAccess};
+pub use last_good::{Found, LastGood, Unusable};
+pub use watch::{Batch, Condition, Inbox, Offer, Optional, Watches};

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use narthex_cluster::Watches;
 use narthex_cluster::watch::Options;
+use narthex_cluster::{Optional, Watches};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
-use scripted::{Answer, Asked, Server, event, list, page, service, status};
+use scripted::{Answer, Asked, Server, end_of_list, event, list, page, service, status};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
 /// Long enough for any machine.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(40);
 
 /// A store that is kept up to date.
 struct Follower {
@@ -27,7 +27,11 @@ struct Follower {
 
 impl Follower {
     async fn start(server: &Server) -> Self {
-        let watches = Watches::start(server.connection().await, &Options::default());
+        Self::start_with(server, &Options::default()).await
+    }
+
+    async fn start_with(server: &Server, options: &Options) -> Self {
+        let watches = Watches::start(server.connection().await, options);
         Self {
             watches,
             store: Store::default(),
@@ -136,7 +140,7 @@ async fn a_version_that_is_too_old_means_a_new_list_and_no_object_is_lost_or_kep
     let watched: Vec<_> = server
         .asked("services")
         .into_iter()
-        .filter(Asked::is_watch)
+        .filter(|asked| asked.is_watch() && asked.parameter("sendInitialEvents").is_none())
         .collect();
     let versions: Vec<_> = watched
         .iter()
@@ -360,11 +364,11 @@ async fn a_refusal_names_the_rule_that_is_missing_and_ends_with_it() {
             .contains("resources: [services], verbs: [list, watch]"),
         "{problem:?}"
     );
-    let missing = follower.watches.inbox().missing();
-    assert!(
-        missing.len() == 1 && missing[0].starts_with("Service (refused"),
-        "{missing:?}"
-    );
+    let one_is_missing = |follower: &Follower| {
+        let missing = follower.watches.inbox().missing();
+        missing.len() == 1 && missing[0].starts_with("Service (refused")
+    };
+    follower.until("told of", one_is_missing).await;
 
     refused.store(0, Ordering::Relaxed);
     follower
@@ -469,4 +473,112 @@ async fn a_secret_that_is_referred_to_is_watched_alone_and_never_listed() {
             "{asked:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_streamed_list_takes_nothing_away_before_it_is_complete() {
+    let (streams, mut senders) = Streams::prepare(4);
+    let server = Server::start_streaming(move |asked| {
+        if ports(asked) {
+            return Some(Answer::Json(500, status(500, "no pages")));
+        }
+        is_services(asked).then(|| streams.next()).flatten()
+    })
+    .await;
+    let mut follower = Follower::start(&server).await;
+    let first = senders.remove(0);
+    let send = |to: &UnboundedSender<Value>, what| to.send(what).expect("the watch is there");
+    send(&first, event("ADDED", &service("a", "1")));
+    send(&first, event("ADDED", &service("b", "2")));
+    let unlisted = timeout(Duration::from_millis(200), follower.watches.listed());
+    assert!(unlisted.await.is_err());
+    send(&first, end_of_list("10"));
+    timeout(LONG, follower.watches.listed())
+        .await
+        .expect("listed");
+    send(&first, event("ADDED", &service("c", "11")));
+    let all = |follower: &Follower| follower.services() == ["a", "b", "c"];
+    follower.until("followed", all).await;
+
+    let gone = status(410, "too old resource version");
+    send(&first, event("ERROR", &gone));
+    // The next one is refused in its middle, the one after it is whole.
+    let second = senders.remove(0);
+    send(&second, event("ADDED", &service("d", "20")));
+    send(&second, event("ERROR", &status(500, "etcd is away")));
+    let third = senders.remove(0);
+    send(&third, event("ADDED", &service("e", "30")));
+    sleep(Duration::from_millis(500)).await;
+    follower.take();
+    let services = follower.services();
+    let kept = ["a", "b", "c"].iter().all(|name| services.contains(name));
+    assert!(kept, "{services:?}");
+    send(&third, end_of_list("31"));
+    let anew = |follower: &Follower| follower.services() == ["e"];
+    follower.until("listed again", anew).await;
+}
+
+#[tokio::test]
+async fn an_optional_api_is_read_while_it_is_there() {
+    let is_there = Arc::new(AtomicUsize::new(0));
+    let server = Server::start({
+        let is_there = Arc::clone(&is_there);
+        move |asked| {
+            if asked.path == "/apis/shop.example" {
+                let group = json!({"versions": [{"version": "v1beta1"}, {"version": "v1"}]});
+                return Some(match is_there.load(Ordering::Relaxed) {
+                    0 => Answer::Json(404, status(404, "not found")),
+                    1 => Answer::Json(200, group),
+                    _ => Answer::Json(503, status(503, "etcd is away")),
+                });
+            }
+            let maps = asked.path == "/api/v1/configmaps" && !asked.is_watch();
+            let mut map = service("mine", "1");
+            map["data"] = json!({"a": "b"});
+            maps.then(|| Answer::Json(200, list("5", &[map])))
+        }
+    })
+    .await;
+    // No kind of the store's is a custom resource yet: another one stands for it.
+    let api = Optional {
+        name: "Shop",
+        group: "shop.example",
+        version: "v1",
+        kinds: vec![Kind::ConfigMap],
+    };
+    let options = Options {
+        optional: vec![api],
+        ..Options::default()
+    };
+    let mut follower = Follower::start_with(&server, &options).await;
+    timeout(LONG, follower.watches.listed())
+        .await
+        .expect("listed");
+    follower.take();
+    assert_eq!(follower.store.config_maps().count(), 0);
+    assert!(server.asked("configmaps").is_empty());
+
+    is_there.store(1, Ordering::Relaxed);
+    let is_read = |follower: &Follower| follower.store.config_maps().count() == 1;
+    follower.until("read", is_read).await;
+    assert!(follower.watches.inbox().offers()[0].is_served());
+    // That nobody answers does not mean that it is gone.
+    is_there.store(2, Ordering::Relaxed);
+    let asked = server.asked("shop.example").len();
+    while server.asked("shop.example").len() == asked {
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_millis(300)).await;
+    follower.take();
+    assert!(is_read(&follower));
+    is_there.store(0, Ordering::Relaxed);
+    let is_gone = |follower: &Follower| follower.store.config_maps().count() == 0;
+    follower.until("gone", is_gone).await;
+    assert!(!follower.watches.inbox().offers()[0].is_served());
+    let kinds = follower.watches.inbox().conditions();
+    assert!(
+        kinds
+            .iter()
+            .all(|condition| condition.kind != Kind::ConfigMap)
+    );
 }

@@ -160,12 +160,20 @@ impl Certificates {
         }
     }
 
-    /// Forgets what nothing refers to any more.
-    pub(crate) fn sweep(&mut self) {
-        self.cache.retain(|_, cached| match &cached.read {
-            Ok(loaded) => Arc::strong_count(loaded) > 1,
-            Err(_) => false,
-        });
+    /// Forgets what nothing refers to any more, of what somebody ceased to refer to.
+    pub(crate) fn sweep(&mut self, secrets: &HashSet<Name>) {
+        for name in secrets {
+            let used = self
+                .cache
+                .get(name)
+                .is_some_and(|cached| match &cached.read {
+                    Ok(loaded) => Arc::strong_count(loaded) > 1,
+                    Err(_) => false,
+                });
+            if !used {
+                self.cache.remove(name);
+            }
+        }
     }
 
     /// Whether a certificate began or ceased to be valid since it was last said.
@@ -436,10 +444,10 @@ mod tests {
         let (first, second) = (load(), load());
         assert!(Arc::ptr_eq(&first, &second));
         drop(first);
-        certificates.sweep();
+        certificates.sweep(&[Name::new("default", "tls")].into());
         assert_eq!(certificates.cache.len(), 1);
         drop(second);
-        certificates.sweep();
+        certificates.sweep(&[Name::new("default", "tls")].into());
         assert!(certificates.cache.is_empty());
     }
 

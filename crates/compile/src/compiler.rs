@@ -1,8 +1,8 @@
 //! One compilation after another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::backend::Discovery;
 use model::{
     Backend, CertificateSet, CertificateTable, HostTable, Listener, Protocol, Snapshot, VirtualHost,
 };
@@ -10,13 +10,13 @@ use objects::Store;
 use objects::kinds::{Kind, ObjectKey};
 
 use crate::certificates::Certificates;
-use crate::hosts::fallback::{Fallbacks, catches_all};
+use crate::hosts::fallback::Fallbacks;
 use crate::hosts::{Hosts, Updated};
-use crate::ingress::class::{Classes, Verdict};
+use crate::ingress::class::Classes;
 use crate::ingress::key;
 use crate::ingress::list::{Changed, Ingresses, Replaced};
-use crate::ingress::resolve::World;
-use crate::name::NameRef;
+use crate::ingress::resolve::{Resolved, World, secrets};
+use crate::name::{Name, NameRef};
 use crate::options::Options;
 use crate::references::References;
 use crate::report::{Counts, ObjectReport, Report};
@@ -49,10 +49,11 @@ pub struct Compiled {
     pub snapshot: Arc<Snapshot>,
     /// What people are told; the same `Arc` as last time if it says the same.
     pub report: Arc<Report>,
-    /// The backends in use whose endpoints are to be found by DNS, by name.
-    pub external: Vec<Arc<Backend>>,
-    /// The backends in use whose endpoints are to be asked how they are, by name.
-    pub checked: Vec<Arc<Backend>>,
+    /// The backends in use whose endpoints are to be found by DNS, by name; the same list as last
+    /// time if nothing changed in it.
+    pub external: Arc<[Arc<Backend>]>,
+    /// The backends in use whose endpoints are to be asked how they are, by name; likewise.
+    pub checked: Arc<[Arc<Backend>]>,
     /// The host that each slot of the metrics is for: 0 is `_`, unknown hosts; `_other` is shared
     /// by those beyond [`Options::metrics_hosts`]. At most two more than that.
     pub metrics_hosts: Arc<[Box<str>]>,
@@ -69,7 +70,6 @@ pub struct Compiled {
 #[derive(Debug)]
 struct Tables {
     routes: Arc<HostTable<VirtualHost>>,
-    paths: usize,
     certificates: Arc<CertificateTable>,
 }
 
@@ -79,7 +79,6 @@ impl Compiler {
         let certificates = Certificates::new(&options);
         let tables = Tables {
             routes: Arc::default(),
-            paths: 0,
             certificates: Arc::new(CertificateTable {
                 hosts: HostTable::default(),
                 default: certificates.current_default(),
@@ -96,8 +95,8 @@ impl Compiler {
             last: Compiled {
                 snapshot: Arc::default(),
                 report: Arc::default(),
-                external: Vec::new(),
-                checked: Vec::new(),
+                external: Arc::default(),
+                checked: Arc::default(),
                 metrics_hosts: hosts.slot_labels(),
                 references: references.keys(),
                 changed: false,
@@ -116,8 +115,11 @@ impl Compiler {
     /// certificates are judged.
     pub fn compile(&mut self, store: &Store, now: i64) -> Compiled {
         let changes = self.seen.update(store);
+        let mut stale = Stale::default();
         if changes.classes {
+            stale.extend(self.classes.reports());
             self.classes = Classes::read(store, &self.options);
+            stale.extend(self.classes.reports());
         }
         self.services.touch(&changes.endpoints);
         self.certificates.forget(&changes.secrets);
@@ -131,42 +133,42 @@ impl Compiler {
         };
         let Changed { replaced, any } =
             self.ingresses
-                .update(store, &self.classes, &changes, tls_is_stale, &mut world);
+                .update(&self.classes, &changes, tls_is_stale, &mut world);
+        stale.ingresses(any.iter().map(Name::as_ref));
         self.release(&replaced);
         self.references.update(&replaced);
+        stale.extend(self.fallbacks.report());
         let fallbacks = self.fallbacks.update(
-            &self.ingresses,
             &replaced,
             &changes,
             &mut self.services,
             store,
             &self.options,
         );
+        stale.extend(self.fallbacks.report());
         let updated = self
             .hosts
-            .update(&replaced, &self.fallbacks, fallbacks.rules, &self.options);
+            .update(&replaced, &self.fallbacks, fallbacks, &self.options);
         let (default, default_report) = self.certificates.default_set(&self.options, store, now);
-        self.last.changed = self.assemble(&updated, fallbacks.rules, default);
-        let tls_went = replaced
-            .iter()
-            .any(|change| change.old.as_ref().is_some_and(|old| old.has_tls()));
-        // What nobody uses any more is seen to be so.
-        drop(replaced);
-        if tls_went {
-            self.certificates.sweep();
+        if self.default_report != default_report {
+            stale.extend(self.default_report.iter().chain(&default_report));
+            self.default_report = default_report;
         }
+        self.last.changed = self.assemble(&updated, fallbacks.any || fallbacks.hosts, default);
+        self.forget(replaced);
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
         self.last.references = self.references.keys();
-        self.last.external = self.external();
-        self.last.checked = self.services.checked();
-        let mut stale = self.mark_stale(&updated, fallbacks.winner);
-        stale |= self.services.take_reports_changed() || any || changes.classes;
-        stale |= self.default_report != default_report || fallbacks.report;
-        if stale || self.last.changed {
-            self.default_report = default_report;
-            self.say();
+        let lists = self.services.lists();
+        self.last.external = lists.external;
+        self.last.checked = lists.checked;
+        stale.0.extend(self.services.take_reports_changed());
+        let name_of = |ingress: &Arc<Resolved>| key(&ingress.parsed.source);
+        stale.0.extend(updated.concerned.iter().map(name_of));
+        if fallbacks.winner {
+            stale.0.extend(self.fallbacks.catch_alls().map(name_of));
         }
+        self.say(stale);
         self.last.clone()
     }
 
@@ -185,6 +187,17 @@ impl Compiler {
         }
     }
 
+    /// Drops what is not served any more, and what only that has used.
+    fn forget(&mut self, replaced: Vec<Replaced>) {
+        let olds = replaced.iter().filter_map(|change| change.old.as_ref());
+        let secrets = olds
+            .flat_map(|old| secrets(&old.parsed))
+            .map(NameRef::to_owned)
+            .collect();
+        drop(replaced);
+        self.certificates.sweep(&secrets);
+    }
+
     /// Puts the snapshot together again if a part of it changed. Whether one did.
     fn assemble(
         &mut self,
@@ -199,12 +212,10 @@ impl Compiler {
             return false;
         }
         if updated.routes {
-            let (routes, paths) = self.hosts.route_table();
-            self.tables.routes = Arc::new(routes);
-            self.tables.paths = paths;
+            self.tables.routes = Arc::new(self.hosts.routes().clone());
         }
         if certificates {
-            let hosts = self.hosts.certificate_table();
+            let hosts = self.hosts.certificates().clone();
             self.tables.certificates = Arc::new(CertificateTable { hosts, default });
         }
         let mut listeners = [
@@ -233,105 +244,76 @@ impl Compiler {
         })
     }
 
-    fn external(&self) -> Vec<Arc<Backend>> {
-        if !self.services.any_external() {
-            return Vec::new();
-        }
-        let resolved = self
-            .ingresses
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.resolved.as_ref());
-        let mut external: Vec<_> = resolved
-            .flat_map(|ingress| ingress.all_backends())
-            .chain(self.fallbacks.backend())
-            .filter(|backend| matches!(backend.discovery, Discovery::Dns { .. }))
-            .cloned()
-            .collect();
-        external.sort_by(|a, b| a.name.cmp(&b.name));
-        external.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        external
-    }
-
-    /// Notes which reports are out of date. Whether any is.
-    fn mark_stale(&mut self, updated: &Updated, winner_changed: bool) -> bool {
-        for ingress in &updated.concerned {
-            let name = NameRef::of(&ingress.parsed.source.metadata);
-            if let Some(entry) = self.ingresses.entry_mut(name) {
-                entry.report = None;
-            }
-        }
-        if winner_changed {
-            for entry in self.ingresses.entries_mut() {
-                if entry
-                    .resolved
-                    .as_ref()
-                    .is_some_and(|ingress| catches_all(ingress))
-                {
-                    entry.report = None;
-                }
-            }
-        }
-        winner_changed || !updated.concerned.is_empty()
-    }
-
     /// Brings the report up to date.
-    fn say(&mut self) {
-        let mut counts = Counts {
-            hosts: self.tables.routes.len(),
-            paths: self.tables.paths,
-            services: self.services.in_use(),
-            certificates: self.tables.certificates.hosts.len(),
-            ..Counts::default()
+    fn say(&mut self, stale: Stale) {
+        let mut report = Report {
+            counts: self.counts(),
+            ..Report::clone(&self.last.report)
         };
-        let classes = self.classes.reports();
-        let others = classes
-            .chain(self.services.reports())
-            .chain(self.fallbacks.report());
-        let others = in_order(others.chain(&self.default_report).cloned().collect());
-        let (before, after) = others.split_at(
-            // None of them is about an Ingress.
-            others.partition_point(|report| report.object.kind < Kind::Ingress),
-        );
-        let mut objects = Vec::with_capacity(self.last.report.objects.len() + 1);
-        objects.extend_from_slice(before);
-        for entry in self.ingresses.entries_mut() {
-            match entry.verdict() {
-                Verdict::Ours | Verdict::Undefined => counts.ingresses += 1,
-                Verdict::Foreign => counts.foreign += 1,
-                Verdict::Classless | Verdict::Unknown => counts.classless += 1,
-            }
-            if let Some(ingress) = &entry.resolved
-                && entry.report.is_none()
-            {
-                let own = [&ingress.parsed.problems, &ingress.problems].map(Arc::clone);
-                let parts = own
-                    .into_iter()
-                    .chain(self.hosts.problems(ingress))
-                    .chain(self.fallbacks.problems(ingress));
-                let object = key(&ingress.parsed.source);
-                entry.report = Some(Arc::new(ObjectReport::new(object, true, parts)));
-            }
-            objects.extend(entry.report.clone());
+        let mut changed = report.counts != self.last.report.counts;
+        for key in stale.0 {
+            changed |= report.say(&key, self.describe(&key));
         }
-        objects.extend_from_slice(after);
-        let report = Report { objects, counts };
-        if *self.last.report != report {
+        if changed {
             self.last.report = Arc::new(report);
         }
     }
-}
 
-/// By key, each object once.
-fn in_order(mut objects: Vec<Arc<ObjectReport>>) -> Vec<Arc<ObjectReport>> {
-    // Stable, so that two reports of one object stay in the order in which they were made.
-    objects.sort_by(|a, b| a.object.cmp(&b.object));
-    let mut merged: Vec<Arc<ObjectReport>> = Vec::with_capacity(objects.len());
-    for object in objects {
-        match merged.last_mut() {
-            Some(last) if last.object == object.object => *last = Arc::new(last.merged(&object)),
-            _ => merged.push(object),
+    fn counts(&self) -> Counts {
+        let ingresses = self.ingresses.numbers();
+        Counts {
+            ingresses: ingresses.served,
+            foreign: ingresses.foreign,
+            classless: ingresses.classless,
+            hosts: self.hosts.routes().len(),
+            paths: self.hosts.paths(),
+            services: self.services.in_use(),
+            certificates: self.hosts.certificates().len(),
         }
     }
-    merged
+
+    /// What is to be said of an object, if anything is.
+    fn describe(&self, key: &ObjectKey) -> Option<ObjectReport> {
+        if key.kind == Kind::Ingress {
+            let name = NameRef {
+                namespace: &key.namespace,
+                name: &key.name,
+            };
+            let entry = self.ingresses.entry(name)?;
+            let Some(ingress) = &entry.resolved else {
+                return entry.report_unserved(&self.options);
+            };
+            let own = [&ingress.parsed.problems, &ingress.problems].map(Arc::clone);
+            let parts = own
+                .into_iter()
+                .chain(self.hosts.problems(ingress))
+                .chain(self.fallbacks.problems(ingress));
+            return Some(ObjectReport::new(key.clone(), true, parts));
+        }
+        let said = self
+            .classes
+            .reports()
+            .chain(self.services.report(key))
+            .chain(self.fallbacks.report())
+            .chain(&self.default_report);
+        said.filter(|report| report.object == *key)
+            .map(|report| ObjectReport::clone(report))
+            .reduce(|all, report| all.merged(&report))
+    }
+}
+
+/// The objects of which perhaps something else is to be said than before.
+#[derive(Debug, Default)]
+struct Stale(BTreeSet<ObjectKey>);
+
+impl Stale {
+    fn extend<'a>(&mut self, reports: impl IntoIterator<Item = &'a Arc<ObjectReport>>) {
+        let objects = reports.into_iter().map(|report| report.object.clone());
+        self.0.extend(objects);
+    }
+
+    fn ingresses<'a>(&mut self, names: impl Iterator<Item = NameRef<'a>>) {
+        let keys = names.map(|name| ObjectKey::new(Kind::Ingress, name.namespace, name.name));
+        self.0.extend(keys);
+    }
 }

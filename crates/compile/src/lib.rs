@@ -31,4 +31,4 @@ mod tests;
 pub use compiler::{Compiled, Compiler};
 pub use options::{EndpointOverride, Options};
 pub use preview::{Foreseen, Ownership, Preview, preview};
-pub use report::{Counts, ObjectReport, Report};
+pub use report::{ByObject, Counts, ObjectReport, Report};

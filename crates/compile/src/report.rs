@@ -1,9 +1,11 @@
 //! What was accepted, what was refused and why: for each object, and in numbers.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use objects::kinds::ObjectKey;
-use objects::{Problem, Severity};
+use objects::sorted::Order;
+use objects::{Problem, Severity, Sorted};
 
 /// What a compilation made of the objects.
 ///
@@ -11,16 +13,59 @@ use objects::{Problem, Severity};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Every Ingress that is served or should have been, and every other object that has a
-    /// problem; in the order of their keys, each once.
-    pub objects: Vec<Arc<ObjectReport>>,
+    /// problem; in the order of their keys, each once. What is said of an object that did not
+    /// change is the same `Arc` from one report to the next, so that [`Sorted::changes`] finds
+    /// what is new without looking at everything.
+    pub objects: Sorted<ObjectReport, ByObject>,
+    /// Those of them that have a problem.
+    pub troubled: Sorted<ObjectReport, ByObject>,
     /// In numbers.
     pub counts: Counts,
+}
+
+/// Reports by the key of their object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByObject {}
+
+impl Order<ObjectReport> for ByObject {
+    type Key<'a> = &'a ObjectKey;
+
+    fn key(report: &ObjectReport) -> &ObjectKey {
+        &report.object
+    }
+
+    fn compare(report: &ObjectReport, key: &&ObjectKey) -> Ordering {
+        report.object.cmp(key)
+    }
 }
 
 impl Report {
     /// Every problem, by object.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.objects.iter().flat_map(|object| object.problems())
+        self.troubled.iter().flat_map(|object| object.problems())
+    }
+
+    /// Replaces what is said of an object. Whether that is another thing.
+    pub(crate) fn say(&mut self, key: &ObjectKey, report: Option<ObjectReport>) -> bool {
+        let former = self.objects.get(&key);
+        if former.map(|former| &**former) == report.as_ref() {
+            return false;
+        }
+        match report.map(Arc::new) {
+            Some(report) => {
+                self.objects.insert(Arc::clone(&report));
+                if report.parts.is_empty() {
+                    self.troubled.remove(&key);
+                } else {
+                    self.troubled.insert(report);
+                }
+            }
+            None => {
+                self.objects.remove(&key);
+                self.troubled.remove(&key);
+            }
+        }
+        true
     }
 
     /// The Ingresses that are served, perhaps with problems.
@@ -142,6 +187,10 @@ impl Problems {
     }
 
     pub(crate) fn into_shared(self) -> Arc<[Problem]> {
+        // An empty one made from a Vec would be an allocation of its own.
+        if self.found.is_empty() {
+            return Arc::default();
+        }
         self.found.into()
     }
 

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use crate::shards::Shards;
 
 /// The longest name that DNS allows, in bytes (RFC 1035, section 2.3.4).
 pub const MAX_LEN: usize = 253;
@@ -88,42 +88,50 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// Values by host: exact names before wildcards (`*.x`, one label) before the one for all hosts.
+///
+/// A clone costs the same however many hosts there are, and what is changed afterwards is copied
+/// then, a few dozen hosts at a time.
 #[derive(Debug)]
 pub struct HostTable<T> {
-    exact: HashMap<Box<str>, Arc<T>>,
+    exact: Shards<T>,
     /// By what follows `*.`.
-    wildcard: HashMap<Box<str>, Arc<T>>,
+    wildcard: Shards<T>,
     any: Option<Arc<T>>,
 }
 
-impl<T> Default for HostTable<T> {
-    fn default() -> Self {
-        Self {
-            exact: HashMap::new(),
-            wildcard: HashMap::new(),
-            any: None,
-        }
-    }
-}
-
 impl<T> HostTable<T> {
-    /// An empty table with room for this many exact hosts.
-    pub fn with_capacity(exact: usize) -> Self {
-        Self {
-            exact: HashMap::with_capacity(exact),
-            ..Self::default()
-        }
-    }
-
     /// Sets the value of a host: a name, `*.` and a name, or the empty text for all hosts.
     /// Names must be lower case.
-    pub fn insert(&mut self, host: &str, value: Arc<T>) {
+    pub fn insert(&mut self, host: impl Into<Arc<str>>, value: Arc<T>) {
+        let host = host.into();
         if host.is_empty() {
             self.any = Some(value);
         } else if let Some(suffix) = host.strip_prefix("*.") {
             self.wildcard.insert(suffix.into(), value);
         } else {
-            self.exact.insert(host.into(), value);
+            self.exact.insert(host, value);
+        }
+    }
+
+    /// Takes a host out, spelt as it was put in. Whether it was there.
+    pub fn remove(&mut self, host: &str) -> bool {
+        if host.is_empty() {
+            self.any.take().is_some()
+        } else if let Some(suffix) = host.strip_prefix("*.") {
+            self.wildcard.remove(suffix)
+        } else {
+            self.exact.remove(host)
+        }
+    }
+
+    /// The value of a host, spelt as it was put in: `*.x` is the wildcard itself.
+    pub fn get(&self, host: &str) -> Option<&Arc<T>> {
+        if host.is_empty() {
+            self.any.as_ref()
+        } else if let Some(suffix) = host.strip_prefix("*.") {
+            self.wildcard.get(suffix)
+        } else {
+            self.exact.get(host)
         }
     }
 
@@ -137,7 +145,7 @@ impl<T> HostTable<T> {
         if let Some(value) = self.exact.get(host) {
             return Some(value);
         }
-        if self.wildcard.is_empty() {
+        if self.wildcard.len() == 0 {
             return None;
         }
         let (label, suffix) = host.split_once('.')?;
@@ -174,6 +182,27 @@ impl<T> HostTable<T> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+// By hand, because derived ones would ask the same of `T`.
+impl<T> Clone for HostTable<T> {
+    fn clone(&self) -> Self {
+        Self {
+            exact: self.exact.clone(),
+            wildcard: self.wildcard.clone(),
+            any: self.any.clone(),
+        }
+    }
+}
+
+impl<T> Default for HostTable<T> {
+    fn default() -> Self {
+        Self {
+            exact: Shards::default(),
+            wildcard: Shards::default(),
+            any: None,
+        }
     }
 }
 

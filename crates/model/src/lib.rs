@@ -17,6 +17,7 @@ pub mod path;
 pub mod policy;
 pub mod route;
 mod router;
+mod shards;
 pub mod snapshot;
 pub mod transport;
 

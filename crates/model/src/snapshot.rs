@@ -72,7 +72,7 @@ impl Listener {
 #[derive(Debug)]
 pub struct VirtualHost {
     /// The host as configured: a name, `*.` and a name, or empty for all.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Its rules.
     pub rules: Box<[Arc<Rule>]>,
     /// From paths to indexes of `rules`.

@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) access: Access,
     pub(crate) options: cluster::watch::Options,
     pub(crate) webhook: flags::Webhook,
+    /// How old a copy of its objects may be to be served.
+    pub(crate) last_good_max_age: Duration,
 }
 
 impl Source {
@@ -93,12 +95,24 @@ impl Source {
         Ok(Self::Cluster(Cluster {
             access,
             webhook,
+            last_good_max_age: flags.last_good_max_age,
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
                 namespace_selector: flags.watch_namespace_selector.clone(),
                 all_secrets: flags.watch_all_secrets,
+                optional: cluster::Optional::known(),
             },
         }))
+    }
+}
+
+impl Source {
+    /// How old a copy of its objects may be to be served; 0 where none is kept.
+    pub(crate) fn last_good_max_age(&self) -> Duration {
+        match self {
+            Self::Files(_) => Duration::ZERO,
+            Self::Cluster(cluster) => cluster.last_good_max_age,
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use compile::{Compiled, Compiler};
-use objects::Store;
-use objects::kinds::{Kind, ObjectKey};
+use compile::{Compiled, Compiler, Report};
+use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
+use objects::{Problem, Store};
 
 use crate::finding::Finding;
 
@@ -37,6 +37,9 @@ pub(crate) struct Pipeline {
     present: Present,
     options: compile::Options,
     compiler: Compiler,
+    /// What is to be told beside the objects' problems.
+    remark: Option<Problem>,
+    told: Option<Told>,
 }
 
 /// The objects as they are.
@@ -66,9 +69,26 @@ impl fmt::Display for CompilerBug {
     }
 }
 
+/// What is wrong with what was read, apart from its meaning.
+#[derive(Debug)]
+enum Read {
+    Files(Vec<Finding>),
+    /// The same list as last time if it is the same.
+    Cluster(Arc<[Problem]>),
+}
+
+/// What was told last.
+#[derive(Debug)]
+struct Told {
+    report: Arc<Report>,
+    read: Read,
+    remark: Option<Problem>,
+    findings: Arc<[Finding]>,
+}
+
 /// What was read.
 struct Taken {
-    findings: Vec<Finding>,
+    problems: Read,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
 }
@@ -77,8 +97,9 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) compiled: Compiled,
-    /// Everything that is wrong, by file and place.
-    pub(crate) findings: Vec<Finding>,
+    /// Everything that is wrong, by file and place; the same list as last time if nothing changed
+    /// in a cluster.
+    pub(crate) findings: Arc<[Finding]>,
     /// How many objects there are of each kind that is not read, by `apiVersion/Kind`.
     pub(crate) ignored: BTreeMap<String, usize>,
     /// How many objects there are of each kind that is read.
@@ -97,7 +118,22 @@ impl Pipeline {
             present: Present::default(),
             compiler: Compiler::new(options.clone()),
             options,
+            remark: None,
+            told: None,
         }
+    }
+
+    /// Takes objects from elsewhere, until the source tells otherwise.
+    pub(crate) fn restore(&mut self, objects: Vec<Object>) {
+        let mut store = self.present.lock();
+        for object in objects {
+            store.apply(object);
+        }
+    }
+
+    /// What is to be told beside the objects' problems.
+    pub(crate) fn set_remark(&mut self, remark: Option<Problem>) {
+        self.remark = remark;
     }
 
     /// Reads what has changed, and compiles. Blocks.
@@ -111,15 +147,8 @@ impl Pipeline {
         let begin = Instant::now();
         let compiled = self.compile(&store)?;
         let compiling = begin.elapsed();
-        let found = compiled.report.problems().map(|problem| {
-            let origin = problem.object.as_ref().and_then(|key| self.origin(key));
-            Finding::new(problem.clone(), origin)
-        });
-        let mut findings: Vec<Finding> = taken.findings.into_iter().chain(found).collect();
-        // Stable: in one file, problems stay in the order of objects and fields.
-        findings.sort_by(|a, b| a.file().cmp(&b.file()));
         Ok(Outcome {
-            findings,
+            findings: self.tell(&compiled.report, taken.problems),
             ignored: taken.ignored,
             received: taken.received,
             objects: count_objects(&store),
@@ -160,26 +189,51 @@ impl Pipeline {
                     }
                 }
                 Taken {
-                    findings: reload.problems.into_iter().map(Finding::from).collect(),
+                    problems: Read::Files(reload.problems.into_iter().map(Finding::from).collect()),
                     ignored: reload.ignored,
                     received: None,
                 }
             }
             Input::Cluster(inbox) => {
                 let batch = inbox.take();
-                let problems = batch.problems.iter();
-                let findings = problems
-                    .map(|problem| Finding::new(problem.clone(), None))
-                    .collect();
+                let problems = Read::Cluster(Arc::clone(&batch.problems));
                 let received = batch.earliest;
                 batch.apply(&mut self.present.lock());
                 Taken {
-                    findings,
+                    problems,
                     ignored: BTreeMap::new(),
                     received,
                 }
             }
         }
+    }
+
+    /// Everything that is wrong.
+    fn tell(&mut self, report: &Arc<Report>, read: Read) -> Arc<[Finding]> {
+        if let Some(told) = &self.told
+            && told.says(report, &read, self.remark.as_ref())
+        {
+            return Arc::clone(&told.findings);
+        }
+        let plain = |problem: &Problem| Finding::new(problem.clone(), None);
+        let mut findings: Vec<Finding> = self.remark.iter().map(plain).collect();
+        match &read {
+            Read::Files(found) => findings.extend_from_slice(found),
+            Read::Cluster(problems) => findings.extend(problems.iter().map(plain)),
+        }
+        findings.extend(report.problems().map(|problem| {
+            let origin = problem.object.as_ref().and_then(|key| self.origin(key));
+            Finding::new(problem.clone(), origin)
+        }));
+        // Stable: in one file, problems stay in the order of objects and fields.
+        findings.sort_by(|a, b| a.file().cmp(&b.file()));
+        let told = self.told.insert(Told {
+            report: Arc::clone(report),
+            read,
+            remark: self.remark.clone(),
+            findings: findings.into(),
+        });
+        Arc::clone(&told.findings)
     }
 
     /// What was read must not be lost to a bug: a cluster tells it once.
@@ -196,19 +250,27 @@ impl Pipeline {
     }
 }
 
+impl Told {
+    /// Whether this is what there is to be said. Costs little however many problems there are.
+    fn says(&self, report: &Report, read: &Read, remark: Option<&Problem>) -> bool {
+        let is_read = match (&self.read, read) {
+            (Read::Cluster(a), Read::Cluster(b)) => Arc::ptr_eq(a, b),
+            // Lines move.
+            _ => false,
+        };
+        let mut same = is_read && self.remark.as_ref() == remark;
+        if same {
+            let troubled = &report.troubled;
+            troubled.changes(&self.report.troubled, |_, _| same = false);
+        }
+        same
+    }
+}
+
 fn count_objects(store: &Store) -> BTreeMap<&'static str, usize> {
-    [
-        (Kind::ConfigMap, store.config_maps().count()),
-        (Kind::Endpoints, store.all_endpoints().count()),
-        (Kind::EndpointSlice, store.all_endpoint_slices().count()),
-        (Kind::Ingress, store.ingresses().count()),
-        (Kind::IngressClass, store.ingress_classes().count()),
-        (Kind::Namespace, store.namespaces().count()),
-        (Kind::Secret, store.secrets().count()),
-        (Kind::Service, store.services().count()),
-    ]
-    .map(|(kind, count)| (kind.name(), count))
-    .into()
+    Kind::ALL
+        .map(|kind| (kind.name(), store.count(kind)))
+        .into()
 }
 
 /// Seconds since 1970.

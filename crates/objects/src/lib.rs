@@ -6,9 +6,11 @@
 pub mod kinds;
 pub mod manifests;
 mod problem;
+pub mod sorted;
 mod store;
 mod validate;
 
 pub use problem::{Problem, Severity};
-pub use store::{SERVICE_NAME_LABEL, Store};
+pub use sorted::Sorted;
+pub use store::{Changed, SERVICE_NAME_LABEL, Store};
 pub use validate::validate;

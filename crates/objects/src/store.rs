@@ -1,12 +1,13 @@
 //! Every object that is known, by kind, namespace and name.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::kinds::{
     ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Kind, Namespace, Object, ObjectKey,
-    Secret, Service,
+    ObjectMeta, Secret, Service,
 };
+use crate::sorted::{Order, Sorted};
 
 /// The label by which an EndpointSlice names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -14,15 +15,16 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// Typed objects with the indexes that a compiler needs.
 ///
 /// Iteration is always by namespace, then name. A clone shares everything with its original and
-/// costs the same however many objects there are; what is changed afterwards is copied then, one
-/// namespace of one kind at a time.
+/// costs the same however many objects there are; what is changed afterwards is copied then, a few
+/// dozen pointers at a time. What changed between two of them is found by comparing pointers, see
+/// [`Sorted::changes`].
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     config_maps: Table<ConfigMap>,
     endpoints: Table<Endpoints>,
     endpoint_slices: Table<EndpointSlice>,
-    /// The slices again, named by [`slice_index`].
-    slices_by_service: Table<EndpointSlice>,
+    /// The slices that name a Service again.
+    slices_by_service: Sorted<EndpointSlice, ByService>,
     ingresses: Table<Ingress>,
     ingress_classes: Table<IngressClass>,
     namespaces: Table<Namespace>,
@@ -30,83 +32,131 @@ pub struct Store {
     services: Table<Service>,
 }
 
+/// An object that is not the same in two stores: what it was, and what it is. One of the two is
+/// there, or both.
+#[derive(Debug)]
+pub enum Changed<'a> {
+    /// v1 ConfigMap.
+    ConfigMap(Option<&'a Arc<ConfigMap>>, Option<&'a Arc<ConfigMap>>),
+    /// v1 Endpoints.
+    Endpoints(Option<&'a Arc<Endpoints>>, Option<&'a Arc<Endpoints>>),
+    /// discovery.k8s.io/v1 EndpointSlice.
+    EndpointSlice(
+        Option<&'a Arc<EndpointSlice>>,
+        Option<&'a Arc<EndpointSlice>>,
+    ),
+    /// networking.k8s.io/v1 Ingress.
+    Ingress(Option<&'a Arc<Ingress>>, Option<&'a Arc<Ingress>>),
+    /// networking.k8s.io/v1 IngressClass.
+    IngressClass(Option<&'a Arc<IngressClass>>, Option<&'a Arc<IngressClass>>),
+    /// v1 Namespace.
+    Namespace(Option<&'a Arc<Namespace>>, Option<&'a Arc<Namespace>>),
+    /// v1 Secret.
+    Secret(Option<&'a Arc<Secret>>, Option<&'a Arc<Secret>>),
+    /// v1 Service.
+    Service(Option<&'a Arc<Service>>, Option<&'a Arc<Service>>),
+}
+
 impl Store {
     /// Puts `object` in, in place of the one with the same key. Returns whether that changed
-    /// anything: an equal object is no change.
-    pub fn apply(&mut self, object: Object) -> bool {
-        let key = object.key();
-        let (namespace, name) = (&*key.namespace, &*key.name);
+    /// anything: an equal object is no change, and neither is one that differs only in what
+    /// nothing reads, see [`Object::trim`].
+    pub fn apply(&mut self, mut object: Object) -> bool {
+        object.trim();
         match object {
-            Object::ConfigMap(object) => self.config_maps.insert(namespace, name, object),
-            Object::Endpoints(object) => self.endpoints.insert(namespace, name, object),
-            Object::EndpointSlice(object) => self.apply_slice(namespace, name, object),
-            Object::Ingress(object) => self.ingresses.insert(namespace, name, object),
-            Object::IngressClass(object) => self.ingress_classes.insert(namespace, name, object),
-            Object::Namespace(object) => self.namespaces.insert(namespace, name, object),
-            Object::Secret(object) => self.secrets.insert(namespace, name, object),
-            Object::Service(object) => self.services.insert(namespace, name, object),
+            Object::ConfigMap(object) => put(&mut self.config_maps, object),
+            Object::Endpoints(object) => put(&mut self.endpoints, object),
+            Object::EndpointSlice(object) => self.apply_slice(object),
+            Object::Ingress(object) => put(&mut self.ingresses, object),
+            Object::IngressClass(object) => put(&mut self.ingress_classes, object),
+            Object::Namespace(object) => put(&mut self.namespaces, object),
+            Object::Secret(object) => put(&mut self.secrets, object),
+            Object::Service(object) => put(&mut self.services, object),
         }
     }
 
     /// Takes an object out. Returns whether it was there.
     pub fn delete(&mut self, key: &ObjectKey) -> bool {
-        let (namespace, name) = (&*key.namespace, &*key.name);
+        let name = (&*key.namespace, &*key.name);
         match key.kind {
-            Kind::ConfigMap => self.config_maps.remove(namespace, name).is_some(),
-            Kind::Endpoints => self.endpoints.remove(namespace, name).is_some(),
-            Kind::EndpointSlice => self.delete_slice(namespace, name),
-            Kind::Ingress => self.ingresses.remove(namespace, name).is_some(),
-            Kind::IngressClass => self.ingress_classes.remove(namespace, name).is_some(),
-            Kind::Namespace => self.namespaces.remove(namespace, name).is_some(),
-            Kind::Secret => self.secrets.remove(namespace, name).is_some(),
-            Kind::Service => self.services.remove(namespace, name).is_some(),
+            Kind::ConfigMap => self.config_maps.remove(&name).is_some(),
+            Kind::Endpoints => self.endpoints.remove(&name).is_some(),
+            Kind::EndpointSlice => self.delete_slice(name),
+            Kind::Ingress => self.ingresses.remove(&name).is_some(),
+            Kind::IngressClass => self.ingress_classes.remove(&name).is_some(),
+            Kind::Namespace => self.namespaces.remove(&name).is_some(),
+            Kind::Secret => self.secrets.remove(&name).is_some(),
+            Kind::Service => self.services.remove(&name).is_some(),
         }
     }
 
     /// Whether there is an object with this key.
     pub fn contains(&self, key: &ObjectKey) -> bool {
-        let (namespace, name) = (&*key.namespace, &*key.name);
+        let name = (&*key.namespace, &*key.name);
         match key.kind {
-            Kind::ConfigMap => self.config_maps.get(namespace, name).is_some(),
-            Kind::Endpoints => self.endpoints.get(namespace, name).is_some(),
-            Kind::EndpointSlice => self.endpoint_slices.get(namespace, name).is_some(),
-            Kind::Ingress => self.ingresses.get(namespace, name).is_some(),
-            Kind::IngressClass => self.ingress_classes.get(namespace, name).is_some(),
-            Kind::Namespace => self.namespaces.get(namespace, name).is_some(),
-            Kind::Secret => self.secrets.get(namespace, name).is_some(),
-            Kind::Service => self.services.get(namespace, name).is_some(),
+            Kind::ConfigMap => self.config_maps.get(&name).is_some(),
+            Kind::Endpoints => self.endpoints.get(&name).is_some(),
+            Kind::EndpointSlice => self.endpoint_slices.get(&name).is_some(),
+            Kind::Ingress => self.ingresses.get(&name).is_some(),
+            Kind::IngressClass => self.ingress_classes.get(&name).is_some(),
+            Kind::Namespace => self.namespaces.get(&name).is_some(),
+            Kind::Secret => self.secrets.get(&name).is_some(),
+            Kind::Service => self.services.get(&name).is_some(),
+        }
+    }
+
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::ConfigMap => self.config_maps.len(),
+            Kind::Endpoints => self.endpoints.len(),
+            Kind::EndpointSlice => self.endpoint_slices.len(),
+            Kind::Ingress => self.ingresses.len(),
+            Kind::IngressClass => self.ingress_classes.len(),
+            Kind::Namespace => self.namespaces.len(),
+            Kind::Secret => self.secrets.len(),
+            Kind::Service => self.services.len(),
         }
     }
 
     /// The keys of the objects of a kind, in one namespace or in all.
     pub fn keys(&self, kind: Kind, namespace: Option<&str>) -> Vec<ObjectKey> {
         match kind {
-            Kind::ConfigMap => self.config_maps.keys(kind, namespace),
-            Kind::Endpoints => self.endpoints.keys(kind, namespace),
-            Kind::EndpointSlice => self.endpoint_slices.keys(kind, namespace),
-            Kind::Ingress => self.ingresses.keys(kind, namespace),
-            Kind::IngressClass => self.ingress_classes.keys(kind, namespace),
-            Kind::Namespace => self.namespaces.keys(kind, namespace),
-            Kind::Secret => self.secrets.keys(kind, namespace),
-            Kind::Service => self.services.keys(kind, namespace),
+            Kind::ConfigMap => keys(&self.config_maps, kind, namespace),
+            Kind::Endpoints => keys(&self.endpoints, kind, namespace),
+            Kind::EndpointSlice => keys(&self.endpoint_slices, kind, namespace),
+            Kind::Ingress => keys(&self.ingresses, kind, namespace),
+            Kind::IngressClass => keys(&self.ingress_classes, kind, namespace),
+            Kind::Namespace => keys(&self.namespaces, kind, namespace),
+            Kind::Secret => keys(&self.secrets, kind, namespace),
+            Kind::Service => keys(&self.services, kind, namespace),
         }
     }
 
     /// How many objects there are, of all kinds.
     pub fn len(&self) -> usize {
-        self.config_maps.len
-            + self.endpoints.len
-            + self.endpoint_slices.len
-            + self.ingresses.len
-            + self.ingress_classes.len
-            + self.namespaces.len
-            + self.secrets.len
-            + self.services.len
+        Kind::ALL.into_iter().map(|kind| self.count(kind)).sum()
     }
 
     /// Whether there is no object at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Every object, by kind.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let config_maps = self.config_maps.iter().cloned().map(Object::ConfigMap);
+        let endpoints = self.endpoints.iter().cloned().map(Object::Endpoints);
+        let slices = self.endpoint_slices.iter().cloned();
+        let classes = self.ingress_classes.iter().cloned();
+        config_maps
+            .chain(endpoints)
+            .chain(slices.map(Object::EndpointSlice))
+            .chain(self.ingresses.iter().cloned().map(Object::Ingress))
+            .chain(classes.map(Object::IngressClass))
+            .chain(self.namespaces.iter().cloned().map(Object::Namespace))
+            .chain(self.secrets.iter().cloned().map(Object::Secret))
+            .chain(self.services.iter().cloned().map(Object::Service))
     }
 
     /// Every Ingress.
@@ -149,182 +199,183 @@ impl Store {
         self.namespaces.iter()
     }
 
+    /// Tells of every object that is not the same as in `former`: what it was, and what it is.
+    pub fn changes<'a>(&'a self, former: &'a Self, mut told: impl FnMut(Changed<'a>)) {
+        self.ingress_classes
+            .changes(&former.ingress_classes, |a, b| {
+                told(Changed::IngressClass(a, b))
+            });
+        self.services
+            .changes(&former.services, |a, b| told(Changed::Service(a, b)));
+        self.endpoint_slices
+            .changes(&former.endpoint_slices, |a, b| {
+                told(Changed::EndpointSlice(a, b))
+            });
+        self.endpoints
+            .changes(&former.endpoints, |a, b| told(Changed::Endpoints(a, b)));
+        self.secrets
+            .changes(&former.secrets, |a, b| told(Changed::Secret(a, b)));
+        self.config_maps
+            .changes(&former.config_maps, |a, b| told(Changed::ConfigMap(a, b)));
+        self.namespaces
+            .changes(&former.namespaces, |a, b| told(Changed::Namespace(a, b)));
+        self.ingresses
+            .changes(&former.ingresses, |a, b| told(Changed::Ingress(a, b)));
+    }
+
     /// The EndpointSlices of a Service, which need not exist itself.
-    pub fn endpoint_slices(
-        &self,
-        namespace: &str,
-        service: &str,
-    ) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+    pub fn endpoint_slices<'a>(
+        &'a self,
+        namespace: &'a str,
+        service: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<EndpointSlice>> {
         self.slices_by_service
-            .starting_with(namespace, slice_index(service, ""))
+            .from(&(namespace, service, ""))
+            .take_while(move |slice| {
+                let (of, named, _) = ByService::key(slice);
+                (of, named) == (namespace, service)
+            })
     }
 
     /// The Endpoints object of the Service with this name.
     pub fn endpoints(&self, namespace: &str, name: &str) -> Option<&Arc<Endpoints>> {
-        self.endpoints.get(namespace, name)
+        self.endpoints.get(&(namespace, name))
     }
 
     /// One Service.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
-        self.services.get(namespace, name)
+        self.services.get(&(namespace, name))
     }
 
     /// One Secret.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&Arc<Secret>> {
-        self.secrets.get(namespace, name)
+        self.secrets.get(&(namespace, name))
     }
 
     /// One ConfigMap.
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&Arc<ConfigMap>> {
-        self.config_maps.get(namespace, name)
+        self.config_maps.get(&(namespace, name))
     }
 
     /// One Ingress.
     pub fn ingress(&self, namespace: &str, name: &str) -> Option<&Arc<Ingress>> {
-        self.ingresses.get(namespace, name)
+        self.ingresses.get(&(namespace, name))
     }
 
     /// One Namespace.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
-        self.namespaces.get("", name)
+        self.namespaces.get(&("", name))
     }
 
     /// One IngressClass.
     pub fn ingress_class(&self, name: &str) -> Option<&Arc<IngressClass>> {
-        self.ingress_classes.get("", name)
+        self.ingress_classes.get(&("", name))
     }
 
-    fn apply_slice(&mut self, namespace: &str, name: &str, slice: Arc<EndpointSlice>) -> bool {
-        let former = self.endpoint_slices.get(namespace, name).cloned();
-        if !self
-            .endpoint_slices
-            .insert(namespace, name, Arc::clone(&slice))
-        {
+    fn apply_slice(&mut self, slice: Arc<EndpointSlice>) -> bool {
+        let former = self.endpoint_slices.get(&ByName::key(&*slice)).cloned();
+        if !put(&mut self.endpoint_slices, Arc::clone(&slice)) {
             return false;
         }
-        if let Some(service) = former.as_deref().and_then(service_of) {
-            self.slices_by_service
-                .remove(namespace, &slice_index(service, name));
+        if let Some(former) = former {
+            self.slices_by_service.remove(&ByService::key(&former));
         }
-        if let Some(service) = service_of(&slice) {
-            let index = slice_index(service, name);
-            self.slices_by_service.insert(namespace, &index, slice);
+        if service_of(&slice).is_some() {
+            self.slices_by_service.insert(slice);
         }
         true
     }
 
-    fn delete_slice(&mut self, namespace: &str, name: &str) -> bool {
-        let Some(former) = self.endpoint_slices.remove(namespace, name) else {
+    fn delete_slice(&mut self, name: (&str, &str)) -> bool {
+        let Some(former) = self.endpoint_slices.remove(&name) else {
             return false;
         };
-        if let Some(service) = service_of(&former) {
-            self.slices_by_service
-                .remove(namespace, &slice_index(service, name));
-        }
+        self.slices_by_service.remove(&ByService::key(&former));
         true
     }
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<&str> {
-    slice
-        .metadata
-        .labels
-        .get(SERVICE_NAME_LABEL)
-        .map(String::as_str)
+    slice.metadata.labels.get(SERVICE_NAME_LABEL)
 }
 
-/// The name of a slice in the table by Service: no Service's name has a NUL in it, so that one
-/// Service's slices stand together and no other's between them.
-fn slice_index(service: &str, slice: &str) -> String {
-    format!("{service}\0{slice}")
-}
+/// The objects of one kind, by namespace (empty for cluster-scoped kinds), then by name.
+type Table<T> = Sorted<T, ByName>;
 
-type ByName<T> = BTreeMap<Box<str>, Arc<T>>;
-
-/// The objects of one kind: by namespace (empty for cluster-scoped kinds), then by name.
+/// Objects by namespace and name.
 #[derive(Debug)]
-struct Table<T> {
-    namespaces: Arc<BTreeMap<Box<str>, Arc<ByName<T>>>>,
-    len: usize,
+pub(crate) enum ByName {}
+
+/// EndpointSlices by namespace, Service and name.
+#[derive(Debug)]
+pub(crate) enum ByService {}
+
+macro_rules! by_name {
+    ($($kind:ty),*) => {
+        $(impl Order<$kind> for ByName {
+            type Key<'a> = (&'a str, &'a str);
+
+            fn key(object: &$kind) -> (&str, &str) {
+                name_of(&object.metadata)
+            }
+
+            fn compare(object: &$kind, key: &(&str, &str)) -> Ordering {
+                name_of(&object.metadata).cmp(key)
+            }
+        })*
+    };
 }
 
-impl<T: PartialEq> Table<T> {
-    fn insert(&mut self, namespace: &str, name: &str, object: Arc<T>) -> bool {
-        if self.get(namespace, name) == Some(&object) {
-            return false;
-        }
-        let namespaces = Arc::make_mut(&mut self.namespaces);
-        let names = Arc::make_mut(namespaces.entry(namespace.into()).or_default());
-        if names.insert(name.into(), object).is_none() {
-            self.len += 1;
-        }
-        true
-    }
-}
+by_name!(
+    ConfigMap,
+    Endpoints,
+    EndpointSlice,
+    Ingress,
+    IngressClass,
+    Namespace,
+    Secret,
+    Service
+);
 
-impl<T> Table<T> {
-    fn get(&self, namespace: &str, name: &str) -> Option<&Arc<T>> {
-        self.namespaces.get(namespace)?.get(name)
-    }
+impl Order<EndpointSlice> for ByService {
+    type Key<'a> = (&'a str, &'a str, &'a str);
 
-    fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<T>> {
-        // Looked up first, so that a miss copies nothing.
-        self.get(namespace, name)?;
-        let namespaces = Arc::make_mut(&mut self.namespaces);
-        let names = Arc::make_mut(namespaces.get_mut(namespace)?);
-        let object = names.remove(name)?;
-        self.len -= 1;
-        if names.is_empty() {
-            namespaces.remove(namespace);
-        }
-        Some(object)
+    fn key(slice: &EndpointSlice) -> (&str, &str, &str) {
+        let (namespace, name) = name_of(&slice.metadata);
+        (namespace, service_of(slice).unwrap_or_default(), name)
     }
 
-    fn keys(&self, kind: Kind, only: Option<&str>) -> Vec<ObjectKey> {
-        let namespaces = self.namespaces.iter();
-        namespaces
-            .filter(|(namespace, _)| only.is_none_or(|only| only == &***namespace))
-            .flat_map(|(namespace, names)| {
-                let names = names.keys();
-                names.map(|name| ObjectKey::new(kind, namespace, name))
-            })
-            .collect()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.namespaces.values().flat_map(|names| names.values())
-    }
-
-    fn starting_with(&self, namespace: &str, prefix: String) -> impl Iterator<Item = &Arc<T>> {
-        self.namespaces
-            .get(namespace)
-            .into_iter()
-            .flat_map({
-                let from: Box<str> = prefix.as_str().into();
-                move |names| names.range(from.clone()..)
-            })
-            .take_while(move |(name, _)| name.starts_with(prefix.as_str()))
-            .map(|(_, object)| object)
+    fn compare(slice: &EndpointSlice, key: &(&str, &str, &str)) -> Ordering {
+        Self::key(slice).cmp(key)
     }
 }
 
-// By hand, because a derived one would ask for `T: Clone` and `T: Default`.
-impl<T> Clone for Table<T> {
-    fn clone(&self) -> Self {
-        Self {
-            namespaces: Arc::clone(&self.namespaces),
-            len: self.len,
-        }
-    }
+fn name_of(metadata: &ObjectMeta) -> (&str, &str) {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    (namespace, &metadata.name)
 }
 
-impl<T> Default for Table<T> {
-    fn default() -> Self {
-        Self {
-            namespaces: Arc::default(),
-            len: 0,
-        }
+fn keys<T>(table: &Table<T>, kind: Kind, only: Option<&str>) -> Vec<ObjectKey>
+where
+    for<'a> ByName: Order<T, Key<'a> = (&'a str, &'a str)>,
+{
+    table
+        .from(&(only.unwrap_or_default(), ""))
+        .map(|object| ByName::key(object))
+        .take_while(|(namespace, _)| only.is_none_or(|only| only == *namespace))
+        .map(|(namespace, name)| ObjectKey::new(kind, namespace, name))
+        .collect()
+}
+
+fn put<T: PartialEq>(table: &mut Table<T>, object: Arc<T>) -> bool
+where
+    ByName: Order<T>,
+{
+    if table.get(&ByName::key(&object)) == Some(&object) {
+        return false;
     }
+    table.insert(object);
+    true
 }
 
 #[cfg(test)]
@@ -381,7 +432,7 @@ mod tests {
             metadata: ObjectMeta {
                 name: name.to_owned(),
                 namespace: Some("default".to_owned()),
-                labels: [(SERVICE_NAME_LABEL.to_owned(), service.to_owned())].into(),
+                labels: [(SERVICE_NAME_LABEL, service)].into(),
                 ..ObjectMeta::default()
             },
             ..EndpointSlice::default()

@@ -353,3 +353,39 @@ fn a_cluster_that_was_wiped_is_served_as_it_is_then() {
     cluster.apply(&ingress("default", "web", "again.test", "again"));
     narthex.until_status("again.test", "/", 200);
 }
+
+/// A CustomResourceDefinition of a group that is looked for.
+const GATEWAYS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: gateways.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: https://github.com/kubernetes-sigs/gateway-api}
+spec:
+  group: gateway.networking.k8s.io
+  names: {kind: Gateway, plural: gateways}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
+#[test]
+fn custom_resources_are_noticed_when_they_come_and_when_they_go() {
+    let cluster = Cluster::shared();
+    cluster.apply(CLASS);
+    let narthex = cluster.serve().start();
+    let apis = || status(&narthex)["apis"].clone();
+    assert_eq!(apis(), Value::Null);
+    cluster.apply(GATEWAYS);
+    wait::until("the API is noticed", || {
+        apis()[0]["group"] == "gateway.networking.k8s.io" && apis()[0]["versions"][0] == "v1"
+    });
+    assert_eq!(apis()[0]["is_read"], false);
+    let log = narthex.log();
+    assert!(log.contains("the cluster serves Gateway API"), "{log}");
+    cluster.delete(&["crd/gateways.gateway.networking.k8s.io"]);
+    wait::until("it is noticed that it is gone", || apis() == Value::Null);
+}

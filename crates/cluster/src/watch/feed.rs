@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::backoff::Backoff;
 use super::inbox::Inbox;
 use super::pool::Place;
-use super::read::read;
-use super::requests::{Event, events, text};
+use super::read::{Read, read};
+use super::requests::{Event, Events, events, text};
 use super::sources::refusal;
 use super::target::Target;
 use super::trouble::Trouble;
@@ -22,6 +22,10 @@ const TOGETHER: Duration = Duration::from_millis(300);
 
 /// How many objects are asked for at one time.
 const PAGE: u32 = 500;
+/// How many of a stream are taken in at one time.
+const AT_ONCE: usize = 250;
+/// How long a stream may be silent while it tells what there is.
+const LIST_SILENCE: Duration = Duration::from_secs(15);
 
 /// For how long the API server is asked to keep a stream open: a time by chance in this range, so
 /// that not all end at once.
@@ -39,6 +43,8 @@ pub(crate) struct Feed {
     pub(crate) place: Place,
     pub(crate) target: Target,
     pub(crate) inbox: Arc<Inbox>,
+    /// Whether what there is is asked for page by page: of an API server that does not stream it.
+    by_pages: bool,
 }
 
 /// A page of a list.
@@ -68,16 +74,18 @@ enum At {
     Suspect(String),
 }
 
-/// How a stream ended that brought no error.
-struct Ended {
-    /// What is known now.
-    version: String,
-    open_for: Duration,
-}
-
 impl Feed {
+    pub(crate) fn new(place: Place, target: Target, inbox: Arc<Inbox>) -> Self {
+        Self {
+            place,
+            target,
+            inbox,
+            by_pages: false,
+        }
+    }
+
     /// Runs until it is dropped.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::default();
         let mut at = At::Nowhere;
         loop {
@@ -93,59 +101,75 @@ impl Feed {
     }
 
     /// Goes on from where it is until something ends.
-    async fn step(&self, at: &mut At, backoff: &mut Backoff) -> Result<(), Trouble> {
+    async fn step(&mut self, at: &mut At, backoff: &mut Backoff) -> Result<(), Trouble> {
         match std::mem::replace(at, At::Nowhere) {
-            At::Nowhere => {
+            At::Nowhere if self.by_pages => {
                 *at = At::Version(self.list().await?);
                 self.works(true);
                 backoff.reset();
+                Ok(())
             }
-            At::Suspect(version) => match self.newest().await {
-                Ok(newest) if is_older(&newest, &version) => {
-                    tracing::warn!(
-                        watch = %self.target,
-                        "the API server is at version {newest}, before {version}: its data was \
-                         replaced, everything is read again"
-                    );
-                }
-                Ok(_) => *at = At::Version(version),
-                Err(trouble) => {
-                    // It was away for some time: whatever it says afterwards is a new beginning.
-                    *at = match trouble {
-                        Trouble::Unreachable(_) => At::Nowhere,
-                        _ => At::Suspect(version),
-                    };
-                    return Err(trouble);
-                }
-            },
-            At::Version(version) => {
-                let mut reached = version;
-                match self.follow(&mut reached).await {
-                    Ok(Ended { version, open_for }) => {
-                        let normal = open_for >= NORMAL_END;
-                        if open_for >= LONG {
-                            backoff.reset();
-                        }
-                        *at = if normal {
-                            At::Version(version)
-                        } else {
-                            At::Suspect(version)
-                        };
-                        if !normal {
-                            return Err(Trouble::Cut(open_for));
-                        }
-                    }
-                    Err(trouble) => {
-                        *at = match trouble {
-                            Trouble::Outdated => At::Nowhere,
-                            _ => At::Suspect(reached),
-                        };
-                        return Err(trouble);
-                    }
-                }
+            At::Nowhere => self.follow(None, at, backoff).await,
+            At::Version(version) => self.follow(Some(version), at, backoff).await,
+            At::Suspect(version) => {
+                *at = self.ask_for_memory(version, at).await?;
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// Follows what happens after a version until the stream ends; without one, also reads what
+    /// there is.
+    async fn follow(
+        &mut self,
+        version: Option<String>,
+        at: &mut At,
+        backoff: &mut Backoff,
+    ) -> Result<(), Trouble> {
+        let mut reached = version;
+        let begin = Instant::now();
+        let ended = self.stream(&mut reached, backoff).await;
+        let open_for = begin.elapsed();
+        if open_for >= LONG && reached.is_some() {
+            backoff.reset();
+        }
+        let outdated = matches!(ended, Err(Trouble::Outdated));
+        *at = match reached {
+            Some(version) if !outdated && open_for >= NORMAL_END && ended.is_ok() => {
+                At::Version(version)
+            }
+            Some(version) if !outdated => At::Suspect(version),
+            _ => At::Nowhere,
+        };
+        match ended {
+            Ok(()) if open_for >= NORMAL_END => Ok(()),
+            Ok(()) => Err(Trouble::Cut(open_for)),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Whether a version means what it meant: an API server that has lost its data begins to count
+    /// anew, and a watch from a version that it has not reached tells nothing.
+    async fn ask_for_memory(&self, version: String, at: &mut At) -> Result<At, Trouble> {
+        match self.newest().await {
+            Ok(newest) if is_older(&newest, &version) => {
+                tracing::warn!(
+                    watch = %self.target,
+                    "the API server is at version {newest}, before {version}: its data was \
+                     replaced, everything is read again"
+                );
+                Ok(At::Nowhere)
+            }
+            Ok(_) => Ok(At::Version(version)),
+            Err(trouble) => {
+                // If it was away for some time, whatever it says then is a new beginning.
+                *at = match trouble {
+                    Trouble::Unreachable(_) => At::Nowhere,
+                    _ => At::Suspect(version),
+                };
+                Err(trouble)
+            }
+        }
     }
 
     /// Reads what there is, page by page. The version at which it was so.
@@ -189,25 +213,81 @@ impl Feed {
         Ok(page.metadata.resource_version)
     }
 
-    /// Follows what happens after `reached`, which is kept up to date, until the stream ends.
-    async fn follow(&self, reached: &mut String) -> Result<Ended, Trouble> {
+    /// Takes events in until the stream ends. `reached` is kept up to date; where it is none at
+    /// the beginning, the stream begins with what there is.
+    async fn stream(
+        &mut self,
+        reached: &mut Option<String>,
+        backoff: &mut Backoff,
+    ) -> Result<(), Trouble> {
         let seconds = fastrand::u32(STREAM);
         let silence = Duration::from_secs(seconds.into()) + GRACE;
         let mut params = self.target.watch_params();
         params.timeout = Some(seconds);
-        let request = self.target.request().watch(&params, reached);
-        let begin = Instant::now();
-        let mut events = events(self.place.client(), self.target.kind, request, silence).await?;
-        self.works(false);
-        loop {
-            let Some(event) = events.next().await? else {
-                return Ok(Ended {
-                    version: std::mem::take(reached),
-                    open_for: begin.elapsed(),
-                });
-            };
+        params.send_initial_events = reached.is_none();
+        let version = reached.as_deref().unwrap_or_default();
+        let request = self.target.request().watch(&params, version);
+        let events = events(self.place.client(), self.target.kind, request, silence).await;
+        let mut events = match events {
+            Err(Trouble::NotUnderstood(said)) if reached.is_none() => {
+                tracing::debug!(watch = %self.target, "lists are not streamed: {said}");
+                self.by_pages = true;
+                return Ok(());
+            }
+            events => events?,
+        };
+        if reached.is_none() {
+            *reached = Some(self.list_from(&mut events).await?);
+            events.silence = silence;
+            self.works(true);
+            backoff.reset();
+        } else {
+            self.works(false);
+        }
+        while let Some(event) = events.next().await? {
             if let Some(version) = self.take(event) {
-                *reached = version;
+                *reached = Some(version);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what there is, up to the bookmark that ends it. The version at which it was so.
+    async fn list_from(&mut self, events: &mut Events) -> Result<String, Trouble> {
+        events.silence = LIST_SILENCE;
+        let mut names = HashSet::new();
+        let mut batch = Vec::new();
+        loop {
+            let event = match events.next().await {
+                Ok(Some(event)) => event,
+                // It may not know of such lists, and have sent all that it will.
+                Ok(None) | Err(Trouble::Unreachable(_)) => {
+                    self.by_pages = true;
+                    return Err(Trouble::late());
+                }
+                Err(trouble) => return Err(trouble),
+            };
+            match event {
+                Event::There(read) => {
+                    names.insert(read.key.clone());
+                    batch.push(read);
+                }
+                Event::Gone(read) => {
+                    names.remove(&read.key);
+                    batch.retain(|other: &Read| other.key != read.key);
+                    self.inbox.gone(read.key);
+                }
+                Event::Bookmark(bookmark) if bookmark.is_end_of_list => {
+                    self.inbox.read(batch);
+                    self.inbox.listed(&self.target, names);
+                    return Ok(bookmark.version);
+                }
+                Event::Bookmark(_) | Event::Nameless => {}
+            }
+            if batch.len() >= AT_ONCE {
+                self.inbox.read(std::mem::take(&mut batch));
+                // Probes are answered on the same thread.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -226,7 +306,7 @@ impl Feed {
                 self.inbox.event(&self.target);
                 read.version
             }
-            Event::Bookmark(version) => version,
+            Event::Bookmark(bookmark) => bookmark.version,
             Event::Nameless => {
                 tracing::warn!(watch = %self.target, "an object without a name is passed over");
                 return None;

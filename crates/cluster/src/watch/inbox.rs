@@ -8,6 +8,7 @@ use objects::kinds::{Object, ObjectKey};
 use objects::{Problem, Store};
 use tokio::sync::Notify;
 
+use super::optional::Offer;
 use super::read::Read;
 use super::selected::Selected;
 use super::sources::{Condition, Sources};
@@ -125,10 +126,25 @@ impl Inbox {
         self.lock().sources.conditions()
     }
 
+    /// The APIs that the cluster may have or not, as far as it was asked.
+    pub fn offers(&self) -> Vec<Offer> {
+        self.lock().sources.offers()
+    }
+
     /// What is waited for before anything can be served: kinds, with the reason where there is
     /// one.
     pub fn missing(&self) -> Vec<String> {
         self.lock().sources.missing()
+    }
+
+    /// Whether every list is in and followed.
+    pub fn is_current(&self) -> bool {
+        self.lock().sources.are_current()
+    }
+
+    /// Whether the API server has said anything yet.
+    pub fn has_heard(&self) -> bool {
+        self.lock().sources.has_heard()
     }
 
     /// Waits until the sources are as asked. Cancel safe.
@@ -185,6 +201,7 @@ impl Inbox {
         if let Some(selected) = &mut state.selected {
             let changes = selected.prune(gone);
             state.changes.extend(changes);
+            state.problems = None;
         }
         let before = state.malformed.len();
         state.malformed.retain(|key, _| !gone(key));

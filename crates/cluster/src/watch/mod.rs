@@ -7,6 +7,7 @@
 mod backoff;
 mod feed;
 mod inbox;
+mod optional;
 mod pool;
 mod read;
 mod references;
@@ -26,7 +27,10 @@ use objects::kinds::{Kind, ObjectKey};
 use crate::client::Connection;
 use feed::Feed;
 pub use inbox::{Batch, Inbox};
+pub use optional::{Offer, Optional};
+use optional::{Seeker, now_and_then};
 use pool::Pool;
+pub(crate) use read::typed;
 use references::References;
 pub use sources::Condition;
 use target::Target;
@@ -42,6 +46,8 @@ pub struct Options {
     /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
     /// something refers to.
     pub all_secrets: bool,
+    /// The APIs that are looked for, and read while they are there.
+    pub optional: Vec<Optional>,
 }
 
 /// The kinds of which all objects are read.
@@ -55,9 +61,11 @@ const KINDS: [Kind; 4] = [
 /// Every watch. They end when this is dropped.
 #[derive(Debug)]
 pub struct Watches {
+    identity: String,
     pool: Pool,
     inbox: Arc<Inbox>,
     lists: Vec<Task>,
+    seekers: Vec<Task>,
     /// None where all that could be referred to is listed.
     references: Option<References>,
 }
@@ -70,8 +78,10 @@ impl Watches {
             None => Inbox::default(),
         });
         let mut watches = Self {
+            identity: format!("{} {options:?}", connection.identity()),
             pool: Pool::new(connection),
             lists: Vec::new(),
+            seekers: Vec::new(),
             references: (!options.all_secrets).then(|| References::new(Arc::clone(&inbox))),
             inbox,
         };
@@ -93,12 +103,27 @@ impl Watches {
                 watches.list(Target::all(kind, Some(namespace)));
             }
         }
+        for api in &options.optional {
+            let seeker = Seeker {
+                place: watches.pool.place(),
+                api: api.clone(),
+                namespaces: options.namespaces.clone(),
+                inbox: Arc::clone(&watches.inbox),
+            };
+            let task = Task::spawn(seeker.run(now_and_then));
+            watches.seekers.push(task);
+        }
         watches
     }
 
     /// The client, for what is not watched.
     pub fn client(&self) -> &kube::Client {
         self.pool.client()
+    }
+
+    /// What decides which objects these are: the cluster, and the part of it that is read.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// What has arrived.
@@ -128,11 +153,8 @@ impl Watches {
 
     fn list(&mut self, target: Target) {
         self.inbox.sources(|sources| sources.add(target.clone()));
-        let feed = Feed {
-            place: self.pool.place(),
-            target,
-            inbox: Arc::clone(&self.inbox),
-        };
+        let place = self.pool.place();
+        let feed = Feed::new(place, target, Arc::clone(&self.inbox));
         self.lists.push(Task::spawn(feed.run()));
     }
 }

@@ -1,6 +1,7 @@
 //! From an object's JSON to a typed object. Whatever is wrong with one, it is one problem.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use objects::kinds::{Kind, Object, ObjectKey};
@@ -47,9 +48,13 @@ pub(crate) fn read(kind: Kind, raw: &RawValue) -> Option<Read> {
     let key = ObjectKey::new(kind, namespace, &metadata.name);
     let object = typed(kind, raw.get())
         .map_err(|field| malformed(&key, field))
-        .and_then(|object| match first_error(validate(&object)) {
+        .and_then(|mut object| match first_error(validate(&object)) {
             Some(problem) => Err(problem),
-            None => Ok(object),
+            None => {
+                // While nobody else holds it.
+                object.trim();
+                Ok(object)
+            }
         });
     Some(Read {
         object,
@@ -58,15 +63,46 @@ pub(crate) fn read(kind: Kind, raw: &RawValue) -> Option<Read> {
     })
 }
 
-/// The version that a bookmark is for; empty if it says none.
-pub(crate) fn version(raw: &RawValue) -> String {
-    let head: Option<Head<'_>> = serde_json::from_str(raw.get()).ok();
-    head.map_or_else(String::new, |head| {
-        head.metadata.resource_version.into_owned()
+/// What a bookmark says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bookmark {
+    /// The version that was reached; empty if it says none.
+    pub(crate) version: String,
+    /// Whether it stands between what there was and what happens.
+    pub(crate) is_end_of_list: bool,
+}
+
+#[derive(Deserialize)]
+struct BookmarkObject {
+    metadata: BookmarkMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMetadata {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// Reads a bookmark. One that cannot be read says nothing.
+pub(crate) fn bookmark(raw: &RawValue) -> Bookmark {
+    let object: Option<BookmarkObject> = serde_json::from_str(raw.get()).ok();
+    object.map_or_else(Bookmark::default, |BookmarkObject { metadata }| Bookmark {
+        is_end_of_list: metadata
+            .annotations
+            .get("k8s.io/initial-events-end")
+            .is_some_and(|value| value == "true"),
+        version: metadata.resource_version,
     })
 }
 
-fn typed(kind: Kind, json: &str) -> Result<Object, String> {
+/// Reads an object of `kind` without looking whether it is valid.
+///
+/// # Errors
+/// The field that is not of its type.
+pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
     fn of<T: DeserializeOwned>(json: &str) -> Result<Arc<T>, String> {
         // Which field it was costs time, and is asked for where something is wrong alone.
         serde_json::from_str(json).map(Arc::new).map_err(|_| {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::read::{Read, read, version};
+use super::read::{Bookmark, Read, bookmark, read};
 use super::trouble::{Trouble, request_error};
 
 /// For an answer to begin, and for one that is no stream to be there.
@@ -29,7 +29,8 @@ pub(crate) struct Events {
     stream: Pin<Box<dyn AsyncBufRead + Send>>,
     /// What has arrived of the next one.
     line: Vec<u8>,
-    silence: Duration,
+    /// How long nothing may come before the stream is given up.
+    pub(crate) silence: Duration,
 }
 
 /// What happened.
@@ -39,7 +40,7 @@ pub(crate) enum Event {
     /// An object went.
     Gone(Read),
     /// Nothing, but a version was reached.
-    Bookmark(String),
+    Bookmark(Bookmark),
     /// Nothing that can be told.
     Nameless,
 }
@@ -107,7 +108,7 @@ impl Events {
         Ok(match &*sent.kind {
             "ADDED" | "MODIFIED" => object().map_or(Event::Nameless, Event::There),
             "DELETED" => object().map_or(Event::Nameless, Event::Gone),
-            "BOOKMARK" => Event::Bookmark(version(sent.object)),
+            "BOOKMARK" => Event::Bookmark(bookmark(sent.object)),
             "ERROR" => {
                 let status: Status =
                     serde_json::from_str(sent.object.get()).map_err(|_| Trouble::nonsense())?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use objects::kinds::Kind;
 use objects::{Problem, Severity};
 
+use super::optional::Offer;
 use super::target::Target;
 
 /// How each watch is doing.
@@ -15,6 +16,9 @@ pub(crate) struct Sources {
     /// What is remarkable about all together.
     remark: Option<Problem>,
     problems_changed: bool,
+    offers: BTreeMap<&'static str, Offer>,
+    /// Whether anything was answered that was no failure of the API server's own.
+    heard: bool,
 }
 
 /// How a watch is doing.
@@ -87,6 +91,7 @@ impl Sources {
 
     /// The watch works. For how long it did not, if so.
     pub(crate) fn works(&mut self, target: &Target) -> Option<Duration> {
+        self.heard = true;
         let source = self.all.get_mut(target)?;
         self.problems_changed |= source.refused.take().is_some();
         source.down.take().map(|(since, _)| since.elapsed())
@@ -112,6 +117,7 @@ impl Sources {
 
     /// The API server does not let us read this.
     pub(crate) fn refused(&mut self, target: &Target, problem: Problem) {
+        self.heard = true;
         if let Some(source) = self.all.get_mut(target)
             && source.refused.as_ref() != Some(&problem)
         {
@@ -126,6 +132,16 @@ impl Sources {
             self.remark = remark;
             self.problems_changed = true;
         }
+    }
+
+    /// What the cluster has of an API that it may have or not.
+    pub(crate) fn offered(&mut self, offer: Offer) {
+        self.offers.insert(offer.api.group, offer);
+    }
+
+    /// The APIs that the cluster may have or not, as far as it was asked.
+    pub(crate) fn offers(&self) -> Vec<Offer> {
+        self.offers.values().cloned().collect()
     }
 
     /// What is refused or remarkable.
@@ -145,6 +161,19 @@ impl Sources {
     pub(crate) fn lists_are_in(&self) -> bool {
         let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
         lists.all(|(target, source)| source.is_in(target))
+    }
+
+    /// Whether every watch of many objects knows what there is now.
+    pub(crate) fn are_current(&self) -> bool {
+        let mut lists = self.all.iter().filter(|(target, _)| target.name.is_none());
+        lists.all(|(target, source)| {
+            source.is_in(target) && (source.down.is_none() || !source.synced)
+        })
+    }
+
+    /// Whether the API server has answered anything.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard
     }
 
     /// Whether every watch of one object knows whether it is there, or that nobody will tell.

@@ -14,6 +14,8 @@ pub(crate) enum Trouble {
     Refused { code: u16, said: String },
     /// 404: the API server has no such kind, or not the object.
     NotThere,
+    /// 400 or 422: the API server does not understand the question.
+    NotUnderstood(String),
     /// No answer at all.
     Unreachable(String),
     /// An answer that says to come again later, and when if it says so.
@@ -58,6 +60,9 @@ impl fmt::Display for Trouble {
             Self::Outdated => f.write_str("the version is too old, everything is read again"),
             Self::Refused { code, said } => write!(f, "refused ({code}): {said}"),
             Self::NotThere => f.write_str("the API server does not know this (404)"),
+            Self::NotUnderstood(said) => {
+                write!(f, "the API server does not understand: {said}")
+            }
             Self::Unreachable(why) => write!(f, "the API server does not answer: {why}"),
             Self::Later { said, .. } => write!(f, "the API server cannot answer: {said}"),
             Self::Cut(after) => write!(f, "the stream ended after {after:.1?}"),
@@ -76,6 +81,7 @@ pub(crate) fn request_error(error: kube::Error) -> Trouble {
                 said: status.message,
             },
             404 => Trouble::NotThere,
+            400 | 422 => Trouble::NotUnderstood(shortened(&status.message)),
             code => Trouble::Later {
                 after: status
                     .details

@@ -56,8 +56,22 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it.
+    /// Starts one that does not stream lists.
     pub(crate) async fn start(
+        script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_streaming(move |asked| match asked.parameter("sendInitialEvents") {
+            Some(_) => Some(Answer::Json(
+                422,
+                status(422, "sendInitialEvents is forbidden"),
+            )),
+            None => script(asked),
+        })
+        .await
+    }
+
+    /// Starts one that streams lists if its script does.
+    pub(crate) async fn start_streaming(
         script: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -130,6 +144,9 @@ async fn serve(
     let answer = script(&asked).unwrap_or_else(|| {
         if asked.is_watch() {
             let (sender, receiver) = mpsc::unbounded_channel();
+            if asked.parameter("sendInitialEvents").is_some() {
+                let _ = sender.send(end_of_list("1"));
+            }
             quiet.lock().expect("no test panics with it").push(sender);
             Answer::Stream(receiver)
         } else {
@@ -184,9 +201,17 @@ pub(crate) fn status(code: u16, message: &str) -> Value {
 
 /// An event.
 pub(crate) fn event(kind: &str, object: &Value) -> Value {
-    // As an API server writes it: the type first.
-    let text = format!("{{\"type\":\"{kind}\",\"object\":{object}}}");
-    serde_json::from_str(&text).expect("JSON")
+    json!({"type": kind, "object": object})
+}
+
+/// What ends a list that is streamed.
+pub(crate) fn end_of_list(version: &str) -> Value {
+    let annotations = json!({"k8s.io/initial-events-end": "true"});
+    let metadata = json!({"resourceVersion": version, "annotations": annotations});
+    event(
+        "BOOKMARK",
+        &json!({"kind": "Service", "apiVersion": "v1", "metadata": metadata}),
+    )
 }
 
 /// A Service.

@@ -1,5 +1,7 @@
 //! What answers requests that no rule claims.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{Action, Backend, Rule, VirtualHost};
@@ -7,10 +9,10 @@ use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
 use super::routes::{built_in, default_rule, not_found};
-use crate::ingress::key;
-use crate::ingress::list::{Ingresses, Replaced};
+use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
+use crate::ingress::{Precedence, key};
 use crate::name::NameRef;
 use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
@@ -27,10 +29,44 @@ pub(crate) struct Fallbacks {
     pub(crate) host: Arc<Rule>,
     /// `any` as a host.
     pub(crate) virtual_host: Arc<VirtualHost>,
+    /// What the last resort is: the Service that the command line names, or 404.
+    last: Arc<Rule>,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
+    /// Every Ingress with a default backend, the one that wins first.
+    candidates: BTreeSet<Candidate>,
     service: Option<DefaultService>,
 }
+
+/// An Ingress with a default backend: one without rules wins, then the older one.
+#[derive(Debug)]
+struct Candidate(Arc<Resolved>);
+
+impl Candidate {
+    fn rank(&self) -> (bool, Precedence<'_>) {
+        (self.0.parsed.has_rules(), self.0.parsed.precedence())
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Candidate {}
 
 /// The Service that the command line names.
 #[derive(Debug)]
@@ -43,8 +79,10 @@ struct DefaultService {
 /// What an update changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FallbacksChanged {
-    /// The rules.
-    pub(crate) rules: bool,
+    /// The rule for hosts that nobody claims.
+    pub(crate) any: bool,
+    /// The rule for hosts that somebody claims.
+    pub(crate) hosts: bool,
     /// Which Ingress they come from.
     pub(crate) winner: bool,
     /// What is wrong with the Service that the command line names.
@@ -63,8 +101,10 @@ impl Fallbacks {
         Self {
             any: Arc::clone(&rule),
             host: Arc::clone(&rule),
-            virtual_host: as_host(rule),
+            virtual_host: as_host(Arc::clone(&rule)),
+            last: rule,
             winner: None,
+            candidates: BTreeSet::new(),
             service: None,
         }
     }
@@ -76,15 +116,9 @@ impl Fallbacks {
             .and_then(|service| service.report.as_ref())
     }
 
-    /// The backends that no Ingress names.
-    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
-        self.service.as_ref().map(|service| &service.backend)
-    }
-
     /// Takes over what there is now.
     pub(crate) fn update(
         &mut self,
-        ingresses: &Ingresses,
         replaced: &[Replaced],
         changes: &Changes,
         services: &mut Services,
@@ -93,46 +127,69 @@ impl Fallbacks {
     ) -> FallbacksChanged {
         let service = self.update_service(changes, services, store, options);
         let unchanged = FallbacksChanged {
-            rules: false,
+            any: false,
+            hosts: false,
             winner: false,
             report: service.report,
         };
-        let concerns = |ingress: &Arc<Resolved>| ingress.default_backend.is_some();
-        let any = replaced
+        let with_default = |ingress: &&Arc<Resolved>| ingress.default_backend.is_some();
+        let mut concerned = service.backend;
+        for old in replaced
             .iter()
-            .flat_map(|change| change.old.iter().chain(&change.new));
-        if !service.backend && !any.into_iter().any(concerns) {
+            .filter_map(|change| change.old.as_ref())
+            .filter(with_default)
+        {
+            concerned |= self.candidates.remove(&Candidate(Arc::clone(old)));
+        }
+        for new in replaced
+            .iter()
+            .filter_map(|change| change.new.as_ref())
+            .filter(with_default)
+        {
+            // One with the place of another that was not taken out: an older object of the name.
+            concerned |= self
+                .candidates
+                .replace(Candidate(Arc::clone(new)))
+                .is_none();
+        }
+        if !concerned {
             return unchanged;
         }
-        let winner = ingresses
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.resolved.as_ref())
-            .filter(|ingress| ingress.default_backend.is_some())
-            .min_by_key(|ingress| (ingress.parsed.has_rules(), ingress.parsed.precedence()));
+        let winner = self.candidates.first().map(|candidate| &candidate.0);
         let winner_changed = !super::same(winner, self.winner.as_ref());
         if !service.backend && !winner_changed {
             return unchanged;
         }
         self.winner = winner.cloned();
-        let last = Arc::new(match &self.service {
-            Some(service) => built_in(Action::Forward(Arc::clone(&service.backend)), options),
-            None => not_found(options),
-        });
+        if service.backend {
+            self.last = Arc::new(match &self.service {
+                Some(service) => built_in(Action::Forward(Arc::clone(&service.backend)), options),
+                None => not_found(options),
+            });
+        }
         self.any = match &self.winner {
             Some(ingress) => Arc::new(default_rule(ingress, false, options)),
-            None => Arc::clone(&last),
+            None => Arc::clone(&self.last),
         };
-        self.host = match &self.winner {
-            Some(ingress) if ingress.parsed.has_rules() => last,
-            _ => Arc::clone(&self.any),
+        let host = match &self.winner {
+            Some(ingress) if ingress.parsed.has_rules() => &self.last,
+            _ => &self.any,
         };
+        let hosts = !Arc::ptr_eq(host, &self.host);
+        self.host = Arc::clone(host);
         self.virtual_host = as_host(Arc::clone(&self.any));
         FallbacksChanged {
-            rules: true,
+            any: true,
+            hosts,
             winner: winner_changed,
             ..unchanged
         }
+    }
+
+    /// The Ingresses that want every request that nobody claims, and nothing else.
+    pub(crate) fn catch_alls(&self) -> impl Iterator<Item = &Arc<Resolved>> {
+        let candidates = self.candidates.iter().map(|candidate| &candidate.0);
+        candidates.take_while(|ingress| catches_all(ingress))
     }
 
     fn update_service(
@@ -208,7 +265,7 @@ impl Fallbacks {
 }
 
 /// Whether an Ingress wants every request that nobody claims, and nothing else.
-pub(crate) fn catches_all(ingress: &Resolved) -> bool {
+fn catches_all(ingress: &Resolved) -> bool {
     ingress.default_backend.is_some() && !ingress.parsed.has_rules()
 }
 

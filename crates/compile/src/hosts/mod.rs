@@ -20,13 +20,19 @@ use crate::ingress::list::Replaced;
 use crate::ingress::resolve::Resolved;
 use crate::options::Options;
 use crate::report::Problems;
-use fallback::Fallbacks;
+use fallback::{Fallbacks, FallbacksChanged};
 use slots::Slots;
 
 /// Every host that an Ingress names, in a rule or for TLS.
 #[derive(Debug)]
 pub(crate) struct Hosts {
-    by_name: HashMap<Box<str>, Host>,
+    by_name: HashMap<Arc<str>, Host>,
+    /// Those that have anything to say about requests.
+    routes: HostTable<VirtualHost>,
+    /// How many paths they have.
+    paths: usize,
+    /// Those for which there is a certificate.
+    certificates: HostTable<CertificateSet>,
     slots: Slots,
 }
 
@@ -38,10 +44,6 @@ struct Host {
     tls: bool,
     /// Whether one of its Ingresses says what answers the paths that no rule claims.
     own_default: bool,
-    /// None if it is named for TLS only.
-    virtual_host: Option<Arc<VirtualHost>>,
-    /// None if no certificate for it can be used.
-    certificates: Option<Arc<CertificateSet>>,
 }
 
 /// One Ingress that names the host.
@@ -80,6 +82,9 @@ impl Hosts {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             by_name: HashMap::new(),
+            routes: HostTable::default(),
+            paths: 0,
+            certificates: HostTable::default(),
             slots: Slots::new(options.metrics_hosts),
         }
     }
@@ -89,12 +94,15 @@ impl Hosts {
         &mut self,
         replaced: &[Replaced],
         fallbacks: &Fallbacks,
-        fallbacks_changed: bool,
+        changed: FallbacksChanged,
         options: &Options,
     ) -> Updated {
         let mut updated = Updated::default();
         let mut dirty = self.reclaim(replaced, &mut updated);
-        if fallbacks_changed {
+        if changed.any && self.by_name.contains_key("") {
+            dirty.insert("".into());
+        }
+        if changed.hosts {
             let affected = self.by_name.iter().filter(|(_, host)| !host.own_default);
             dirty.extend(affected.map(|(name, _)| name.clone()));
         }
@@ -105,9 +113,9 @@ impl Hosts {
     }
 
     /// Puts the claims in order, and returns the hosts whose parts may change by that.
-    fn reclaim(&mut self, replaced: &[Replaced], updated: &mut Updated) -> BTreeSet<Box<str>> {
+    fn reclaim(&mut self, replaced: &[Replaced], updated: &mut Updated) -> BTreeSet<Arc<str>> {
         let mut gone: HashSet<*const Resolved> = HashSet::new();
-        let mut dirty: BTreeSet<Box<str>> = BTreeSet::new();
+        let mut dirty: BTreeSet<Arc<str>> = BTreeSet::new();
         for change in replaced {
             if let Some(old) = &change.old {
                 gone.insert(Arc::as_ptr(old));
@@ -146,9 +154,10 @@ impl Hosts {
             }
             host.tls = tls;
             if host.claims.is_empty() {
-                updated.routes |= host.virtual_host.is_some();
-                updated.certificates |= host.certificates.is_some();
                 self.by_name.remove(name);
+                self.paths -= paths(self.routes.get(name));
+                updated.routes |= self.routes.remove(name);
+                updated.certificates |= self.certificates.remove(name);
             }
         }
         if !turned.is_empty() {
@@ -169,7 +178,11 @@ impl Hosts {
         updated: &mut Updated,
     ) {
         let has_tls = self.has_tls(name);
-        let Some(host) = self.by_name.get_mut(name) else {
+        let Some((name, _)) = self.by_name.get_key_value(name) else {
+            return;
+        };
+        let name = Arc::clone(name);
+        let Some(host) = self.by_name.get_mut(&name) else {
             return;
         };
         let mut problems: Vec<_> = host
@@ -177,8 +190,9 @@ impl Hosts {
             .iter()
             .map(Claim::problems_in_the_making)
             .collect();
+        let former = self.routes.get(&name);
         let context = routes::Context {
-            name,
+            name: &name,
             has_tls,
             // What falls through the rules for all hosts is nobody's.
             fallback: if name.is_empty() {
@@ -186,22 +200,30 @@ impl Hosts {
             } else {
                 &fallbacks.host
             },
-            former: host.virtual_host.as_ref(),
+            former,
             slots: &mut self.slots,
             options,
         };
         let built = routes::build(context, &host.claims, &mut problems);
-        let certificates = tls::build(
-            name,
-            &host.claims,
-            host.certificates.as_ref(),
-            &mut problems,
-        );
-        updated.routes |= !same(built.virtual_host.as_ref(), host.virtual_host.as_ref());
-        updated.certificates |= !same(certificates.as_ref(), host.certificates.as_ref());
-        host.virtual_host = built.virtual_host;
+        let former_certificates = self.certificates.get(&name);
+        let certificates = tls::build(&name, &host.claims, former_certificates, &mut problems);
         host.own_default = built.own_default;
-        host.certificates = certificates;
+        if !same(built.virtual_host.as_ref(), former) {
+            updated.routes = true;
+            self.paths -= paths(former);
+            self.paths += paths(built.virtual_host.as_ref());
+            match built.virtual_host {
+                Some(virtual_host) => self.routes.insert(Arc::clone(&name), virtual_host),
+                None => drop(self.routes.remove(&name)),
+            }
+        }
+        if !same(certificates.as_ref(), former_certificates) {
+            updated.certificates = true;
+            match certificates {
+                Some(certificates) => self.certificates.insert(Arc::clone(&name), certificates),
+                None => drop(self.certificates.remove(&name)),
+            }
+        }
         for (claim, problems) in host.claims.iter_mut().zip(problems) {
             if !problems.is_empty() || !claim.problems.is_empty() {
                 claim.problems = problems.into_shared();
@@ -235,34 +257,29 @@ impl Hosts {
             .collect()
     }
 
-    /// Every virtual host, and how many paths they have.
-    pub(crate) fn route_table(&self) -> (HostTable<VirtualHost>, usize) {
-        let mut table = HostTable::with_capacity(self.by_name.len());
-        let mut paths = 0;
-        for (name, host) in &self.by_name {
-            if let Some(virtual_host) = &host.virtual_host {
-                paths += virtual_host.rules.len();
-                table.insert(name, Arc::clone(virtual_host));
-            }
-        }
-        (table, paths)
+    /// Every virtual host.
+    pub(crate) fn routes(&self) -> &HostTable<VirtualHost> {
+        &self.routes
+    }
+
+    /// How many paths the virtual hosts have.
+    pub(crate) fn paths(&self) -> usize {
+        self.paths
     }
 
     /// Every host's certificates.
-    pub(crate) fn certificate_table(&self) -> HostTable<CertificateSet> {
-        let mut table = HostTable::default();
-        for (name, host) in &self.by_name {
-            if let Some(certificates) = &host.certificates {
-                table.insert(name, Arc::clone(certificates));
-            }
-        }
-        table
+    pub(crate) fn certificates(&self) -> &HostTable<CertificateSet> {
+        &self.certificates
     }
 
     /// The label of each slot of the metrics.
     pub(crate) fn slot_labels(&mut self) -> Arc<[Box<str>]> {
         self.slots.labels()
     }
+}
+
+fn paths(host: Option<&Arc<VirtualHost>>) -> usize {
+    host.map_or(0, |host| host.rules.len())
 }
 
 fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {

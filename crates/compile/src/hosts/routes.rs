@@ -15,7 +15,7 @@ use crate::report::Problems;
 
 /// What a host is built with.
 pub(super) struct Context<'a> {
-    pub(super) name: &'a str,
+    pub(super) name: &'a Arc<str>,
     pub(super) has_tls: bool,
     /// Answers the paths that no rule claims, if no Ingress of the host says what does.
     pub(super) fallback: &'a Arc<Rule>,
@@ -69,7 +69,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
     }
     paths.shrink_to_fit();
     let virtual_host = VirtualHost {
-        name: context.name.into(),
+        name: Arc::clone(context.name),
         rules: rules.into(),
         paths,
         default,

@@ -88,11 +88,7 @@ impl Classes {
 
     /// Whose an Ingress is.
     pub(crate) fn verdict(&self, ingress: &Ingress, options: &Options) -> Verdict {
-        let annotation = ingress
-            .metadata
-            .annotations
-            .get(CLASS_ANNOTATION)
-            .map(String::as_str);
+        let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
         match (ingress.spec.ingress_class_name.as_deref(), annotation) {
             (Some(class), _) => match self.ours.get(class) {
                 Some(true) => Verdict::Ours,
@@ -171,7 +167,7 @@ pub(super) fn explain(
                     let class = ingress.metadata.annotations.get(CLASS_ANNOTATION);
                     (
                         annotation_field(CLASS_ANNOTATION),
-                        class.map_or("", String::as_str),
+                        class.unwrap_or_default(),
                     )
                 }
             };

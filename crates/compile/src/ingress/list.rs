@@ -1,23 +1,42 @@
 //! Every Ingress, from one compilation to the next.
 
-use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 
-use objects::Store;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use objects::kinds::Ingress;
 
 use super::class::{self, Classes, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
 use super::resolve::{Resolved, World, resolve, secrets, service_ports};
-use crate::name::NameRef;
+use crate::name::{Name, NameRef};
+use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
 use crate::seen::Changes;
 
-/// Every Ingress, in the store's order.
+/// Every Ingress, and who refers to what, so that nothing is gone through for one change.
 #[derive(Debug, Default)]
 pub(crate) struct Ingresses {
-    entries: Vec<Entry>,
+    /// The places of those that went are empty, and taken by others later.
+    entries: Vec<Option<Entry>>,
+    vacant: Vec<u32>,
+    /// Indexes of `entries`.
+    by_name: HashTable<u32>,
+    /// What they refer to, by its hash, with the index of who does. Two things of one hash are
+    /// no harm: whoever is found here is looked at.
+    references: BTreeSet<(u64, u32)>,
+    hasher: DefaultHashBuilder,
+    numbers: Numbers,
+}
+
+/// How many there are, by what is done with them.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Numbers {
+    pub(crate) served: usize,
+    pub(crate) foreign: usize,
+    pub(crate) classless: usize,
 }
 
 /// One Ingress and what was made of it.
@@ -27,8 +46,6 @@ pub(crate) struct Entry {
     verdict: Verdict,
     /// What is served of it, if it is served.
     pub(crate) resolved: Option<Arc<Resolved>>,
-    /// What is said of it; none for other controllers', and while it is out of date.
-    pub(crate) report: Option<Arc<ObjectReport>>,
 }
 
 /// An Ingress that is not served as it was.
@@ -43,120 +60,194 @@ pub(crate) struct Replaced {
 pub(crate) struct Changed {
     /// Those that are not served as they were.
     pub(crate) replaced: Vec<Replaced>,
-    /// Whether any changed at all, served or not.
-    pub(crate) any: bool,
+    /// Those that changed at all, served or not.
+    pub(crate) any: Vec<Name>,
 }
 
-impl Changed {
-    fn push(&mut self, old: Option<Arc<Resolved>>, new: Option<Arc<Resolved>>) {
-        self.any = true;
-        if old.is_some() || new.is_some() {
-            self.replaced.push(Replaced { old, new });
-        }
-    }
+/// What an Ingress refers to.
+#[derive(Hash)]
+enum Reference<'a> {
+    Service(NameRef<'a>),
+    Secret(NameRef<'a>),
 }
 
 impl Entry {
-    pub(crate) fn name(&self) -> NameRef<'_> {
+    fn name(&self) -> NameRef<'_> {
         NameRef::of(&self.source.metadata)
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
-        self.verdict
-    }
-
-    /// Whether the entry is reported on, and how: for those that are not served, all is said.
-    fn report_unserved(
-        verdict: Verdict,
-        source: &Ingress,
-        world: &World<'_>,
-    ) -> Option<Arc<ObjectReport>> {
-        matches!(verdict, Verdict::Classless | Verdict::Unknown).then(|| {
-            let mut problems = Problems::of(key(source));
-            class::explain(verdict, source, world.options, &mut problems);
-            Arc::new(problems.into_report(false))
+    /// What is said of an Ingress that is not served; nothing of other controllers'.
+    pub(crate) fn report_unserved(&self, options: &Options) -> Option<ObjectReport> {
+        matches!(self.verdict, Verdict::Classless | Verdict::Unknown).then(|| {
+            let mut problems = Problems::of(key(&self.source));
+            class::explain(self.verdict, &self.source, options, &mut problems);
+            problems.into_report(false)
         })
     }
 }
 
 impl Ingresses {
-    pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    pub(crate) fn entries_mut(&mut self) -> &mut [Entry] {
-        &mut self.entries
-    }
-
     /// The entry of an Ingress.
-    pub(crate) fn entry_mut(&mut self, name: NameRef<'_>) -> Option<&mut Entry> {
-        let index = self
-            .entries
-            .binary_search_by(|entry| entry.name().cmp(&name))
-            .ok()?;
-        Some(&mut self.entries[index])
+    pub(crate) fn entry(&self, name: NameRef<'_>) -> Option<&Entry> {
+        let index = self.index(name)?;
+        self.entries[index as usize].as_ref()
+    }
+
+    /// How many there are.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.numbers
     }
 
     /// Takes over what there is now. Whatever is the same object, and refers to the same, stays.
     pub(crate) fn update(
         &mut self,
-        store: &Store,
         classes: &Classes,
         changes: &Changes,
         tls_is_stale: bool,
         world: &mut World<'_>,
     ) -> Changed {
-        let anything = changes.classes
-            || tls_is_stale
-            || !changes.services.is_empty()
-            || !changes.secrets.is_empty();
         let mut changed = Changed::default();
-        let mut entries = Vec::with_capacity(self.entries.len());
-        let mut former = std::mem::take(&mut self.entries).into_iter().peekable();
-        for source in store.ingresses() {
-            while let Some(gone) = former.next_if(|entry| is_before(&entry.source, source)) {
-                changed.push(gone.resolved, None);
-            }
-            let old = former.next_if(|entry| {
-                Arc::ptr_eq(&entry.source, source) || NameRef::of(&source.metadata) == entry.name()
+        let mut done = BTreeSet::new();
+        for ingress in &changes.ingresses {
+            let former = self.take(ingress.name.as_ref());
+            let new = ingress.now.as_ref().map(|source| {
+                let verdict = classes.verdict(source, world.options);
+                make(source, None, verdict, world)
             });
-            let entry = match old {
-                Some(old) if Arc::ptr_eq(&old.source, source) => {
-                    if !anything {
-                        entries.push(old);
-                        continue;
-                    }
-                    let verdict = match changes.classes {
-                        true => classes.verdict(source, world.options),
-                        false => old.verdict,
-                    };
-                    if verdict == old.verdict && !refers_to_changed(&old, changes, tls_is_stale) {
-                        entries.push(old);
-                        continue;
-                    }
-                    let parsed = old
-                        .resolved
-                        .as_ref()
-                        .map(|resolved| Arc::clone(&resolved.parsed));
-                    let new = make(source, parsed, verdict, world);
-                    changed.push(old.resolved, new.resolved.clone());
-                    new
-                }
-                old => {
-                    let verdict = classes.verdict(source, world.options);
-                    let new = make(source, None, verdict, world);
-                    let old = old.and_then(|old| old.resolved);
-                    changed.push(old, new.resolved.clone());
-                    new
-                }
+            let resolved = new.as_ref().and_then(|entry| entry.resolved.clone());
+            changed.push(
+                ingress.name.clone(),
+                former.and_then(|old| old.resolved),
+                resolved,
+            );
+            done.extend(new.map(|entry| self.put(entry)));
+        }
+        for index in self.concerned(changes, tls_is_stale) {
+            if done.contains(&index) {
+                continue;
+            }
+            let Some(old) = &self.entries[index as usize] else {
+                continue;
             };
-            entries.push(entry);
+            let verdict = match changes.classes {
+                true => classes.verdict(&old.source, world.options),
+                false => old.verdict,
+            };
+            if verdict == old.verdict && !refers_to_changed(old, changes, tls_is_stale) {
+                continue;
+            }
+            let (source, name) = (Arc::clone(&old.source), old.name().to_owned());
+            let former = self.take(name.as_ref()).and_then(|old| old.resolved);
+            let parsed = former.as_ref().map(|old| Arc::clone(&old.parsed));
+            let new = make(&source, parsed, verdict, world);
+            changed.push(name, former, new.resolved.clone());
+            self.put(new);
         }
-        for gone in former {
-            changed.push(gone.resolved, None);
-        }
-        self.entries = entries;
         changed
+    }
+
+    /// Those that may refer to what changed, in the order of their names.
+    fn concerned(&self, changes: &Changes, tls_is_stale: bool) -> Vec<u32> {
+        let mut found: Vec<(NameRef<'_>, u32)> = Vec::new();
+        let named = |index: u32| Some((self.entries.get(index as usize)?.as_ref()?.name(), index));
+        if changes.classes || tls_is_stale {
+            let all = 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+            found.extend(all.filter_map(named));
+        } else {
+            let services = changes
+                .services
+                .iter()
+                .map(|name| Reference::Service(name.as_ref()));
+            let secrets = changes
+                .secrets
+                .iter()
+                .map(|name| Reference::Secret(name.as_ref()));
+            for reference in services.chain(secrets) {
+                let hash = self.hasher.hash_one(reference);
+                let referring = self.references.range((hash, 0)..=(hash, u32::MAX));
+                found.extend(referring.filter_map(|(_, index)| named(*index)));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(|(_, index)| index).collect()
+    }
+
+    fn index(&self, name: NameRef<'_>) -> Option<u32> {
+        let same = |index: &u32| {
+            let entry = self.entries[*index as usize].as_ref();
+            entry.is_some_and(|entry| entry.name() == name)
+        };
+        self.by_name.find(self.hasher.hash_one(name), same).copied()
+    }
+
+    /// Takes an entry out.
+    fn take(&mut self, name: NameRef<'_>) -> Option<Entry> {
+        let index = self.index(name)?;
+        let found = self
+            .by_name
+            .find_entry(self.hasher.hash_one(name), |known| *known == index);
+        if let Ok(found) = found {
+            found.remove();
+        }
+        let entry = self.entries[index as usize].take()?;
+        self.vacant.push(index);
+        *self.numbers.of(entry.verdict) -= 1;
+        for hash in self.hashes(&entry) {
+            self.references.remove(&(hash, index));
+        }
+        Some(entry)
+    }
+
+    /// Puts an entry in whose name is not there. Returns its index.
+    fn put(&mut self, entry: Entry) -> u32 {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            // More than 2^32 do not fit into memory.
+            u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
+        });
+        let hashes = self.hashes(&entry).into_iter();
+        self.references.extend(hashes.map(|hash| (hash, index)));
+        *self.numbers.of(entry.verdict) += 1;
+        let hash = self.hasher.hash_one(entry.name());
+        self.entries[index as usize] = Some(entry);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.by_name.insert_unique(hash, index, |index| {
+            let entry = entries[*index as usize].as_ref();
+            entry.map_or(0, |entry| hasher.hash_one(entry.name()))
+        });
+        index
+    }
+
+    /// The hash of everything that an Ingress refers to.
+    fn hashes(&self, entry: &Entry) -> Vec<u64> {
+        let Some(resolved) = &entry.resolved else {
+            return Vec::new();
+        };
+        let services = service_ports(&resolved.parsed).map(|(name, _)| Reference::Service(name));
+        let references = services.chain(secrets(&resolved.parsed).map(Reference::Secret));
+        references
+            .map(|reference| self.hasher.hash_one(reference))
+            .collect()
+    }
+}
+
+impl Numbers {
+    fn of(&mut self, verdict: Verdict) -> &mut usize {
+        match verdict {
+            Verdict::Ours | Verdict::Undefined => &mut self.served,
+            Verdict::Foreign => &mut self.foreign,
+            Verdict::Classless | Verdict::Unknown => &mut self.classless,
+        }
+    }
+}
+
+impl Changed {
+    fn push(&mut self, name: Name, old: Option<Arc<Resolved>>, new: Option<Arc<Resolved>>) {
+        self.any.push(name);
+        if old.is_some() || new.is_some() {
+            self.replaced.push(Replaced { old, new });
+        }
     }
 }
 
@@ -171,18 +262,11 @@ fn make(
         let parsed = parsed.unwrap_or_else(|| Arc::new(parse(source, prefix)));
         Arc::new(resolve(&parsed, verdict, world))
     });
-    let report = Entry::report_unserved(verdict, source, world);
     Entry {
         source: Arc::clone(source),
         verdict,
         resolved,
-        report,
     }
-}
-
-fn is_before(a: &Ingress, b: &Arc<Ingress>) -> bool {
-    !std::ptr::eq(a, &**b)
-        && NameRef::of(&a.metadata).cmp(&NameRef::of(&b.metadata)) == Ordering::Less
 }
 
 fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bool {

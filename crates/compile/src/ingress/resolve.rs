@@ -52,11 +52,6 @@ impl Resolved {
         &claims[..claims.partition_point(|claim| &*claim.host == host)]
     }
 
-    /// Whether it is for certificates.
-    pub(crate) fn has_tls(&self) -> bool {
-        !self.parsed.tls.is_empty()
-    }
-
     /// Whether requests for `host` are this Ingress's business: it has a rule for the host, or
     /// the host is one of its certificates' and nothing but its default backend can be meant.
     pub(crate) fn claims_requests(&self, host: &str) -> bool {
@@ -73,11 +68,6 @@ impl Resolved {
         hosts.sort_unstable();
         hosts.dedup();
         hosts
-    }
-
-    /// Every backend.
-    pub(crate) fn all_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.backends.iter().flatten().chain(&self.default_backend)
     }
 
     /// Every Service port that it refers to, as often as it does.

@@ -69,7 +69,7 @@ pub(super) fn backends(ingress: &Ingress) -> impl Iterator<Item = (&str, impl Fn
         paths.map(move |(path, written)| (Some((rule, path)), &written.backend))
     });
     let default = ingress.spec.default_backend.iter();
-    let all = of_rules.chain(default.map(|backend| (None, backend)));
+    let all = of_rules.chain(default.map(|backend| (None, &**backend)));
     all.filter_map(|(place, backend): (_, &IngressBackend)| {
         let field = move || match place {
             Some((rule, path)) => format!("spec.rules[{rule}].http.paths[{path}].backend"),

@@ -310,8 +310,7 @@ mod tests {
     fn an_annotation_weighs_the_endpoints_of_a_slice() {
         let mut slice = slice(json!([{"addresses": ["10.0.0.1"]}]));
         for (text, expected) in [("3", Some(3)), (" 1 ", Some(1)), ("0", None), ("x", None)] {
-            let annotations = &mut slice.metadata.annotations;
-            annotations.insert(WEIGHT.to_owned(), text.to_owned());
+            slice.metadata.annotations = [(WEIGHT, text)].into();
             assert_eq!(weight(&slice), expected, "{text:?}");
         }
         let mut found = Found::default();

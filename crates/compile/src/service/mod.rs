@@ -47,8 +47,20 @@ pub(crate) struct Services {
     /// Those with a health check.
     checked: BTreeSet<Name>,
     reports: BTreeMap<ObjectKey, Arc<ObjectReport>>,
-    reports_changed: bool,
+    /// The objects of which `reports` says something else than before.
+    reports_changed: Vec<ObjectKey>,
     in_use: usize,
+    /// What [`Self::lists`] says, unless it is out of date.
+    lists: Option<Lists>,
+}
+
+/// Backends of which others have to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Lists {
+    /// Those in use whose endpoints are to be found by DNS, by name.
+    pub(crate) external: Arc<[Arc<Backend>]>,
+    /// Those in use whose endpoints are to be asked how they are, by name.
+    pub(crate) checked: Arc<[Arc<Backend>]>,
 }
 
 #[derive(Debug, Default)]
@@ -89,8 +101,9 @@ impl Services {
             external: BTreeSet::new(),
             checked: BTreeSet::new(),
             reports: BTreeMap::new(),
-            reports_changed: false,
+            reports_changed: Vec::new(),
             in_use: 0,
+            lists: None,
         }
     }
 
@@ -105,34 +118,44 @@ impl Services {
         self.in_use
     }
 
-    /// Whether any of them is of type ExternalName.
-    pub(crate) fn any_external(&self) -> bool {
-        !self.external.is_empty()
+    /// The backends of which others have to know; the same lists as long as nothing changes.
+    pub(crate) fn lists(&mut self) -> Lists {
+        if let Some(lists) = &self.lists {
+            return lists.clone();
+        }
+        let lists = Lists {
+            external: self.backends_of(&self.external, |backend| {
+                matches!(backend.discovery, Discovery::Dns { .. })
+            }),
+            checked: self.backends_of(&self.checked, |_| true),
+        };
+        self.lists.insert(lists).clone()
     }
 
-    /// The backends in use whose endpoints are to be asked how they are, by name.
-    pub(crate) fn checked(&self) -> Vec<Arc<Backend>> {
-        let entries = self
-            .checked
-            .iter()
-            .filter_map(|name| self.entries.get(name));
+    fn backends_of(
+        &self,
+        services: &BTreeSet<Name>,
+        wanted: impl Fn(&Backend) -> bool,
+    ) -> Arc<[Arc<Backend>]> {
+        let entries = services.iter().filter_map(|name| self.entries.get(name));
         let mut backends: Vec<_> = entries
             .flat_map(|entry| &entry.ports)
             .filter(|port| port.users > 0)
             .filter_map(|port| port.backend.upgrade())
+            .filter(|backend| wanted(backend))
             .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
-        backends
+        backends.into()
     }
 
-    /// Whether [`Self::reports`] changed since this was last asked.
-    pub(crate) fn take_reports_changed(&mut self) -> bool {
+    /// The objects of which something else is to be said than when this was last asked.
+    pub(crate) fn take_reports_changed(&mut self) -> Vec<ObjectKey> {
         std::mem::take(&mut self.reports_changed)
     }
 
-    /// What is to be said of them, and of their EndpointSlices.
-    pub(crate) fn reports(&self) -> impl Iterator<Item = &Arc<ObjectReport>> {
-        self.reports.values()
+    /// What is to be said of a Service, or of one of its EndpointSlices.
+    pub(crate) fn report(&self, key: &ObjectKey) -> Option<&Arc<ObjectReport>> {
+        self.reports.get(key)
     }
 
     /// Notes that the object or the endpoints of these Services changed.
@@ -239,8 +262,9 @@ impl Services {
             );
             updates += entry.publish(&view);
             let reports = entry.describe(&view);
-            self.reports_changed |=
-                replace_reports(&mut self.reports, &mut entry.reported, reports);
+            let changed = replace_reports(&mut self.reports, &mut entry.reported, reports);
+            self.reports_changed.extend(changed);
+            let listed = self.external.contains(&name) || self.checked.contains(&name);
             if entry.users > 0 && view.is_external() {
                 self.external.insert(name.clone());
             } else {
@@ -250,6 +274,9 @@ impl Services {
                 self.checked.insert(name.clone());
             } else {
                 self.checked.remove(&name);
+            }
+            if listed || self.external.contains(&name) || self.checked.contains(&name) {
+                self.lists = None;
             }
             entry
                 .ports
@@ -340,25 +367,27 @@ fn intern(
     })
 }
 
-/// Puts the reports of one Service in the place of its former ones. Whether that changed any.
+/// Puts the reports of one Service in the place of its former ones. Returns the objects of which
+/// something else is said now.
 fn replace_reports(
     reports: &mut BTreeMap<ObjectKey, Arc<ObjectReport>>,
     reported: &mut Vec<ObjectKey>,
     problems: Vec<Problems>,
-) -> bool {
+) -> Vec<ObjectKey> {
     let mut former: BTreeMap<_, _> = std::mem::take(reported)
         .into_iter()
         .filter_map(|key| reports.remove_entry(&key))
         .collect();
-    let mut changed = false;
+    let mut changed = Vec::new();
     for problems in problems.into_iter().filter(|problems| !problems.is_empty()) {
         let mut report = Arc::new(problems.into_report(false));
         match former.remove(&report.object) {
             Some(same) if same == report => report = same,
-            _ => changed = true,
+            _ => changed.push(report.object.clone()),
         }
         reported.push(report.object.clone());
         reports.insert(report.object.clone(), report);
     }
-    changed || !former.is_empty()
+    changed.extend(former.into_keys());
+    changed
 }

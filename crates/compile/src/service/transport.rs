@@ -116,7 +116,7 @@ pub(super) fn problems(service: &Service, used: &[&ServicePort], problems: &mut 
     }
     let annotated = KNOWN
         .iter()
-        .find(|name| service.metadata.annotations.contains_key(**name));
+        .find(|name| service.metadata.annotations.contains_key(name));
     if let (Some(name), false) = (annotated, any_tls) {
         let message = "has no effect: no port in use speaks TLS";
         problems.warning(annotation_field(name), message, "appProtocol: https");

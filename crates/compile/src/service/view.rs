@@ -161,7 +161,7 @@ impl<'a> View<'a> {
         let NameRef { namespace, name } = self.name;
         let mut problems = Problems::of(ObjectKey::new(Kind::Service, namespace, name));
         for name in service.metadata.annotations.keys() {
-            if !transport::KNOWN.contains(&name.as_str()) {
+            if !transport::KNOWN.contains(&name) {
                 annotations::unknown_own(name, balance::KNOWN, &mut problems);
             }
         }

@@ -303,3 +303,96 @@ proptest! {
         }
     }
 }
+
+/// What a source does to the order of events: each key's last word comes last, for that is what
+/// API servers promise, but words of different keys overtake each other, come twice, or are lost
+/// until everything is listed again.
+mod disordered {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::{Config, TestRng, TestRunner};
+
+    use super::*;
+
+    const SEEDS: u8 = 255;
+    const STEPS: usize = 300;
+
+    fn key(edit: &Edit) -> Option<ObjectKey> {
+        match edit {
+            Edit::Apply(object) => Some(object.key()),
+            Edit::Delete(key) => Some(key.clone()),
+            Edit::Class(..) => None,
+        }
+    }
+
+    /// Makes `store` what `truth` is, as a list does.
+    fn resync(store: &mut Store, truth: &Store) {
+        let mut edits = Vec::new();
+        truth.changes(store, |changed| {
+            use objects::Changed;
+            macro_rules! edit {
+                ($kind:ident, $old:expr, $new:expr) => {
+                    match ($old, $new) {
+                        (_, Some(new)) => Edit::Apply(Object::$kind(Arc::clone(new))),
+                        (Some(old), None) => Edit::Delete(Object::$kind(Arc::clone(old)).key()),
+                        (None, None) => return,
+                    }
+                };
+            }
+            edits.push(match changed {
+                Changed::Ingress(old, new) => edit!(Ingress, old, new),
+                Changed::IngressClass(old, new) => edit!(IngressClass, old, new),
+                Changed::Service(old, new) => edit!(Service, old, new),
+                Changed::EndpointSlice(old, new) => edit!(EndpointSlice, old, new),
+                Changed::Endpoints(old, new) => edit!(Endpoints, old, new),
+                Changed::Secret(old, new) => edit!(Secret, old, new),
+                Changed::ConfigMap(old, new) => edit!(ConfigMap, old, new),
+                Changed::Namespace(old, new) => edit!(Namespace, old, new),
+            });
+        });
+        for edit in edits {
+            apply(store, edit);
+        }
+    }
+
+    fn simulate(seed: u8) {
+        let config = Config::default();
+        let random = TestRng::from_seed(config.rng_algorithm, &[seed; 32]);
+        let mut runner = TestRunner::new_with_rng(config, random);
+        let mut chance = fastrand::Rng::with_seed(seed.into());
+        let (mut truth, mut store) = (Store::default(), Store::default());
+        let mut compiler = Compiler::new(OPTIONS.clone());
+        let mut under_way: Vec<Edit> = Vec::new();
+        let edits = edit();
+        for step in 0..STEPS {
+            let edit = edits.new_tree(&mut runner).expect("an edit").current();
+            apply(&mut truth, edit.clone());
+            match chance.u8(..10) {
+                // Lost, as when a watch breaks.
+                0 => {}
+                1 => under_way.extend([edit.clone(), edit]),
+                _ => under_way.push(edit),
+            }
+            if chance.u8(..3) == 0 && !under_way.is_empty() {
+                let first = chance.usize(..under_way.len());
+                let key = key(&under_way[first]);
+                // What was said of one object stays in order.
+                let first = under_way.iter().position(|edit| self::key(edit) == key);
+                apply(&mut store, under_way.remove(first.unwrap_or_default()));
+                compiler.compile(&store, 0);
+            }
+            if step % 97 == 96 {
+                under_way.clear();
+                resync(&mut store, &truth);
+                compiler.compile(&store, 0);
+            }
+        }
+        resync(&mut store, &truth);
+        let last = compiler.compile(&store, 0);
+        compare(&last, &truth).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+
+    #[test]
+    fn events_out_of_order_come_to_what_a_fresh_compilation_says() {
+        (0..=SEEDS).for_each(simulate);
+    }
+}

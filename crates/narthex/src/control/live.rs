@@ -27,6 +27,8 @@ pub(crate) struct Live {
 #[derive(Debug, Clone)]
 struct Now {
     phase: Phase,
+    /// Of a copy that is served for want of better knowledge: when it was right.
+    restored: Option<SystemTime>,
     /// The last configuration that was applied.
     applied: Option<Arc<Applied>>,
 }
@@ -42,7 +44,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Arc<[Finding]>,
     /// Objects by kind.
     pub(crate) objects: BTreeMap<&'static str, usize>,
     pub(crate) compiling: Duration,
@@ -64,6 +66,7 @@ impl Live {
             sources,
             now: Mutex::new(Now {
                 phase: Phase::Starting,
+                restored: None,
                 applied: None,
             }),
         }
@@ -82,6 +85,17 @@ impl Live {
     /// The objects come from a cluster.
     pub(crate) fn watch(&self, inbox: Arc<cluster::Inbox>) {
         self.sources.set(inbox);
+    }
+
+    /// What is served is a copy that was right then; or, with none, what there is.
+    pub(crate) fn restored(&self, at: Option<SystemTime>) {
+        self.metrics.degraded(at.is_some());
+        self.lock().restored = at;
+    }
+
+    /// Whether what is served is what there is, and no copy of what there was.
+    pub(crate) fn is_current(&self) -> bool {
+        self.lock().restored.is_none()
     }
 
     /// What a cluster told is served by every worker, this long after it was received.
@@ -106,13 +120,19 @@ impl Live {
 
 impl AdminState for Live {
     fn readiness(&self) -> Result<String, String> {
-        let phase = self.lock().phase;
+        let (phase, restored) = {
+            let now = self.lock();
+            (now.phase, now.restored)
+        };
         match phase {
             // What was read before is served on.
-            Phase::Ready => Ok(match self.sources.trouble() {
-                Some(trouble) => format!("ok; {trouble}"),
-                None => "ok".into(),
-            }),
+            Phase::Ready => {
+                let said = restored.map_or_else(|| "ok".to_owned(), describe_copy);
+                Ok(match self.sources.trouble() {
+                    Some(trouble) => format!("{said}; {trouble}"),
+                    None => said,
+                })
+            }
             Phase::Starting => Err(match self.sources.missing() {
                 Some(missing) => format!("starting: waiting for {missing}"),
                 None => "starting: the first configuration is not served yet".into(),
@@ -148,12 +168,13 @@ impl AdminState for Live {
             }),
             listening: last.map_or_else(Vec::new, |applied| applied.listening.clone()),
             sources: self.sources.views(),
+            apis: self.sources.offers(),
         }
     }
 
     fn problems(&self) -> Vec<view::Problem> {
         let last = self.last();
-        let findings = last.iter().flat_map(|applied| &applied.findings);
+        let findings = last.iter().flat_map(|applied| &*applied.findings);
         findings.map(Finding::view).collect()
     }
 
@@ -174,6 +195,13 @@ impl AdminState for Live {
     }
 }
 
+fn describe_copy(at: SystemTime) -> String {
+    let age = at.elapsed().unwrap_or_default().as_secs();
+    let at = cluster::Timestamp::try_from(at)
+        .map_or_else(|_| String::new(), |at| format!(" of {at:.0}"));
+    format!("degraded: serving the configuration{at}, age {age} s")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +212,7 @@ mod tests {
                 generation: 3,
                 ..Snapshot::default()
             }),
-            findings: Vec::new(),
+            findings: Arc::default(),
             objects: [("Ingress", 2)].into(),
             compiling: Duration::from_millis(1),
             at: SystemTime::now(),
@@ -200,6 +228,13 @@ mod tests {
         live.applied(applied());
         assert_eq!(live.readiness().as_deref(), Ok("ok"));
         assert_eq!(live.status().generation, 3);
+        live.restored(Some(SystemTime::UNIX_EPOCH));
+        let said = live.readiness().expect("ready");
+        let degraded = "degraded: serving the configuration of 1970-01-01T00:00:00Z, age ";
+        assert!(said.starts_with(degraded), "{said}");
+        assert!(live.metrics().contains("\nnarthex_config_degraded 1"));
+        live.restored(None);
+        assert_eq!(live.readiness().as_deref(), Ok("ok"));
         live.draining();
         live.applied(applied());
         assert_eq!(live.readiness().expect_err("draining"), "draining");

@@ -29,6 +29,7 @@ pub(super) struct Metrics {
     objects: Family<Label, Gauge>,
     compile_seconds: Histogram,
     event_to_served_seconds: Histogram,
+    degraded: Gauge,
 }
 
 impl Metrics {
@@ -41,6 +42,7 @@ impl Metrics {
             // 0.1 ms to 6.5 s.
             compile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
             event_to_served_seconds: Histogram::new(EVENT_TO_SERVED),
+            degraded: Gauge::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("narthex_build", "The program", build);
@@ -74,8 +76,18 @@ impl Metrics {
             "From the first event of a change that the cluster sent until every worker serves it",
             metrics.event_to_served_seconds.clone(),
         );
+        registry.register(
+            "narthex_config_degraded",
+            "Whether a copy of an earlier configuration is served, because the API server did not \
+             answer at the start",
+            metrics.degraded.clone(),
+        );
         registry.register_collector(Box::new(ProcessCollector::new()));
         metrics
+    }
+
+    pub(super) fn degraded(&self, is_so: bool) {
+        self.degraded.set(i64::from(is_so));
     }
 
     pub(super) fn served(&self, after: Duration) {

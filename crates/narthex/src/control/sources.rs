@@ -70,6 +70,22 @@ impl Sources {
         conditions.map(view).collect()
     }
 
+    /// The APIs that the cluster has beside those that every cluster has.
+    pub(super) fn offers(&self) -> Vec<view::Api> {
+        let offers = self.0.get().map_or_else(Vec::new, |inbox| inbox.offers());
+        let served = offers
+            .into_iter()
+            .filter(|offer| !offer.versions.is_empty());
+        served
+            .map(|offer| view::Api {
+                name: offer.api.name,
+                group: offer.api.group,
+                is_read: offer.is_served() && !offer.api.kinds.is_empty(),
+                versions: offer.versions,
+            })
+            .collect()
+    }
+
     fn conditions(&self) -> Vec<Condition> {
         self.0
             .get()

@@ -1,8 +1,11 @@
 //! Flags of the Kubernetes cluster that is served.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args};
+
+use super::values;
 
 /// Flags of the Kubernetes cluster that is served.
 #[derive(Debug, Clone, Args)]
@@ -30,4 +33,10 @@ pub(crate) struct Cluster {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Kubernetes")]
     pub(crate) watch_all_secrets: bool,
+
+    /// How old the configuration in --state-dir may be that is served where a start finds no API
+    /// server; pods' addresses are used again. 0 keeps none.
+    #[arg(long, env = "NARTHEX_LAST_GOOD_MAX_AGE", value_name = "DURATION")]
+    #[arg(value_parser = values::duration, default_value = "1h", help_heading = "Kubernetes")]
+    pub(crate) last_good_max_age: Duration,
 }

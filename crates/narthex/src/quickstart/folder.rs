@@ -87,7 +87,7 @@ impl Folder {
             .collect();
         objects()
             .filter_map(|object| match object {
-                Object::Service(service) if !served.contains(&service.metadata.name) => {
+                Object::Service(service) if !served.contains(service.metadata.name.as_str()) => {
                     let ports = service.spec.ports.iter().flatten();
                     Some(Service {
                         namespace: service.metadata.namespace.clone().unwrap_or_default(),

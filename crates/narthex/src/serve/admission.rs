@@ -9,6 +9,7 @@ use cluster::webhook::{Identity, Judge, Keeper, Metrics, Names, Scope, Server};
 use super::apply::Control;
 use super::source::Source;
 use crate::config::{self, Succession};
+use crate::control::Live;
 use crate::failure::Failure;
 
 /// The Secret with the certificates; not a flag, because the rights to it are by its name.
@@ -53,6 +54,7 @@ impl Admission {
         config: &config::Serve,
         source: &Source,
         control: &Control,
+        live: &Arc<Live>,
         metrics: Metrics,
     ) {
         let (config::Source::Cluster(config), Source::Cluster(watches)) = (&config.source, source)
@@ -83,8 +85,10 @@ impl Admission {
             secrets_by_reference: !config.options.all_secrets,
         };
         let present = control.present();
+        let live = Arc::clone(live);
         let judge = Judge::new(
-            move || Some(present.get()),
+            // By what was there before the API server went away, nobody is judged.
+            move || live.is_current().then(|| present.get()),
             control.options().clone(),
             scope,
         );

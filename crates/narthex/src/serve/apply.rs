@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use admin::view;
-use compile::Compiled;
+use cluster::{Found, Timestamp};
+use compile::{Compiled, Counts};
 use model::{Backend, Certificate, Protocol};
 use objects::kinds::ObjectKey;
+use objects::{Problem, Severity, Store};
 use proxy::Proxy;
 use proxy::dns::Resolver;
 use tokio::sync::watch;
@@ -16,7 +18,7 @@ use crate::check::plural;
 use crate::config::{self, Compilation};
 use crate::control::{Applied, Live, News};
 use crate::failure::Failure;
-use crate::finding;
+use crate::finding::{self, Finding};
 use crate::pipeline::{Input, Outcome, Pipeline, Present};
 use crate::state::{State, default_certificate, is_fresh};
 
@@ -38,8 +40,10 @@ pub(super) struct Control {
     has_served: bool,
     /// When something was last served that had not been served before.
     applied_at: SystemTime,
-    /// What the last run brought, for people.
-    summary: String,
+    /// What is served, in numbers.
+    counts: Counts,
+    /// What was told of it.
+    told: Arc<[Finding]>,
     https: Option<u16>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
@@ -75,7 +79,8 @@ impl Control {
             is_published: false,
             has_served: false,
             applied_at: SystemTime::now(),
-            summary: String::new(),
+            counts: Counts::default(),
+            told: Arc::default(),
             https: None,
             references: Arc::default(),
         })
@@ -84,14 +89,21 @@ impl Control {
     /// Serves what the manifests say now. After an error, what was served before is served on.
     pub(super) async fn apply(&mut self) -> Result<(), Failure> {
         let outcome = self.run_pipeline().await?;
-        self.news.tell(&outcome.findings);
-        self.news.tell_ignored(&outcome.ignored);
-        self.summary = summary(&outcome);
         let compiled = &outcome.compiled;
         // At the start, what is measured is how long it took to read everything.
         let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
         self.publish(compiled).await?;
         self.has_served = true;
+        if let Some(received) = outcome.received.filter(|_| is_news) {
+            self.live.served(received.elapsed());
+        }
+        // Serving comes first, telling afterwards.
+        if !Arc::ptr_eq(&outcome.findings, &self.told) {
+            self.news.tell(&outcome.findings);
+            self.told = Arc::clone(&outcome.findings);
+        }
+        self.news.tell_ignored(&outcome.ignored);
+        self.counts = compiled.report.counts;
         self.live.applied(Applied {
             snapshot: outcome.compiled.snapshot,
             findings: outcome.findings,
@@ -100,15 +112,14 @@ impl Control {
             at: self.applied_at,
             listening: self.listening.clone(),
         });
-        if let Some(received) = outcome.received.filter(|_| is_news) {
-            self.live.served(received.elapsed());
-        }
         Ok(())
     }
 
     /// Finds out what the objects refer to, without serving them.
     pub(super) async fn look(&mut self) -> Result<Arc<[ObjectKey]>, Failure> {
-        self.run_pipeline().await?;
+        if self.run_pipeline().await?.compiled.changed {
+            self.is_published = false;
+        }
         Ok(Arc::clone(&self.references))
     }
 
@@ -120,6 +131,57 @@ impl Control {
     /// What decides their meaning.
     pub(super) fn options(&self) -> &compile::Options {
         &self.options
+    }
+
+    /// Serves a copy of what there was, until the cluster is read.
+    pub(super) async fn restore(&mut self, found: Found) -> Result<(), Failure> {
+        let at = Timestamp::try_from(found.at)
+            .map_or_else(|_| String::new(), |at| format!(" of {at:.0}"));
+        let objects = plural(found.objects.len(), "object");
+        let without = if found.has_secrets {
+            ""
+        } else {
+            "; it is without Secrets, so that hosts with TLS have the default certificate"
+        };
+        tracing::warn!(
+            "the API server does not answer: the configuration{at} is served, with {objects}{without}"
+        );
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.restore(found.objects);
+            pipeline.set_remark(Some(Problem {
+                severity: Severity::Warning,
+                object: None,
+                field: String::new(),
+                message: format!(
+                    "the API server did not answer at the start: the configuration{at} is \
+                     served{without}"
+                ),
+                hint: String::new(),
+            }));
+        }
+        self.live.restored(Some(found.at));
+        self.apply().await
+    }
+
+    /// Serves the cluster itself after a copy.
+    pub(super) async fn renew(&mut self) -> Result<(), Failure> {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.set_remark(None);
+        }
+        self.apply().await?;
+        self.live.restored(None);
+        tracing::info!("the API server answers: {}", self.summary());
+        Ok(())
+    }
+
+    /// Every object that is known; none while they are at work.
+    pub(super) fn store(&self) -> Option<Store> {
+        self.pipeline.as_ref().map(|_| self.present.get())
+    }
+
+    /// When what is served was served first.
+    pub(super) fn served_since(&self) -> SystemTime {
+        self.applied_at
     }
 
     /// What the last run refers to.
@@ -145,8 +207,8 @@ impl Control {
     }
 
     async fn publish(&mut self, compiled: &Compiled) -> Result<(), Failure> {
-        self.external.send_replace(compiled.external.clone());
-        self.checked.send_replace(compiled.checked.clone());
+        send_list(&self.external, &compiled.external);
+        send_list(&self.checked, &compiled.checked);
         self.proxy
             .set_metrics_hosts(Arc::clone(&compiled.metrics_hosts));
         if compiled.changed || compiled.endpoint_updates > 0 {
@@ -196,10 +258,28 @@ impl Control {
                 );
             }
         }
-        tracing::info!("{}", self.summary);
+        tracing::info!("{}", self.summary());
         tracing::info!("health, metrics and API on http://{admin}/");
         if let Some(health) = health {
             tracing::info!("health and metrics on http://{health}/");
+        }
+    }
+
+    /// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
+    fn summary(&self) -> String {
+        let served = format!(
+            "{} with {} and {} served",
+            plural(self.counts.ingresses, "Ingress"),
+            plural(self.counts.hosts, "host"),
+            plural(self.counts.paths, "path"),
+        );
+        match self.told.len() {
+            0 => format!("{served}; no problems"),
+            count => format!(
+                "{served}; {} ({}), see narthex check or /api/problems",
+                plural(count, "problem"),
+                plural(finding::count(&self.told).errors, "error"),
+            ),
         }
     }
 
@@ -243,21 +323,14 @@ impl Control {
     }
 }
 
-/// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
-fn summary(outcome: &Outcome) -> String {
-    let counts = outcome.compiled.report.counts;
-    let served = format!(
-        "{} with {} and {} served",
-        plural(counts.ingresses, "Ingress"),
-        plural(counts.hosts, "host"),
-        plural(counts.paths, "path"),
-    );
-    match outcome.findings.len() {
-        0 => format!("{served}; no problems"),
-        count => format!(
-            "{served}; {} ({}), see narthex check or /api/problems",
-            plural(count, "problem"),
-            plural(finding::count(&outcome.findings).errors, "error"),
-        ),
-    }
+/// Tells of backends, unless they are those that were told of last.
+fn send_list(to: &watch::Sender<Vec<Arc<Backend>>>, backends: &[Arc<Backend>]) {
+    to.send_if_modified(|told| {
+        let same = told.len() == backends.len()
+            && told.iter().zip(backends).all(|(a, b)| Arc::ptr_eq(a, b));
+        if !same {
+            *told = backends.to_vec();
+        }
+        !same
+    });
 }

@@ -4,6 +4,7 @@ mod admin_address;
 mod admission;
 mod apply;
 mod end;
+mod last_good;
 mod signals;
 mod source;
 mod succession;
@@ -15,7 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use admin::view;
 use proxy::Proxy;
-use tokio::time::{Instant, interval_at, sleep_until, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -26,6 +28,7 @@ use crate::{flags, log};
 use admin_address::Admin;
 use admission::Admission;
 use apply::Control;
+use last_good::Keeper;
 use signals::{Exit, Signal, Signals};
 use source::Source;
 use succession::Heirs;
@@ -35,6 +38,9 @@ const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many times a process that takes over looks whether something has changed before it begins.
 const CATCHING_UP: usize = 5;
+
+/// How often is looked whether the copy of the configuration is to be written.
+const KEEPING: Duration = Duration::from_secs(1);
 
 /// How many times the first configuration is looked at for what it refers to.
 const LOOKS: usize = 3;
@@ -128,14 +134,26 @@ async fn serve(
         admin: running.admin.address(),
     });
     let end = running.until_end(&config, &mut signals).await;
-    let (proxy, kept) = running.leave(end);
-    end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await
+    let Left {
+        proxy,
+        kept,
+        keeping,
+    } = running.leave(end);
+    let done = end::drain(proxy, kept, &mut signals, config.shutdown_timeout).await;
+    if let Some(keeping) = keeping {
+        // It has a limit of its own, and is over long before most drains.
+        let _ = keeping.await;
+    }
+    done
 }
 
 /// A process that serves.
 struct Running {
     state: State,
     source: Source,
+    keeper: Keeper,
+    /// Whether a copy of what there was is served.
+    is_copy: bool,
     control: Control,
     admin: Admin,
     live: Arc<Live>,
@@ -179,6 +197,16 @@ enum End {
     Replaced { pid: i32, kept: Vec<SocketAddr> },
 }
 
+/// What is left of it at its end.
+struct Left {
+    /// The data plane.
+    proxy: Proxy,
+    /// Where another process goes on.
+    kept: Vec<SocketAddr>,
+    /// The last writing of the copy of the configuration.
+    keeping: Option<JoinHandle<()>>,
+}
+
 impl Running {
     /// Serves the first configuration.
     async fn start(config: &config::Serve) -> Result<Self, Failure> {
@@ -215,20 +243,35 @@ impl Running {
         }
         let input = source.input();
         let mut control = Control::new(config, input, fallback, proxy, Arc::clone(&live))?;
-        source.listed().await;
-        // Lest the first configuration serve without its certificates.
-        for _ in 0..LOOKS {
-            if !source.refer(&control.look().await?) {
-                break;
+        let max_age = config.source.last_good_max_age();
+        let keeper = Keeper::new(&source, &state, max_age);
+        // The process before this one goes on as long as nothing better is known here.
+        let found = match &take_over {
+            Some(_) => {
+                source.listed().await;
+                None
             }
-            source.referred().await;
+            None => keeper.begin(&source).await,
+        };
+        let is_copy = found.is_some();
+        if let Some(found) = found {
+            control.restore(found).await?;
+            source.refer(control.references());
+        } else {
+            // Lest the first configuration serve without its certificates.
+            for _ in 0..LOOKS {
+                if !source.refer(&control.look().await?) {
+                    break;
+                }
+                source.referred().await;
+            }
+            control.apply().await?;
         }
-        control.apply().await?;
         let mut heirs = Heirs::new();
         if let Some(take_over) = take_over {
             // What changed while this one prepared, which the one before serves already.
             for _ in 0..CATCHING_UP {
-                if timeout(LOOK, source.changed()).await.is_err() {
+                if timeout(LOOK, source.changed(false)).await.is_err() {
                     break;
                 }
                 control.apply().await?;
@@ -245,11 +288,13 @@ impl Running {
             heirs.wait(&state, false);
         }
         if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
-            admission.start(config, &source, &control, metrics);
+            admission.start(config, &source, &control, &live, metrics);
         }
         Ok(Self {
             state,
             source,
+            keeper,
+            is_copy,
             control,
             admin,
             live,
@@ -262,10 +307,27 @@ impl Running {
     async fn until_end(&mut self, config: &config::Serve, signals: &mut Signals) -> End {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
         let mut grace = Grace::None;
+        let mut keeping = interval(KEEPING);
         loop {
             tokio::select! {
                 exit = grace.over() => return End::Asked(exit),
-                () = self.source.changed() => {}
+                () = self.source.changed(self.is_copy) => {
+                    if self.is_copy {
+                        if let Err(error) = self.renew().await {
+                            tracing::error!("the copy is served on: {}", error.reason());
+                            tokio::time::sleep(KEEPING).await;
+                        }
+                        continue;
+                    }
+                }
+                _ = keeping.tick() => {
+                    if !self.is_copy {
+                        let is_current = self.source.is_current();
+                        let (store, since) = (self.control.store(), self.control.served_since());
+                        self.keeper.keep(store.as_ref(), since, is_current);
+                    }
+                    continue;
+                }
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }
@@ -311,16 +373,38 @@ impl Running {
         }
     }
 
+    /// Serves the cluster itself after a copy of it.
+    async fn renew(&mut self) -> Result<(), Failure> {
+        // With the certificates that the copy may not have.
+        for _ in 0..LOOKS {
+            if !self.source.refer(&self.control.look().await?) {
+                break;
+            }
+            self.source.referred().await;
+        }
+        self.control.renew().await?;
+        self.is_copy = false;
+        Ok(())
+    }
+
     /// Ends all but the data plane. Also says where another process goes on.
-    fn leave(self, end: End) -> (Proxy, Vec<SocketAddr>) {
+    fn leave(self, end: End) -> Left {
+        let (store, served) = (self.control.store(), self.control.served_since());
+        let keeper = self.keeper;
+        let keeps = !self.is_copy && matches!(end, End::Asked(_));
+        let keeping =
+            keeps.then(|| tokio::spawn(async move { keeper.end(store.as_ref(), served).await }));
         let proxy = self.control.into_proxy();
         match end {
             End::Asked(exit) => {
                 tracing::info!("{}: ending when what is under way has ended", exit.name());
                 self.heirs.disinherit();
                 self.live.draining();
-                let kept = succession::kept_at_end(&proxy);
-                (proxy, kept)
+                Left {
+                    kept: succession::kept_at_end(&proxy),
+                    proxy,
+                    keeping,
+                }
             }
             End::Replaced { pid, kept } => {
                 tracing::info!(
@@ -328,7 +412,11 @@ impl Running {
                     "the new process serves: ending when what is under way has ended"
                 );
                 self.admin.leave();
-                (proxy, kept)
+                Left {
+                    proxy,
+                    kept,
+                    keeping,
+                }
             }
         }
     }

@@ -61,10 +61,29 @@ impl Source {
         }
     }
 
-    /// Waits until there is something new. Cancel safe.
-    pub(super) async fn changed(&mut self) {
+    /// What decides which objects these are, if they are a cluster's.
+    pub(super) fn identity(&self) -> Option<&str> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Cluster(watches) => Some(watches.identity()),
+        }
+    }
+
+    /// Whether the API server has said anything yet.
+    pub(super) fn has_heard(&self) -> bool {
+        self.inbox().is_none_or(|inbox| inbox.has_heard())
+    }
+
+    /// Whether what was read is what there is now.
+    pub(super) fn is_current(&self) -> bool {
+        self.inbox().is_none_or(|inbox| inbox.is_current())
+    }
+
+    /// Waits until there is something new; or, while a copy is served, all. Cancel safe.
+    pub(super) async fn changed(&mut self, is_copy: bool) {
         match self {
             Self::Files { watcher, .. } => watcher.changed().await,
+            Self::Cluster(watches) if is_copy => watches.listed().await,
             Self::Cluster(watches) => watches.inbox().changed().await,
         }
     }

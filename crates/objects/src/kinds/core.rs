@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ObjectMeta;
 
 /// v1 Namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Namespace {
     /// `metadata`.
@@ -15,7 +15,7 @@ pub struct Namespace {
 }
 
 /// v1 Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Service {
     /// `metadata`.
@@ -25,7 +25,7 @@ pub struct Service {
 }
 
 /// `spec` of a Service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceSpec {
     /// `type`: ClusterIP (also when empty), NodePort, LoadBalancer or ExternalName.
@@ -45,7 +45,7 @@ pub struct ServiceSpec {
 }
 
 /// One of a Service's `ports`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// `name`; may be empty where there is one port only.
@@ -61,7 +61,7 @@ pub struct ServicePort {
 }
 
 /// A port number or a port's name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum IntOrString {
     /// A number.
@@ -71,7 +71,7 @@ pub enum IntOrString {
 }
 
 /// v1 Endpoints, for Services whose addresses are written by hand.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Endpoints {
     /// `metadata`; the name is the Service's.
@@ -81,7 +81,7 @@ pub struct Endpoints {
 }
 
 /// One of an Endpoints object's `subsets`: every address with every port.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSubset {
     /// Ready addresses.
@@ -93,7 +93,7 @@ pub struct EndpointSubset {
 }
 
 /// One address of an Endpoints subset.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointAddress {
     /// The address.
@@ -105,7 +105,7 @@ pub struct EndpointAddress {
 }
 
 /// A reference to a pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectReference {
     /// `kind`.
@@ -115,8 +115,8 @@ pub struct ObjectReference {
 }
 
 /// v1 Secret; `stringData` is folded into `data`, which is decoded from base64.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "RawSecret")]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "RawSecret", into = "RawSecret")]
 pub struct Secret {
     /// `metadata`.
     pub metadata: ObjectMeta,
@@ -139,7 +139,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RawSecret {
     metadata: ObjectMeta,
@@ -147,6 +147,21 @@ struct RawSecret {
     type_: Option<String>,
     data: Option<BTreeMap<String, String>>,
     string_data: Option<BTreeMap<String, String>>,
+}
+
+impl From<Secret> for RawSecret {
+    fn from(secret: Secret) -> Self {
+        use base64::Engine as _;
+
+        let values = secret.data.into_iter();
+        let encode = |value: Vec<u8>| base64::engine::general_purpose::STANDARD.encode(value);
+        Self {
+            metadata: secret.metadata,
+            type_: secret.type_,
+            data: Some(values.map(|(key, value)| (key, encode(value))).collect()),
+            string_data: None,
+        }
+    }
 }
 
 impl From<RawSecret> for Secret {
@@ -174,7 +189,7 @@ impl From<RawSecret> for Secret {
 }
 
 /// v1 ConfigMap.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ConfigMap {
     /// `metadata`.

@@ -1,12 +1,12 @@
 //! discovery.k8s.io/v1: EndpointSlice.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ObjectMeta, ObjectReference};
 
 /// discovery.k8s.io/v1 EndpointSlice; its Service is named by the label
 /// `kubernetes.io/service-name`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSlice {
     /// `metadata`.
@@ -20,7 +20,7 @@ pub struct EndpointSlice {
 }
 
 /// One of a slice's `endpoints`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
     /// `addresses`: the same endpoint under several addresses; the first is used.
@@ -28,17 +28,17 @@ pub struct Endpoint {
     /// `conditions`.
     pub conditions: EndpointConditions,
     /// `targetRef`: the pod behind it.
-    pub target_ref: Option<ObjectReference>,
+    pub target_ref: Option<Box<ObjectReference>>,
     /// `nodeName`.
     pub node_name: Option<String>,
     /// `zone`.
     pub zone: Option<String>,
     /// `hints`: who should use it.
-    pub hints: Option<EndpointHints>,
+    pub hints: Option<Box<EndpointHints>>,
 }
 
 /// `hints` of an endpoint.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointHints {
     /// `forZones`.
@@ -48,7 +48,7 @@ pub struct EndpointHints {
 }
 
 /// A zone or a node that a hint names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct NamedHint {
     /// `name`.
@@ -56,7 +56,7 @@ pub struct NamedHint {
 }
 
 /// `conditions` of an endpoint; absent means `ready`, `serving` and not `terminating`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct EndpointConditions {
     /// Takes new requests.
@@ -68,7 +68,7 @@ pub struct EndpointConditions {
 }
 
 /// A named port of a slice or of an Endpoints subset.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPort {
     /// The Service port's name, empty for a single nameless port.

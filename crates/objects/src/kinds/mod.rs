@@ -6,12 +6,13 @@
 mod core;
 mod discovery;
 mod networking;
+mod string_map;
+mod trim;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::core::{
     ConfigMap, EndpointAddress, EndpointSubset, Endpoints, IntOrString, Namespace, ObjectReference,
@@ -25,9 +26,10 @@ pub use networking::{
     IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType, ServiceBackendPort,
     TypedLocalObjectReference,
 };
+pub use string_map::StringMap;
 
 /// `metadata` of any object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectMeta {
     /// `metadata.name`.
@@ -35,15 +37,23 @@ pub struct ObjectMeta {
     /// `metadata.namespace`; filled with `default` by the loader for namespaced kinds.
     pub namespace: Option<String>,
     /// `metadata.uid`, empty for manifests.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub uid: String,
     /// `metadata.generation`, 0 for manifests.
+    #[serde(skip_serializing_if = "is_zero")]
     pub generation: i64,
     /// `metadata.creationTimestamp` as in the object (RFC 3339), which sorts by age as it stands.
     pub creation_timestamp: Option<String>,
     /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "StringMap::is_empty")]
+    pub labels: StringMap,
     /// `metadata.annotations`.
-    pub annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "StringMap::is_empty")]
+    pub annotations: StringMap,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// The kinds that the store holds.

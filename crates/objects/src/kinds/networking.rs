@@ -1,11 +1,11 @@
 //! networking.k8s.io/v1: Ingress, IngressClass.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ObjectMeta;
 
 /// networking.k8s.io/v1 IngressClass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IngressClass {
     /// `metadata`; the annotation `ingressclass.kubernetes.io/is-default-class` makes it the default.
@@ -15,7 +15,7 @@ pub struct IngressClass {
 }
 
 /// `spec` of an IngressClass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IngressClassSpec {
     /// Who serves the class, for example `narthex.dev/ingress`.
@@ -23,7 +23,7 @@ pub struct IngressClassSpec {
 }
 
 /// networking.k8s.io/v1 Ingress.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Ingress {
     /// `metadata`.
@@ -33,13 +33,13 @@ pub struct Ingress {
 }
 
 /// `spec` of an Ingress.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressSpec {
     /// `ingressClassName`.
     pub ingress_class_name: Option<String>,
     /// `defaultBackend`: what no rule matches.
-    pub default_backend: Option<IngressBackend>,
+    pub default_backend: Option<Box<IngressBackend>>,
     /// `tls`.
     pub tls: Option<Vec<IngressTls>>,
     /// `rules`.
@@ -47,7 +47,7 @@ pub struct IngressSpec {
 }
 
 /// One entry of `tls`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressTls {
     /// `hosts` that the certificate is for.
@@ -57,7 +57,7 @@ pub struct IngressTls {
 }
 
 /// One of `rules`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IngressRule {
     /// `host`: exact, `*.` and a domain, or none for all hosts.
@@ -67,7 +67,7 @@ pub struct IngressRule {
 }
 
 /// `http` of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct HttpIngressRuleValue {
     /// `paths`.
@@ -75,7 +75,7 @@ pub struct HttpIngressRuleValue {
 }
 
 /// One of a rule's `paths`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpIngressPath {
     /// `path`; none is `/`.
@@ -87,7 +87,7 @@ pub struct HttpIngressPath {
 }
 
 /// How a path is matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PathType {
     /// The whole path, byte for byte.
     Exact,
@@ -98,17 +98,17 @@ pub enum PathType {
 }
 
 /// Where a path's requests go: a Service, or a resource of another kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IngressBackend {
     /// `service`.
     pub service: Option<IngressServiceBackend>,
     /// `resource`, which no kind that Narthex knows can be.
-    pub resource: Option<TypedLocalObjectReference>,
+    pub resource: Option<Box<TypedLocalObjectReference>>,
 }
 
 /// A Service and one of its ports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct IngressServiceBackend {
     /// The Service's name, in the Ingress's namespace.
@@ -118,7 +118,7 @@ pub struct IngressServiceBackend {
 }
 
 /// A Service port by name or by number, one of the two.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ServiceBackendPort {
     /// By name.
@@ -128,7 +128,7 @@ pub struct ServiceBackendPort {
 }
 
 /// A reference to an object of the same namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TypedLocalObjectReference {
     /// `apiGroup`.

@@ -33,7 +33,7 @@ pub(super) fn read(node: &Node, kind: Kind, items: Vec<usize>) -> Entry {
         .collect();
     let mut object = None;
     match deserialize(kind, json) {
-        Ok(read) => {
+        Ok(mut read) => {
             // What follows from a misfit that is told already is not told again.
             let told = |field: &str| {
                 misfits
@@ -46,6 +46,7 @@ pub(super) fn read(node: &Node, kind: Kind, items: Vec<usize>) -> Entry {
                     problems.push((problem, line));
                 }
             }
+            read.trim();
             object = Some(read);
         }
         // The schema has let through what the type cannot hold. Without the reason, which might

@@ -96,7 +96,7 @@ fn metadata(kind: Kind, metadata: &ObjectMeta, found: &mut Findings) {
     if let Some(namespace) = &metadata.namespace {
         found.check("metadata.namespace", namespace, names::label(namespace));
     }
-    for (key, value) in &metadata.labels {
+    for (key, value) in metadata.labels.iter() {
         let field = format!("metadata.labels.{key}");
         found.check(&field, key, names::qualified(key));
         found.check(&field, value, names::label_value(value));

@@ -29,7 +29,7 @@ pub(crate) struct Settings {
 /// Reads the annotations that begin with `prefix`, and finds those that have no effect.
 pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> Settings {
     let mut settings = Settings::default();
-    for (name, value) in &ingress.metadata.annotations {
+    for (name, value) in ingress.metadata.annotations.iter() {
         let ours = name
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix('/'));
@@ -44,7 +44,7 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
                 let message = "is not yet understood and has no effect";
                 problems.warning(annotation_field(name), message, hint);
             }
-        } else if SERVICES.contains(&name.as_str()) {
+        } else if SERVICES.contains(&name) {
             let message = "has no effect on an Ingress";
             problems.warning(
                 annotation_field(name),

@@ -1,0 +1,198 @@
+//! What the store does not keep of an object, because nothing reads it.
+//!
+//! The one place that decides it. It happens after validation, which wants to see everything.
+
+use std::sync::Arc;
+
+use super::{
+    ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Namespace, Object, ObjectMeta,
+    Secret, Service,
+};
+use crate::SERVICE_NAME_LABEL;
+
+/// Annotations that tools write for themselves. All others stay: what begins with our own prefix,
+/// with ingress-nginx's (which a flag may change) or with cert-manager's is read, and what is
+/// misspelt is told of.
+const TOOLS: [&str; 9] = [
+    "argocd.argoproj.io/",
+    "control-plane.alpha.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "endpoints.kubernetes.io/",
+    "field.cattle.io/",
+    "helm.sh/",
+    "kubectl.kubernetes.io/",
+    "meta.helm.sh/",
+    "objectset.rio.cattle.io/",
+];
+
+impl Object {
+    /// Drops what nothing reads, and room to grow. Does nothing if somebody else holds the object.
+    pub fn trim(&mut self) {
+        fn own<T>(object: &mut Arc<T>, trim: impl FnOnce(&mut T)) {
+            if let Some(object) = Arc::get_mut(object) {
+                trim(object);
+            }
+        }
+
+        match self {
+            Self::ConfigMap(object) => own(object, |ConfigMap { metadata, .. }| usual(metadata)),
+            Self::Endpoints(object) => own(object, endpoints),
+            Self::EndpointSlice(object) => own(object, slice),
+            Self::Ingress(object) => own(object, ingress),
+            Self::IngressClass(object) => {
+                own(object, |IngressClass { metadata, .. }| usual(metadata));
+            }
+            // Selectors of namespaces may name any label.
+            Self::Namespace(object) => own(object, |Namespace { metadata }| annotations(metadata)),
+            Self::Secret(object) => own(object, |Secret { metadata, .. }| usual(metadata)),
+            Self::Service(object) => own(object, service),
+        }
+    }
+}
+
+fn annotations(metadata: &mut ObjectMeta) {
+    metadata
+        .annotations
+        .retain(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)));
+}
+
+fn usual(metadata: &mut ObjectMeta) {
+    annotations(metadata);
+    metadata.labels.retain(|_| false);
+}
+
+/// Of what controllers make, only the name, and the Service's.
+fn brief(metadata: &mut ObjectMeta) {
+    annotations(metadata);
+    metadata.labels.retain(|name| name == SERVICE_NAME_LABEL);
+    metadata.uid = String::new();
+    metadata.creation_timestamp = None;
+    metadata.generation = 0;
+}
+
+fn ingress(object: &mut Ingress) {
+    usual(&mut object.metadata);
+    for rule in shrunk(&mut object.spec.rules) {
+        if let Some(http) = &mut rule.http {
+            http.paths.shrink_to_fit();
+        }
+    }
+    for entry in shrunk(&mut object.spec.tls) {
+        shrunk(&mut entry.hosts);
+    }
+}
+
+fn service(object: &mut Service) {
+    usual(&mut object.metadata);
+    object.metadata.creation_timestamp = None;
+    object.spec.selector = None;
+    // Whether it is headless is all that anybody asks.
+    object.spec.cluster_ip.take_if(|address| address != "None");
+    for port in shrunk(&mut object.spec.ports) {
+        tcp_is_understood(&mut port.protocol);
+    }
+    object.spec.type_.take_if(|kind| kind == "ClusterIP");
+}
+
+fn slice(object: &mut EndpointSlice) {
+    brief(&mut object.metadata);
+    for endpoint in shrunk(&mut object.endpoints) {
+        endpoint.addresses.shrink_to_fit();
+        endpoint.target_ref = None;
+    }
+    for port in shrunk(&mut object.ports) {
+        tcp_is_understood(&mut port.protocol);
+    }
+}
+
+fn endpoints(object: &mut Endpoints) {
+    brief(&mut object.metadata);
+    for subset in shrunk(&mut object.subsets) {
+        for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses] {
+            for address in shrunk(addresses) {
+                address.target_ref = None;
+            }
+        }
+        for port in shrunk(&mut subset.ports) {
+            tcp_is_understood(&mut port.protocol);
+        }
+    }
+}
+
+fn tcp_is_understood(protocol: &mut Option<String>) {
+    protocol.take_if(|protocol| protocol == "TCP");
+}
+
+fn shrunk<T>(list: &mut Option<Vec<T>>) -> &mut [T] {
+    match list {
+        Some(list) => {
+            list.shrink_to_fit();
+            list
+        }
+        None => &mut [],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_stays_and_the_rest_goes() {
+        let read = |value: serde_json::Value| -> ObjectMeta {
+            let mut object = Object::Ingress(Arc::new(
+                serde_json::from_value(json!({"metadata": value})).expect("an Ingress"),
+            ));
+            object.trim();
+            object.metadata().clone()
+        };
+        let metadata = read(json!({
+            "name": "web", "uid": "1", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"app": "web"},
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                "kubernetes.io/ingress.class": "narthex",
+                "nginx.ingress.kubernetes.io/ssl-redirect": "true",
+                "ingress.example.com/ssl-redirect": "true",
+                "cert-manager.io/issuer": "ca",
+                "narthex.dev/colour": "red"
+            }
+        }));
+        assert!(metadata.labels.is_empty());
+        let kept: Vec<_> = metadata.annotations.keys().collect();
+        assert_eq!(
+            kept,
+            [
+                "cert-manager.io/issuer",
+                "ingress.example.com/ssl-redirect",
+                "kubernetes.io/ingress.class",
+                "narthex.dev/colour",
+                "nginx.ingress.kubernetes.io/ssl-redirect",
+            ]
+        );
+        assert_eq!((&*metadata.uid, metadata.generation), ("1", 3));
+        assert!(metadata.creation_timestamp.is_some());
+    }
+
+    #[test]
+    fn a_slice_keeps_the_name_of_its_service_and_where_its_endpoints_are() {
+        let slice = json!({
+            "metadata": {"name": "web-1", "uid": "1", "labels": {SERVICE_NAME_LABEL: "web", "app": "x"}},
+            "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "n", "zone": "z", "targetRef": {"name": "p"}}],
+            "ports": [{"port": 80, "protocol": "TCP"}]
+        });
+        let mut object = Object::EndpointSlice(Arc::new(
+            serde_json::from_value(slice).expect("an EndpointSlice"),
+        ));
+        object.trim();
+        let expected = json!({
+            "metadata": {"name": "web-1", "labels": {SERVICE_NAME_LABEL: "web"}},
+            "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "n", "zone": "z"}],
+            "ports": [{"port": 80}]
+        });
+        let expected: EndpointSlice = serde_json::from_value(expected).expect("an EndpointSlice");
+        assert_eq!(object, Object::EndpointSlice(Arc::new(expected)));
+    }
+}
