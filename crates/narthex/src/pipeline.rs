@@ -124,7 +124,7 @@ impl Pipeline {
     }
 
     /// Takes objects from elsewhere, until the source tells otherwise.
-    pub(crate) fn restore(&mut self, objects: Vec<Object>) {
+    pub(crate) fn restore(&self, objects: Vec<Object>) {
         let mut store = self.present.lock();
         for object in objects {
             store.apply(object);
