@@ -5,6 +5,7 @@
 //! here: [`view`] is the shape of the API, and the binary fills it in.
 
 mod pages;
+mod query;
 mod request;
 mod response;
 mod server;
@@ -32,6 +33,16 @@ pub trait AdminState: Send + Sync + 'static {
     /// For `/api/problems`.
     fn problems(&self) -> Vec<view::Problem>;
 
-    /// For `/api/routes`.
-    fn routes(&self) -> Vec<view::Listener>;
+    /// For `/api/routes`: of each listener no more than `limit` hosts, and of one `host` those
+    /// that answer it, if one is given.
+    fn routes(&self, host: Option<&str>, limit: usize) -> Vec<view::Listener>;
+
+    /// For `/api/certificates`.
+    fn certificates(&self) -> Vec<view::Certificate>;
+
+    /// For `/api/explain`: which route answers a URL, for people or for programs.
+    ///
+    /// # Errors
+    /// Why this is no URL, for people.
+    fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String>;
 }

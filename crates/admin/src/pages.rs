@@ -1,7 +1,9 @@
 //! Which page answers which path.
 
 use crate::AdminState;
+use crate::query;
 use crate::response::Response;
+use crate::view;
 
 /// What an address shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,9 @@ Narthex
 /metrics       for Prometheus
 /api/status    version, counts, listeners
 /api/problems  what is wrong with the manifests, and where
-/api/routes    hosts, rules, backends, endpoints";
+/api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
+/api/explain   which route answers ?url=URL, and why each other does not; &format=text
+/api/certificates  of each host: where it is from, and until when it is valid";
 
 const HEALTH_INDEX: &str = "\
 Narthex
@@ -41,7 +45,7 @@ impl Pages {
 }
 
 /// The answer to a GET of `path`.
-pub(crate) fn answer(pages: Pages, path: &str, state: &dyn AdminState) -> Response {
+pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminState) -> Response {
     match path {
         "/" if pages == Pages::Health => Response::text(200, HEALTH_INDEX),
         _ if pages == Pages::Health && path.starts_with("/api/") => Response::text(
@@ -57,8 +61,31 @@ pub(crate) fn answer(pages: Pages, path: &str, state: &dyn AdminState) -> Respon
         "/metrics" => Response::metrics(state.metrics()),
         "/api/status" => Response::json(&state.status()),
         "/api/problems" => Response::json(&state.problems()),
-        "/api/routes" => Response::json(&state.routes()),
+        "/api/routes" => match query::number(query, "limit") {
+            Ok(limit) => {
+                let host = query::value(query, "host");
+                Response::json(&state.routes(host.as_deref(), limit.unwrap_or(usize::MAX)))
+            }
+            Err(wrong) => Response::text(400, &wrong),
+        },
+        "/api/certificates" => Response::json(&state.certificates()),
+        "/api/explain" => explain(query, state),
         _ => Response::text(404, "there is no such page; / lists those that are"),
+    }
+}
+
+fn explain(query: &str, state: &dyn AdminState) -> Response {
+    let Some(url) = query::value(query, "url") else {
+        return Response::text(
+            400,
+            "give a URL, as /api/explain?url=https://example.com/path",
+        );
+    };
+    let as_text = query::value(query, "format").as_deref() == Some("text");
+    match state.explain(&url, as_text) {
+        Ok(view::Explained::Text(text)) => Response::text(200, text.trim_end()),
+        Ok(view::Explained::Json(json)) => Response::made_json(json),
+        Err(wrong) => Response::text(400, &wrong),
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Head {
     pub(crate) method: Method,
     /// Without the query.
     pub(crate) path: String,
+    /// What follows the question mark, as it came.
+    pub(crate) query: String,
     /// Whether another request may follow on the connection.
     pub(crate) keep_alive: bool,
     /// Its bytes, of those that were read.
@@ -68,11 +70,12 @@ impl Head {
             _ => Method::Other,
         };
         let target = request.path.unwrap_or_default();
-        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let close = values(request.headers, "connection").any(|value| has_token(value, "close"));
         Ok(Some(Self {
             method,
             path: path.to_owned(),
+            query: query.to_owned(),
             // A body would have to be read before the next request: no page here takes one.
             keep_alive: http11 && !close && !has_body(request.headers),
             len,
@@ -128,6 +131,7 @@ mod tests {
         let expected = Head {
             method: Method::Get,
             path: "/metrics".to_owned(),
+            query: "a=b".to_owned(),
             keep_alive: true,
             len: text.len() - 4,
         };

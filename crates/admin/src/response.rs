@@ -33,6 +33,11 @@ impl Response {
         }
     }
 
+    /// JSON that is made already.
+    pub(crate) fn made_json(text: String) -> Self {
+        Self::new(200, JSON, text.into_bytes())
+    }
+
     /// Metrics.
     pub(crate) fn metrics(text: String) -> Self {
         Self::new(200, OPEN_METRICS, text.into_bytes())

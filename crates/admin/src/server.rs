@@ -175,7 +175,7 @@ async fn serve_connection(
         buffer.drain(..head.len);
         let response = match head.method {
             Method::Other => return send(&mut stream, Response::method_not_allowed()).await,
-            Method::Get | Method::Head => answer(pages, head.path, state).await,
+            Method::Get | Method::Head => answer(pages, head.path, head.query, state).await,
         };
         let bytes = response.into_bytes(head.keep_alive, head.method == Method::Get);
         write(&mut stream, &bytes).await?;
@@ -204,12 +204,17 @@ async fn read_head(
     }
 }
 
-async fn answer(pages: Pages, path: String, state: &Arc<dyn AdminState>) -> Response {
+async fn answer(
+    pages: Pages,
+    path: String,
+    query: String,
+    state: &Arc<dyn AdminState>,
+) -> Response {
     if pages::is_short(&path) {
-        return pages::answer(pages, &path, &**state);
+        return pages::answer(pages, &path, &query, &**state);
     }
     let state = Arc::clone(state);
-    tokio::task::spawn_blocking(move || pages::answer(pages, &path, &*state))
+    tokio::task::spawn_blocking(move || pages::answer(pages, &path, &query, &*state))
         .await
         .unwrap_or_else(|error| Response::text(500, &error.to_string()))
 }

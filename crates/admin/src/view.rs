@@ -183,3 +183,23 @@ pub struct Backend {
     /// Why there are none.
     pub unavailable: Option<String>,
 }
+
+/// One host of `/api/certificates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// A name, `*.` and a name, or `*` for handshakes that no other is for.
+    pub host: String,
+    /// Where it is from, as `Secret default/tls`, or `self-signed`.
+    pub source: String,
+    /// Its end, in seconds since 1970.
+    pub not_after: i64,
+}
+
+/// The answer of `/api/explain`.
+#[derive(Debug)]
+pub enum Explained {
+    /// For people.
+    Text(String),
+    /// For programs.
+    Json(String),
+}

@@ -47,7 +47,18 @@ impl AdminState for State {
         Vec::new()
     }
 
-    fn routes(&self) -> Vec<view::Listener> {
+    fn certificates(&self) -> Vec<view::Certificate> {
+        Vec::new()
+    }
+
+    fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {
+        match as_text {
+            true => Ok(view::Explained::Text(format!("about {url}"))),
+            false => Err(format!("{url} is none")),
+        }
+    }
+
+    fn routes(&self, _: Option<&str>, _: usize) -> Vec<view::Listener> {
         Vec::new()
     }
 }

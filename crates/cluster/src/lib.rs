@@ -14,9 +14,11 @@ mod events;
 mod last_good;
 mod metrics;
 mod publish;
+pub mod reach;
 mod replicas;
 mod status;
 pub mod watch;
+pub mod webhook;
 
 pub use k8s_openapi::jiff::Timestamp;
 

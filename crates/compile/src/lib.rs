@@ -17,6 +17,7 @@ mod hosts;
 mod ingress;
 mod name;
 mod options;
+mod preview;
 mod references;
 mod report;
 mod seen;
@@ -29,4 +30,5 @@ mod tests;
 
 pub use compiler::{Compiled, Compiler};
 pub use options::{EndpointOverride, Options};
+pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{ByObject, Counts, ObjectReport, Report};

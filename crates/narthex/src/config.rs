@@ -64,6 +64,7 @@ pub(crate) enum Source {
 pub(crate) struct Cluster {
     pub(crate) access: Access,
     pub(crate) options: cluster::watch::Options,
+    pub(crate) webhook: flags::Webhook,
     /// How old a copy of its objects may be to be served.
     pub(crate) last_good_max_age: Duration,
     pub(crate) publishing: Publishing,
@@ -76,7 +77,7 @@ pub(crate) struct Publishing {
     /// This replica's name, if it was given one.
     pub(crate) name: Option<String>,
     /// Its namespace, if it was told.
-    pub(crate) namespace: Option<String>,
+    namespace: Option<String>,
 }
 
 impl Publishing {
@@ -111,6 +112,13 @@ impl Publishing {
             namespace: flags.pod_namespace.or_else(|| set("POD_NAMESPACE")),
         }
     }
+
+    /// The namespace of this replica.
+    pub(crate) fn namespace(&self, connection: &cluster::Connection) -> String {
+        let told = self.namespace.as_deref();
+        told.unwrap_or_else(|| connection.client().default_namespace())
+            .to_owned()
+    }
 }
 
 impl Source {
@@ -119,11 +127,16 @@ impl Source {
         paths: Vec<PathBuf>,
         flags: &flags::Cluster,
         publishing: flags::Publishing,
+        webhook: flags::Webhook,
     ) -> Result<Self, Invalid> {
         let access = flags.kubeconfig.clone().map(Access::File);
         if !paths.is_empty() {
             if access.is_some() {
                 let message = "a PATH and --kubeconfig contradict each other: give one of them";
+                return Err(Invalid(message.to_owned()));
+            }
+            if webhook.validating_webhook.is_some() {
+                let message = "--validating-webhook is for a cluster, and a PATH is served";
                 return Err(Invalid(message.to_owned()));
             }
             return Ok(Self::Files(paths));
@@ -138,6 +151,7 @@ impl Source {
         Ok(Self::Cluster(Box::new(Cluster {
             access,
             publishing: Publishing::new(publishing, flags.watch_namespace.clone()),
+            webhook,
             last_good_max_age: flags.last_good_max_age,
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),

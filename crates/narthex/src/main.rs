@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod finding;
 mod flags;
+mod kubectl;
 mod log;
 mod pipeline;
 mod quickstart;
@@ -28,10 +29,14 @@ use flags::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(flags) = kubectl::as_plugin() {
+        return kubectl::run(&flags).unwrap_or_else(|failure| failure.report());
+    }
     let done = match Cli::parse().command {
         Command::Serve(flags) => serve::run(*flags),
         Command::Check(flags) => check::run(&flags),
         Command::Explain(flags) => explain::run(&flags),
+        Command::Kubectl(flags) => kubectl::run(&flags),
         Command::Quickstart(flags) => quickstart::run(*flags),
     };
     done.unwrap_or_else(|failure| failure.report())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Classes, Position};
@@ -35,12 +35,29 @@ impl Input {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     input: Input,
-    store: Store,
+    present: Present,
     options: compile::Options,
     compiler: Compiler,
     /// What is to be told beside the objects' problems.
     remark: Option<Problem>,
     told: Option<Told>,
+}
+
+/// The objects as they are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Present(Arc<Mutex<Store>>);
+
+impl Present {
+    /// A view of all of them, which costs nothing to take. Whoever keeps it makes the next change
+    /// of each namespace copy that namespace's table.
+    pub(crate) fn get(&self) -> Store {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        // A change that panicked half way has put in some objects and not others, each whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A bug in the compiler.
@@ -102,7 +119,7 @@ impl Pipeline {
     pub(crate) fn new(input: Input, options: compile::Options) -> Self {
         Self {
             input,
-            store: Store::default(),
+            present: Present::default(),
             compiler: Compiler::new(options.clone()),
             options,
             remark: None,
@@ -111,9 +128,10 @@ impl Pipeline {
     }
 
     /// Takes objects from elsewhere, until the source tells otherwise.
-    pub(crate) fn restore(&mut self, objects: Vec<Object>) {
+    pub(crate) fn restore(&self, objects: Vec<Object>) {
+        let mut store = self.present.lock();
         for object in objects {
-            self.store.apply(object);
+            store.apply(object);
         }
     }
 
@@ -122,19 +140,16 @@ impl Pipeline {
         self.remark = remark;
     }
 
-    /// Every object that is known.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// Reads what has changed, and compiles. Blocks.
     ///
     /// # Errors
     /// [`CompilerBug`], after which everything is compiled anew.
     pub(crate) fn run(&mut self) -> Result<Outcome, CompilerBug> {
         let taken = self.read();
+        // Given back before the next change, which is made in place then.
+        let store = self.present.get();
         let begin = Instant::now();
-        let compiled = self.compile()?;
+        let compiled = self.compile(&store)?;
         let compiling = begin.elapsed();
         Ok(Outcome {
             findings: self.tell(&compiled.report, taken.problems),
@@ -142,8 +157,8 @@ impl Pipeline {
             received: taken.received,
             cluster: taken
                 .position
-                .map(|position| (Arc::new(Classes::read(&self.store)), position)),
-            objects: self.count_objects(),
+                .map(|position| (Arc::new(Classes::read(&store)), position)),
+            objects: count_objects(&store),
             compiled,
             compiling,
         })
@@ -153,6 +168,11 @@ impl Pipeline {
     pub(crate) fn set_options(&mut self, options: compile::Options) {
         self.compiler = Compiler::new(options.clone());
         self.options = options;
+    }
+
+    /// The objects as they are, for others to look at.
+    pub(crate) fn present(&self) -> Present {
+        self.present.clone()
     }
 
     /// Where an object was read, if in a file.
@@ -168,10 +188,11 @@ impl Pipeline {
         match &mut self.input {
             Input::Files(folder) => {
                 let reload = folder.reload();
+                let mut store = self.present.lock();
                 for change in reload.changes {
                     match change {
-                        Change::Apply(object) => drop(self.store.apply(object)),
-                        Change::Delete(key) => drop(self.store.delete(&key)),
+                        Change::Apply(object) => drop(store.apply(object)),
+                        Change::Delete(key) => drop(store.delete(&key)),
                     }
                 }
                 Taken {
@@ -185,7 +206,7 @@ impl Pipeline {
                 let batch = inbox.take();
                 let problems = Read::Cluster(Arc::clone(&batch.problems));
                 let (received, position) = (batch.earliest, batch.position.clone());
-                batch.apply(&mut self.store);
+                batch.apply(&mut self.present.lock());
                 Taken {
                     problems,
                     ignored: BTreeMap::new(),
@@ -225,22 +246,16 @@ impl Pipeline {
     }
 
     /// What was read must not be lost to a bug: a cluster tells it once.
-    fn compile(&mut self) -> Result<Compiled, CompilerBug> {
+    fn compile(&mut self, store: &Store) -> Result<Compiled, CompilerBug> {
         let now = seconds(SystemTime::now());
         // The compiler is thrown away if it panics, and the store is only read.
-        let compiled = catch_unwind(AssertUnwindSafe(|| self.compiler.compile(&self.store, now)));
+        let compiled = catch_unwind(AssertUnwindSafe(|| self.compiler.compile(store, now)));
         compiled.map_err(|panic| {
             self.compiler = Compiler::new(self.options.clone());
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
             CompilerBug(message.unwrap_or_default().to_owned())
         })
-    }
-
-    fn count_objects(&self) -> BTreeMap<&'static str, usize> {
-        Kind::ALL
-            .map(|kind| (kind.name(), self.store.count(kind)))
-            .into()
     }
 }
 
@@ -259,6 +274,12 @@ impl Told {
         }
         same
     }
+}
+
+fn count_objects(store: &Store) -> BTreeMap<&'static str, usize> {
+    Kind::ALL
+        .map(|kind| (kind.name(), store.count(kind)))
+        .into()
 }
 
 /// Seconds since 1970.

@@ -8,7 +8,7 @@ pub(crate) mod class;
 mod host;
 pub(crate) mod list;
 pub(crate) mod parse;
-mod path;
+pub(crate) mod path;
 pub(crate) mod resolve;
 
 use objects::kinds::{Ingress, Kind, ObjectKey};

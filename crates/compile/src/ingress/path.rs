@@ -8,13 +8,13 @@ use objects::kinds::PathType;
 
 /// What is wrong with a path, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadPath {
-    pub(super) message: String,
-    pub(super) hint: String,
+pub(crate) struct BadPath {
+    pub(crate) message: String,
+    pub(crate) hint: String,
 }
 
 /// A path in the spelling in which requests are routed, see [`NormalPath::routed`].
-pub(super) fn path_match(path: Option<&str>, kind: Option<PathType>) -> Result<PathMatch, BadPath> {
+pub(crate) fn path_match(path: Option<&str>, kind: Option<PathType>) -> Result<PathMatch, BadPath> {
     let written = path.filter(|path| !path.is_empty()).unwrap_or("/");
     let bad = |why: &str, hint: String| BadPath {
         message: format!("{written:?} {why}"),

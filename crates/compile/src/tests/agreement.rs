@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::naive::{Naive, PATHS, SECRETS};
 use super::{answer, certificates};
 use crate::testing;
-use crate::{Compiled, Compiler, Options};
+use crate::{Compiled, Compiler, Options, preview};
 
 const HOSTS: &[&str] = &["x.test", "y.test", "*.test", "a.x.test", "*.x.test", ""];
 const REQUEST_HOSTS: &[&str] = &[
@@ -272,6 +272,35 @@ proptest! {
         let again = compiler.compile(&store, 0);
         prop_assert!(!again.changed && Arc::ptr_eq(&last.snapshot, &again.snapshot));
         prop_assert!(Arc::ptr_eq(&last.report, &again.report));
+    }
+
+    #[test]
+    fn a_preview_says_what_a_whole_compilation_would_say(
+        edits in prop::collection::vec(edit(), 1..40),
+        last in ingress(),
+    ) {
+        let mut store = Store::default();
+        for edit in edits {
+            apply(&mut store, edit);
+        }
+        let Edit::Apply(Object::Ingress(new)) = &last else {
+            unreachable!("it is an Ingress");
+        };
+        let key = Object::Ingress(Arc::clone(new)).key();
+        let of_it = |store: &Store| -> Vec<objects::Problem> {
+            let compiled = Compiler::new(OPTIONS.clone()).compile(store, 0);
+            let problems = compiled.report.problems();
+            problems.filter(|problem| problem.object.as_ref() == Some(&key)).cloned().collect()
+        };
+        let before = of_it(&store);
+        let old = store.ingress(&key.namespace, &key.name).cloned();
+        let seen = preview(&store, old.as_ref(), new, &OPTIONS, 0);
+        apply(&mut store, last.clone());
+        let foreseen: Vec<_> = seen.problems.into_iter().map(|found| found.problem).collect();
+        prop_assert_eq!(foreseen, of_it(&store));
+        if seen.ownership != crate::Ownership::Foreign {
+            prop_assert_eq!(seen.before, before);
+        }
     }
 }
 

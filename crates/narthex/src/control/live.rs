@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::metrics::Metrics;
 use super::routes;
 use super::sources::Sources;
+use crate::explain::explain_live;
 use crate::finding::{self, Finding};
 
 /// The state of the running process.
@@ -102,6 +103,11 @@ impl Live {
         self.lock().restored = at;
     }
 
+    /// Whether what is served is what there is, and no copy of what there was.
+    pub(crate) fn is_current(&self) -> bool {
+        self.lock().restored.is_none()
+    }
+
     /// What a cluster told is served by every worker, this long after it was received.
     pub(crate) fn served(&self, after: Duration) {
         self.metrics.served(after);
@@ -183,9 +189,20 @@ impl AdminState for Live {
         findings.map(Finding::view).collect()
     }
 
-    fn routes(&self) -> Vec<view::Listener> {
+    fn routes(&self, host: Option<&str>, limit: usize) -> Vec<view::Listener> {
+        self.last().map_or_else(Vec::new, |applied| {
+            routes::listeners(&applied.snapshot, host, limit)
+        })
+    }
+
+    fn certificates(&self) -> Vec<view::Certificate> {
         self.last()
-            .map_or_else(Vec::new, |applied| routes::listeners(&applied.snapshot))
+            .map_or_else(Vec::new, |applied| routes::certificates(&applied.snapshot))
+    }
+
+    fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {
+        let applied = self.last().ok_or("nothing is served yet")?;
+        explain_live(&applied.snapshot, url, as_text)
     }
 }
 

@@ -3,21 +3,60 @@
 use admin::view;
 use model::{Action, Filter, Listener, PathMatch, Protocol, Rule, Snapshot, VirtualHost};
 
-/// Every listener with its hosts, rules, backends and endpoints as they are now.
-pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<view::Listener> {
-    snapshot.listeners.iter().map(|one| listener(one)).collect()
+/// Every listener with its hosts, rules, backends and endpoints as they are now: no more than
+/// `limit` hosts of each, and just the one that answers `host`, if that is given.
+pub(crate) fn listeners(
+    snapshot: &Snapshot,
+    host: Option<&str>,
+    limit: usize,
+) -> Vec<view::Listener> {
+    let listeners = snapshot.listeners.iter();
+    listeners.map(|one| listener(one, host, limit)).collect()
 }
 
-fn listener(listener: &Listener) -> view::Listener {
-    let mut hosts: Vec<view::Host> = listener
-        .hosts
-        .iter()
+/// Each host's certificates, by host, and last those for all others.
+pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<view::Certificate> {
+    let tables = snapshot.listeners.iter();
+    let Some(table) = tables.filter_map(|one| one.certificates.as_ref()).next() else {
+        return Vec::new();
+    };
+    let mut hosts: Vec<_> = table.hosts.iter().collect();
+    hosts.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let hosts = hosts.into_iter().chain([("*".to_owned(), &table.default)]);
+    let all = hosts.flat_map(|(host, set)| {
+        let certificates = set.certificates.iter();
+        certificates.map(move |certificate| view::Certificate {
+            host: host.clone(),
+            source: certificate.source.to_string(),
+            not_after: certificate.not_after,
+        })
+    });
+    all.collect()
+}
+
+fn listener(listener: &Listener, host: Option<&str>, limit: usize) -> view::Listener {
+    let mut named: Vec<(String, &VirtualHost)> = match host {
+        Some(host) => {
+            let found = listener.hosts.find(&host.to_ascii_lowercase());
+            let found = found.unwrap_or(&listener.default);
+            vec![(found.name.to_string(), found)]
+        }
+        None => {
+            let hosts = listener.hosts.iter();
+            let mut hosts: Vec<_> = hosts.map(|(name, host)| (name, &**host)).collect();
+            if listener.hosts.any().is_none() {
+                hosts.push((String::new(), &listener.default));
+            }
+            hosts
+        }
+    };
+    // By what is shown: all other hosts are `*`.
+    named.sort_by(|(a, _), (b, _)| shown(a).cmp(shown(b)));
+    named.truncate(limit);
+    let hosts = named
+        .into_iter()
         .map(|(name, host)| virtual_host(name, host))
         .collect();
-    if listener.hosts.any().is_none() {
-        hosts.push(virtual_host(String::new(), &listener.default));
-    }
-    hosts.sort_by(|a, b| a.host.cmp(&b.host));
     view::Listener {
         port: listener.port,
         protocol: match listener.protocol {
@@ -28,15 +67,15 @@ fn listener(listener: &Listener) -> view::Listener {
     }
 }
 
+fn shown(name: &str) -> &str {
+    if name.is_empty() { "*" } else { name }
+}
+
 fn virtual_host(name: String, host: &VirtualHost) -> view::Host {
     let mut rules: Vec<view::Rule> = host.rules.iter().map(|one| rule(one, false)).collect();
     rules.push(rule(&host.default, true));
     view::Host {
-        host: if name.is_empty() {
-            "*".to_owned()
-        } else {
-            name
-        },
+        host: shown(&name).to_owned(),
         rules,
     }
 }

@@ -8,13 +8,12 @@ use model::{
     VirtualHost,
 };
 use objects::kinds::{Kind, ObjectKey};
-use objects::manifests::locate;
+use objects::manifests::{Origin, locate};
 use serde::Serialize;
 use x509_parser::time::ASN1Time;
 
 use super::url::Url;
 use crate::control;
-use crate::pipeline::Pipeline;
 
 /// Which ports stand for 80 and 443, which a URL without port means.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +21,9 @@ pub(super) struct Ports {
     pub(super) http: u16,
     pub(super) https: u16,
 }
+
+/// Where an object was read, if it was in a file.
+pub(super) type Origins<'a> = dyn Fn(&ObjectKey) -> Option<&'a Origin> + 'a;
 
 /// What the data plane would do, and why.
 #[derive(Debug, Default, Serialize)]
@@ -99,7 +101,7 @@ pub(super) struct Other {
 /// Asks `snapshot` for `url`.
 pub(super) fn explain(
     snapshot: &Snapshot,
-    pipeline: &Pipeline,
+    origins: &Origins<'_>,
     ports: Ports,
     url: &Url,
 ) -> Explanation {
@@ -147,10 +149,10 @@ pub(super) fn explain(
     }
     found.path = Some(path_found);
     found.host = Some(host_found(listener, url.host.as_str(), selection.host));
-    found.rule = Some(rule_found(selection.rule, is_default, pipeline));
+    found.rule = Some(rule_found(selection.rule, is_default, origins));
     found.filters = selection.rule.filters.iter().map(control::filter).collect();
     found.backend = control::backend(&selection.rule.action);
-    found.others = others(selection.host, selection.rule, &path, pipeline);
+    found.others = others(selection.host, selection.rule, &path, origins);
     found.other_hosts = other_hosts(listener, url.host.as_str(), selection.host);
     conclude(&mut found, url, selection.rule, selection.path);
     found
@@ -312,10 +314,11 @@ fn other_hosts(listener: &Listener, asked: &str, selected: &Arc<VirtualHost>) ->
     hosts
 }
 
-fn rule_found(rule: &Rule, is_default: bool, pipeline: &Pipeline) -> RuleFound {
-    let origin = rule.route.split_once('/').and_then(|(namespace, name)| {
-        pipeline.origin(&ObjectKey::new(Kind::Ingress, namespace, name))
-    });
+fn rule_found(rule: &Rule, is_default: bool, origins: &Origins<'_>) -> RuleFound {
+    let origin = rule
+        .route
+        .split_once('/')
+        .and_then(|(namespace, name)| origins(&ObjectKey::new(Kind::Ingress, namespace, name)));
     RuleFound {
         matched: match is_default {
             true => "what no path claims".to_owned(),
@@ -332,19 +335,19 @@ fn others(
     host: &VirtualHost,
     winner: &Arc<Rule>,
     path: &NormalPath<'_>,
-    pipeline: &Pipeline,
+    origins: &Origins<'_>,
 ) -> Vec<Other> {
     let winner_is_default = Arc::ptr_eq(winner, &host.default);
     let rules = host.rules.iter().filter(|rule| !Arc::ptr_eq(rule, winner));
     let mut others: Vec<Other> = rules
         .map(|rule| Other {
-            rule: rule_found(rule, false, pipeline),
+            rule: rule_found(rule, false, origins),
             why: why_not(&rule.path, &winner.path, path.routed()),
         })
         .collect();
     if !winner_is_default && matches!(host.default.action, Action::Forward(_)) {
         others.push(Other {
-            rule: rule_found(&host.default, true, pipeline),
+            rule: rule_found(&host.default, true, origins),
             why: "every rule with a path goes first".to_owned(),
         });
     }

@@ -15,6 +15,8 @@ use crate::flags::{Explain, Output};
 use crate::log::stdout_has_colours;
 use crate::pipeline::{Input, Pipeline};
 use crate::state::{State, default_certificate};
+use admin::view::Explained;
+use model::{Protocol, Snapshot};
 use url::Url;
 
 /// Explains a URL.
@@ -39,7 +41,12 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
         http: compilation.http_port(),
         https: compilation.https_port(),
     };
-    let explanation = answer::explain(&outcome.compiled.snapshot, &pipeline, ports, &url);
+    let explanation = answer::explain(
+        &outcome.compiled.snapshot,
+        &|key| pipeline.origin(key),
+        ports,
+        &url,
+    );
 
     let mut out = io::BufWriter::new(io::stdout().lock());
     match flags.output {
@@ -59,4 +66,34 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
         );
     }
     Ok(ExitCode::from(u8::from(!explanation.answered)))
+}
+
+/// Explains a URL by what a running process serves, whose objects come from no file.
+///
+/// # Errors
+/// Why this is no URL, for people.
+pub(crate) fn explain_live(
+    snapshot: &Snapshot,
+    url: &str,
+    as_text: bool,
+) -> Result<Explained, String> {
+    let url = Url::parse(url)?;
+    let port = |protocol| {
+        let mut listeners = snapshot.listeners.iter();
+        let listener = listeners.find(|listener| listener.protocol == protocol);
+        listener.map_or(0, |listener| listener.port)
+    };
+    let ports = answer::Ports {
+        http: port(Protocol::Http),
+        https: port(Protocol::Https),
+    };
+    let explanation = answer::explain(snapshot, &|_| None, ports, &url);
+    if as_text {
+        let mut text = Vec::new();
+        text::write(&mut text, &explanation, false).map_err(|error| error.to_string())?;
+        return Ok(Explained::Text(String::from_utf8_lossy(&text).into_owned()));
+    }
+    serde_json::to_string_pretty(&explanation)
+        .map(Explained::Json)
+        .map_err(|error| error.to_string())
 }

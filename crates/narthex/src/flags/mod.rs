@@ -3,9 +3,11 @@
 mod balancing;
 mod cluster;
 mod compilation;
+pub(crate) mod kubectl;
 mod publishing;
 mod serving;
 pub(crate) mod values;
+mod webhook;
 
 use std::path::PathBuf;
 
@@ -15,6 +17,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
 pub(crate) use publishing::Publishing;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
+pub(crate) use webhook::Webhook;
 
 /// Kubernetes ingress controller and proxy, with or without a cluster.
 ///
@@ -43,6 +46,8 @@ pub(crate) enum Command {
     Explain(Box<Explain>),
     /// Serve an example with its own backends, and tell what to try.
     Quickstart(Box<Quickstart>),
+    /// Ask the replicas of Narthex in a cluster.
+    Kubectl(Box<kubectl::Kubectl>),
 }
 
 /// Serve a cluster, or files and folders of manifests, and their changes as they come.
@@ -69,6 +74,8 @@ pub(crate) struct Serve {
     pub(crate) cluster: Cluster,
     #[command(flatten)]
     pub(crate) publishing: Box<Publishing>,
+    #[command(flatten)]
+    pub(crate) webhook: Webhook,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]
@@ -146,7 +153,12 @@ mod tests {
 
     #[test]
     fn every_flag_has_an_environment_variable() {
-        for command in Cli::command().get_subcommands() {
+        // A plugin's flags are kubectl's, which has no variables for them.
+        let command = Cli::command();
+        let own = command
+            .get_subcommands()
+            .filter(|it| it.get_name() != "kubectl");
+        for command in own {
             for argument in command.get_arguments() {
                 let Some(long) = argument.get_long() else {
                     continue;

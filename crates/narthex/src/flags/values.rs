@@ -1,6 +1,6 @@
 //! Values of flags: how they are written, and what to say when they are not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -44,6 +44,20 @@ pub(crate) fn admin_address(text: &str) -> Result<SocketAddr, String> {
         "" => Ok(SocketAddr::from(([0, 0, 0, 0], port))),
         _ => Err(wrong()),
     }
+}
+
+/// Where the webhook may be: as [`admin_address`], but that `:port` is every address.
+pub(crate) fn webhook_address(text: &str) -> Result<SocketAddr, String> {
+    let every = |port: &str| {
+        Some(SocketAddr::from((
+            Ipv6Addr::UNSPECIFIED,
+            port.parse().ok()?,
+        )))
+    };
+    if let Some(address) = text.strip_prefix(':').and_then(every) {
+        return Ok(address);
+    }
+    admin_address(text).map_err(|_| "write :PORT or ADDRESS:PORT, as in :8443".to_owned())
 }
 
 /// `500ms`, `5s`, `1m`, `1h`, `1m30s`, or a plain number of seconds.

@@ -19,7 +19,7 @@ use crate::config::{self, Compilation};
 use crate::control::{Applied, Live, News};
 use crate::failure::Failure;
 use crate::finding::{self, Finding};
-use crate::pipeline::{Input, Outcome, Pipeline};
+use crate::pipeline::{Input, Outcome, Pipeline, Present};
 use crate::state::{State, default_certificate, is_fresh};
 
 /// The control plane: the manifests on one side, the proxy on the other.
@@ -27,6 +27,7 @@ pub(super) struct Control {
     options: compile::Options,
     /// None while it is at work on another thread.
     pipeline: Option<Pipeline>,
+    present: Present,
     proxy: Proxy,
     live: Arc<Live>,
     news: News,
@@ -68,8 +69,10 @@ impl Control {
         tokio::spawn(resolver.run(names));
         let (checked, to_check) = watch::channel(Vec::new());
         tokio::spawn(proxy.check_health(to_check));
+        let pipeline = Pipeline::new(input, options.clone());
         Ok(Self {
-            pipeline: Some(Pipeline::new(input, options.clone())),
+            present: pipeline.present(),
+            pipeline: Some(pipeline),
             options,
             proxy,
             live,
@@ -139,6 +142,16 @@ impl Control {
         self.served.subscribe()
     }
 
+    /// The objects as they are, for others to look at.
+    pub(super) fn present(&self) -> Present {
+        self.present.clone()
+    }
+
+    /// What decides their meaning.
+    pub(super) fn options(&self) -> &compile::Options {
+        &self.options
+    }
+
     /// Serves a copy of what there was, until the cluster is read.
     pub(super) async fn restore(&mut self, found: Found) -> Result<(), Failure> {
         let at = Timestamp::try_from(found.at)
@@ -183,8 +196,8 @@ impl Control {
     }
 
     /// Every object that is known; none while they are at work.
-    pub(super) fn store(&self) -> Option<&Store> {
-        self.pipeline.as_ref().map(Pipeline::store)
+    pub(super) fn store(&self) -> Option<Store> {
+        self.pipeline.as_ref().map(|_| self.present.get())
     }
 
     /// When what is served was served first.

@@ -1,6 +1,7 @@
 //! `narthex serve`: from the start to the end.
 
 mod admin_address;
+mod admission;
 mod apply;
 mod end;
 mod last_good;
@@ -26,6 +27,7 @@ use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
 use crate::{flags, log};
 use admin_address::Admin;
+use admission::Admission;
 use apply::Control;
 use last_good::Keeper;
 use publish::Publish;
@@ -59,11 +61,12 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         upgrade,
         cluster,
         publishing,
+        webhook,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let source = config::Source::new(paths, &cluster, *publishing)?;
+    let source = config::Source::new(paths, &cluster, *publishing, webhook)?;
     let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver
@@ -230,14 +233,19 @@ impl Running {
             config.health_address,
             inherited.as_mut(),
         )?;
+        let admission = Admission::open(config)?;
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
         let proxy = Proxy::start(config.settings.clone(), inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
         let metrics = cluster::Metrics::default();
+        let mut admission_metrics = None;
         let live = Arc::new(Live::new(|registry| {
             proxy.register(registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
+            }
+            if admission.is_some() {
+                admission_metrics = Some(cluster::webhook::Metrics::register(registry));
             }
         }));
         // Before this one serves, the process before it answers for both.
@@ -296,6 +304,9 @@ impl Running {
             heirs.wait(&state, false);
         }
         let publish = Publish::start(config, &source, &control, &live, metrics);
+        if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
+            admission.start(config, &source, &control, &live, metrics);
+        }
         Ok(Self {
             publish,
             state,
@@ -331,7 +342,7 @@ impl Running {
                     if !self.is_copy {
                         let is_current = self.source.is_current();
                         let (store, since) = (self.control.store(), self.control.served_since());
-                        self.keeper.keep(store, since, is_current);
+                        self.keeper.keep(store.as_ref(), since, is_current);
                     }
                     continue;
                 }
@@ -398,7 +409,7 @@ impl Running {
 
     /// Ends all but the data plane. Also says where another process goes on.
     fn leave(mut self, end: End) -> Left {
-        let (store, served) = (self.control.store().cloned(), self.control.served_since());
+        let (store, served) = (self.control.store(), self.control.served_since());
         let keeper = self.keeper;
         let keeps = !self.is_copy && matches!(end, End::Asked(_));
         let keeping =

@@ -36,11 +36,9 @@ impl Publish {
         let publishing = &config.publishing;
         let connection = watches.connection().clone();
         let is_pod = config.access == Access::InCluster;
-        let namespace = publishing.namespace.clone();
         let identity = Identity {
             name: publishing.name.clone().unwrap_or_else(|| own_name(is_pod)),
-            namespace: namespace
-                .unwrap_or_else(|| connection.client().default_namespace().to_owned()),
+            namespace: publishing.namespace(&connection),
             uid: None,
             node: compilation.node_name().map(str::to_owned),
             is_pod,
