@@ -1,0 +1,183 @@
+{{- /* The pod, of a Deployment or a DaemonSet. */ -}}
+{{- define "narthex.pod" -}}
+{{- $controller := .Values.controller -}}
+{{- $health := include "narthex.metricsPort" . -}}
+metadata:
+  labels:
+    {{- include "narthex.labels" . | nindent 4 }}
+    {{- with $controller.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $controller.podAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "narthex.serviceAccountName" . }}
+  automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
+  terminationGracePeriodSeconds: {{ $controller.terminationGracePeriodSeconds }}
+  enableServiceLinks: false
+  {{- with .Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $controller.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: {{ $controller.image.runAsUser }}
+    runAsGroup: {{ $controller.image.runAsGroup }}
+    fsGroup: {{ $controller.image.runAsGroup }}
+    seccompProfile:
+      type: RuntimeDefault
+    {{- with $controller.sysctls }}
+    sysctls:
+      {{- range $name, $value := . }}
+      - name: {{ $name }}
+        value: {{ $value | quote }}
+      {{- end }}
+    {{- end }}
+  containers:
+    - name: {{ $controller.name }}
+      image: {{ include "narthex.image" . | quote }}
+      imagePullPolicy: {{ $controller.image.pullPolicy }}
+      args:
+        - serve
+        {{- include "narthex.args" . | nindent 8 }}
+      env:
+        - name: POD_NAME
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.name
+        - name: POD_NAMESPACE
+          valueFrom:
+            fieldRef:
+              fieldPath: metadata.namespace
+        - name: NARTHEX_NODE_NAME
+          valueFrom:
+            fieldRef:
+              fieldPath: spec.nodeName
+        {{- with $controller.extraEnvs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      ports:
+        - name: http
+          containerPort: {{ $controller.containerPort.http }}
+          protocol: TCP
+          {{- if $controller.hostPort.enabled }}
+          hostPort: {{ $controller.hostPort.ports.http }}
+          {{- end }}
+        - name: https
+          containerPort: {{ $controller.containerPort.https }}
+          protocol: TCP
+          {{- if $controller.hostPort.enabled }}
+          hostPort: {{ $controller.hostPort.ports.https }}
+          {{- end }}
+        - name: metrics
+          containerPort: {{ $health }}
+          protocol: TCP
+        {{- if $controller.admissionWebhooks.enabled }}
+        - name: webhook
+          containerPort: {{ $controller.admissionWebhooks.port }}
+          protocol: TCP
+        {{- end }}
+      startupProbe:
+        httpGet: {path: /readyz, port: metrics}
+        {{- toYaml $controller.startupProbe | nindent 8 }}
+      livenessProbe:
+        httpGet: {path: /healthz, port: metrics}
+        {{- toYaml $controller.livenessProbe | nindent 8 }}
+      readinessProbe:
+        httpGet: {path: /readyz, port: metrics}
+        {{- toYaml $controller.readinessProbe | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities:
+          drop: [ALL]
+      {{- with $controller.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        - name: state
+          mountPath: /var/lib/narthex
+  volumes:
+    - name: state
+      emptyDir:
+        {{- with $controller.state.medium }}
+        medium: {{ . }}
+        {{- end }}
+        sizeLimit: {{ $controller.state.sizeLimit }}
+  {{- with $controller.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $controller.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $controller.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $controller.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "narthex.args" -}}
+{{- $controller := .Values.controller -}}
+- --http-port={{ $controller.containerPort.http }}
+- --https-port={{ $controller.containerPort.https }}
+{{- if $controller.service.enabled }}
+- --public-https-port={{ $controller.service.ports.https }}
+{{- else if $controller.hostPort.enabled }}
+- --public-https-port={{ $controller.hostPort.ports.https }}
+{{- end }}
+- --health-address=:{{ include "narthex.metricsPort" . }}
+- --state-dir=/var/lib/narthex
+- --last-good-max-age={{ $controller.state.maxAge }}
+- --shutdown-grace-period={{ $controller.shutdownGracePeriod }}
+- --shutdown-timeout={{ $controller.shutdownTimeout }}
+- --election-id={{ include "narthex.electionID" . }}
+- --controller-class={{ join "," $controller.controllerClasses }}
+- --ingress-class={{ $controller.ingressClass }}
+- --watch-ingress-without-class={{ $controller.watchIngressWithoutClass }}
+{{- if $controller.scope.enabled }}
+- --watch-namespace={{ include "narthex.watchedNamespace" . }}
+{{- else if $controller.scope.namespaceSelector }}
+- --watch-namespace-selector={{ $controller.scope.namespaceSelector }}
+{{- end }}
+{{- if $controller.watchAllSecrets }}
+- --watch-all-secrets
+{{- end }}
+{{- if $controller.takeOver }}
+- --take-over
+{{- end }}
+{{- if $controller.publishStatusAddress }}
+- --publish-status-address={{ $controller.publishStatusAddress }}
+{{- else if and $controller.publishService.enabled (or $controller.service.enabled $controller.publishService.pathOverride) }}
+- --publish-service={{ default (printf "%s/%s" (include "narthex.namespace" .) (include "narthex.fullname" .)) $controller.publishService.pathOverride }}
+{{- else if $controller.reportNodeInternalIp }}
+- --report-node-internal-ip-address
+{{- end }}
+{{- if $controller.admissionWebhooks.enabled }}
+- --validating-webhook=:{{ $controller.admissionWebhooks.port }}
+- --validating-webhook-service={{ include "narthex.fullname" . }}-admission
+- --validating-webhook-configuration={{ include "narthex.fullname" . }}-admission
+{{- end }}
+{{- range $name, $value := $controller.extraArgs }}
+{{- if kindIs "slice" $value }}
+{{- range $value }}
+- --{{ $name }}={{ . }}
+{{- end }}
+{{- else if or (kindIs "invalid" $value) (eq (toString $value) "") }}
+- --{{ $name }}
+{{- else }}
+- --{{ $name }}={{ $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
