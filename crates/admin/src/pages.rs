@@ -15,26 +15,29 @@ pub enum Pages {
     Health,
 }
 
-const INDEX: &str = "\
-Narthex
-
-/healthz       the process is alive
-/readyz        it serves what it was told to serve
-/metrics       for Prometheus
-/api/status    version, counts, listeners
-/api/problems  what is wrong with the manifests, and where
-/api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
-/api/explain   which route answers ?url=URL, and why each other does not; &format=text
-/api/certificates  of each host: where it is from, and until when it is valid";
-
-const HEALTH_INDEX: &str = "\
+const HEALTH: &str = "\
 Narthex
 
 /healthz       the process is alive
 /readyz        it serves what it was told to serve
 /metrics       for Prometheus";
 
+const API: &str = "\
+/api/status    version, counts, listeners
+/api/problems  what is wrong with the manifests, and where
+/api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
+/api/explain   which route answers ?url=URL, and why each other does not; &format=text
+/api/certificates  of each host: where it is from, and until when it is valid";
+
 impl Pages {
+    /// What people call the address.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "admin address",
+            Self::Health => "health address",
+        }
+    }
+
     /// What opens it.
     pub(crate) fn flag(self) -> &'static str {
         match self {
@@ -47,12 +50,12 @@ impl Pages {
 /// The answer to a GET of `path`.
 pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminState) -> Response {
     match path {
-        "/" if pages == Pages::Health => Response::text(200, HEALTH_INDEX),
+        "/" if pages == Pages::Health => Response::text(200, HEALTH),
         _ if pages == Pages::Health && path.starts_with("/api/") => Response::text(
             403,
             "the API is on the admin address, not on the health address",
         ),
-        "/" => Response::text(200, INDEX),
+        "/" => Response::text(200, &format!("{HEALTH}\n{API}")),
         "/healthz" => Response::text(200, "ok"),
         "/readyz" => match state.readiness() {
             Ok(said) => Response::text(200, &said),

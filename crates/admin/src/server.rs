@@ -39,11 +39,7 @@ pub struct BindError {
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.pages {
-            Pages::All => "admin",
-            Pages::Health => "health",
-        };
-        write!(f, "cannot listen on the {what} address {}: ", self.address)?;
+        write!(f, "cannot listen on the {} {}: ", self.pages.name(), self.address)?;
         match self.source.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
@@ -129,8 +125,8 @@ impl AdminServer {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Out of file descriptors, most likely: some will be free soon.
-                    let flag = self.pages.flag();
-                    tracing::warn!(%error, "the address of {flag} cannot accept a connection");
+                    let name = self.pages.name();
+                    tracing::warn!(%error, "the {name} cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }

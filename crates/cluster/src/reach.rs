@@ -4,14 +4,23 @@
 //! whoever has `create` on `pods/portforward`: nothing else has to be open, and nobody else can
 //! come in that way.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use http::Request;
+use http::header::{CONNECTION, HOST};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, Error};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::client::chain;
 
 /// The label by which pods are found.
 pub const SELECTOR: &str = "app.kubernetes.io/name=narthex";
@@ -21,8 +30,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The largest answer in bytes that is read.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
-const MAX_HEADERS: usize = 64;
 
 /// How replicas are reached.
 #[derive(Clone)]
@@ -205,68 +212,74 @@ fn failed(what: &str, namespace: &str, error: &Error) -> String {
     }
 }
 
+/// Asks for a page on a connection of its own.
 async fn exchange(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
 ) -> Result<Answer, String> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let io = |error: std::io::Error| error.to_string();
-    stream.write_all(request.as_bytes()).await.map_err(io)?;
-    stream.flush().await.map_err(io)?;
-    let mut bytes = Vec::new();
-    loop {
-        if let Some(answer) = parse(&bytes)? {
-            return Ok(answer);
-        }
-        if bytes.len() > MAX_ANSWER {
-            return Err("the answer is too long: ask for one host".to_owned());
-        }
-        if stream.read_buf(&mut bytes).await.map_err(io)? == 0 {
-            return Err("the connection ended before the answer did".to_owned());
-        }
+    let request = Request::get(path)
+        .header(HOST, "localhost")
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| said(&error))?;
+    let mut answer = pin!(async {
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| said(&error))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
+        let body = body.await.map_err(|error| match error.downcast_ref() {
+            Some(error) => said(error),
+            None => "the answer is too long: ask for one host".to_owned(),
+        })?;
+        Ok(Answer {
+            status,
+            body: body.to_bytes().to_vec(),
+        })
+    });
+    // The answer is what counts, however the connection ends.
+    tokio::select! {
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
     }
 }
 
-/// The answer, if all of it is there.
-fn parse(bytes: &[u8]) -> Result<Option<Answer>, String> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    let parsed = response.parse(bytes);
-    let parsed = parsed.map_err(|_| "this is no HTTP: is it the admin address?".to_owned())?;
-    let httparse::Status::Complete(head) = parsed else {
-        return Ok(None);
-    };
-    let length = response
-        .headers
-        .iter()
-        .find(|header| header.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|header| {
-            std::str::from_utf8(header.value)
-                .ok()?
-                .parse::<usize>()
-                .ok()
-        })
-        .ok_or("the answer has no length: is it the admin address?")?;
-    let body = &bytes[head..];
-    Ok((body.len() >= length).then(|| Answer {
-        status: response.code.unwrap_or_default(),
-        body: body[..length].to_vec(),
-    }))
+fn said(error: &hyper::Error) -> String {
+    match error.is_parse() {
+        true => "this is no HTTP: is it the admin address?".to_owned(),
+        false => chain(error),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
-    #[test]
-    fn an_answer_is_read_once_all_of_it_is_there() {
+    /// What becomes of these bytes, and the end of the connection after them.
+    async fn answered(bytes: &[u8]) -> Result<Answer, String> {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (answer, ()) = tokio::join!(exchange(ours, "/"), async {
+            theirs.write_all(bytes).await.expect("writes");
+            theirs.shutdown().await.expect("ends");
+            // Read to the end, for the request to go somewhere.
+            let _ = tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await;
+        });
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_to_its_end() {
         let text = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\nno\n";
-        for end in 0..text.len() {
-            assert_eq!(parse(&text[..end]), Ok(None), "{end}");
-        }
-        let answer = parse(text).expect("an answer").expect("whole");
+        let answer = answered(text).await.expect("an answer");
         assert_eq!((answer.status, answer.body.as_slice()), (503, &b"no\n"[..]));
-        assert!(parse(b"SSH-2.0-x\r\n").is_err());
-        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        for end in 0..text.len() {
+            answered(&text[..end]).await.expect_err("half an answer");
+        }
+        let said = answered(b"SSH-2.0-x\r\n").await.expect_err("no HTTP");
+        assert!(said.contains("no HTTP"), "{said}");
     }
 }

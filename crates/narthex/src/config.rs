@@ -204,6 +204,13 @@ impl Serve {
                     .to_owned(),
             ));
         }
+        let admin = serving.admin_address;
+        if serving.health_address == Some(admin) && admin.port() != 0 {
+            return Err(Invalid(format!(
+                "--health-address and --admin-address are both {admin}: give one of them another \
+                 port"
+            )));
+        }
         let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
         Ok(Self {
             compilation: Compilation {

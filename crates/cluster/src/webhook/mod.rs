@@ -4,12 +4,10 @@
 //! Ingress of ours that could not be served as written, or warnings. Whatever else happens, the
 //! answer is yes: a proxy that is in trouble must not keep people from repairing it.
 //!
-//! [`review`] makes an answer out of a request's body and nothing else. [`connection`] is the
-//! little HTTP that the API server speaks. [`authority`] makes certificates, [`keeper`] keeps them
-//! in a Secret that all replicas share.
+//! [`review`] makes an answer out of a request's body and nothing else. [`authority`] makes
+//! certificates, [`keeper`] keeps them in a Secret that all replicas share.
 
 mod authority;
-mod connection;
 mod keeper;
 mod metrics;
 mod review;

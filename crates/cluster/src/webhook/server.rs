@@ -1,19 +1,25 @@
 //! The HTTPS server: few connections, small requests, short time limits.
 
+use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Post, Refused};
 use super::metrics::Metrics;
 use super::review::{Answer, Asked, Judge, Outcome};
 
@@ -24,14 +30,27 @@ const MAX_CONNECTIONS: usize = 64;
 /// that requests are served with.
 const MAX_ANSWERS: usize = 2;
 
-/// From a request's first byte to its answer, before the 2 s of the configuration have passed.
+/// From a request's head to its answer, before the 2 s of the configuration have passed.
 const TIME_LIMIT: Duration = Duration::from_millis(1800);
 
-/// For the handshake, and for the first byte of a connection's first request.
+/// For the handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
-/// For a connection to stay idle between two requests.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// For a request's head to come, on a new connection and after another one. The API server itself
+/// closes what has been idle for 90 s: if we did first, it might just be asking.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// The largest head in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// The most header fields.
+const MAX_HEADERS: usize = 64;
+
+/// The largest body in bytes: an object of etcd's 1.5 MiB as it was and as it is to be.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// The one path.
+const PATH: &str = "/validate";
 
 /// The certificate that the server shows; another one can be put in its place while it serves.
 #[derive(Debug, Default)]
@@ -147,64 +166,64 @@ impl Server {
     }
 }
 
-async fn accepted(stream: TcpStream, acceptor: &TlsAcceptor, shared: &Shared) -> io::Result<()> {
+async fn accepted(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    shared: &Shared,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await??;
-    converse(stream, shared).await
+    let service = service_fn(|request| shared.respond(request));
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_LIMIT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await?;
+    Ok(())
 }
 
-/// Answers one request after another.
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    shared: &Shared,
-) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(8 * 1024);
-    let mut idle = HANDSHAKE_LIMIT;
-    loop {
-        let begun = timeout(idle, connection::begin(&mut stream, &mut buffer)).await;
-        if !matches!(begun, Ok(Ok(true))) {
-            return Ok(());
-        }
-        idle = IDLE_LIMIT;
-        let begin = Instant::now();
-        let deadline = begin + TIME_LIMIT;
-        let read = timeout_at(deadline, connection::read(&mut stream, &mut buffer)).await;
-        let post = match read?? {
-            Ok(post) => post,
-            Err(Refused(status, why)) => {
-                shared.metrics.count(Outcome::Malformed, begin.elapsed());
-                let write = connection::write(&mut stream, status, why.as_bytes(), false);
-                return timeout(TIME_LIMIT, write).await?;
-            }
-        };
-        let keep_alive = post.keep_alive;
-        let answered = shared.answer(post, deadline).await;
-        let took = begin.elapsed();
-        let (status, body) = match answered {
-            Ok(Answer { outcome, body }) => {
-                tracing::debug!(result = outcome.label(), ?took, "an admission review");
-                shared.metrics.count(outcome, took);
-                (200, body)
-            }
-            Err(why) => {
-                shared.metrics.count(Outcome::Malformed, took);
-                (400, format!("{why}\n").into_bytes())
-            }
-        };
-        let write = connection::write(&mut stream, status, &body, keep_alive);
-        timeout(TIME_LIMIT, write).await??;
-        if !keep_alive {
-            return Ok(());
-        }
-    }
-}
+/// Why a request is refused: the status and what is said.
+struct Refused(StatusCode, String);
 
 impl Shared {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// If its body does not come, or not in time.
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>> {
+        let begin = Instant::now();
+        let deadline = begin + TIME_LIMIT;
+        let answered = match timeout_at(deadline, read(request)).await?? {
+            Ok(body) => self.answer(&body, deadline).await,
+            Err(refused) => Err(refused),
+        };
+        let took = begin.elapsed();
+        let (outcome, status, content_type, body) = match answered {
+            Ok(Answer { outcome, body }) => (outcome, StatusCode::OK, "application/json", body),
+            Err(Refused(status, why)) => {
+                let said = format!("{why}\n").into_bytes();
+                (Outcome::Malformed, status, "text/plain", said)
+            }
+        };
+        tracing::debug!(result = outcome.label(), ?took, "an admission review");
+        self.metrics.count(outcome, took);
+        let response = Response::builder().status(status);
+        Ok(response
+            .header(CONTENT_TYPE, content_type)
+            .body(body.into())?)
+    }
+
     /// The answer, on a blocking thread, in time or a yes without a look.
-    async fn answer(&self, post: Post, deadline: Instant) -> Result<Answer, String> {
+    async fn answer(&self, body: &[u8], deadline: Instant) -> Result<Answer, Refused> {
         let begun = timeout_at(deadline, Arc::clone(&self.answers).acquire_owned()).await;
         // Not even its uid has been read without a turn, and it is cheap to read.
-        let asked = Arc::new(Asked::read(&post.body)?);
+        let asked = Asked::read(body).map_err(|why| Refused(StatusCode::BAD_REQUEST, why))?;
+        let asked = Arc::new(asked);
         let Ok(Ok(turn)) = begun else {
             return Ok(asked.unchecked("too many others are being checked"));
         };
@@ -221,6 +240,33 @@ impl Shared {
             }
             Err(_) => Ok(asked.unchecked("it took too long")),
         }
+    }
+}
+
+/// The body of a request that is one for us.
+async fn read(
+    request: Request<Incoming>,
+) -> Result<Result<Bytes, Refused>, Box<dyn Error + Send + Sync>> {
+    let refused = |status, why: &str| Ok(Err(Refused(status, why.to_owned())));
+    // The API server adds ?timeout=….
+    if request.uri().path() != PATH {
+        return refused(StatusCode::NOT_FOUND, "there is only /validate here");
+    }
+    if request.method() != Method::POST {
+        let why = "AdmissionReviews are POSTed";
+        return refused(StatusCode::METHOD_NOT_ALLOWED, why);
+    }
+    let too_large = "the body is larger than 3 MiB";
+    // What is known to be too much is not waited for.
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, too_large);
+    }
+    match Limited::new(request.into_body(), MAX_BODY).collect().await {
+        Ok(body) => Ok(Ok(body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => {
+            refused(StatusCode::PAYLOAD_TOO_LARGE, too_large)
+        }
+        Err(error) => Err(error),
     }
 }
 
