@@ -39,7 +39,12 @@ pub struct BindError {
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot listen on the {} {}: ", self.pages.name(), self.address)?;
+        write!(
+            f,
+            "cannot listen on the {} {}: ",
+            self.pages.name(),
+            self.address
+        )?;
         match self.source.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,

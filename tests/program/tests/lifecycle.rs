@@ -417,4 +417,12 @@ fn the_health_address_has_probes_and_metrics_and_no_api() {
     let mut old = std::mem::replace(&mut site.narthex, replacement);
     assert_eq!(old.ended_within(Duration::from_secs(15)).code(), Some(0));
     assert_eq!(status("/readyz"), 200);
+
+    let address = format!("127.0.0.1:{}", ports::free());
+    let both = ["--admin-address=", "--health-address="].map(|flag| format!("{flag}{address}"));
+    let refused = Narthex::on(&site.folder)
+        .args(&both.each_ref().map(String::as_str))
+        .fail();
+    let said = format!("are both {address}");
+    assert!(refused.said().contains(&said), "{}", refused.said());
 }
