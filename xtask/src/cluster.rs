@@ -216,7 +216,8 @@ fn name(words: &[&str]) -> Result<String, String> {
     match words {
         [] => Ok("default".to_owned()),
         ["--name", name] => Ok((*name).to_owned()),
-        _ => Err("--name NAME, or nothing".to_owned()),
+        [name] if !name.starts_with('-') => Ok((*name).to_owned()),
+        _ => Err("which cluster: NAME, or nothing for `default`".to_owned()),
     }
 }
 

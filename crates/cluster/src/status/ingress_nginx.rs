@@ -75,8 +75,14 @@ impl IngressNginx {
             };
             self.told.send_if_modified(|told| {
                 let changed = *told != state;
-                if changed {
-                    tracing::info!("ingress-nginx beside us: {state:?}");
+                match state {
+                    State::Lives if changed => tracing::info!(
+                        "an ingress-nginx runs beside us: the status of its Ingresses is left to it"
+                    ),
+                    State::Gone if *told == State::Lives => {
+                        tracing::info!("the ingress-nginx beside us is gone");
+                    }
+                    _ => {}
                 }
                 *told = state;
                 changed
