@@ -86,6 +86,13 @@ fn the_last_good_configuration_serves_until_the_api_server_is_back() {
         "{copy}"
     );
 
+    // The key of a Secret is in no file on a disk, in no form; in memory it is.
+    let secret = cluster.get(&["secret/web-tls"]).expect("there");
+    let encoded = secret["data"]["tls.key"].as_str().expect("a key");
+    let line = certificate.key_pem.lines().nth(1).expect("a line of it");
+    assert!(!holds(&disk, encoded) && !holds(&disk, line));
+    assert!(holds(&memory.0, encoded) || holds(&memory.0, line));
+
     cluster.kill_apiserver();
     let shown = |narthex: &Inside<'_>| {
         let door = cluster.door(format!("10.244.0.1:{}", narthex.https));
@@ -176,6 +183,16 @@ fn a_copy_that_is_too_old_is_refused_and_what_changed_meanwhile_is_seen() {
             .is_ok_and(|response| response.status == 200)
     });
     assert_eq!(status(&refusing, "new.test"), Ok(200));
+}
+
+/// Whether a file of a folder has this text in it.
+fn holds(folder: &std::path::Path, text: &str) -> bool {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let mut files = files.flatten().filter(|file| file.path().is_file());
+    files.any(|file| {
+        let bytes = std::fs::read(file.path()).expect("a file");
+        String::from_utf8_lossy(&bytes).contains(text)
+    })
 }
 
 /// A folder in memory that goes with the test.
