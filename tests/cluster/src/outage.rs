@@ -81,8 +81,16 @@ spec: {ports: [{name: http, port: 80}]}
 fn metric(replicas: &[Inside<'_>], name: &str) -> u64 {
     let of = |text: &str| -> u64 {
         let lines = text.lines().filter(|line| line.starts_with(name));
-        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-        values.sum()
+        // Some are written with a point.
+        let whole = |line: &str| {
+            line.rsplit(' ')
+                .next()?
+                .split('.')
+                .next()?
+                .parse::<u64>()
+                .ok()
+        };
+        lines.filter_map(whole).sum()
     };
     let texts = replicas.iter().map(|it| it.admin("/metrics"));
     texts.map(|it| of(&it.expect("answers").text())).sum()
@@ -114,11 +122,17 @@ fn versions(cluster: &Cluster) -> Vec<(String, String)> {
     .collect()
 }
 
-/// How often the API server was asked for Ingresses since it started, by whomever.
+/// How often the API server was asked for Ingresses since it started, by whomever: what it has
+/// answered, and the watches that are under way.
 fn questions(cluster: &Cluster) -> u64 {
     let text = cluster.kubectl(&["get", "--raw", "/metrics"]);
+    let counters = [
+        "apiserver_request_total{",
+        "apiserver_longrunning_requests{",
+    ];
     let lines = text.lines().filter(|line| {
-        line.starts_with("apiserver_request_total{") && line.contains("resource=\"ingresses\"")
+        let is_counter = counters.iter().any(|name| line.starts_with(name));
+        is_counter && line.contains("resource=\"ingresses\"")
     });
     lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
@@ -169,6 +183,7 @@ pub fn outage(length: Duration) -> String {
     load.iter().for_each(|load| load.until_more(50));
     let memory = || metric(&replicas, "process_resident_memory_bytes");
     let at_first = memory();
+    assert!(at_first > 0, "no memory is told");
     let mut most = at_first;
 
     cluster.kill_apiserver();

@@ -21,8 +21,7 @@ const STEADY: &str = "steady.example.com";
 const FAULT: std::ops::Range<u64> = 300..2000;
 
 /// What goes wrong.
-const FAULTS: [&str; 8] = [
-    "none",
+const FAULTS: [&str; 7] = [
     "killed",
     "hung",
     "slow",
@@ -63,11 +62,13 @@ struct Changes<'a> {
     namespace: &'a str,
     chance: &'a mut Chance,
     certificates: &'a [Certificate],
+    /// What is to go wrong before anything does again.
+    faults: Vec<&'static str>,
 }
 
 impl Changes<'_> {
     fn some(&mut self) -> String {
-        (0..=self.chance.below(6)).map(|_| self.one()).collect()
+        (0..3 + self.chance.below(8)).map(|_| self.one()).collect()
     }
 
     fn one(&mut self) -> String {
@@ -181,6 +182,15 @@ stringData: {{tls.crt: {chain:?}, tls.key: {key:?}}}
         )
     }
 
+    /// The next: each once, in an order by chance, then each again.
+    fn fault(&mut self) -> &'static str {
+        if self.faults.is_empty() {
+            self.faults = FAULTS.to_vec();
+        }
+        let at = usize::try_from(self.chance.below(self.faults.len() as u64));
+        self.faults.swap_remove(at.expect("a few"))
+    }
+
     /// A few that go.
     fn gone(&mut self) -> Vec<String> {
         let mut gone = Vec::new();
@@ -258,7 +268,7 @@ fn prepare(cluster: &Cluster, namespace: &str) {
 /// Lets something go wrong while things change; all is well afterwards. What went wrong.
 fn go_wrong(cluster: &Cluster, changes: &mut Changes<'_>) -> &'static str {
     let namespace = changes.namespace;
-    let fault = changes.chance.of(&FAULTS);
+    let fault = changes.fault();
     let seed = changes.chance.next();
     let length = Duration::from_millis(FAULT.start + changes.chance.below(FAULT.end - FAULT.start));
     match fault {
@@ -369,8 +379,11 @@ pub fn storm(cluster: &Cluster, seed: u64, rounds: u32) -> String {
         namespace: &namespace,
         chance,
         certificates: &certificates,
+        faults: Vec::new(),
     };
-    change(cluster, &mut changes);
+    for _ in 0..4 {
+        change(cluster, &mut changes);
+    }
     let mut said = Vec::new();
     for _ in 0..rounds {
         said.push(go_wrong(cluster, &mut changes));
@@ -412,6 +425,7 @@ pub fn storm_with_wipe(cluster: &Cluster, seed: u64, rounds: u32) -> String {
         namespace: &namespace,
         chance,
         certificates: &certificates,
+        faults: Vec::new(),
     };
     for _ in 0..rounds {
         go_wrong(cluster, &mut changes);

@@ -12,7 +12,7 @@ fn seed(otherwise: u64) -> u64 {
 
 #[test]
 fn after_changes_and_faults_what_is_served_is_what_a_fresh_start_finds() {
-    println!("{}", storm(&Cluster::start(), seed(1), 8));
+    println!("{}", storm(&Cluster::start(), seed(1), 7));
 }
 
 #[test]
