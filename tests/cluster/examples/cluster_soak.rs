@@ -54,9 +54,10 @@ fn ten_minutes() {
 fn many_seeds() {
     let given = std::env::var("NARTHEX_SEED").ok();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let first = given.map_or(now.unwrap_or_default().as_secs(), |seed| {
-        seed.parse().expect("a number")
-    });
+    let first = match given {
+        Some(seed) => seed.parse().expect("a number"),
+        None => now.unwrap_or_default().as_secs(),
+    };
     let begun = Instant::now();
     let cluster = Cluster::start();
     for seed in first.. {

@@ -116,7 +116,7 @@ fn some_object(chance: &mut fastrand::Rng) -> Object {
 
 fn simulate(seed: u64) {
     let chance = &mut fastrand::Rng::with_seed(seed);
-    let is_selecting = seed % 3 == 0;
+    let is_selecting = seed.is_multiple_of(3);
     let inbox = match is_selecting {
         true => Inbox::of_selected_namespaces(),
         false => Inbox::default(),

@@ -411,8 +411,7 @@ async fn follow(seed: u64) -> Done {
             follower.store.objects().eq(world.fresh()) && follower.problems.is_empty()
         }) => {}
     }
-    let done = lock(&world).done;
-    done
+    lock(&world).done
 }
 
 /// `NARTHEX_SEED` runs a single one.
