@@ -118,15 +118,31 @@ pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
     counted(&mut run)
 }
 
-/// What takes too long for every change: large bodies, many routes.
+/// Parts of the soak that want a cluster.
+const IN_A_CLUSTER: [&str; 2] = ["outage", "faults"];
+
+/// What takes too long for every change: large bodies, many routes; outages and faults of a cluster.
 pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
+    let (inside, others): (Vec<&str>, Vec<&str>) =
+        parts.iter().partition(|part| IN_A_CLUSTER.contains(part));
     let binary = release_binary()?;
-    let mut run = cargo();
-    run.args(["run", "--package", "program-tests"])
-        .args(["--example", "soak", "--"])
-        .args(parts)
-        .env("NARTHEX_BIN", binary);
-    counted(&mut run)
+    let mut tally = Tally::default();
+    let run = |package: &str, example: &str, parts: &[&str]| {
+        let mut run = cargo();
+        run.args(["run", "--package", package])
+            .args(["--example", example, "--"])
+            .args(parts)
+            .env("NARTHEX_BIN", &binary);
+        run
+    };
+    if parts.is_empty() || !others.is_empty() {
+        tally += counted(&mut run("program-tests", "soak", &others))?;
+    }
+    if parts.is_empty() || !inside.is_empty() {
+        let bin = cluster::build()?;
+        tally += counted(run("cluster-tests", "cluster_soak", &inside).env("RIG_BIN", bin))?;
+    }
+    Ok(tally)
 }
 
 fn release_binary() -> Result<PathBuf, String> {

@@ -10,7 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
+
+use crate::token::TokenFile;
 
 /// For a connection to be established.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -178,9 +181,16 @@ fn connect(config: &Config) -> Result<Client, NoAccess> {
         .http2_keep_alive_timeout(PING_ANSWER)
         .http2_keep_alive_while_idle(true)
         .build(https.enable_all_versions().wrap_connector(tcp));
+    let mut others = config.clone();
+    let token = TokenFile::take(&mut others.auth_info);
+    let token = token.map_err(|error| NoAccess(format!("access to the cluster: {error}")))?;
+    let sign = token.map(|token| {
+        MapRequestLayer::new(move |request: http::Request<kube::client::Body>| token.sign(request))
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(|error| wrong(&error))?)
+        .option_layer(sign)
+        .option_layer(others.auth_layer().map_err(|error| wrong(&error))?)
         .layer(
             config
                 .extra_headers_layer()

@@ -51,6 +51,8 @@ pub enum Unusable {
     Missing,
     /// It is too old: since then, pods' addresses may have been given to others.
     TooOld(Duration),
+    /// It is of the future by this: the clock was put back, and how old it is, nobody knows.
+    OfTheFuture(Duration),
     /// It is of another cluster, or of other parts of it.
     Other,
     /// It cannot be read.
@@ -65,6 +67,12 @@ impl std::fmt::Display for Unusable {
                 f,
                 "it is {} s old, and addresses of pods are used again; see --last-good-max-age",
                 age.as_secs()
+            ),
+            Self::OfTheFuture(ahead) => write!(
+                f,
+                "it is of a time {} s ahead: the clock was put back, and how old it is cannot be \
+                 known; see --last-good-max-age",
+                ahead.as_secs()
             ),
             Self::Other => f.write_str("it is of another cluster, or of other namespaces"),
             Self::Broken(why) => write!(f, "it cannot be read: {why}"),
@@ -153,10 +161,13 @@ impl LastGood {
         let file = File::open(&self.path).map_err(broken)?;
         let at = file.metadata().and_then(|metadata| metadata.modified());
         let at = at.map_err(broken)?;
-        // A clock that was put back makes it no older than it is.
-        let age = SystemTime::now().duration_since(at).unwrap_or_default();
-        if age > max_age {
-            return Err(Unusable::TooOld(age));
+        match SystemTime::now().duration_since(at) {
+            Ok(age) if age > max_age => return Err(Unusable::TooOld(age)),
+            // Put right by a little, the clock says nothing against it.
+            Err(ahead) if ahead.duration() > max_age => {
+                return Err(Unusable::OfTheFuture(ahead.duration()));
+            }
+            _ => {}
         }
         let mut lines = BufReader::new(file).lines();
         let cut = || Unusable::Broken("its end is missing".to_owned());
@@ -401,8 +412,17 @@ mod tests {
         copy.confirm().expect("there");
         let found = copy.load(HOUR).expect("usable");
         assert!(found.at.elapsed().is_ok_and(|age| age < HOUR));
-        // A clock that was put back.
-        file.set_modified(SystemTime::now() + HOUR).expect("sets");
+        // A clock that was put back: by a little, and by more than the copy may be old.
+        file.set_modified(SystemTime::now() + HOUR / 2)
+            .expect("sets");
+        assert!(copy.load(HOUR).is_ok());
+        file.set_modified(SystemTime::now() + 3 * HOUR)
+            .expect("sets");
+        assert!(matches!(
+            copy.load(HOUR),
+            Err(Unusable::OfTheFuture(ahead)) if ahead > 2 * HOUR
+        ));
+        copy.confirm().expect("there");
         assert!(copy.load(HOUR).is_ok());
 
         let text = fs::read_to_string(&copy.path).expect("text");

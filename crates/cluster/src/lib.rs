@@ -17,6 +17,7 @@ mod publish;
 pub mod reach;
 mod replicas;
 mod status;
+mod token;
 pub mod watch;
 pub mod webhook;
 

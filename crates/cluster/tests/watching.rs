@@ -1,5 +1,6 @@
 //! What becomes of a cluster's objects whatever its API server does.
 
+mod disorder;
 mod scripted;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -20,7 +20,9 @@ mod faults;
 pub mod ingress;
 mod inside;
 mod kubectl;
+pub mod outage;
 mod shell;
+pub mod storm;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup, rig};

@@ -1,5 +1,7 @@
 //! What is served where a start finds no API server.
 
+use std::time::Duration;
+
 use cluster_tests::{Cluster, Inside, wait};
 use program_tests::certificate::Certificate;
 use program_tests::tls::Client;
@@ -85,6 +87,13 @@ fn the_last_good_configuration_serves_until_the_api_server_is_back() {
         copy.contains("late.test") && !copy.contains("Secret\""),
         "{copy}"
     );
+
+    // The key of a Secret is in no file on a disk, in no form; in memory it is.
+    let secret = cluster.get(&["secret/web-tls"]).expect("there");
+    let encoded = secret["data"]["tls.key"].as_str().expect("a key");
+    let line = certificate.key_pem.lines().nth(1).expect("a line of it");
+    assert!(!holds(&disk, encoded) && !holds(&disk, line));
+    assert!(holds(&memory.0, encoded) || holds(&memory.0, line));
 
     cluster.kill_apiserver();
     let shown = |narthex: &Inside<'_>| {
@@ -176,6 +185,54 @@ fn a_copy_that_is_too_old_is_refused_and_what_changed_meanwhile_is_seen() {
             .is_ok_and(|response| response.status == 200)
     });
     assert_eq!(status(&refusing, "new.test"), Ok(200));
+}
+
+#[test]
+fn a_start_waits_for_an_api_server_that_is_slow_and_not_for_one_that_hangs() {
+    let cluster = &Cluster::start();
+    cluster.apply(CLASS);
+    cluster.echo("default", "echo", 1);
+    cluster.apply(&ingress("old", "old.test"));
+    let state = cluster.folder().join("state");
+    let serve = || {
+        let serve = cluster.serve().arg("--ssl-redirect=false");
+        serve.arg("--state-dir").arg(&state)
+    };
+    let narthex = serve().start();
+    assert_eq!(status(&narthex, "old.test"), Ok(200));
+    end(narthex);
+
+    cluster.stop_apiserver();
+    let degraded = serve().start();
+    let readiness = text(&degraded, "/readyz");
+    assert!(readiness.starts_with("degraded: "), "{readiness}");
+    assert_eq!(status(&degraded, "old.test"), Ok(200));
+    cluster.resume_apiserver();
+    wait::eventually("it serves the cluster itself", || {
+        let readiness = text(&degraded, "/readyz");
+        match readiness == "ok\n" {
+            true => Ok(()),
+            false => Err(readiness),
+        }
+    });
+    // Of which the copy is told at its end; what comes afterwards, it does not know.
+    end(degraded);
+    cluster.apply(&ingress("new", "new.test"));
+    cluster.delay_apiserver(Duration::from_millis(150));
+    let slow = serve().start();
+    let log = slow.log();
+    assert!(!log.contains("the configuration of 20"), "{log}");
+    assert_eq!(status(&slow, "new.test"), Ok(200));
+}
+
+/// Whether a file of a folder has this text in it.
+fn holds(folder: &std::path::Path, text: &str) -> bool {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let mut files = files.flatten().filter(|file| file.path().is_file());
+    files.any(|file| {
+        let bytes = std::fs::read(file.path()).expect("a file");
+        String::from_utf8_lossy(&bytes).contains(text)
+    })
 }
 
 /// A folder in memory that goes with the test.

@@ -71,12 +71,24 @@ impl Load {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         Self::spawn(clients, move |shared| {
             let dial = || Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
-            shared.ask(&dial, &request, accept);
+            shared.ask(&dial, &request, accept, Duration::ZERO);
         })
     }
 
     /// `clients` connections of one kind asking for `/` of `host`, which is to answer 200.
     pub fn of(kind: Kind, port: u16, clients: usize, host: &'static str) -> Self {
+        Self::of_thinking(kind, port, clients, host, Duration::ZERO)
+    }
+
+    /// The same with so long a pause between two requests, for a load that goes on for long. HTTP/2
+    /// knows no pause.
+    pub fn of_thinking(
+        kind: Kind,
+        port: u16,
+        clients: usize,
+        host: &'static str,
+        think: Duration,
+    ) -> Self {
         let close = match kind {
             Kind::Fresh | Kind::FreshTls => "Connection: close\r\n",
             Kind::Kept | Kind::Tls | Kind::Http2 => "",
@@ -86,12 +98,12 @@ impl Load {
         Self::spawn(clients, move |shared| match kind {
             Kind::Kept | Kind::Fresh => {
                 let dial = || Conn::to(SocketAddr::from(([127, 0, 0, 1], port)));
-                shared.ask(&dial, &request, accept);
+                shared.ask(&dial, &request, accept, think);
             }
             Kind::Tls | Kind::FreshTls => {
                 let client = Client::trusting_anything();
                 let dial = || client.connect(port, host).map(|(conn, _)| conn);
-                shared.ask(&dial, &request, accept);
+                shared.ask(&dial, &request, accept, think);
             }
             Kind::Http2 => shared.ask_http2(port, host),
         })
@@ -162,9 +174,13 @@ impl Shared {
         dial: &dyn Fn() -> io::Result<Conn>,
         request: &str,
         accept: fn(&Response) -> bool,
+        think: Duration,
     ) {
         let mut kept: Option<(Conn, Instant)> = None;
         while !self.stop.load(Ordering::SeqCst) {
+            if !think.is_zero() {
+                std::thread::sleep(think);
+            }
             let place = if kept.is_some() { "a kept" } else { "a new" };
             let (mut conn, idle_since) = match kept.take() {
                 Some((conn, since)) => (conn, Some(since)),

@@ -13,6 +13,8 @@ mod read;
 mod references;
 mod requests;
 mod selected;
+#[cfg(test)]
+mod simulation;
 mod single;
 mod sources;
 mod target;

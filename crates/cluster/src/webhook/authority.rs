@@ -93,10 +93,8 @@ impl Material {
             None => (true, true),
             Some(serving) => {
                 let has_names = names.iter().all(|name| serving.names.contains(name));
-                (
-                    is_due(serving, time) || !has_names,
-                    time >= serving.not_after,
-                )
+                let is_valid = is_valid(serving, time);
+                (is_due(serving, time) || !has_names || !is_valid, !is_valid)
             }
         };
         if renew && (is_told || at_once) {
@@ -154,10 +152,10 @@ impl Material {
         let (_, parsed) = x509_parser::parse_x509_certificate(&newest.der).ok()?;
         let is_its_key =
             parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
-        if !is_its_key || newest.not_after <= now {
+        if !is_its_key || !is_valid(newest, now) {
             return None;
         }
-        authorities.retain(|authority| authority.not_after > now);
+        authorities.retain(|authority| is_valid(authority, now));
         let serving = read(&self.certificate)
             .ok()
             .and_then(|mut chain| (!chain.is_empty()).then(|| chain.remove(0)))
@@ -235,7 +233,13 @@ fn common_name(name: &str) -> DistinguishedName {
     named
 }
 
-/// Whether two thirds of a certificate's life have passed, or it is from the future.
+/// Whether it is not over, and not of the future either: made while a clock was ahead.
+fn is_valid(known: &Known, now: i64) -> bool {
+    let from = known.made.saturating_sub(whole_seconds(BACKDATE));
+    (from..known.not_after).contains(&now)
+}
+
+/// Whether two thirds of a certificate's life have passed.
 fn is_due(known: &Known, now: i64) -> bool {
     let life = known.not_after.saturating_sub(known.made);
     now >= known.made.saturating_add(life / 3 * 2)
@@ -401,6 +405,27 @@ mod tests {
                 trusts(&mended.authorities, &mended, "127.0.0.1", now),
                 "{what}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_made_while_the_clock_was_ahead_is_made_anew() {
+        let right = UNIX_EPOCH + START;
+        let ahead = right + 30 * DAY;
+        // All of it, and the certificate alone.
+        let first = Material::renewed(None, &names(), ahead);
+        let of_before = Material::renewed(None, &names(), right)
+            .expect("made")
+            .expect("new");
+        let other = [names(), vec!["other.example".to_owned()]].concat();
+        let second = Material::renewed(Some(&of_before), &other, ahead);
+        for wrong in [first, second] {
+            let wrong = wrong.expect("made").expect("new");
+            assert!(!trusts(&wrong.authorities, &wrong, "127.0.0.1", right));
+            let mended = Material::renewed(Some(&wrong), &names(), right).expect("made");
+            let mended = mended.expect("another");
+            assert!(trusts(&mended.authorities, &mended, "127.0.0.1", right));
+            assert_eq!(Material::renewed(Some(&mended), &names(), right), Ok(None));
         }
     }
 

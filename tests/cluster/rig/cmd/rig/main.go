@@ -11,11 +11,16 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"narthex.dev/rig/internal/cluster"
 	"narthex.dev/rig/internal/container"
 	"narthex.dev/rig/internal/launch"
 )
+
+// The network of this process is that of its first thread, to whoever enters it: no goroutine that
+// goes into a pod's network may come to run there.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if len(os.Args) < 2 {
