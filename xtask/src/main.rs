@@ -28,6 +28,7 @@ cargo xtask instructions [--accept]       the counts beside those accepted; or a
 cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
 cargo xtask cluster down [--name NAME]    ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
+cargo xtask manifests                     makes deploy/manifests from the Helm chart
 cargo xtask soak [download|upload|routes] what takes too long for every change: 10 GiB bodies, 40,000 routes
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
+        ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
     }
