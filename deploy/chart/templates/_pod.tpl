@@ -139,7 +139,7 @@ spec:
 - --shutdown-grace-period={{ $controller.shutdownGracePeriod }}
 - --shutdown-timeout={{ $controller.shutdownTimeout }}
 - --election-id={{ include "narthex.electionID" . }}
-- --controller-class={{ prepend $controller.controllerClasses $controller.ingressClassResource.controllerValue | uniq | join "," }}
+- --controller-class={{ prepend $controller.controllerClasses $controller.ingressClassResource.controllerValue | uniq | compact | join "," }}
 - --ingress-class={{ $controller.ingressClass }}
 - --watch-ingress-without-class={{ $controller.watchIngressWithoutClass }}
 {{- if $controller.scope.enabled }}

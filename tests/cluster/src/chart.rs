@@ -35,7 +35,7 @@ const HELMS: [&str; 3] = [
 ];
 
 /// The workspace's folder.
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     root.expect("tests/cluster").to_owned()
 }

@@ -202,6 +202,28 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         assert_nothing_was_forbidden(&log);
     }
 
+    // As documented: whoever ends last takes the addresses away.
+    cluster.kubectl(&[
+        "-n",
+        "narthex",
+        "scale",
+        "deployment/narthex",
+        "--replicas=0",
+    ]);
+    cluster.until_addresses("shop", "plain", "");
+    cluster.until_addresses("shop", "web", "");
+    let label = "app.kubernetes.io/instance=narthex";
+    let pods = [
+        "-n",
+        "narthex",
+        "wait",
+        "--for=delete",
+        "pod",
+        "--timeout=90s",
+        "-l",
+        label,
+    ];
+    cluster.kubectl(&pods);
     // What is documented to be left, and nothing else.
     let said = cluster.helm(&["uninstall", "narthex", "-n", "narthex", "--wait"], &[]);
     assert!(said.success, "{said:?}");
