@@ -69,6 +69,19 @@ pub(crate) fn build_helm() -> Result<PathBuf, String> {
     Ok(helm)
 }
 
+/// Renders the chart into `deploy/manifests`.
+pub(crate) fn manifests() -> Result<ExitCode, String> {
+    build_helm()?;
+    let mut run = cargo();
+    run.args(["run", "--package", "cluster-tests"])
+        .args(["--example", "manifests"])
+        .env("RIG_BIN", folder()?.join("bin"));
+    Ok(match succeeds(&mut run)? {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
 /// What clippy and rustfmt are for Rust. The other program is a few lines, and to check it means to
 /// check all of Kubernetes.
 pub(crate) fn lint() -> Result<bool, String> {

@@ -26,9 +26,11 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
 cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
-cargo xtask cluster down [--name NAME]    ends it; `list` names those there are
+cargo xtask cluster down [NAME]           ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
-cargo xtask soak [download|upload|routes|outage|faults] what takes too long for every change: large bodies, many routes, outages
+cargo xtask manifests                     makes deploy/manifests from the Helm chart
+cargo xtask soak [PART…]                  what takes too long for every change: download, upload (10 GiB),
+                                            routes (40,000), outage (10 minutes), faults
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
+        ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
     }

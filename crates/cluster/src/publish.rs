@@ -23,6 +23,9 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// How long taking addresses away at the end may take.
 const CLEARING: Duration = Duration::from_secs(15);
 
+/// How long the last replica waits for others that end at the same time.
+const TOGETHER: Duration = Duration::from_secs(2);
+
 /// How many Ingresses with a first address wait for their Event.
 const NEWS: usize = 1000;
 
@@ -354,13 +357,17 @@ impl Work {
 
     /// As ingress-nginx: the addresses stay while another replica serves them.
     async fn end(&self, mut lead: Lead) {
-        let others = lead.replicas.borrow().clone();
-        let is_last = others.is_some_and(|others| others.is_empty());
-        if let Some(writer) = &mut lead.writer
-            && self.options.clear_on_shutdown
-            && is_last
-            && timeout(CLEARING, writer.clear()).await.is_err()
-        {
+        let Some(writer) = &mut lead.writer else {
+            return;
+        };
+        if !self.options.clear_on_shutdown {
+            return;
+        }
+        // Those that are told to end together with us have yet to take their Leases away.
+        let nobody =
+            |others: &Option<Arc<[Replica]>>| others.as_ref().is_some_and(|it| it.is_empty());
+        let is_last = timeout(TOGETHER, lead.replicas.wait_for(nobody)).await;
+        if matches!(is_last, Ok(Ok(_))) && timeout(CLEARING, writer.clear()).await.is_err() {
             tracing::warn!("not every address could be taken away in {CLEARING:?}");
         }
     }

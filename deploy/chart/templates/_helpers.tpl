@@ -1,16 +1,11 @@
-{{- define "narthex.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
-{{- end -}}
-
 {{- define "narthex.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
+{{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -20,7 +15,8 @@
 {{- end -}}
 
 {{- define "narthex.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "narthex.name" . }}
+{{- /* The name is what kubectl narthex finds pods by. */ -}}
+app.kubernetes.io/name: narthex
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: {{ .Values.controller.name }}
 {{- end -}}
@@ -29,7 +25,7 @@ app.kubernetes.io/component: {{ .Values.controller.name }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "narthex.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: {{ include "narthex.name" . }}
+app.kubernetes.io/part-of: narthex
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
@@ -73,6 +69,15 @@ annotations:
 {{- default (include "narthex.namespace" .) .Values.controller.scope.namespace -}}
 {{- end -}}
 
-{{- define "narthex.metricsPort" -}}
-{{- .Values.controller.metrics.port -}}
+{{- /* The Service whose addresses are told, as namespace/name; nothing if none is. */ -}}
+{{- define "narthex.publishedService" -}}
+{{- with .Values.controller -}}
+{{- if and .publishService.enabled (not .publishStatusAddress) -}}
+{{- if .publishService.pathOverride -}}
+{{- .publishService.pathOverride -}}
+{{- else if .service.enabled -}}
+{{- printf "%s/%s" (include "narthex.namespace" $) (include "narthex.fullname" $) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}

@@ -1,7 +1,6 @@
 {{- /* The pod, of a Deployment or a DaemonSet. */ -}}
 {{- define "narthex.pod" -}}
 {{- $controller := .Values.controller -}}
-{{- $health := include "narthex.metricsPort" . -}}
 metadata:
   labels:
     {{- include "narthex.labels" . | nindent 4 }}
@@ -14,7 +13,7 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "narthex.serviceAccountName" . }}
-  automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
+  automountServiceAccountToken: true
   terminationGracePeriodSeconds: {{ $controller.terminationGracePeriodSeconds }}
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
@@ -75,16 +74,13 @@ spec:
           hostPort: {{ $controller.hostPort.ports.https }}
           {{- end }}
         - name: metrics
-          containerPort: {{ $health }}
+          containerPort: {{ $controller.metrics.port }}
           protocol: TCP
         {{- if $controller.admissionWebhooks.enabled }}
         - name: webhook
           containerPort: {{ $controller.admissionWebhooks.port }}
           protocol: TCP
         {{- end }}
-      startupProbe:
-        httpGet: {path: /readyz, port: metrics}
-        {{- toYaml $controller.startupProbe | nindent 8 }}
       livenessProbe:
         httpGet: {path: /healthz, port: metrics}
         {{- toYaml $controller.livenessProbe | nindent 8 }}
@@ -137,13 +133,13 @@ spec:
 {{- else if $controller.hostPort.enabled }}
 - --public-https-port={{ $controller.hostPort.ports.https }}
 {{- end }}
-- --health-address=:{{ include "narthex.metricsPort" . }}
+- --health-address=:{{ $controller.metrics.port }}
 - --state-dir=/var/lib/narthex
 - --last-good-max-age={{ $controller.state.maxAge }}
 - --shutdown-grace-period={{ $controller.shutdownGracePeriod }}
 - --shutdown-timeout={{ $controller.shutdownTimeout }}
 - --election-id={{ include "narthex.electionID" . }}
-- --controller-class={{ join "," $controller.controllerClasses }}
+- --controller-class={{ prepend $controller.controllerClasses $controller.ingressClassResource.controllerValue | uniq | compact | join "," }}
 - --ingress-class={{ $controller.ingressClass }}
 - --watch-ingress-without-class={{ $controller.watchIngressWithoutClass }}
 {{- if $controller.scope.enabled }}
@@ -159,8 +155,8 @@ spec:
 {{- end }}
 {{- if $controller.publishStatusAddress }}
 - --publish-status-address={{ $controller.publishStatusAddress }}
-{{- else if and $controller.publishService.enabled (or $controller.service.enabled $controller.publishService.pathOverride) }}
-- --publish-service={{ default (printf "%s/%s" (include "narthex.namespace" .) (include "narthex.fullname" .)) $controller.publishService.pathOverride }}
+{{- else if include "narthex.publishedService" . }}
+- --publish-service={{ include "narthex.publishedService" . }}
 {{- else if $controller.reportNodeInternalIp }}
 - --report-node-internal-ip-address
 {{- end }}

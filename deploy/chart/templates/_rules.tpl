@@ -12,14 +12,16 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [patch]
+{{- if .Values.controller.watchAllSecrets }}
 - apiGroups: [""]
   resources: [secrets, configmaps]
-  {{- if .Values.controller.watchAllSecrets }}
   verbs: [get, list, watch]
-  {{- else }}
-  # Each by its name, when an Ingress refers to it; never a list.
+{{- else }}
+# Each by its name, when an Ingress refers to it; never a list.
+- apiGroups: [""]
+  resources: [secrets]
   verbs: [get, watch]
-  {{- end }}
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -29,13 +31,19 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [get, list, watch]
+{{- if not .Values.controller.takeOver }}
+# Whether an ingress-nginx is running.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [ingress-nginx-leader, ingress-controller-leader]
+  verbs: [list]
+{{- end }}
 {{- if .Values.controller.scope.namespaceSelector }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get, list, watch]
 {{- end }}
-{{- $publishes := or .Values.controller.publishStatusAddress (and .Values.controller.publishService.enabled (or .Values.controller.service.enabled .Values.controller.publishService.pathOverride)) }}
-{{- if not $publishes }}
+{{- if not (or .Values.controller.publishStatusAddress (include "narthex.publishedService" .)) }}
 # The addresses of the nodes that replicas run on are what Ingresses' status says.
 - apiGroups: [""]
   resources: [nodes]
@@ -45,6 +53,54 @@
 - apiGroups: [admissionregistration.k8s.io]
   resources: [validatingwebhookconfigurations]
   resourceNames: [{{ include "narthex.fullname" . }}-admission]
-  verbs: [get, watch, patch]
+  verbs: [get, patch]
 {{- end }}
+{{- end -}}
+
+{{- /* What replicas share in their own namespace: who leads, and what each one serves. */ -}}
+{{- define "narthex.ownRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get]
+{{- if .Values.controller.admissionWebhooks.enabled }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "narthex.fullname" . }}-admission]
+  verbs: [get, update]
+{{- end }}
+{{- end -}}
+
+{{- /* A Role and its binding to the ServiceAccount: dict root, name, namespace, rules. */ -}}
+{{- define "narthex.role" -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "narthex.labels" .root | nindent 4 }}
+rules:
+  {{- .rules | nindent 2 }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ .name }}
+  namespace: {{ .namespace }}
+  labels:
+    {{- include "narthex.labels" .root | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ .name }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "narthex.serviceAccountName" .root }}
+    namespace: {{ include "narthex.namespace" .root }}
 {{- end -}}

@@ -16,6 +16,18 @@ pub struct Said {
     pub stderr: String,
 }
 
+impl Said {
+    /// Runs it to its end.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let output = command.output().expect("it starts");
+        Self {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
 /// A command that goes on; killed when dropped.
 pub struct Background(pub Child);
 
@@ -65,6 +77,20 @@ impl Cluster {
         let said = self.try_kubectl(arguments, "");
         assert!(said.success, "kubectl {arguments:?}: {}", said.stderr);
         said.stdout
+    }
+
+    /// `kubectl narthex`: the program under the name by which kubectl finds it.
+    pub fn narthex(&self, arguments: &[&str]) -> Said {
+        let folder = self.folder().join("plugins");
+        std::fs::create_dir_all(&folder).expect("ours");
+        let link = folder.join("kubectl-narthex");
+        // Another test may have made it.
+        let _ = std::os::unix::fs::symlink(program_tests::program::binary(), &link);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(folder).chain(std::env::split_paths(&path));
+        let mut command = self.kubectl_command(&[&["narthex"], arguments].concat());
+        command.env("PATH", std::env::join_paths(all).expect("paths"));
+        Said::of(command)
     }
 
     /// Server-side apply of manifests. `fieldManager` is `test`.

@@ -1,7 +1,5 @@
 //! `kubectl narthex` against replicas in pods, by way of the API server alone.
 
-use std::path::PathBuf;
-
 use cluster_tests::{Cluster, Said, wait};
 use serde_json::Value;
 
@@ -71,30 +69,6 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: kubectl-narthex
 subjects: [{kind: ServiceAccount, name: reader, namespace: narthex}]
 ";
 
-/// The program under the name by which kubectl finds it.
-fn plugin(cluster: &Cluster) -> PathBuf {
-    let folder = cluster.folder().join("plugins");
-    std::fs::create_dir_all(&folder).expect("ours");
-    let link = folder.join("kubectl-narthex");
-    if !link.exists() {
-        std::os::unix::fs::symlink(program_tests::program::binary(), &link).expect("a link");
-    }
-    folder
-}
-
-fn ask(cluster: &Cluster, arguments: &[&str]) -> Said {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(plugin(cluster)).chain(std::env::split_paths(&path));
-    let mut command = cluster.kubectl_command(&[&["narthex"], arguments].concat());
-    command.env("PATH", std::env::join_paths(all).expect("paths"));
-    let output = command.output().expect("kubectl starts");
-    Said {
-        success: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 fn json(said: &Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"))
 }
@@ -102,7 +76,7 @@ fn json(said: &Said) -> Value {
 #[test]
 fn a_clusters_replicas_are_asked_by_port_forward_alone() {
     let cluster = Cluster::start();
-    let said = ask(&cluster, &["status"]);
+    let said = cluster.narthex(&["status"]);
     assert!(!said.success);
     assert!(
         said.stderr.contains("app.kubernetes.io/name=narthex"),
@@ -133,7 +107,7 @@ fn a_clusters_replicas_are_asked_by_port_forward_alone() {
         &format!("--token={}", token.trim()),
     ]);
     set(&["set-context", "--current", "--user=reader"]);
-    let ask = |arguments: &[&str]| ask(&cluster, &[arguments, &["--kubeconfig", &file]].concat());
+    let ask = |arguments: &[&str]| cluster.narthex(&[arguments, &["--kubeconfig", &file]].concat());
     let forbidden = cluster.try_kubectl(&[&["get", "ingresses"], &reader[..]].concat(), "");
     assert!(!forbidden.success, "{forbidden:?}");
 

@@ -15,12 +15,12 @@ kind: Role
 metadata: {name: narthex, namespace: rights}
 rules:
 - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, update, patch, delete]}
-- {apiGroups: [""], resources: [pods, configmaps, endpoints], verbs: [get]}
+- {apiGroups: [""], resources: [pods], verbs: [get]}
 - {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [get, list, watch]}
 - {apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}
 - {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
 - {apiGroups: [""], resources: [services], verbs: [get, list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -12,9 +12,6 @@ use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
 
-/// The Secret with the certificates; not a flag, because the rights to it are by its name.
-const SECRET: &str = "narthex-admission";
-
 /// How often a process that takes over looks whether the one before it has left the address.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -72,7 +69,8 @@ impl Admission {
         }
         let names = Names {
             namespace: config.publishing.namespace(connection),
-            secret: SECRET.to_owned(),
+            // Named alike, so that two installations in a namespace do not share it.
+            secret: config.webhook.validating_webhook_service.clone(),
             service: config.webhook.validating_webhook_service.clone(),
             configuration: config.webhook.validating_webhook_configuration.clone(),
             others,
