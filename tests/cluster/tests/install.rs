@@ -1,5 +1,6 @@
 //! Narthex as it is installed: by its chart, with the rights that the chart gives and no others.
 
+use cluster_tests::chart::manifests;
 use cluster_tests::ingress::{addresses, ingress};
 use cluster_tests::{Cluster, wait};
 use program_tests::certificate::Certificate;
@@ -101,6 +102,15 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
     let cluster = Cluster::shared();
     namespace(cluster, "narthex", "restricted");
     cluster.namespace("shop");
+    for name in [
+        "namespace.yaml",
+        "narthex.yaml",
+        "daemonset.yaml",
+        "one-namespace.yaml",
+    ] {
+        let path = manifests().join(name).display().to_string();
+        cluster.kubectl(&["apply", "--dry-run=server", "-f", &path]);
+    }
     cluster.install("narthex", "narthex", &[]);
     let address = balancer(cluster, "narthex", "narthex");
 
