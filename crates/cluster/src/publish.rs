@@ -366,8 +366,12 @@ impl Work {
         // Those that are told to end together with us have yet to take their Leases away.
         let nobody =
             |others: &Option<Arc<[Replica]>>| others.as_ref().is_some_and(|it| it.is_empty());
-        let is_last = timeout(TOGETHER, lead.replicas.wait_for(nobody)).await;
-        if matches!(is_last, Ok(Ok(_))) && timeout(CLEARING, writer.clear()).await.is_err() {
+        // Not kept, as what it is borrowed from could not change meanwhile.
+        let is_last = matches!(
+            timeout(TOGETHER, lead.replicas.wait_for(nobody)).await,
+            Ok(Ok(_))
+        );
+        if is_last && timeout(CLEARING, writer.clear()).await.is_err() {
             tracing::warn!("not every address could be taken away in {CLEARING:?}");
         }
     }

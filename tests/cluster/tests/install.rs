@@ -1,5 +1,6 @@
 //! Narthex as it is installed: by its chart, with the rights that the chart gives and no others.
 
+use cluster_tests::chart::manifests;
 use cluster_tests::ingress::{addresses, ingress};
 use cluster_tests::{Cluster, wait};
 use program_tests::certificate::Certificate;
@@ -35,6 +36,17 @@ fn until_status(cluster: &Cluster, address: &str, host: &str, status: u16) {
 fn log(cluster: &Cluster, namespace: &str, release: &str) -> String {
     let label = format!("app.kubernetes.io/instance={release}");
     cluster.kubectl(&["-n", namespace, "logs", "--tail=-1", "-l", &label])
+}
+
+/// For the failure of a test: these may go while they are asked.
+fn log_of_those_that_stay(cluster: &Cluster, pods: &Value) -> String {
+    let pods = pods["items"].as_array().into_iter().flatten();
+    let names = pods.filter_map(|pod| pod["metadata"]["name"].as_str());
+    let logs = names.map(|name| {
+        let log = cluster.try_kubectl(&["-n", "narthex", "logs", "--tail=100", name], "");
+        format!("{name}\n{}\n", log.stdout)
+    });
+    logs.collect()
 }
 
 #[track_caller]
@@ -90,6 +102,15 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
     let cluster = Cluster::shared();
     namespace(cluster, "narthex", "restricted");
     cluster.namespace("shop");
+    for name in [
+        "namespace.yaml",
+        "narthex.yaml",
+        "daemonset.yaml",
+        "one-namespace.yaml",
+    ] {
+        let path = manifests().join(name).display().to_string();
+        cluster.kubectl(&["apply", "--dry-run=server", "-f", &path]);
+    }
     cluster.install("narthex", "narthex", &[]);
     let address = balancer(cluster, "narthex", "narthex");
 
@@ -213,17 +234,13 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
     cluster.until_addresses("shop", "plain", "");
     cluster.until_addresses("shop", "web", "");
     let label = "app.kubernetes.io/instance=narthex";
-    let pods = [
-        "-n",
-        "narthex",
-        "wait",
-        "--for=delete",
-        "pod",
-        "--timeout=90s",
-        "-l",
-        label,
-    ];
-    cluster.kubectl(&pods);
+    wait::eventually("the pods have ended", || {
+        let pods = cluster.get(&["-n", "narthex", "pods", "-l", label])?;
+        match pods["items"].as_array().is_some_and(Vec::is_empty) {
+            true => Ok(()),
+            false => Err(log_of_those_that_stay(cluster, &pods)),
+        }
+    });
     // What is documented to be left, and nothing else.
     let said = cluster.helm(&["uninstall", "narthex", "-n", "narthex", "--wait"], &[]);
     assert!(said.success, "{said:?}");

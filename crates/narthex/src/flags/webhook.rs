@@ -16,7 +16,8 @@ pub(crate) struct Webhook {
     #[arg(value_parser = values::webhook_address, help_heading = "Kubernetes: admission")]
     pub(crate) validating_webhook: Option<SocketAddr>,
 
-    /// The Service, in Narthex's namespace, by which the API server finds the webhook.
+    /// The Service, in Narthex's namespace, by which the API server finds the webhook. The Secret of
+    /// its certificate has the same name.
     #[arg(long, env = "NARTHEX_VALIDATING_WEBHOOK_SERVICE", value_name = "NAME")]
     #[arg(
         default_value = "narthex-admission",
