@@ -90,6 +90,8 @@ struct History {
     /// How often that was to be written again.
     again: u32,
     not_before: Instant,
+    /// Whether the API server knew more of it than we did.
+    is_outdated: bool,
 }
 
 impl Writer {
@@ -158,12 +160,15 @@ impl Writer {
             News::One(key) => {
                 if self.view.get(&key).is_none() {
                     self.history.remove(&key);
+                } else if let Some(history) = self.history.get_mut(&key) {
+                    history.news();
                 }
                 self.backlog.changed(key);
             }
             News::All => {
                 let view = &self.view;
                 self.history.retain(|key, _| view.get(key).is_some());
+                self.history.values_mut().for_each(History::news);
                 self.backlog.all_changed();
             }
         }
@@ -261,6 +266,7 @@ impl Writer {
             wrote: None,
             again: 0,
             not_before: now,
+            is_outdated: false,
         });
         if !matches!(outcome, Outcome::Failed(_) | Outcome::NotLeader) {
             self.outage = 0;
@@ -279,7 +285,10 @@ impl Writer {
                 self.view.remove(&key);
                 self.history.remove(&key);
             }
-            Outcome::Conflict => history.failed(1, now),
+            Outcome::Conflict => {
+                history.failed(1, now);
+                history.is_outdated = true;
+            }
             Outcome::Refused(reason) => {
                 tracing::warn!("the status of {key} is refused: {reason}");
                 history.failed(REFUSED, now);
@@ -357,6 +366,14 @@ impl History {
         }
         if self.again >= UNDONE {
             self.not_before = now + backoff(self.again);
+        }
+    }
+
+    /// What was missing to write it may be known now.
+    fn news(&mut self) {
+        if std::mem::take(&mut self.is_outdated) {
+            self.failures = 0;
+            self.not_before = Instant::now();
         }
     }
 
@@ -484,6 +501,7 @@ mod tests {
             wrote: None,
             again: 0,
             not_before: now,
+            is_outdated: false,
         };
         let ours = Some(Addresses::sorted(vec![super::super::Address::parse(
             "203.0.113.1",
@@ -497,6 +515,15 @@ mod tests {
             let wait = history.not_before - now;
             assert!(wait >= Duration::from_secs(longest) / 2, "{wait:?}");
         }
+        // Nothing that was merely outdated: news do not shorten that.
+        let until = history.not_before;
+        history.news();
+        assert_eq!(history.not_before, until);
+        history.failed(9, now);
+        history.is_outdated = true;
+        history.news();
+        assert!(history.not_before < until);
+        assert_eq!(history.failures, 0);
         // Other addresses are another matter.
         history.not_before = now;
         history.wrote(&Some(Addresses::default()), now);
