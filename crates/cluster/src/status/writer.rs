@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Addresses;
 use super::backlog::{Backlog, Look};
 use super::desired::{Decision, Facts, decide};
+use super::history::History;
 use super::ingress_nginx::State;
 use super::pace::{Budget, backoff};
 use super::view::{Entry, Key, News, View};
@@ -35,9 +36,6 @@ const REFUSED: u32 = 8;
 
 /// How often taking addresses away is tried at the end.
 const CLEARINGS: usize = 3;
-
-/// How often another may undo what we wrote before we become slow to write it again.
-const UNDONE: u32 = 3;
 
 /// What the writer goes by, each of which may change.
 #[derive(Debug, Clone)]
@@ -79,19 +77,6 @@ struct Done {
     wrote: Option<Addresses>,
     was_empty: bool,
     outcome: Outcome,
-}
-
-/// What was tried for one Ingress.
-#[derive(Debug)]
-struct History {
-    failures: u32,
-    /// What was last written.
-    wrote: Option<Addresses>,
-    /// How often that was to be written again.
-    again: u32,
-    not_before: Instant,
-    /// Whether the API server knew more of it than we did.
-    is_outdated: bool,
 }
 
 impl Writer {
@@ -261,19 +246,14 @@ impl Writer {
         self.backlog.changed(key.clone());
         self.metrics.wrote_status("Ingress", outcome.name());
         let now = Instant::now();
-        let history = self.history.entry(key.clone()).or_insert_with(|| History {
-            failures: 0,
-            wrote: None,
-            again: 0,
-            not_before: now,
-            is_outdated: false,
-        });
+        let history = self.history.entry(key.clone());
+        let history = history.or_insert_with(|| History::new(now));
         if !matches!(outcome, Outcome::Failed(_) | Outcome::NotLeader) {
             self.outage = 0;
         }
         match outcome {
             Outcome::Written(object) => {
-                history.failures = 0;
+                history.succeeded();
                 history.wrote(&wrote, now);
                 if let Some(addresses) = wrote.filter(|_| was_empty) {
                     // Nobody waits for it: with too many at once, some are not told.
@@ -286,8 +266,7 @@ impl Writer {
                 self.history.remove(&key);
             }
             Outcome::Conflict => {
-                history.failed(1, now);
-                history.is_outdated = true;
+                history.conflicted(now);
             }
             Outcome::Refused(reason) => {
                 tracing::warn!("the status of {key} is refused: {reason}");
@@ -351,35 +330,6 @@ impl Writer {
                 self.view.see(*object);
             }
         }
-    }
-}
-
-impl History {
-    /// Two controllers that each write their own would do so for ever: the one that sees it is the
-    /// one that gives way, more and more.
-    fn wrote(&mut self, wrote: &Option<Addresses>, now: Instant) {
-        if self.wrote == *wrote {
-            self.again = self.again.saturating_add(1);
-        } else {
-            self.again = 0;
-            self.wrote.clone_from(wrote);
-        }
-        if self.again >= UNDONE {
-            self.not_before = now + backoff(self.again);
-        }
-    }
-
-    /// What was missing to write it may be known now.
-    fn news(&mut self) {
-        if std::mem::take(&mut self.is_outdated) {
-            self.failures = 0;
-            self.not_before = Instant::now();
-        }
-    }
-
-    fn failed(&mut self, weight: u32, now: Instant) {
-        self.failures = self.failures.saturating_add(weight);
-        self.not_before = now + backoff(self.failures);
     }
 }
 
@@ -481,52 +431,10 @@ fn consider(
         Decision::Leave => {}
         Decision::Wait => backlog.wait(key.clone()),
         Decision::Write(_) | Decision::Clear => match history.get(key) {
-            Some(history) if history.not_before > now => {
-                backlog.later(history.not_before, key.clone());
+            Some(history) if history.not_before() > now => {
+                backlog.later(history.not_before(), key.clone());
             }
             _ => backlog.enqueue(key.clone()),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_another_undoes_again_and_again_is_written_ever_more_slowly() {
-        let now = Instant::now();
-        let mut history = History {
-            failures: 0,
-            wrote: None,
-            again: 0,
-            not_before: now,
-            is_outdated: false,
-        };
-        let ours = Some(Addresses::sorted(vec![super::super::Address::parse(
-            "203.0.113.1",
-        )]));
-        for _ in 0..3 {
-            history.wrote(&ours, now);
-            assert_eq!(history.not_before, now);
-        }
-        for longest in [2, 4, 8] {
-            history.wrote(&ours, now);
-            let wait = history.not_before - now;
-            assert!(wait >= Duration::from_secs(longest) / 2, "{wait:?}");
-        }
-        // Nothing that was merely outdated: news do not shorten that.
-        let until = history.not_before;
-        history.news();
-        assert_eq!(history.not_before, until);
-        history.failed(9, now);
-        history.is_outdated = true;
-        history.news();
-        assert!(history.not_before < until);
-        assert_eq!(history.failures, 0);
-        // Other addresses are another matter.
-        history.not_before = now;
-        history.wrote(&Some(Addresses::default()), now);
-        assert_eq!(history.not_before, now);
     }
 }
