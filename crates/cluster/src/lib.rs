@@ -7,6 +7,7 @@
 //!
 //! What does not belong here: what an object means, and who serves it.
 
+mod again;
 mod client;
 mod clock;
 mod election;

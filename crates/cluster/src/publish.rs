@@ -237,12 +237,15 @@ impl Work {
     ) {
         // Whoever leads has something to tell: nothing is led before something is served.
         let mut lead: Option<Lead> = None;
+        let mut term = leader.borrow().term;
         loop {
             let now = leader.borrow_and_update().clone();
+            if !now.is_us || now.term != term {
+                lead = None;
+            }
+            term = now.term;
             if now.is_us && lead.is_none() {
                 lead = Some(self.lead(leadership));
-            } else if !now.is_us {
-                lead = None;
             }
             self.metrics.leader.set(i64::from(now.is_us));
             let (replicas, addresses) = lead.as_ref().map_or_else(Default::default, Lead::known);

@@ -432,6 +432,12 @@ pub fn storm_with_wipe(cluster: &Cluster, seed: u64, rounds: u32) -> String {
         change(cluster, &mut changes);
     }
     wait::until("it leads", || narthex.leads());
+    // So that versions afterwards are behind those of before for as long as the test takes.
+    let many: String = (0..400)
+        .map(|at| format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: c{at}}}}}\n---\n"))
+        .collect();
+    let said = cluster.try_kubectl(&["-n", &namespace, "create", "-f", "-"], &many);
+    assert!(said.success, "{}", said.stderr);
     cluster.wipe();
     prepare(cluster, &namespace);
     for _ in 0..rounds {

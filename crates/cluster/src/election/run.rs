@@ -24,7 +24,11 @@ pub(crate) struct Election {
     candidate: Candidate,
     /// The Lease as it was last seen; its version guards the next update.
     last: Option<Lease>,
+    /// The newest version of the Lease that was seen while we led.
+    newest: Option<u64>,
     leadership: Leadership,
+    /// See [`Leader::term`].
+    term: u64,
     told: watch::Sender<Leader>,
     /// Whether the last attempt failed, so that an outage is logged once.
     is_failing: bool,
@@ -37,6 +41,9 @@ pub(crate) struct Leader {
     pub(crate) identity: Option<String>,
     /// Whether it is this process.
     pub(crate) is_us: bool,
+    /// Another number means that what goes on while this process leads has to begin anew, even if
+    /// it was never seen not to lead.
+    pub(crate) term: u64,
 }
 
 impl Election {
@@ -55,7 +62,9 @@ impl Election {
             candidate: Candidate::new(identity.clone()),
             identity,
             last: None,
+            newest: None,
             leadership: leadership.clone(),
+            term: 0,
             told,
             is_failing: false,
         };
@@ -127,17 +136,19 @@ impl Election {
             && let Some(lease) = self.last.take()
         {
             match self.write(lease).await {
-                Err(error) if is_code(&error, 409) => {}
-                // All that the API server knew has gone with it: what goes on while we lead has to
-                // begin anew, as after any other end.
-                Err(error) if is_code(&error, 404) => {
-                    self.leadership.end();
-                    self.tell();
-                }
+                Err(error) if is_code(&error, 409) || is_code(&error, 404) => {}
                 done => return done.map(|()| Step::Write),
             }
         }
-        let Some(lease) = self.leases.get_opt(&self.name).await? else {
+        let lease = self.leases.get_opt(&self.name).await?;
+        if self.newest > lease.as_ref().and_then(version) {
+            // All that the API server knew may have gone with it, so that versions mean nothing any
+            // more: what goes on while we lead has to begin anew, as after any other end.
+            self.leadership.end();
+            (self.newest, self.term) = (None, self.term.wrapping_add(1));
+            self.tell();
+        }
+        let Some(lease) = lease else {
             self.create().await?;
             return Ok(Step::Write);
         };
@@ -174,6 +185,7 @@ impl Election {
 
     fn holds(&mut self, lease: Lease) {
         self.candidate.see(&lease, Moment::now());
+        self.newest = version(&lease);
         self.last = Some(lease);
     }
 
@@ -211,6 +223,7 @@ impl Election {
             // Who led until its time was over leads no more, whatever the record says.
             identity: known.filter(|known| is_us || *known != self.identity),
             is_us,
+            term: self.term,
         };
         self.told.send_if_modified(|told| {
             if *told == leader {
@@ -233,6 +246,111 @@ fn parameters() -> PostParams {
     }
 }
 
+/// As a number, which it is with every API server.
+fn version(lease: &Lease) -> Option<u64> {
+    lease.metadata.resource_version.as_ref()?.parse().ok()
+}
+
 fn is_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A client whose requests are answered in turn, by method, status and body.
+    fn scripted<const N: usize>(answers: [(&'static str, u16, Value); N]) -> Client {
+        let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let next = answers.lock().expect("no panics").pop_front();
+            let (method, status, body) = next.expect("one more request");
+            assert_eq!(request.method(), method);
+            let answer = Response::builder().status(status);
+            let answer = answer.body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, Infallible>(answer.expect("an answer")))
+        });
+        Client::new(service, "default")
+    }
+
+    fn lease(version: &str, holder: &str) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "lead", "namespace": "default", "resourceVersion": version},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 12}
+        })
+    }
+
+    fn failure(code: u16) -> Value {
+        let reason = match code {
+            404 => "NotFound",
+            409 => "Conflict",
+            _ => "ServiceUnavailable",
+        };
+        json!({"kind": "Status", "status": "Failure", "reason": reason, "message": "", "code": code})
+    }
+
+    async fn terms<const N: usize>(
+        rounds: usize,
+        answers: [(&'static str, u16, Value); N],
+    ) -> Vec<(bool, u64)> {
+        let client = scripted(answers);
+        let (mut election, _, leader) =
+            Election::new(&client, "default", "lead".to_owned(), "a".to_owned());
+        let mut seen = Vec::new();
+        for _ in 0..rounds {
+            election.round().await;
+            let leader = leader.borrow();
+            seen.push((leader.is_us, leader.term));
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn who_leads_on_over_a_loss_of_all_data_begins_anew() {
+        let lost = [
+            ("GET", 404, failure(404)),
+            ("POST", 201, lease("100", "a")),
+            // Away, and back within the time in which it leads still.
+            ("PUT", 503, failure(503)),
+            ("GET", 404, failure(404)),
+            ("POST", 201, lease("7", "a")),
+            ("PUT", 200, lease("8", "a")),
+        ];
+        let seen = terms(4, lost).await;
+        assert_eq!(seen, [(true, 0), (true, 0), (true, 1), (true, 1)]);
+        // Data of yesterday, in which the Lease was ours as well.
+        let restored = [
+            ("GET", 404, failure(404)),
+            ("POST", 201, lease("100", "a")),
+            ("PUT", 409, failure(409)),
+            ("GET", 200, lease("50", "a")),
+            ("PUT", 200, lease("51", "a")),
+            ("PUT", 200, lease("52", "a")),
+        ];
+        assert_eq!(terms(3, restored).await, [(true, 0), (true, 1), (true, 1)]);
+    }
+
+    #[tokio::test]
+    async fn an_outage_and_a_lease_that_another_touched_change_nothing() {
+        let answers = [
+            ("GET", 404, failure(404)),
+            ("POST", 201, lease("100", "a")),
+            ("PUT", 503, failure(503)),
+            ("GET", 200, lease("101", "a")),
+            ("PUT", 200, lease("102", "a")),
+            ("PUT", 409, failure(409)),
+            ("GET", 200, lease("103", "a")),
+            ("PUT", 200, lease("104", "a")),
+        ];
+        assert_eq!(terms(4, answers).await, [(true, 0); 4]);
+    }
 }

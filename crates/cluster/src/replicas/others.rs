@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::interval;
 
 use super::{LABEL, LIVE, NODE, Position, SERVED};
+use crate::again::Again;
 use crate::clock::Moment;
 use crate::election::Leadership;
 
@@ -70,7 +71,8 @@ impl Others {
     /// Never ends.
     pub(crate) async fn run(mut self) {
         let config = watcher::Config::default().labels(&self.selector);
-        let mut events = std::pin::pin!(watcher(self.leases.clone(), config).default_backoff());
+        let mut events =
+            std::pin::pin!(watcher(self.leases.clone(), config).backoff(Again::default()));
         let mut look = interval(LOOK);
         let mut is_complete = false;
         loop {

@@ -8,6 +8,7 @@ mod address;
 mod backlog;
 mod classes;
 mod desired;
+mod history;
 mod ingress_nginx;
 mod pace;
 mod publish;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Address, Addresses};
 use crate::MANAGER;
+use crate::again::Again;
 use crate::client::Connection;
 use crate::replicas::parse_version;
 use crate::watch::WATCHES;
@@ -107,7 +108,7 @@ impl View {
             let api = api(&client, scope);
             let scope = scope.clone();
             watcher(api, watcher::Config::default())
-                .default_backoff()
+                .backoff(Again::default())
                 .map(move |event| (scope.clone(), event))
                 .boxed()
         });

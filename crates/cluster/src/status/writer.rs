@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Addresses;
 use super::backlog::{Backlog, Look};
 use super::desired::{Decision, Facts, decide};
+use super::history::History;
 use super::ingress_nginx::State;
 use super::pace::{Budget, backoff};
 use super::view::{Entry, Key, News, View};
@@ -35,9 +36,6 @@ const REFUSED: u32 = 8;
 
 /// How often taking addresses away is tried at the end.
 const CLEARINGS: usize = 3;
-
-/// How often another may undo what we wrote before we become slow to write it again.
-const UNDONE: u32 = 3;
 
 /// What the writer goes by, each of which may change.
 #[derive(Debug, Clone)]
@@ -79,17 +77,6 @@ struct Done {
     wrote: Option<Addresses>,
     was_empty: bool,
     outcome: Outcome,
-}
-
-/// What was tried for one Ingress.
-#[derive(Debug)]
-struct History {
-    failures: u32,
-    /// What was last written.
-    wrote: Option<Addresses>,
-    /// How often that was to be written again.
-    again: u32,
-    not_before: Instant,
 }
 
 impl Writer {
@@ -158,12 +145,15 @@ impl Writer {
             News::One(key) => {
                 if self.view.get(&key).is_none() {
                     self.history.remove(&key);
+                } else if let Some(history) = self.history.get_mut(&key) {
+                    history.news();
                 }
                 self.backlog.changed(key);
             }
             News::All => {
                 let view = &self.view;
                 self.history.retain(|key, _| view.get(key).is_some());
+                self.history.values_mut().for_each(History::news);
                 self.backlog.all_changed();
             }
         }
@@ -256,18 +246,14 @@ impl Writer {
         self.backlog.changed(key.clone());
         self.metrics.wrote_status("Ingress", outcome.name());
         let now = Instant::now();
-        let history = self.history.entry(key.clone()).or_insert_with(|| History {
-            failures: 0,
-            wrote: None,
-            again: 0,
-            not_before: now,
-        });
+        let history = self.history.entry(key.clone());
+        let history = history.or_insert_with(|| History::new(now));
         if !matches!(outcome, Outcome::Failed(_) | Outcome::NotLeader) {
             self.outage = 0;
         }
         match outcome {
             Outcome::Written(object) => {
-                history.failures = 0;
+                history.succeeded();
                 history.wrote(&wrote, now);
                 if let Some(addresses) = wrote.filter(|_| was_empty) {
                     // Nobody waits for it: with too many at once, some are not told.
@@ -279,7 +265,9 @@ impl Writer {
                 self.view.remove(&key);
                 self.history.remove(&key);
             }
-            Outcome::Conflict => history.failed(1, now),
+            Outcome::Conflict => {
+                history.conflicted(now);
+            }
             Outcome::Refused(reason) => {
                 tracing::warn!("the status of {key} is refused: {reason}");
                 history.failed(REFUSED, now);
@@ -342,27 +330,6 @@ impl Writer {
                 self.view.see(*object);
             }
         }
-    }
-}
-
-impl History {
-    /// Two controllers that each write their own would do so for ever: the one that sees it is the
-    /// one that gives way, more and more.
-    fn wrote(&mut self, wrote: &Option<Addresses>, now: Instant) {
-        if self.wrote == *wrote {
-            self.again = self.again.saturating_add(1);
-        } else {
-            self.again = 0;
-            self.wrote.clone_from(wrote);
-        }
-        if self.again >= UNDONE {
-            self.not_before = now + backoff(self.again);
-        }
-    }
-
-    fn failed(&mut self, weight: u32, now: Instant) {
-        self.failures = self.failures.saturating_add(weight);
-        self.not_before = now + backoff(self.failures);
     }
 }
 
@@ -464,42 +431,10 @@ fn consider(
         Decision::Leave => {}
         Decision::Wait => backlog.wait(key.clone()),
         Decision::Write(_) | Decision::Clear => match history.get(key) {
-            Some(history) if history.not_before > now => {
-                backlog.later(history.not_before, key.clone());
+            Some(history) if history.not_before() > now => {
+                backlog.later(history.not_before(), key.clone());
             }
             _ => backlog.enqueue(key.clone()),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_another_undoes_again_and_again_is_written_ever_more_slowly() {
-        let now = Instant::now();
-        let mut history = History {
-            failures: 0,
-            wrote: None,
-            again: 0,
-            not_before: now,
-        };
-        let ours = Some(Addresses::sorted(vec![super::super::Address::parse(
-            "203.0.113.1",
-        )]));
-        for _ in 0..3 {
-            history.wrote(&ours, now);
-            assert_eq!(history.not_before, now);
-        }
-        for longest in [2, 4, 8] {
-            history.wrote(&ours, now);
-            let wait = history.not_before - now;
-            assert!(wait >= Duration::from_secs(longest) / 2, "{wait:?}");
-        }
-        // Other addresses are another matter.
-        history.not_before = now;
-        history.wrote(&Some(Addresses::default()), now);
-        assert_eq!(history.not_before, now);
     }
 }
