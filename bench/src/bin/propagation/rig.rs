@@ -1,0 +1,81 @@
+//! A cluster that ends with this process.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::Error;
+
+/// The first node's address, which is also that of what runs beside pods.
+pub(crate) const NODE: &str = "10.244.0.1";
+
+/// Addresses of endpoints, all of them this machine's.
+const ENDPOINTS: &str = "10.230.0.0/15";
+
+/// A running one.
+pub(crate) struct Rig {
+    folder: PathBuf,
+    /// It ends when nobody holds this any more.
+    _lease: Option<ChildStdin>,
+}
+
+impl Rig {
+    /// Starts it and comes back when it answers.
+    pub(crate) fn start(bin: &Path, narthex: &Path) -> Result<Self, Error> {
+        let clusters = bin.parent().unwrap_or(bin);
+        let folder = clusters.join(format!("bench-{}", std::process::id()));
+        let mut command = Command::new(bin.join("rig"));
+        command
+            .args(["start", "--while-stdin-is-open", "--nodes", "1", "--folder"])
+            .arg(&folder)
+            .arg("--narthex")
+            .arg(narthex)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut launcher = command
+            .spawn()
+            .map_err(|error| format!("the rig cannot be started: {error}"))?;
+        let lease = launcher.stdin.take();
+        let ended = launcher.wait_with_output();
+        let ended = ended.map_err(|error| format!("the rig: {error}"))?;
+        match ended.status.success() {
+            true => Ok(Self {
+                folder,
+                _lease: lease,
+            }),
+            false => Err(String::from_utf8_lossy(&ended.stderr).into_owned()),
+        }
+    }
+
+    /// Moves this thread into its network, and makes the endpoints' addresses there.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        let pid = std::fs::read_to_string(self.folder.join("pid"));
+        let pid = pid.map_err(|error| format!("the rig's process: {error}"))?;
+        let path = format!("/proc/{}/ns/net", pid.trim());
+        let cannot = |error: std::io::Error| {
+            format!("{path}: {error} (measured as root alone: the probe enters the network)")
+        };
+        let network = File::open(&path).map_err(cannot)?;
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|error| cannot(error.into()))?;
+        let made = Command::new("ip")
+            .args(["route", "add", "local", ENDPOINTS, "dev", "lo"])
+            .status();
+        match made {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(format!("no route to {ENDPOINTS}")),
+        }
+    }
+
+    /// The administrator's, for processes in its network.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig-inside")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
