@@ -52,11 +52,15 @@ impl Api {
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
             .await
             .map_err(|error| wrong(&error))?;
-        Client::try_from(config).map(Self).map_err(|error| wrong(&error))
+        Client::try_from(config)
+            .map(Self)
+            .map_err(|error| wrong(&error))
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Result<(), Error> {
-        self.ask("POST", path, "application/json", object).await.map(drop)
+        self.ask("POST", path, "application/json", object)
+            .await
+            .map(drop)
     }
 
     pub(crate) async fn patch(&self, path: &str, change: &Value) -> Result<(), Error> {
@@ -67,10 +71,14 @@ impl Api {
     /// What a collection's version is now.
     async fn version(&self, path: &str) -> Result<String, Error> {
         let path = format!("{path}?limit=1");
-        let text = self.ask("GET", &path, "application/json", &Value::Null).await?;
+        let text = self
+            .ask("GET", &path, "application/json", &Value::Null)
+            .await?;
         let list: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let version = list["metadata"]["resourceVersion"].as_str();
-        version.map(str::to_owned).ok_or_else(|| format!("{path}: no version"))
+        version
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{path}: no version"))
     }
 
     /// Ingresses from now on.
@@ -85,7 +93,13 @@ impl Api {
         Ok(Watch(Box::pin(stream)))
     }
 
-    async fn ask(&self, method: &str, path: &str, kind: &str, body: &Value) -> Result<String, Error> {
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &Value,
+    ) -> Result<String, Error> {
         let body = match body {
             Value::Null => Vec::new(),
             body => body.to_string().into_bytes(),

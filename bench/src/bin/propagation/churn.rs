@@ -27,7 +27,8 @@ impl Churn {
     /// One endpoint of another route changes `per_second` times a second.
     pub(crate) fn start(api: Api, routes: usize, per_second: u32) -> Self {
         let (ends, count) = (Arc::default(), Arc::default());
-        let every = Duration::from_secs(1) * u32::try_from(AT_ONCE).unwrap_or(1) / per_second.max(1);
+        let every =
+            Duration::from_secs(1) * u32::try_from(AT_ONCE).unwrap_or(1) / per_second.max(1);
         let tasks = (0..AT_ONCE).map(|_| {
             let (api, ends, count) = (api.clone(), Arc::clone(&ends), Arc::clone(&count));
             tokio::spawn(change(api, routes, every, ends, count))

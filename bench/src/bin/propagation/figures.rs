@@ -56,7 +56,10 @@ impl Histogram {
             let found = before.0.iter().find(|(other, _)| *other == bound);
             found.map_or(0.0, |(_, count)| *count)
         };
-        let grown = self.0.iter().map(|&(bound, now)| (bound, now - count(bound)));
+        let grown = self
+            .0
+            .iter()
+            .map(|&(bound, now)| (bound, now - count(bound)));
         Self(grown.collect())
     }
 
@@ -79,7 +82,10 @@ mod tests {
     #[test]
     fn a_quantile_is_one_of_the_figures() {
         let figures = Figures::of((1..=200).rev().map(f64::from).collect());
-        assert_eq!((figures.quantile(0.5), figures.quantile(0.99)), (100.0, 198.0));
+        assert_eq!(
+            (figures.quantile(0.5), figures.quantile(0.99)),
+            (100.0, 198.0)
+        );
         assert_eq!(figures.most(), 200.0);
         assert_eq!(Figures::of(Vec::new()).quantile(0.99), 0.0);
     }

@@ -25,7 +25,7 @@ use clap::Parser;
 use api::Api;
 use narthex::Narthex;
 use probe::Phase;
-use rig::Rig;
+use rig::{Inside, Rig};
 
 /// What cannot be measured, in words.
 type Error = String;
@@ -58,6 +58,9 @@ struct Cli {
     /// Where the programs of the rig are.
     #[arg(long, env = "RIG_BIN")]
     rig: PathBuf,
+    /// Where the cluster is in whose network this process runs.
+    #[arg(long, hide = true)]
+    inside: Option<PathBuf>,
 }
 
 /// All that was measured.
@@ -82,16 +85,21 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
-    let rig = Rig::start(&cli.rig, &cli.narthex)?;
-    // Before there is a second thread: all that are made from now on are in the cluster's network,
-    // and so are all processes.
-    rig.enter()?;
+    let Some(folder) = &cli.inside else {
+        let rig = Rig::start(&cli.rig, &cli.narthex)?;
+        // What went wrong there has been said there.
+        return match rig.again()? {
+            true => Ok(()),
+            false => Err("not measured".to_owned()),
+        };
+    };
+    let inside = Inside::open(folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    let run = runtime.block_on(measure(cli, &rig))?;
+    let run = runtime.block_on(measure(cli, &inside))?;
     println!("{}", report::table(&run));
     match &cli.out {
         Some(out) => write(&run, out),
@@ -99,7 +107,7 @@ fn run(cli: &Cli) -> Result<(), Error> {
     }
 }
 
-async fn measure(cli: &Cli, rig: &Rig) -> Result<Run, Error> {
+async fn measure(cli: &Cli, rig: &Inside) -> Result<Run, Error> {
     let mut run = Run {
         machine: report::machine(),
         routes: cli.routes,
@@ -116,7 +124,11 @@ async fn measure(cli: &Cli, rig: &Rig) -> Result<Run, Error> {
     for _ in 1..cli.starts {
         let narthex = Narthex::start(&cli.narthex, rig).await?;
         run.ready.push(narthex.ready_ms);
-        println!("ready after {:.0} ms, {}", narthex.ready_ms, narthex.memory()?);
+        println!(
+            "ready after {:.0} ms, {}",
+            narthex.ready_ms,
+            narthex.memory()?
+        );
     }
     let narthex = Narthex::start(&cli.narthex, rig).await?;
     run.ready.push(narthex.ready_ms);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::Error;
-use crate::rig::{NODE, Rig};
+use crate::rig::{Inside, NODE};
 
 /// Where it serves HTTP.
 pub(crate) const HTTP: u16 = 8080;
@@ -48,7 +48,7 @@ impl fmt::Display for Memory {
 
 impl Narthex {
     /// Starts it with two workers, and waits until it is ready.
-    pub(crate) async fn start(program: &Path, rig: &Rig) -> Result<Self, Error> {
+    pub(crate) async fn start(program: &Path, rig: &Inside) -> Result<Self, Error> {
         let failed = |error: std::io::Error| format!("{}: {error}", program.display());
         let log = rig.folder().join("narthex.log");
         let output = File::create(&log).map_err(failed)?;
@@ -106,7 +106,8 @@ impl Narthex {
         let field = |name: &str| -> Result<u64, Error> {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-            kib.map(|kib| kib * 1024).ok_or_else(|| format!("{path}: no {name}"))
+            kib.map(|kib| kib * 1024)
+                .ok_or_else(|| format!("{path}: no {name}"))
         };
         Ok(Memory {
             resident: field("VmRSS:")?,
@@ -130,7 +131,9 @@ impl Narthex {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.map_err(text)?;
         let status = answer.get(9..12).and_then(|status| status.parse().ok());
-        status.map(|status| (status, answer)).ok_or_else(|| format!("{path}: no answer"))
+        status
+            .map(|status| (status, answer))
+            .ok_or_else(|| format!("{path}: no answer"))
     }
 }
 

@@ -73,12 +73,14 @@ fn service(name: &str) -> Value {
 }
 
 fn slice(route: usize, service: &str) -> Value {
-    let mut metadata = metadata(&format!("{service}-x7k2p"), json!({
-        "endpoints.kubernetes.io/last-change-trigger-time": "2026-03-01T10:11:12Z",
-    }));
+    let mut metadata = metadata(
+        &format!("{service}-x7k2p"),
+        json!({
+            "endpoints.kubernetes.io/last-change-trigger-time": "2026-03-01T10:11:12Z",
+        }),
+    );
     metadata["labels"]["kubernetes.io/service-name"] = service.into();
-    metadata["labels"]["endpointslice.kubernetes.io/managed-by"] =
-        "bench.narthex.dev".into();
+    metadata["labels"]["endpointslice.kubernetes.io/managed-by"] = "bench.narthex.dev".into();
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -104,7 +106,8 @@ pub(crate) async fn fill(api: &Api, routes: usize, probes: usize) -> Result<Dura
         "metadata": {"name": "narthex"},
         "spec": {"controller": "narthex.dev/ingress"},
     });
-    api.create("/apis/networking.k8s.io/v1/ingressclasses", &class).await?;
+    api.create("/apis/networking.k8s.io/v1/ingressclasses", &class)
+        .await?;
     let namespace = json!({"metadata": {"name": NAMESPACE}});
     api.create("/api/v1/namespaces", &namespace).await?;
     let next = Arc::new(AtomicUsize::new(0));
@@ -120,9 +123,11 @@ pub(crate) async fn fill(api: &Api, routes: usize, probes: usize) -> Result<Dura
                     }
                     let name = name(route);
                     api.create(&collection("Service"), &service(&name)).await?;
-                    api.create(&collection("EndpointSlice"), &slice(route, &name)).await?;
+                    api.create(&collection("EndpointSlice"), &slice(route, &name))
+                        .await?;
                     if route < routes {
-                        api.create(&collection("Ingress"), &ingress(&name, &name)).await?;
+                        api.create(&collection("Ingress"), &ingress(&name, &name))
+                            .await?;
                     }
                     if route % 5_000 == 4_999 {
                         println!("  {} routes", route + 1);

@@ -54,7 +54,14 @@ pub(crate) async fn phase(
     let (mut told, mut served, mut everywhere) = (Vec::new(), Vec::new(), Vec::new());
     for number in first..first + count {
         let route = format!("new-{number}");
-        let figures = add(&route, &objects::name(number), api, &mut watch, &mut connections).await?;
+        let figures = add(
+            &route,
+            &objects::name(number),
+            api,
+            &mut watch,
+            &mut connections,
+        )
+        .await?;
         told.push(figures[0]);
         served.push(figures[1]);
         everywhere.push(figures[2]);
@@ -142,7 +149,9 @@ impl Connection {
     async fn open() -> Result<Self, Error> {
         let stream = TcpStream::connect((NODE, HTTP)).await;
         let stream = stream.map_err(|error| format!("port {HTTP}: {error}"))?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
         Ok(Self {
             stream,
             buffer: vec![0; 16 << 10],
@@ -152,10 +161,17 @@ impl Connection {
     /// The status of the answer, which is read to its end.
     async fn ask(&mut self, request: &str) -> Result<u16, Error> {
         let failed = |error: std::io::Error| format!("a request: {error}");
-        self.stream.write_all(request.as_bytes()).await.map_err(failed)?;
+        self.stream
+            .write_all(request.as_bytes())
+            .await
+            .map_err(failed)?;
         let mut held = 0;
         loop {
-            let read = self.stream.read(&mut self.buffer[held..]).await.map_err(failed)?;
+            let read = self
+                .stream
+                .read(&mut self.buffer[held..])
+                .await
+                .map_err(failed)?;
             if read == 0 {
                 return Err("a kept connection was closed".to_owned());
             }

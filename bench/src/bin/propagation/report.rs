@@ -51,12 +51,23 @@ fn put(run: &Run, out: &mut String) -> std::fmt::Result {
         machine("kernel"),
         machine("load_before"),
     )?;
-    writeln!(out, "| ms | p50 | p90 | p99 | most |\n| --- | ---: | ---: | ---: | ---: |")?;
+    writeln!(
+        out,
+        "| ms | p50 | p90 | p99 | most |\n| --- | ---: | ---: | ---: | ---: |"
+    )?;
     for phase in &run.phases {
         let name = &phase.name;
         row(out, &format!("{name}: event → first 200"), &phase.served)?;
-        row(out, &format!("{name}: event → 200 on four connections"), &phase.everywhere)?;
-        row(out, &format!("{name}: bare watch, created → event"), &phase.watch)?;
+        row(
+            out,
+            &format!("{name}: event → 200 on four connections"),
+            &phase.everywhere,
+        )?;
+        row(
+            out,
+            &format!("{name}: bare watch, created → event"),
+            &phase.watch,
+        )?;
         let histogram = &phase.event_to_served;
         let at_most = |part| format!("≤ {}", histogram.at_most(part));
         writeln!(
@@ -74,10 +85,16 @@ fn put(run: &Run, out: &mut String) -> std::fmt::Result {
             writeln!(out, "\nIt came to {rate:.0} changes of endpoints a second.")?;
         }
     }
-    writeln!(out, "\n| memory, MB | resident | of that anonymous | most so far |\n| --- | ---: | ---: | ---: |")?;
+    writeln!(
+        out,
+        "\n| memory, MB | resident | of that anonymous | most so far |\n| --- | ---: | ---: | ---: |"
+    )?;
     for (when, memory) in &run.memory {
         let [resident, anonymous, most] = megabytes(memory);
-        writeln!(out, "| {when} | {resident:.1} | {anonymous:.1} | {most:.1} |")?;
+        writeln!(
+            out,
+            "| {when} | {resident:.1} | {anonymous:.1} | {most:.1} |"
+        )?;
     }
     let ready: Vec<_> = run.ready.iter().map(|ms| format!("{ms:.0}")).collect();
     writeln!(out, "\nReady after {} ms.", ready.join(", "))
@@ -96,7 +113,8 @@ fn row(out: &mut String, name: &str, figures: &Figures) -> std::fmt::Result {
 
 /// Resident, anonymous and most.
 fn megabytes(memory: &Memory) -> [f64; 3] {
-    [memory.resident, memory.anonymous, memory.most].map(|bytes| (bytes as f64 / 1e5).round() / 10.0)
+    [memory.resident, memory.anonymous, memory.most]
+        .map(|bytes| (bytes as f64 / 1e5).round() / 10.0)
 }
 
 /// As `results.json` has it.

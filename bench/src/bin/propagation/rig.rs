@@ -1,11 +1,7 @@
 //! A cluster that ends with this process.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::Error;
 
@@ -20,6 +16,11 @@ pub(crate) struct Rig {
     folder: PathBuf,
     /// It ends when nobody holds this any more.
     _lease: Option<ChildStdin>,
+}
+
+/// The same, for a process in its network.
+pub(crate) struct Inside {
+    folder: PathBuf,
 }
 
 impl Rig {
@@ -50,22 +51,36 @@ impl Rig {
         }
     }
 
-    /// Moves this thread into its network, and makes the endpoints' addresses there.
-    pub(crate) fn enter(&self) -> Result<(), Error> {
+    /// Runs this program again in its network, with the same words and where the cluster is.
+    pub(crate) fn again(&self) -> Result<bool, Error> {
         let pid = std::fs::read_to_string(self.folder.join("pid"));
         let pid = pid.map_err(|error| format!("the rig's process: {error}"))?;
-        let path = format!("/proc/{}/ns/net", pid.trim());
-        let cannot = |error: std::io::Error| {
-            format!("{path}: {error} (measured as root alone: the probe enters the network)")
-        };
-        let network = File::open(&path).map_err(cannot)?;
-        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|error| cannot(error.into()))?;
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut enter = Command::new("nsenter");
+        enter.args(["--net", "--target", pid.trim()]);
+        if !rustix::process::getuid().is_root() {
+            enter.args(["--user", "--preserve-credentials"]);
+        }
+        enter
+            .args(["--", "setpriv", "--pdeathsig", "KILL"])
+            .arg(own);
+        enter.args(std::env::args_os().skip(1));
+        let status = enter.arg("--inside").arg(&self.folder).status();
+        let status = status.map_err(|error| format!("nsenter: {error}"))?;
+        Ok(status.success())
+    }
+}
+
+impl Inside {
+    /// Makes the endpoints' addresses in the network that this process is in.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         let made = Command::new("ip")
             .args(["route", "add", "local", ENDPOINTS, "dev", "lo"])
             .status();
         match made {
-            Ok(status) if status.success() => Ok(()),
+            Ok(status) if status.success() => Ok(Self {
+                folder: folder.to_owned(),
+            }),
             _ => Err(format!("no route to {ENDPOINTS}")),
         }
     }
