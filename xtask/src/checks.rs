@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::bench;
 use crate::cluster;
 use crate::process::{cargo, quietly, root, succeeds, target, watch};
 use crate::tally::Tally;
@@ -118,8 +119,36 @@ pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
     counted(&mut run)
 }
 
-/// What takes too long for every change: large bodies, many routes.
+/// How many routes the cluster of a soak has.
+const SOAKED_ROUTES: &str = "40000";
+
+/// What takes too long for every change: large bodies, many routes, in files and in a cluster.
 pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
+    let in_cluster = parts.is_empty() || parts.contains(&"cluster");
+    let others: Vec<&str> = parts
+        .iter()
+        .copied()
+        .filter(|part| *part != "cluster")
+        .collect();
+    let mut tally = Tally::default();
+    if parts.is_empty() || !others.is_empty() {
+        tally += soak_alone(&others)?;
+    }
+    if in_cluster {
+        let size = [
+            "--routes",
+            SOAKED_ROUTES,
+            "--probes",
+            "100",
+            "--starts",
+            "1",
+        ];
+        tally += Tally::one(bench::propagation(&size)?);
+    }
+    Ok(tally)
+}
+
+fn soak_alone(parts: &[&str]) -> Result<Tally, String> {
     let binary = release_binary()?;
     let mut run = cargo();
     run.args(["run", "--package", "program-tests"])

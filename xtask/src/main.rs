@@ -28,12 +28,14 @@ cargo xtask instructions [--accept]       the counts beside those accepted; or a
 cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
 cargo xtask cluster down [--name NAME]    ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
-cargo xtask soak [download|upload|routes] what takes too long for every change: 10 GiB bodies, 40,000 routes
+cargo xtask soak [download|upload|routes|cluster] what takes too long for every change: 10 GiB bodies,
+                                            40,000 routes in files, and in a cluster
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
                                             tls-keepalive, tls-handshake, tls-resume, h2, h2-tls, h2-h2c, grpc,
                                             routes-5000, log-on, idle-1000, idle-10000, websocket
+                                            propagation  from a cluster's event to the socket, alone
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
 ";
