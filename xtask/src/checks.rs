@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::bench;
 use crate::cluster;
 use crate::process::{cargo, quietly, root, succeeds, target, watch};
 use crate::tally::Tally;
@@ -118,15 +119,22 @@ pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
     counted(&mut run)
 }
 
-/// Parts of the soak that want a cluster.
-const IN_A_CLUSTER: [&str; 2] = ["outage", "faults"];
+/// Parts of the soak by what runs them; all others are the program's alone.
+const FAULTS: [&str; 2] = ["outage", "faults"];
+const MANY_ROUTES: [&str; 1] = ["cluster"];
 
-/// What takes too long for every change: large bodies, many routes; outages and faults of a cluster.
+/// How many routes the cluster of a soak has.
+const SOAKED_ROUTES: [&str; 6] = ["--routes", "40000", "--probes", "100", "--starts", "1"];
+
+/// What takes too long for every change: large bodies; many routes, in files and in a cluster;
+/// outages and faults of a cluster. No parts are all of them.
 pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
-    let (inside, others): (Vec<&str>, Vec<&str>) =
-        parts.iter().partition(|part| IN_A_CLUSTER.contains(part));
+    let (faults, others): (Vec<&str>, Vec<&str>) =
+        parts.iter().partition(|part| FAULTS.contains(part));
+    let (many, alone): (Vec<&str>, Vec<&str>) =
+        others.iter().partition(|part| MANY_ROUTES.contains(part));
+    let wanted = |some: &[&str]| parts.is_empty() || !some.is_empty();
     let binary = release_binary()?;
-    let mut tally = Tally::default();
     let run = |package: &str, example: &str, parts: &[&str]| {
         let mut run = cargo();
         run.args(["run", "--package", package])
@@ -135,12 +143,16 @@ pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
             .env("NARTHEX_BIN", &binary);
         run
     };
-    if parts.is_empty() || !others.is_empty() {
-        tally += counted(&mut run("program-tests", "soak", &others))?;
+    let mut tally = Tally::default();
+    if wanted(&alone) {
+        tally += counted(&mut run("program-tests", "soak", &alone))?;
     }
-    if parts.is_empty() || !inside.is_empty() {
+    if wanted(&faults) {
         let bin = cluster::build()?;
-        tally += counted(run("cluster-tests", "cluster_soak", &inside).env("RIG_BIN", bin))?;
+        tally += counted(run("cluster-tests", "cluster_soak", &faults).env("RIG_BIN", bin))?;
+    }
+    if wanted(&many) {
+        tally += Tally::one(bench::propagation(&SOAKED_ROUTES)?);
     }
     Ok(tally)
 }

@@ -30,12 +30,14 @@ cargo xtask cluster down [NAME]           ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
 cargo xtask manifests                     makes deploy/manifests from the Helm chart
 cargo xtask soak [PART…]                  what takes too long for every change: download, upload (10 GiB),
-                                            routes (40,000), outage (10 minutes), faults
+                                            routes (40,000 in files), cluster (40,000 in a cluster),
+                                            outage (10 minutes), faults
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
                                             tls-keepalive, tls-handshake, tls-resume, h2, h2-tls, h2-h2c, grpc,
                                             routes-5000, log-on, idle-1000, idle-10000, websocket
+                                            propagation  from a cluster's event to the socket, alone
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
 ";

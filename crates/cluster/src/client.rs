@@ -23,6 +23,12 @@ const PING: Duration = Duration::from_secs(10);
 /// … and how long for the answer.
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
+/// How much an API server may send before it is taken in, on a stream …
+const STREAM_WINDOW: u32 = 256 << 10;
+/// … and on a connection. Lists come faster than they are read, and what waits is memory; hyper's
+/// own limits would be 2 and 5 MiB.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
 /// Where the API server is, and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
@@ -180,6 +186,8 @@ fn connect(config: &Config) -> Result<Client, NoAccess> {
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PING_ANSWER)
         .http2_keep_alive_while_idle(true)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .build(https.enable_all_versions().wrap_connector(tcp));
     let mut others = config.clone();
     let token = TokenFile::take(&mut others.auth_info);

@@ -39,7 +39,7 @@ pub struct Options {
     /// The port that redirects to HTTPS name; what clients see may not be `https_port`.
     pub public_https_port: u16,
     /// Time limits towards backends.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// The largest request body in bytes; 0 is no limit.
     pub max_body: u64,
     /// Endpoints given on the command line (`--endpoint`); they replace a Service's own.
@@ -73,12 +73,12 @@ impl Options {
             http_port: 8080,
             https_port: 8443,
             public_https_port: 443,
-            timeouts: Timeouts {
+            timeouts: Arc::new(Timeouts {
                 connect: Duration::from_secs(5),
                 send: Duration::from_secs(60),
                 read: Duration::from_secs(60),
                 total: Duration::ZERO,
-            },
+            }),
             max_body: 0,
             endpoints: Vec::new(),
             node_name: None,

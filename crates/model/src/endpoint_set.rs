@@ -25,6 +25,13 @@ pub struct EndpointSet {
     weights: Box<[u16]>,
     /// From the nearest endpoints alone to all; empty if `ready` is.
     tiers: Box<[Tier]>,
+    /// What few policies need.
+    lookup: Option<Box<Lookup>>,
+}
+
+/// Endpoints by what requests say.
+#[derive(Debug, Clone)]
+struct Lookup {
     /// For [`Algorithm::Hash`]; empty where there is nothing to choose.
     table: Box<[u16]>,
     /// What cookies call the endpoints, by index; empty if they call them nothing.
@@ -113,17 +120,22 @@ impl EndpointSet {
             Some(affinity) if ready.len() > 1 => names(&ready, affinity),
             _ => Box::default(),
         };
-        let mut named: Box<[_]> = names.iter().copied().zip(0..).collect();
-        named.sort_unstable();
+        let lookup = (!table.is_empty() || !names.is_empty()).then(|| {
+            let mut named: Box<[_]> = names.iter().copied().zip(0..).collect();
+            named.sort_unstable();
+            Box::new(Lookup {
+                table,
+                names,
+                named,
+            })
+        });
         Self {
             ready,
             unavailable: None,
             policy,
             weights,
             tiers,
-            table,
-            names,
-            named,
+            lookup,
         }
     }
 
@@ -173,20 +185,22 @@ impl EndpointSet {
 
     /// The endpoint of a hashed key; `None` if keys are nothing here.
     pub fn by_hash(&self, hash: u64) -> Option<usize> {
-        self.table
+        let table = &self.lookup.as_ref()?.table;
+        table
             .get(maglev::place(hash))
             .map(|&index| usize::from(index))
     }
 
     /// The endpoint that a cookie names.
     pub fn by_name(&self, name: u64) -> Option<usize> {
-        let found = self.named.binary_search_by_key(&name, |&(name, _)| name);
-        found.ok().map(|place| self.named[place].1 as usize)
+        let named = &self.lookup.as_ref()?.named;
+        let found = named.binary_search_by_key(&name, |&(name, _)| name);
+        found.ok().map(|place| named[place].1 as usize)
     }
 
     /// What cookies call an endpoint; `None` if they call it nothing.
     pub fn name(&self, index: usize) -> Option<u64> {
-        self.names.get(index).copied()
+        self.lookup.as_ref()?.names.get(index).copied()
     }
 
     fn members(&self) -> Vec<Member> {
@@ -218,9 +232,7 @@ impl Default for EndpointSet {
             policy: Policy::shared_default(),
             weights: Box::default(),
             tiers: Box::default(),
-            table: Box::default(),
-            names: Box::default(),
-            named: Box::default(),
+            lookup: None,
         }
     }
 }

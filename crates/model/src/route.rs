@@ -11,7 +11,7 @@ pub struct Rule {
     /// `namespace/name` of the object that the rule comes from, as logs show it.
     pub route: Box<str>,
     /// Where in that object, as `spec.rules[0].http.paths[1]`, for people.
-    pub field: Box<str>,
+    pub field: Arc<str>,
     /// The path that it answers.
     pub path: PathMatch,
     /// Filters, in the order in which they run.
@@ -19,7 +19,7 @@ pub struct Rule {
     /// What answers.
     pub action: Action,
     /// Time limits towards the backend.
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     /// The largest request body in bytes; 0 is no limit.
     pub max_body: u64,
 }

@@ -431,7 +431,7 @@ mod tests {
         Object::EndpointSlice(Arc::new(EndpointSlice {
             metadata: ObjectMeta {
                 name: name.to_owned(),
-                namespace: Some("default".to_owned()),
+                namespace: Some("default".into()),
                 labels: [(SERVICE_NAME_LABEL, service)].into(),
                 ..ObjectMeta::default()
             },

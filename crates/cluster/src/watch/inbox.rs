@@ -354,7 +354,7 @@ mod tests {
     fn service(name: &str) -> Read {
         let metadata = ObjectMeta {
             name: name.to_owned(),
-            namespace: Some("shop".to_owned()),
+            namespace: Some("shop".into()),
             ..ObjectMeta::default()
         };
         Read {

@@ -88,8 +88,8 @@ fn some_object(chance: &mut fastrand::Rng) -> Object {
     let namespace = ["one", "two", "three"][chance.usize(..3)];
     let metadata = ObjectMeta {
         name: format!("o{}", chance.u8(..4)),
-        namespace: Some(namespace.to_owned()),
-        uid: chance.u32(..).to_string(),
+        namespace: Some(namespace.into()),
+        uid: chance.u32(..).to_string().into(),
         ..ObjectMeta::default()
     };
     match chance.u8(..5) {
@@ -108,7 +108,7 @@ fn some_object(chance: &mut fastrand::Rng) -> Object {
                 metadata,
                 ..Service::default()
             };
-            object.spec.external_name = Some(format!("e{}.test", chance.u8(..)));
+            object.spec.external_name = Some(format!("e{}.test", chance.u8(..)).into());
             Object::Service(Arc::new(object))
         }
     }

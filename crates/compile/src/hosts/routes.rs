@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::{Action, Backend, Filter, HttpsRedirect, PathMatch, PathRouter, Rule, VirtualHost};
+use objects::kinds::Shared;
 
 use super::Claim;
 use super::slots::Slots;
@@ -175,7 +176,7 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
         path: PathMatch::Prefix("".into()),
         filters: [].into(),
         action,
-        timeouts: options.timeouts,
+        timeouts: Arc::clone(&options.timeouts),
         max_body: options.max_body,
     }
 }
@@ -201,7 +202,8 @@ fn rule(
         route: NameRef::of(&ingress.parsed.source.metadata)
             .to_string()
             .into(),
-        field: field.into(),
+        // Most rules stand at the same place of their objects.
+        field: Shared::from(field).into(),
         filters: filters.into(),
         ..built_in(Action::Forward(Arc::clone(backend)), options)
     }

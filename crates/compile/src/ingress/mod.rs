@@ -53,7 +53,7 @@ mod tests {
     fn older_then_by_namespace_then_by_name() {
         let make = |namespace: &str, name: &str, created: Option<&str>| {
             let mut made = ingress(namespace, name, serde_json::json!({}));
-            made.metadata.creation_timestamp = created.map(str::to_owned);
+            made.metadata.creation_timestamp = created.map(Into::into);
             made
         };
         let sorted = [

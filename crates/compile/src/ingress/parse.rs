@@ -32,7 +32,7 @@ pub(crate) struct Parsed {
 pub(crate) struct HostPaths {
     /// As [`normal_host`] spells it.
     pub(crate) host: Box<str>,
-    pub(crate) paths: Vec<PathRule>,
+    pub(crate) paths: Box<[PathRule]>,
 }
 
 /// One path.
@@ -46,8 +46,8 @@ pub(crate) struct PathRule {
 /// Where in the object a path stands. Shows as `spec.rules[0].http.paths[1]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    rule: usize,
-    path: usize,
+    rule: u32,
+    path: u32,
 }
 
 impl fmt::Display for Place {
@@ -165,7 +165,7 @@ pub(crate) fn parse(source: &Arc<Ingress>, annotations_prefix: &str) -> Parsed {
 
 fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
     let mut hosts: BTreeMap<Box<str>, Vec<PathRule>> = BTreeMap::new();
-    for (rule, written) in source.spec.rules.iter().flatten().enumerate() {
+    for (rule, written) in (0..).zip(source.spec.rules.iter().flatten()) {
         let host = match normal_host(written.host.as_deref().unwrap_or_default()) {
             Ok(host) => host,
             Err(BadHost { message, hint }) => {
@@ -175,7 +175,7 @@ fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
             }
         };
         let paths = hosts.entry(host).or_default();
-        for (path, written) in written.http.iter().flat_map(|http| &http.paths).enumerate() {
+        for (path, written) in (0..).zip(written.http.iter().flat_map(|http| &http.paths)) {
             let place = Place { rule, path };
             match path_match(written.path.as_deref(), written.path_type) {
                 Ok(path) => {
@@ -193,11 +193,13 @@ fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
                 }
             }
         }
-        paths.shrink_to_fit();
     }
     hosts
         .into_iter()
-        .map(|(host, paths)| HostPaths { host, paths })
+        .map(|(host, paths)| HostPaths {
+            host,
+            paths: paths.into(),
+        })
         .collect()
 }
 
@@ -227,13 +229,13 @@ fn parse_backend(backend: &IngressBackend, field: &str, problems: &mut Problems)
     };
     match parse_port(&service.port) {
         Ok(port) => BackendRef::Service {
-            name: service.name.as_str().into(),
+            name: service.name.clone(),
             port,
         },
         Err(message) => {
             let hint = "exactly one of `name` and `number`";
             problems.error(format!("{field}.service.port"), message, hint);
-            let label = service.name.as_str().into();
+            let label = service.name.clone();
             BackendRef::Unusable {
                 label,
                 reason: Unavailable::NoPort,

@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_another_controllers_is_not_looked_at() {
         let mut new = (*ingress("new", "/a?b", "2025-01-01T00:00:00Z")).clone();
-        new.spec.ingress_class_name = Some("theirs".to_owned());
+        new.spec.ingress_class_name = Some("theirs".into());
         let found = see(&store(), &Arc::new(new));
         assert_eq!(found.ownership, Ownership::Foreign);
         assert!(found.problems.is_empty());

@@ -75,7 +75,7 @@ pub(super) fn backends(ingress: &Ingress) -> impl Iterator<Item = (&str, impl Fn
             Some((rule, path)) => format!("spec.rules[{rule}].http.paths[{path}].backend"),
             None => "spec.defaultBackend".to_owned(),
         };
-        Some((backend.service.as_ref()?.name.as_str(), field))
+        Some((backend.service.as_ref()?.name.as_ref(), field))
     })
 }
 

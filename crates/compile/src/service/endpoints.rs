@@ -222,7 +222,7 @@ mod tests {
 
     fn port(name: &str) -> ServicePort {
         ServicePort {
-            name: Some(name.to_owned()),
+            name: Some(name.into()),
             port: 80,
             ..ServicePort::default()
         }
@@ -290,9 +290,9 @@ mod tests {
     fn slices_are_merged_and_ports_matched_by_name_and_protocol() {
         let one = slice(json!([{"addresses": ["10.0.0.1", "10.9.9.9"]}, {"addresses": ["x"]}]));
         let mut two = slice(json!([{"addresses": ["2001:db8::1"]}, {"addresses": ["10.0.0.1"]}]));
-        two.address_type = "IPv6".to_owned();
+        two.address_type = "IPv6".into();
         let mut names = slice(json!([{"addresses": ["web.example"]}]));
-        names.address_type = "FQDN".to_owned();
+        names.address_type = "FQDN".into();
         let all = [one, two, names];
         let expected = vec!["10.0.0.1:8080".to_owned(), "[2001:db8::1]:8080".to_owned()];
         assert_eq!(chosen(&all, "http"), (expected, None));

@@ -1,7 +1,7 @@
 //! How near an endpoint is: Service `spec.trafficDistribution` (KEP-3015), and the hints of
 //! EndpointSlices, which are advice. Both fail open: farther endpoints take what nearer ones cannot.
 
-use objects::kinds::{Endpoint, NamedHint, Service};
+use objects::kinds::{Endpoint, NamedHint, Service, Shared};
 
 use crate::options::Options;
 use crate::report::Problems;
@@ -25,7 +25,7 @@ impl Place {
 
     /// How an endpoint stands to this place.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Standing {
-        let same = |ours: &Option<String>, theirs: &Option<String>| {
+        let same = |ours: &Option<String>, theirs: &Option<Shared>| {
             ours.is_some() && ours.as_deref() == theirs.as_deref()
         };
         let hints = endpoint.hints.as_ref();

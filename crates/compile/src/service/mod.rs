@@ -35,7 +35,8 @@ use view::View;
 /// Every Service that something refers to.
 #[derive(Debug)]
 pub(crate) struct Services {
-    entries: HashMap<Name, Entry>,
+    /// Boxed, because a table has room for more.
+    entries: HashMap<Name, Box<Entry>>,
     overrides: HashMap<Name, Vec<EndpointOverride>>,
     place: Place,
     /// What holds where a Service says nothing.
@@ -68,8 +69,7 @@ struct Entry {
     /// How many references there are in what is served now.
     users: usize,
     ports: Vec<Port>,
-    /// Sorted by address.
-    endpoints: Vec<(SocketAddr, Weak<Endpoint>)>,
+    endpoints: Vec<Weak<Endpoint>>,
     /// The objects in `reports` that are reported on because of this Service.
     reported: Vec<ObjectKey>,
 }
@@ -283,7 +283,7 @@ impl Services {
                 .retain(|port| port.users > 0 || port.backend.strong_count() > 0);
             entry
                 .endpoints
-                .retain(|(_, endpoint)| endpoint.strong_count() > 0);
+                .retain(|endpoint| endpoint.strong_count() > 0);
             // Most Services have one port and few endpoints, and there are many Services.
             entry.ports.shrink_to_fit();
             entry.endpoints.shrink_to_fit();
@@ -304,6 +304,7 @@ impl Entry {
     fn publish(&mut self, view: &View<'_>) -> usize {
         let mut updates = 0;
         let policy = view.policy();
+        let mut known = Known::of(&mut self.endpoints);
         for port in &self.ports {
             let Some(backend) = port.backend.upgrade() else {
                 continue;
@@ -315,7 +316,7 @@ impl Entry {
             }
             let found = view.addresses(&port.port);
             let members = found.addresses.iter().map(|found| Member {
-                endpoint: intern(&mut self.endpoints, found.address, &backend.transport),
+                endpoint: known.intern(found.address, &backend.transport),
                 weight: found.weight,
                 distance: found.distance,
             });
@@ -346,25 +347,35 @@ impl Entry {
     }
 }
 
-/// The endpoint of an address: the same one for as long as anybody holds it.
-fn intern(
-    known: &mut Vec<(SocketAddr, Weak<Endpoint>)>,
-    address: SocketAddr,
-    transport: &Transport,
-) -> Arc<Endpoint> {
-    let start = known.partition_point(|(other, _)| *other < address);
-    let same = known[start..]
-        .iter()
-        .take_while(|(other, _)| *other == address)
-        .filter_map(|(_, endpoint)| endpoint.upgrade())
-        // Two ports may lead to one address and speak differently; neither's connections are the
-        // other's.
-        .find(|endpoint| endpoint.transport == *transport);
-    same.unwrap_or_else(|| {
+/// The endpoints of a Service, by address.
+struct Known<'a> {
+    all: &'a mut Vec<Weak<Endpoint>>,
+    /// Two ports may lead to one address and speak differently.
+    by_address: HashMap<SocketAddr, Vec<Arc<Endpoint>>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(all: &'a mut Vec<Weak<Endpoint>>) -> Self {
+        let mut by_address: HashMap<_, Vec<_>> = HashMap::with_capacity(all.len());
+        for endpoint in all.iter().filter_map(Weak::upgrade) {
+            let same = by_address.entry(endpoint.address).or_default();
+            same.push(endpoint);
+        }
+        Self { all, by_address }
+    }
+
+    /// The endpoint of an address: the same one for as long as anybody holds it.
+    fn intern(&mut self, address: SocketAddr, transport: &Transport) -> Arc<Endpoint> {
+        let same = self.by_address.entry(address).or_default();
+        // Neither's connections are the other's.
+        if let Some(known) = same.iter().find(|known| known.transport == *transport) {
+            return Arc::clone(known);
+        }
         let made = Arc::new(Endpoint::new(address).speaking(transport.clone()));
-        known.insert(start, (address, Arc::downgrade(&made)));
+        self.all.push(Arc::downgrade(&made));
+        same.push(Arc::clone(&made));
         made
-    })
+    }
 }
 
 /// Puts the reports of one Service in the place of its former ones. Returns the objects of which

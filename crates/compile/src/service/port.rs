@@ -76,7 +76,7 @@ pub(super) fn find<'a>(service: &'a Service, port: &PortRef) -> Result<&'a Servi
     meant
         .find(|port| speaks_tcp(port))
         .ok_or_else(|| Refused::NotTcp {
-            protocol: first.protocol.clone().unwrap_or_default(),
+            protocol: first.protocol.as_deref().unwrap_or_default().to_owned(),
         })
 }
 

@@ -312,7 +312,7 @@ fn slice_problems(slice: &EndpointSlice) -> Option<Problems> {
             let address = endpoint
                 .addresses
                 .first()
-                .map(String::as_str)
+                .map(|address| &**address)
                 .unwrap_or_default();
             if address.parse::<std::net::IpAddr>().is_err() {
                 let field = format!("endpoints[{index}].addresses[0]");

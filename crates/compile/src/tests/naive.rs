@@ -43,7 +43,7 @@ impl<'a> Naive<'a> {
             let created = meta
                 .creation_timestamp
                 .clone()
-                .unwrap_or_else(|| "9999".to_owned());
+                .unwrap_or_else(|| "9999".into());
             (created, meta.namespace.clone(), meta.name.clone())
         });
         Self { store, ingresses }
@@ -133,7 +133,7 @@ impl<'a> Naive<'a> {
         let when_tls = annotation("ssl-redirect").unwrap_or(true);
         let always = annotation("force-ssl-redirect").unwrap_or(false);
         let port = match (&service.port.name, service.port.number) {
-            (Some(name), _) => name.clone(),
+            (Some(name), _) => name.to_string(),
             (None, number) => number.unwrap_or_default().to_string(),
         };
         Answer {
@@ -273,7 +273,7 @@ fn tls_hosts(store: &Store, ingress: &Ingress) -> Vec<String> {
                     .map(ToString::to_string),
             );
         }
-        hosts.extend(listed);
+        hosts.extend(listed.iter().map(ToString::to_string));
     }
     hosts
 }

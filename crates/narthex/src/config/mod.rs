@@ -175,12 +175,12 @@ impl Compilation {
             http_port: flags.http_port,
             https_port: flags.https_port,
             public_https_port: flags.public_https_port.unwrap_or(flags.https_port),
-            timeouts: Timeouts {
+            timeouts: Arc::new(Timeouts {
                 connect: flags.connect_timeout,
                 send: flags.send_timeout,
                 read: flags.read_timeout,
                 total: flags.request_timeout,
-            },
+            }),
             max_body: flags.max_body_bytes,
             endpoints: self.endpoints.clone(),
             node_name: flags.balancing.node_name.clone(),

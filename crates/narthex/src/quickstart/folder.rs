@@ -90,10 +90,15 @@ impl Folder {
                 Object::Service(service) if !served.contains(service.metadata.name.as_str()) => {
                     let ports = service.spec.ports.iter().flatten();
                     Some(Service {
-                        namespace: service.metadata.namespace.clone().unwrap_or_default(),
+                        namespace: service
+                            .metadata
+                            .namespace
+                            .as_deref()
+                            .unwrap_or_default()
+                            .into(),
                         name: service.metadata.name.clone(),
                         ports: ports
-                            .map(|port| port.name.clone().unwrap_or_default())
+                            .map(|port| port.name.as_deref().unwrap_or_default().into())
                             .collect(),
                     })
                 }

@@ -36,7 +36,7 @@ use source::Source;
 use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
-const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAILY: Duration = Duration::from_secs(60 * 60);
 
 /// How many times a process that takes over looks whether something has changed before it begins.
 const CATCHING_UP: usize = 5;
@@ -46,6 +46,9 @@ const KEEPING: Duration = Duration::from_secs(1);
 
 /// How many times the first configuration is looked at for what it refers to.
 const LOOKS: usize = 3;
+
+/// How long a thread that compiles stays for the next change.
+const BLOCKING_THREADS: Duration = Duration::from_secs(60 * 60);
 
 /// How long everything else waits for the sockets to be given: they need no wait, but for a
 /// process that does not take them.
@@ -105,6 +108,8 @@ pub(crate) fn run_until_end(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("narthex-control")
+        // A thread that ends leaves what it allocated in pages that no other fills.
+        .thread_keep_alive(BLOCKING_THREADS)
         .build()
         .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
     let done = runtime.block_on(serve(config, welcome));

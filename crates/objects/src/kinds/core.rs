@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ObjectMeta;
+use super::{ObjectMeta, Shared};
 
 /// v1 Namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -30,18 +30,18 @@ pub struct Service {
 pub struct ServiceSpec {
     /// `type`: ClusterIP (also when empty), NodePort, LoadBalancer or ExternalName.
     #[serde(rename = "type")]
-    pub type_: Option<String>,
+    pub type_: Option<Box<str>>,
     /// `clusterIP`; `None` (the word) for headless Services.
     #[serde(rename = "clusterIP")]
-    pub cluster_ip: Option<String>,
+    pub cluster_ip: Option<Box<str>>,
     /// `externalName`, for type ExternalName.
-    pub external_name: Option<String>,
+    pub external_name: Option<Box<str>>,
     /// `trafficDistribution`: PreferSameNode, PreferSameZone or PreferClose (the older word).
-    pub traffic_distribution: Option<String>,
+    pub traffic_distribution: Option<Box<str>>,
     /// `selector`; empty where somebody else makes the endpoints.
-    pub selector: Option<BTreeMap<String, String>>,
+    pub selector: Option<Box<BTreeMap<String, String>>>,
     /// `ports`.
-    pub ports: Option<Vec<ServicePort>>,
+    pub ports: Option<Box<[ServicePort]>>,
 }
 
 /// One of a Service's `ports`.
@@ -49,15 +49,15 @@ pub struct ServiceSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// `name`; may be empty where there is one port only.
-    pub name: Option<String>,
+    pub name: Option<Shared>,
     /// `port`, 1 to 65535.
     pub port: u16,
     /// `targetPort`: a number or a container port's name.
     pub target_port: Option<IntOrString>,
     /// `protocol`: TCP (also when empty), UDP or SCTP.
-    pub protocol: Option<String>,
+    pub protocol: Option<Shared>,
     /// `appProtocol`, for example `kubernetes.io/h2c`.
-    pub app_protocol: Option<String>,
+    pub app_protocol: Option<Shared>,
 }
 
 /// A port number or a port's name.
@@ -67,7 +67,7 @@ pub enum IntOrString {
     /// A number.
     Int(u16),
     /// A name.
-    String(String),
+    String(Shared),
 }
 
 /// v1 Endpoints, for Services whose addresses are written by hand.
@@ -77,7 +77,7 @@ pub struct Endpoints {
     /// `metadata`; the name is the Service's.
     pub metadata: ObjectMeta,
     /// `subsets`.
-    pub subsets: Option<Vec<EndpointSubset>>,
+    pub subsets: Option<Box<[EndpointSubset]>>,
 }
 
 /// One of an Endpoints object's `subsets`: every address with every port.
@@ -85,11 +85,11 @@ pub struct Endpoints {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSubset {
     /// Ready addresses.
-    pub addresses: Option<Vec<EndpointAddress>>,
+    pub addresses: Option<Box<[EndpointAddress]>>,
     /// Addresses that are not ready.
-    pub not_ready_addresses: Option<Vec<EndpointAddress>>,
+    pub not_ready_addresses: Option<Box<[EndpointAddress]>>,
     /// Ports, by the Service port's name.
-    pub ports: Option<Vec<super::EndpointPort>>,
+    pub ports: Option<Box<[super::EndpointPort]>>,
 }
 
 /// One address of an Endpoints subset.
@@ -97,9 +97,9 @@ pub struct EndpointSubset {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointAddress {
     /// The address.
-    pub ip: String,
+    pub ip: Box<str>,
     /// The node it is on.
-    pub node_name: Option<String>,
+    pub node_name: Option<Shared>,
     /// The pod behind it.
     pub target_ref: Option<ObjectReference>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectMeta, ObjectReference};
+use super::{ObjectMeta, ObjectReference, Shared};
 
 /// discovery.k8s.io/v1 EndpointSlice; its Service is named by the label
 /// `kubernetes.io/service-name`.
@@ -12,11 +12,11 @@ pub struct EndpointSlice {
     /// `metadata`.
     pub metadata: ObjectMeta,
     /// `addressType`: IPv4, IPv6 or FQDN.
-    pub address_type: String,
+    pub address_type: Shared,
     /// `endpoints`.
-    pub endpoints: Option<Vec<Endpoint>>,
+    pub endpoints: Option<Box<[Endpoint]>>,
     /// `ports`, by the Service port's name.
-    pub ports: Option<Vec<EndpointPort>>,
+    pub ports: Option<Box<[EndpointPort]>>,
 }
 
 /// One of a slice's `endpoints`.
@@ -24,15 +24,15 @@ pub struct EndpointSlice {
 #[serde(rename_all = "camelCase", default)]
 pub struct Endpoint {
     /// `addresses`: the same endpoint under several addresses; the first is used.
-    pub addresses: Vec<String>,
+    pub addresses: Box<[Box<str>]>,
     /// `conditions`.
     pub conditions: EndpointConditions,
     /// `targetRef`: the pod behind it.
     pub target_ref: Option<Box<ObjectReference>>,
     /// `nodeName`.
-    pub node_name: Option<String>,
+    pub node_name: Option<Shared>,
     /// `zone`.
-    pub zone: Option<String>,
+    pub zone: Option<Shared>,
     /// `hints`: who should use it.
     pub hints: Option<Box<EndpointHints>>,
 }
@@ -72,11 +72,11 @@ pub struct EndpointConditions {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPort {
     /// The Service port's name, empty for a single nameless port.
-    pub name: Option<String>,
+    pub name: Option<Shared>,
     /// The port that the pods listen on; none means every port.
     pub port: Option<u16>,
     /// TCP (also when empty), UDP or SCTP.
-    pub protocol: Option<String>,
+    pub protocol: Option<Shared>,
     /// As in the Service.
-    pub app_protocol: Option<String>,
+    pub app_protocol: Option<Shared>,
 }

@@ -6,6 +6,7 @@
 mod core;
 mod discovery;
 mod networking;
+mod shared;
 mod string_map;
 mod trim;
 
@@ -26,6 +27,7 @@ pub use networking::{
     IngressRule, IngressServiceBackend, IngressSpec, IngressTls, PathType, ServiceBackendPort,
     TypedLocalObjectReference,
 };
+pub use shared::Shared;
 pub use string_map::StringMap;
 
 /// `metadata` of any object.
@@ -35,25 +37,18 @@ pub struct ObjectMeta {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.namespace`; filled with `default` by the loader for namespaced kinds.
-    pub namespace: Option<String>,
+    pub namespace: Option<Shared>,
     /// `metadata.uid`, empty for manifests.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub uid: String,
-    /// `metadata.generation`, 0 for manifests.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub generation: i64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub uid: Box<str>,
     /// `metadata.creationTimestamp` as in the object (RFC 3339), which sorts by age as it stands.
-    pub creation_timestamp: Option<String>,
+    pub creation_timestamp: Option<Box<str>>,
     /// `metadata.labels`.
     #[serde(skip_serializing_if = "StringMap::is_empty")]
     pub labels: StringMap,
     /// `metadata.annotations`.
     #[serde(skip_serializing_if = "StringMap::is_empty")]
     pub annotations: StringMap,
-}
-
-fn is_zero(number: &i64) -> bool {
-    *number == 0
 }
 
 /// The kinds that the store holds.

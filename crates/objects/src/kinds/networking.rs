@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ObjectMeta;
+use super::{ObjectMeta, Shared};
 
 /// networking.k8s.io/v1 IngressClass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -37,13 +37,13 @@ pub struct Ingress {
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressSpec {
     /// `ingressClassName`.
-    pub ingress_class_name: Option<String>,
+    pub ingress_class_name: Option<Shared>,
     /// `defaultBackend`: what no rule matches.
     pub default_backend: Option<Box<IngressBackend>>,
     /// `tls`.
-    pub tls: Option<Vec<IngressTls>>,
+    pub tls: Option<Box<[IngressTls]>>,
     /// `rules`.
-    pub rules: Option<Vec<IngressRule>>,
+    pub rules: Option<Box<[IngressRule]>>,
 }
 
 /// One entry of `tls`.
@@ -51,9 +51,9 @@ pub struct IngressSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressTls {
     /// `hosts` that the certificate is for.
-    pub hosts: Option<Vec<String>>,
+    pub hosts: Option<Box<[Box<str>]>>,
     /// `secretName`, in the Ingress's namespace; none means the default certificate.
-    pub secret_name: Option<String>,
+    pub secret_name: Option<Box<str>>,
 }
 
 /// One of `rules`.
@@ -61,7 +61,7 @@ pub struct IngressTls {
 #[serde(default)]
 pub struct IngressRule {
     /// `host`: exact, `*.` and a domain, or none for all hosts.
-    pub host: Option<String>,
+    pub host: Option<Box<str>>,
     /// `http`.
     pub http: Option<HttpIngressRuleValue>,
 }
@@ -71,7 +71,7 @@ pub struct IngressRule {
 #[serde(default)]
 pub struct HttpIngressRuleValue {
     /// `paths`.
-    pub paths: Vec<HttpIngressPath>,
+    pub paths: Box<[HttpIngressPath]>,
 }
 
 /// One of a rule's `paths`.
@@ -79,7 +79,7 @@ pub struct HttpIngressRuleValue {
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpIngressPath {
     /// `path`; none is `/`.
-    pub path: Option<String>,
+    pub path: Option<Box<str>>,
     /// `pathType`, which Kubernetes requires.
     pub path_type: Option<PathType>,
     /// `backend`.
@@ -112,7 +112,7 @@ pub struct IngressBackend {
 #[serde(default)]
 pub struct IngressServiceBackend {
     /// The Service's name, in the Ingress's namespace.
-    pub name: String,
+    pub name: Box<str>,
     /// Which of its ports.
     pub port: ServiceBackendPort,
 }
@@ -122,7 +122,7 @@ pub struct IngressServiceBackend {
 #[serde(default)]
 pub struct ServiceBackendPort {
     /// By name.
-    pub name: Option<String>,
+    pub name: Option<Shared>,
     /// By number.
     pub number: Option<u16>,
 }

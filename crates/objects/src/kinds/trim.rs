@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Namespace, Object, ObjectMeta,
-    Secret, Service,
+    Secret, Service, Shared,
 };
 use crate::SERVICE_NAME_LABEL;
 
@@ -26,7 +26,7 @@ const TOOLS: [&str; 9] = [
 ];
 
 impl Object {
-    /// Drops what nothing reads, and room to grow. Does nothing if somebody else holds the object.
+    /// Drops what nothing reads. Does nothing if somebody else holds the object.
     pub fn trim(&mut self) {
         fn own<T>(object: &mut Arc<T>, trim: impl FnOnce(&mut T)) {
             if let Some(object) = Arc::get_mut(object) {
@@ -65,72 +65,64 @@ fn usual(metadata: &mut ObjectMeta) {
 fn brief(metadata: &mut ObjectMeta) {
     annotations(metadata);
     metadata.labels.retain(|name| name == SERVICE_NAME_LABEL);
-    metadata.uid = String::new();
+    metadata.uid = Box::default();
     metadata.creation_timestamp = None;
-    metadata.generation = 0;
 }
 
 fn ingress(object: &mut Ingress) {
     usual(&mut object.metadata);
-    for rule in shrunk(&mut object.spec.rules) {
-        if let Some(http) = &mut rule.http {
-            http.paths.shrink_to_fit();
-        }
-    }
-    for entry in shrunk(&mut object.spec.tls) {
-        shrunk(&mut entry.hosts);
-    }
+    object.metadata.uid = Box::default();
 }
 
 fn service(object: &mut Service) {
     usual(&mut object.metadata);
     object.metadata.creation_timestamp = None;
+    if object.metadata.annotations.is_empty() {
+        // What cookies are made with, where an annotation asks for cookies.
+        object.metadata.uid = Box::default();
+    }
     object.spec.selector = None;
     // Whether it is headless is all that anybody asks.
-    object.spec.cluster_ip.take_if(|address| address != "None");
-    for port in shrunk(&mut object.spec.ports) {
+    object
+        .spec
+        .cluster_ip
+        .take_if(|address| &**address != "None");
+    for port in each(&mut object.spec.ports) {
         tcp_is_understood(&mut port.protocol);
     }
-    object.spec.type_.take_if(|kind| kind == "ClusterIP");
+    object.spec.type_.take_if(|kind| &**kind == "ClusterIP");
 }
 
 fn slice(object: &mut EndpointSlice) {
     brief(&mut object.metadata);
-    for endpoint in shrunk(&mut object.endpoints) {
-        endpoint.addresses.shrink_to_fit();
+    for endpoint in each(&mut object.endpoints) {
         endpoint.target_ref = None;
     }
-    for port in shrunk(&mut object.ports) {
+    for port in each(&mut object.ports) {
         tcp_is_understood(&mut port.protocol);
     }
 }
 
 fn endpoints(object: &mut Endpoints) {
     brief(&mut object.metadata);
-    for subset in shrunk(&mut object.subsets) {
+    for subset in each(&mut object.subsets) {
         for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses] {
-            for address in shrunk(addresses) {
+            for address in each(addresses) {
                 address.target_ref = None;
             }
         }
-        for port in shrunk(&mut subset.ports) {
+        for port in each(&mut subset.ports) {
             tcp_is_understood(&mut port.protocol);
         }
     }
 }
 
-fn tcp_is_understood(protocol: &mut Option<String>) {
-    protocol.take_if(|protocol| protocol == "TCP");
+fn tcp_is_understood(protocol: &mut Option<Shared>) {
+    protocol.take_if(|protocol| *protocol == "TCP");
 }
 
-fn shrunk<T>(list: &mut Option<Vec<T>>) -> &mut [T] {
-    match list {
-        Some(list) => {
-            list.shrink_to_fit();
-            list
-        }
-        None => &mut [],
-    }
+fn each<T>(list: &mut Option<Box<[T]>>) -> &mut [T] {
+    list.as_deref_mut().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -149,7 +141,7 @@ mod tests {
             object.metadata().clone()
         };
         let metadata = read(json!({
-            "name": "web", "uid": "1", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z",
+            "name": "web", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": {"app": "web"},
             "annotations": {
                 "kubectl.kubernetes.io/last-applied-configuration": "{}",
@@ -172,7 +164,7 @@ mod tests {
                 "nginx.ingress.kubernetes.io/ssl-redirect",
             ]
         );
-        assert_eq!((&*metadata.uid, metadata.generation), ("1", 3));
+        assert_eq!(&*metadata.uid, "");
         assert!(metadata.creation_timestamp.is_some());
     }
 

@@ -16,7 +16,7 @@ pub(super) fn ingress(ingress: &Ingress, found: &mut Findings) {
     if let Some(class) = &spec.ingress_class_name {
         found.check("spec.ingressClassName", class, names::subdomain(class));
         let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
-        if let Some(other) = annotation.filter(|annotation| annotation != class) {
+        if let Some(other) = annotation.filter(|annotation| *annotation != class.as_str()) {
             found.error(
                 format!("metadata.annotations.{CLASS_ANNOTATION}"),
                 format!("{} is not what spec.ingressClassName says", quote(other)),
