@@ -61,10 +61,18 @@ fn many_seeds() {
     let begun = Instant::now();
     let cluster = Cluster::start();
     for seed in first.. {
-        match seed % 4 {
-            0 => println!("{}", storm_with_wipe(&cluster, seed, 5)),
-            _ => println!("{}", storm(&cluster, seed, 15)),
-        }
+        let namespace = match seed % 4 {
+            0 => {
+                println!("{}", storm_with_wipe(&cluster, seed, 5));
+                format!("wiped-{seed}")
+            }
+            _ => {
+                println!("{}", storm(&cluster, seed, 15));
+                format!("storm-{seed}")
+            }
+        };
+        // The next one's hosts are the same, and an older Ingress keeps them.
+        cluster.delete(&["namespace", &namespace]);
         if begun.elapsed() > FAULTS {
             return;
         }

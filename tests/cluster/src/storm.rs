@@ -344,8 +344,8 @@ fn change(cluster: &Cluster, changes: &mut Changes<'_>) {
     }
 }
 
-/// So many rounds of changes and faults on a cluster that others do not use at this time. What
-/// happened, for people.
+/// So many rounds of changes and faults on a cluster that others do not use at this time, and where
+/// nobody else has these hosts. What happened, for people.
 ///
 /// # Panics
 ///
@@ -397,6 +397,7 @@ pub fn storm(cluster: &Cluster, seed: u64, rounds: u32) -> String {
     }
     agree(&narthex, serve().start(), seed);
     let routed = told(cluster, &narthex, &namespace);
+    assert!(routed > 0, "not even the steady one is served");
     format!(
         "seed {seed}: {requests} requests and none failed, {routed} Ingresses served in the end, \
          after {} in {:.0} s",
