@@ -52,7 +52,18 @@ func (c *cluster) killAll() error {
 	if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("killing all: %w", err)
 	}
-	return nil
+	// What is killed holds its ports until it has ended. All that end are our children: we are the
+	// first process here.
+	for range 1000 {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		if errors.Is(err, unix.ECHILD) {
+			return nil
+		}
+		if pid <= 0 {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return errors.New("what was killed does not end")
 }
 
 // unmount lets go of volumes and network namespaces.
