@@ -36,7 +36,7 @@ use source::Source;
 use succession::Heirs;
 
 /// How often the self-signed certificate's end is looked at.
-const DAILY: Duration = Duration::from_secs(60 * 60);
+const DAILY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many times a process that takes over looks whether something has changed before it begins.
 const CATCHING_UP: usize = 5;
