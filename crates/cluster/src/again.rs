@@ -1,4 +1,4 @@
-//! How soon a watch of kube's own is begun again.
+//! How soon something is tried again that failed.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,16 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// All is well again if nothing failed for so long.
 const CALM: Duration = Duration::from_secs(30);
 
-/// Waits that double. kube's own grow to a minute and are that long for two more, so that an API
-/// server that was away some times in a row is followed late when it is back.
+/// A wait after so many failures in a row before the last one: twice as long each time, and between
+/// half of that and all of it, so that not all come back in step.
+pub(crate) fn doubled(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let wait = first.saturating_mul(1 << failures.min(16)).min(longest);
+    wait.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Waits of a watch of kube's own. Those that kube has for it grow to a minute and are that long for
+/// two more, so that an API server that was away some times in a row is followed late when it is
+/// back.
 #[derive(Debug, Default)]
 pub(crate) struct Again {
     failures: u32,
@@ -25,12 +33,10 @@ impl Iterator for Again {
 
     fn next(&mut self) -> Option<Duration> {
         self.reset();
-        let wait = FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST);
+        let wait = doubled(FIRST, LONGEST, self.failures);
         self.failures = self.failures.saturating_add(1);
         self.last = Some(Instant::now());
-        Some(wait.mul_f64(0.5 + fastrand::f64() / 2.0))
+        Some(wait)
     }
 }
 

@@ -346,16 +346,12 @@ fn a_daemonset_serves_on_every_nodes_own_ports() {
     assert_nothing_was_forbidden(&log(cluster, "nodes", "nodes"));
 
     // Ports of the node are all that a stricter level has against it.
-    let level = "pod-security.kubernetes.io/enforce=restricted";
-    let stricter = [
-        "label",
-        "--dry-run=server",
-        "--overwrite",
-        "ns",
-        "nodes",
-        level,
-    ];
-    let said = cluster.try_kubectl(&stricter, "");
+    let at_level = |level: &str| {
+        let label = format!("pod-security.kubernetes.io/enforce={level}");
+        let labelled = ["label", "--dry-run=server", "--overwrite", "ns", "nodes"];
+        cluster.try_kubectl(&[&labelled[..], &[&label]].concat(), "")
+    };
+    let said = at_level("restricted");
     let complaint = said
         .stderr
         .lines()
@@ -364,15 +360,6 @@ fn a_daemonset_serves_on_every_nodes_own_ports() {
         complaint.is_some_and(|it| it.ends_with(": hostPort")),
         "{said:?}"
     );
-    let level = "pod-security.kubernetes.io/enforce=baseline";
-    let stricter = [
-        "label",
-        "--dry-run=server",
-        "--overwrite",
-        "ns",
-        "nodes",
-        level,
-    ];
-    let said = cluster.try_kubectl(&stricter, "");
+    let said = at_level("baseline");
     assert!(said.stderr.contains(": hostPort"), "{said:?}");
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::again::doubled;
+
 /// So many a second, and as many at once after a rest.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -43,9 +45,7 @@ impl Budget {
 pub(crate) fn backoff(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(300);
-    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-    let longest = FIRST.saturating_mul(factor).min(LONGEST);
-    longest.mul_f64(0.5 + fastrand::f64() / 2.0)
+    doubled(FIRST, LONGEST, failures.saturating_sub(1))
 }
 
 #[cfg(test)]

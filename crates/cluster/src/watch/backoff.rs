@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::again::doubled;
+
 /// The first wait …
 const FIRST: Duration = Duration::from_millis(100);
 /// … and the longest.
@@ -16,9 +18,8 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The next wait; at least `asked`, if the other side has asked for that.
     pub(crate) fn next(&mut self, asked: Option<Duration>) -> Duration {
-        let doubled = FIRST.saturating_mul(1 << self.failures.min(10));
+        let wait = doubled(FIRST, LONGEST, self.failures);
         self.failures = self.failures.saturating_add(1);
-        let wait = doubled.min(LONGEST).mul_f64(0.5 + fastrand::f64() / 2.0);
         asked.map_or(wait, |asked| wait.max(asked.min(LONGEST)))
     }
 

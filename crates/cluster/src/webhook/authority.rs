@@ -121,7 +121,7 @@ impl Material {
         names: &[String],
         now: SystemTime,
     ) -> Result<Self, Failed> {
-        let issuer = authority_params(issuer_name(&authority)?, now);
+        let issuer = authority_params(&issuer_name(&authority)?, now);
         let make = || {
             let signing = KeyPair::from_pem(&authority_key)?;
             let issuer = Issuer::from_params(&issuer, &signing);
@@ -183,26 +183,18 @@ impl Material {
 fn make_authority(now: SystemTime) -> Result<(String, String), Failed> {
     let make = || {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::default();
         // A name of its own, so that issuers are told apart by it.
         let id = fastrand::u64(..);
-        params.distinguished_name = common_name(&format!("Narthex admission authority {id:016x}"));
-        params.not_before = (now - BACKDATE).into();
-        params.not_after = (now + AUTHORITY_VALIDITY).into();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        let params = authority_params(&format!("Narthex admission authority {id:016x}"), now);
         Ok::<_, rcgen::Error>((params.self_signed(&key)?.pem(), key.serialize_pem()))
     };
     make().map_err(|error| format!("no authority: {error}"))
 }
 
 /// What an authority made now says of itself; what it certifies takes its name from here.
-fn authority_params(name: String, now: SystemTime) -> CertificateParams {
+fn authority_params(name: &str, now: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name(&name);
+    params.distinguished_name = common_name(name);
     params.not_before = (now - BACKDATE).into();
     params.not_after = (now + AUTHORITY_VALIDITY).into();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
