@@ -133,17 +133,22 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = self.log();
+        let tail = |log: &str| {
             let lines: Vec<_> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
-            eprintln!("--- the rig's log\n{}", tail.join("\n"));
+            format!("--- the rig's log\n{}", tail.join("\n"))
+        };
+        if std::thread::panicking() {
+            eprintln!("{}", tail(&self.log()));
+            return;
         }
         self.lease = None;
-        let folder = self.folder.clone();
-        if !std::thread::panicking() {
-            wait::until("the cluster removes its folder", || !folder.exists());
-        }
+        wait::eventually("the cluster removes its folder", || {
+            match self.folder.exists() {
+                true => Err(tail(&self.log())),
+                false => Ok(()),
+            }
+        });
     }
 }
 

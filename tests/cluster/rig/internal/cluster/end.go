@@ -6,6 +6,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,40 +16,49 @@ import (
 // socket is the control socket's name in the cluster's folder.
 const socket = "control.sock"
 
+// What follows the program's own arguments when it takes its own place, to begin anew or to end.
+const (
+	again = "--again"
+	over  = "--over"
+)
+
 // end ends every process of the cluster, leaves no file, and exits.
-func (c *cluster) end() {
-	if err := c.killAll(); err != nil {
-		log.Print(err)
-	}
-	c.unmount()
-	if err := discard(c.folder); err != nil {
-		log.Print(err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func (c *cluster) end() { log.Print(c.takeOver(over)) }
 
 // wipe ends every process but this one, throws the store away, and starts anew in its own place:
 // nothing that remembers the old objects is left.
-func (c *cluster) wipe() error {
-	if err := c.killAll(); err != nil {
+func (c *cluster) wipe() error { return c.takeOver(again) }
+
+// takeOver runs this program anew in this process. Nothing of ours is at work then: no node starts a
+// container again that is being killed, and nobody writes a file into a folder that is being
+// removed. It returns only if it fails. Nobody can ask for anything any more.
+func (c *cluster) takeOver(how string) error {
+	if err := os.Remove(c.file(socket)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	arguments := slices.DeleteFunc(slices.Clone(os.Args), func(one string) bool { return one == again })
+	return syscall.Exec("/proc/self/exe", append(arguments, how), os.Environ())
+}
+
+// clear ends what ran before the take-over and throws away what is named; without names, all.
+func (c *cluster) clear(names ...string) error {
+	if err := killAll(); err != nil {
 		return err
 	}
 	c.unmount()
-	for _, name := range []string{"etcd", "pods"} {
+	if len(names) == 0 {
+		return discard(c.folder)
+	}
+	for _, name := range names {
 		if err := discard(c.file(name)); err != nil {
 			return err
 		}
 	}
-	arguments := append(append([]string{}, os.Args...), "--again")
-	return syscall.Exec("/proc/self/exe", arguments, os.Environ())
+	return nil
 }
 
-// killAll kills all processes of the PID namespace but ours; nobody can ask for anything any more.
-func (c *cluster) killAll() error {
-	if err := os.Remove(c.file(socket)); err != nil && !os.IsNotExist(err) {
-		return err
-	}
+// killAll kills all processes of the PID namespace but ours.
+func killAll() error {
 	if err := syscall.Kill(-1, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("killing all: %w", err)
 	}

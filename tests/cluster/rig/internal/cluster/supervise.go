@@ -40,12 +40,16 @@ func Supervise(arguments []string) error {
 	images := flags.String("images", "", "the file that says what stands in for images")
 	outside := flags.String("outside", "", "URL at which the listener in descriptor 3 is reached")
 	attached := flags.Bool("while-stdin-is-open", false, "end at the end of standard input")
-	again := flags.Bool("again", false, "the namespaces and certificates are there from before a wipe")
+	wiped := flags.Bool("again", false, "the namespaces and certificates are there from before a wipe")
+	ended := flags.Bool("over", false, "nothing is to be left of what ran before")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	c := &cluster{folder: *folder, images: *images, nodes: *nodes, outside: *outside, began: time.Now()}
+	if *ended {
+		return c.clear()
+	}
 	if *attached {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
@@ -58,7 +62,11 @@ func Supervise(arguments []string) error {
 		<-told
 		c.end()
 	}()
-	if !*again {
+	if *wiped {
+		if err := c.clear("etcd", "pods"); err != nil {
+			return err
+		}
+	} else {
 		if err := isolate(); err != nil {
 			return err
 		}

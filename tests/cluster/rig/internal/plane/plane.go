@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -92,20 +91,6 @@ func (p *Plane) Apiserver(ctx context.Context, verb string) error {
 		return p.signal(apiserver, syscall.SIGCONT)
 	}
 	return fmt.Errorf("there is no `apiserver %s`: kill, start, stop or cont", verb)
-}
-
-// Wipe throws all objects away and starts with none. The controllers start anew too: what they
-// remember has resource versions that the new store has not reached.
-func (p *Plane) Wipe(ctx context.Context) error {
-	for _, name := range []string{controllers, apiserver, etcd} {
-		if err := p.kill(name); err != nil {
-			return err
-		}
-	}
-	if err := os.RemoveAll(filepath.Join(p.Folder, "etcd")); err != nil {
-		return err
-	}
-	return p.Start(ctx)
 }
 
 // Died gives the first part that ended without being told to.
