@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    Backend, CertificateSet, CertificateTable, HostTable, Listener, Protocol, Snapshot, VirtualHost,
+    Backend, CertificateSet, CertificateTable, Entrance, HostTable, HttpSites, HttpsSite, Listener,
+    Service, Site, Snapshot, TlsSite, TlsSites, VirtualHost,
 };
 use objects::Store;
 use objects::kinds::{Kind, ObjectKey};
@@ -218,11 +219,8 @@ impl Compiler {
             let hosts = self.hosts.certificates().clone();
             self.tables.certificates = Arc::new(CertificateTable { hosts, default });
         }
-        let mut listeners = [
-            self.listener(self.options.http_port, Protocol::Http),
-            self.listener(self.options.https_port, Protocol::Https),
-        ];
-        listeners.sort_by_key(|listener| listener.port);
+        let mut listeners = self.ingress_listeners();
+        listeners.sort_by_key(|listener| listener.entrance);
         self.last.snapshot = Arc::new(Snapshot {
             generation: self.last.snapshot.generation + 1,
             listeners: listeners.into(),
@@ -230,18 +228,36 @@ impl Compiler {
         true
     }
 
-    fn listener(&self, port: u16, protocol: Protocol) -> Arc<Listener> {
-        let certificates = match protocol {
-            Protocol::Http => None,
-            Protocol::Https => Some(Arc::clone(&self.tables.certificates)),
-        };
-        Arc::new(Listener {
-            port,
-            protocol,
+    fn ingress_listeners(&self) -> [Arc<Listener>; 2] {
+        let site = Arc::new(Site {
+            name: "".into(),
             hosts: Arc::clone(&self.tables.routes),
             default: Arc::clone(&self.fallbacks.virtual_host),
-            certificates,
-        })
+        });
+        let secure = TlsSite::Https(HttpsSite {
+            site: Arc::clone(&site),
+            certificates: Arc::clone(&self.tables.certificates),
+            clients: None,
+        });
+        let listener = |port, service| {
+            Arc::new(Listener {
+                entrance: Entrance::tcp(port),
+                public_port: port,
+                service,
+            })
+        };
+        let http = HttpSites {
+            ingress: Some(site),
+            ..HttpSites::default()
+        };
+        let https = TlsSites {
+            ingress: Some(Arc::new(secure)),
+            ..TlsSites::default()
+        };
+        [
+            listener(self.options.http_port, Service::Http(Arc::new(http))),
+            listener(self.options.https_port, Service::Tls(Arc::new(https))),
+        ]
     }
 
     /// Brings the report up to date.

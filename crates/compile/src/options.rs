@@ -78,6 +78,7 @@ impl Options {
                 send: Duration::from_secs(60),
                 read: Duration::from_secs(60),
                 total: Duration::ZERO,
+                attempt: Duration::ZERO,
             }),
             max_body: 0,
             endpoints: Vec::new(),

@@ -381,6 +381,7 @@ mod tests {
             algorithm: Algorithm::Hash(HashKey::Source),
             affinity: Some(Affinity {
                 cookie: "c".into(),
+                header: false,
                 max_age: std::time::Duration::ZERO,
                 key: "k".into(),
             }),

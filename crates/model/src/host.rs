@@ -87,7 +87,8 @@ fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':')
 }
 
-/// Values by host: exact names before wildcards (`*.x`, one label) before the one for all hosts.
+/// Values by host: exact names before wildcards (`*.x`, one label; `.x`, any number of labels)
+/// before the one for all hosts.
 ///
 /// A clone costs the same however many hosts there are, and what is changed afterwards is copied
 /// then, a few dozen hosts at a time.
@@ -96,18 +97,33 @@ pub struct HostTable<T> {
     exact: Shards<T>,
     /// By what follows `*.`.
     wildcard: Shards<T>,
+    /// By what follows `.`.
+    suffix: Shards<T>,
     any: Option<Arc<T>>,
 }
 
+/// How close a host of a table is to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// It is for all hosts.
+    Any,
+    /// It is what the name ends with, of this length.
+    Suffix(usize),
+    /// It is the name.
+    Exact,
+}
+
 impl<T> HostTable<T> {
-    /// Sets the value of a host: a name, `*.` and a name, or the empty text for all hosts.
-    /// Names must be lower case.
+    /// Sets the value of a host: a name, `*.` and a name, `.` and a name, or the empty text for all
+    /// hosts. Names must be lower case.
     pub fn insert(&mut self, host: impl Into<Arc<str>>, value: Arc<T>) {
         let host = host.into();
         if host.is_empty() {
             self.any = Some(value);
         } else if let Some(suffix) = host.strip_prefix("*.") {
             self.wildcard.insert(suffix.into(), value);
+        } else if let Some(suffix) = host.strip_prefix('.') {
+            self.suffix.insert(suffix.into(), value);
         } else {
             self.exact.insert(host, value);
         }
@@ -119,6 +135,8 @@ impl<T> HostTable<T> {
             self.any.take().is_some()
         } else if let Some(suffix) = host.strip_prefix("*.") {
             self.wildcard.remove(suffix)
+        } else if let Some(suffix) = host.strip_prefix('.') {
+            self.suffix.remove(suffix)
         } else {
             self.exact.remove(host)
         }
@@ -130,6 +148,8 @@ impl<T> HostTable<T> {
             self.any.as_ref()
         } else if let Some(suffix) = host.strip_prefix("*.") {
             self.wildcard.get(suffix)
+        } else if let Some(suffix) = host.strip_prefix('.') {
+            self.suffix.get(suffix)
         } else {
             self.exact.get(host)
         }
@@ -145,14 +165,42 @@ impl<T> HostTable<T> {
         if let Some(value) = self.exact.get(host) {
             return Some(value);
         }
-        if self.wildcard.len() == 0 {
+        self.find_below(host).map(|(_, value)| value)
+    }
+
+    /// The value of a wildcard that stands for a host, and what follows the asterisk.
+    fn find_below<'a>(&self, host: &'a str) -> Option<(&'a str, &Arc<T>)> {
+        if self.wildcard.len() == 0 && self.suffix.len() == 0 {
             return None;
         }
-        let (label, suffix) = host.split_once('.')?;
+        let (label, mut rest) = host.split_once('.')?;
         if label.is_empty() {
             return None;
         }
-        self.wildcard.get(suffix)
+        if let Some(value) = self.wildcard.get(rest) {
+            return Some((rest, value));
+        }
+        if self.suffix.len() == 0 {
+            return None;
+        }
+        // A name has at most 127 labels.
+        loop {
+            if let Some(value) = self.suffix.get(rest) {
+                return Some((rest, value));
+            }
+            rest = rest.split_once('.')?.1;
+        }
+    }
+
+    /// How close what [`Self::find`] finds is to a host.
+    pub fn rank(&self, host: &str) -> Option<Rank> {
+        if self.exact.get(host).is_some() {
+            return Some(Rank::Exact);
+        }
+        match self.find_below(host) {
+            Some((suffix, _)) => Some(Rank::Suffix(suffix.len())),
+            None => self.any.as_ref().map(|_| Rank::Any),
+        }
     }
 
     /// The value for all hosts.
@@ -160,7 +208,7 @@ impl<T> HostTable<T> {
         self.any.as_ref()
     }
 
-    /// Every value with its host (`*.x` for wildcards, empty for all hosts), in no order.
+    /// Every value with its host (`*.x` and `.x` for wildcards, empty for all hosts), in no order.
     pub fn iter(&self) -> impl Iterator<Item = (String, &Arc<T>)> {
         let exact = self
             .exact
@@ -170,13 +218,17 @@ impl<T> HostTable<T> {
             .wildcard
             .iter()
             .map(|(host, value)| (format!("*.{host}"), value));
+        let suffix = self
+            .suffix
+            .iter()
+            .map(|(host, value)| (format!(".{host}"), value));
         let any = self.any.iter().map(|value| (String::new(), value));
-        exact.chain(wildcard).chain(any)
+        exact.chain(wildcard).chain(suffix).chain(any)
     }
 
     /// How many hosts there are.
     pub fn len(&self) -> usize {
-        self.exact.len() + self.wildcard.len() + usize::from(self.any.is_some())
+        self.exact.len() + self.wildcard.len() + self.suffix.len() + usize::from(self.any.is_some())
     }
 
     /// Whether there is none.
@@ -191,6 +243,7 @@ impl<T> Clone for HostTable<T> {
         Self {
             exact: self.exact.clone(),
             wildcard: self.wildcard.clone(),
+            suffix: self.suffix.clone(),
             any: self.any.clone(),
         }
     }
@@ -201,6 +254,7 @@ impl<T> Default for HostTable<T> {
         Self {
             exact: Shards::default(),
             wildcard: Shards::default(),
+            suffix: Shards::default(),
             any: None,
         }
     }
@@ -264,5 +318,20 @@ mod tests {
         );
         assert_eq!(find(".example"), Some(""), "an empty label is no label");
         assert_eq!(find("example"), Some(""));
+    }
+
+    #[test]
+    fn a_suffix_stands_for_any_number_of_labels_and_the_longest_is_found() {
+        let mut table = HostTable::default();
+        for host in ["a.example", ".example", ".b.example"] {
+            table.insert(host, Arc::new(host));
+        }
+        let find = |host| (table.find(host).map(|value| **value), table.rank(host));
+        assert_eq!(find("a.example"), (Some("a.example"), Some(Rank::Exact)));
+        assert_eq!(find("c.example"), (Some(".example"), Some(Rank::Suffix(7))));
+        assert_eq!(find("x.c.example").0, Some(".example"));
+        assert_eq!(find("x.y.b.example").0, Some(".b.example"));
+        assert_eq!(find("b.example").0, Some(".example"));
+        assert_eq!(find("example"), (None, None));
     }
 }

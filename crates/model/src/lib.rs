@@ -7,11 +7,14 @@
 
 pub mod backend;
 pub mod certificate;
+pub mod condition;
 pub mod endpoint;
 pub mod endpoint_set;
+pub mod filter;
 #[cfg(test)]
 mod fuzz;
 pub mod host;
+pub mod listener;
 pub mod maglev;
 pub mod path;
 pub mod policy;
@@ -19,16 +22,26 @@ pub mod route;
 mod router;
 mod shards;
 pub mod snapshot;
+pub mod split;
+pub mod stream;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable};
+pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;
 pub use endpoint_set::{EndpointSet, Member};
+pub use filter::{Filter, HttpsRedirect};
 pub use host::{HostName, HostTable};
+pub use listener::{
+    ClientAuth, Entrance, HttpSites, HttpsSite, Layer, Listener, Service, Site, TlsSite, TlsSites,
+    TlsStreams,
+};
 pub use path::NormalPath;
 pub use policy::Policy;
-pub use route::{Action, Filter, HttpsRedirect, PathMatch, Rule, Timeouts};
+pub use route::{Action, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
-pub use snapshot::{Listener, Protocol, Selection, Snapshot, VirtualHost};
+pub use snapshot::{Selection, Snapshot, VirtualHost};
+pub use split::{Share, Split, Target};
+pub use stream::Stream;
 pub use transport::{BackendTls, HttpVersion, Transport};

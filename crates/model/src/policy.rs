@@ -93,6 +93,18 @@ impl Default for Retry {
     }
 }
 
+/// When a rule's requests are sent again (Gateway API: HTTPRouteRetry). It takes the place of the
+/// backend's [`Retry`], but for the budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteRetry {
+    /// How often at the most, after the first attempt; 0 is never.
+    pub attempts: u8,
+    /// The statuses that are followed by another attempt, besides there being no response.
+    pub codes: Box<[u16]>,
+    /// The least time between two attempts.
+    pub backoff: Duration,
+}
+
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Algorithm {
@@ -121,11 +133,13 @@ pub enum HashKey {
     Uri,
 }
 
-/// A cookie that keeps a client with its endpoint.
+/// What keeps a client with its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Affinity {
-    /// The cookie's name.
+    /// The cookie's name, or the header field's.
     pub cookie: Box<str>,
+    /// Whether it is a header field, which clients send back as it came (GEP-1619).
+    pub header: bool,
     /// How long the browser keeps it; zero is until it is closed.
     pub max_age: Duration,
     /// What endpoints' names in cookies are hashed with: the same in every replica, and unknown to

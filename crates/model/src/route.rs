@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::condition::{Conditions, Pattern, RequestView};
+use crate::filter::Filter;
+use crate::policy::{Affinity, RouteRetry};
+use crate::split::Split;
 
 /// One path of one host, and what answers it.
 #[derive(Debug)]
@@ -14,6 +18,8 @@ pub struct Rule {
     pub field: Arc<str>,
     /// The path that it answers.
     pub path: PathMatch,
+    /// What else a request has to be like.
+    pub conditions: Option<Box<Conditions>>,
     /// Filters, in the order in which they run.
     pub filters: Box<[Filter]>,
     /// What answers.
@@ -22,6 +28,19 @@ pub struct Rule {
     pub timeouts: Arc<Timeouts>,
     /// The largest request body in bytes; 0 is no limit.
     pub max_body: u64,
+    /// When requests are sent again, where the rule says so and not the backend.
+    pub retry: Option<Arc<RouteRetry>>,
+    /// What keeps clients with an endpoint, where the rule says so and not the backend.
+    pub affinity: Option<Arc<Affinity>>,
+}
+
+impl Rule {
+    /// Whether a request meets all conditions.
+    #[inline]
+    pub fn holds(&self, request: &impl RequestView) -> bool {
+        let conditions = self.conditions.as_ref();
+        conditions.is_none_or(|conditions| conditions.hold(request))
+    }
 }
 
 /// How a rule's path is compared with a request's normalised path.
@@ -31,6 +50,8 @@ pub enum PathMatch {
     Exact(Box<str>),
     /// By path element (Ingress `Prefix`); without its trailing slash, so `/` is the empty text.
     Prefix(Box<str>),
+    /// As a regular expression says, from its beginning (Gateway API `RegularExpression`).
+    Pattern(Pattern),
 }
 
 impl PathMatch {
@@ -41,6 +62,7 @@ impl PathMatch {
             Self::Prefix(prefix) => path
                 .strip_prefix(prefix.as_bytes())
                 .is_some_and(|rest| rest.is_empty() || rest[0] == b'/'),
+            Self::Pattern(pattern) => pattern.is_match(path),
         }
     }
 }
@@ -51,6 +73,7 @@ impl std::fmt::Display for PathMatch {
             Self::Exact(path) => write!(f, "Exact {path}"),
             Self::Prefix(path) if path.is_empty() => f.write_str("Prefix /"),
             Self::Prefix(path) => write!(f, "Prefix {path}"),
+            Self::Pattern(pattern) => write!(f, "Pattern {}", pattern.as_str()),
         }
     }
 }
@@ -60,24 +83,12 @@ impl std::fmt::Display for PathMatch {
 pub enum Action {
     /// A backend.
     Forward(Arc<Backend>),
+    /// One of several backends, or one with filters of its own.
+    Split(Arc<Split>),
+    /// Nobody: what it refers to is wrong, or not allowed. 500.
+    Invalid,
     /// The built-in page for what nobody claims: 404.
     NotFound,
-}
-
-/// A step between routing and forwarding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filter {
-    /// Clients that came without TLS are sent to HTTPS.
-    HttpsRedirect(HttpsRedirect),
-}
-
-/// Sends clients that came without TLS to HTTPS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpsRedirect {
-    /// The status, 308 by default.
-    pub status: u16,
-    /// The port to name in `Location`; 443 is left out.
-    pub port: u16,
 }
 
 /// Time limits of a rule towards its backend; zero is no limit.
@@ -91,4 +102,7 @@ pub struct Timeouts {
     pub read: Duration,
     /// The whole exchange.
     pub total: Duration,
+    /// One attempt at a backend, from its beginning to the end of the response (Gateway API:
+    /// `timeouts.backendRequest`).
+    pub attempt: Duration,
 }

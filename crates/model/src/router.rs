@@ -11,6 +11,22 @@ pub struct PathRouter {
     nodes: Vec<Node>,
 }
 
+/// What there is for a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The rule of this very path.
+    pub exact: Option<u32>,
+    /// The rule of the longest prefix.
+    pub prefix: Option<u32>,
+}
+
+impl Found {
+    /// The rule that is preferred.
+    pub fn closest(self) -> Option<u32> {
+        self.exact.or(self.prefix)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Node {
     /// The bytes between the parent and this node.
@@ -23,15 +39,16 @@ struct Node {
 
 impl PathRouter {
     /// Adds a path with the index of its rule. False if the same path has one already: the first
-    /// one stays.
+    /// one stays. Patterns have no place here.
     pub fn insert(&mut self, path: &PathMatch, rule: u32) -> bool {
         let text = match path {
             PathMatch::Exact(text) | PathMatch::Prefix(text) => text.as_bytes(),
+            PathMatch::Pattern(_) => return false,
         };
         let node = self.node_at(text);
         let slot = match path {
             PathMatch::Exact(_) => &mut self.nodes[node].exact,
-            PathMatch::Prefix(_) => &mut self.nodes[node].prefix,
+            PathMatch::Prefix(_) | PathMatch::Pattern(_) => &mut self.nodes[node].prefix,
         };
         if slot.is_some() {
             return false;
@@ -48,27 +65,30 @@ impl PathRouter {
         }
     }
 
-    /// The index of the rule that answers `path`.
-    pub fn find(&self, path: &[u8]) -> Option<u32> {
-        let mut node = self.nodes.first()?;
+    /// The indexes of the rules for `path`.
+    pub fn find(&self, path: &[u8]) -> Found {
+        let mut found = Found::default();
+        let Some(mut node) = self.nodes.first() else {
+            return found;
+        };
         let mut rest = path;
-        let mut longest = None;
         loop {
             if node.prefix.is_some() && rest.first().is_none_or(|&byte| byte == b'/') {
-                longest = node.prefix;
+                found.prefix = node.prefix;
             }
             let Some(&first) = rest.first() else {
-                return node.exact.or(longest);
+                found.exact = node.exact;
+                return found;
             };
             let Ok(child) = node
                 .children
                 .binary_search_by_key(&first, |&(byte, _)| byte)
             else {
-                return longest;
+                return found;
             };
             node = &self.nodes[node.children[child].1 as usize];
             let Some(below) = rest.strip_prefix(&*node.label) else {
-                return longest;
+                return found;
             };
             rest = below;
         }
@@ -139,6 +159,7 @@ mod tests {
         let rank = |rule: &PathMatch| match rule {
             PathMatch::Exact(_) => (1, 0),
             PathMatch::Prefix(prefix) => (0, prefix.len()),
+            PathMatch::Pattern(_) => unreachable!("none is made"),
         };
         let mut best: Option<(u32, &PathMatch)> = None;
         for (index, rule) in (0..).zip(rules) {
@@ -176,7 +197,7 @@ mod tests {
             }
             for (path, slash) in paths {
                 let path = path + &slash;
-                prop_assert_eq!(router.find(path.as_bytes()), naive(&rules, path.as_bytes()), "{}", path);
+                prop_assert_eq!(router.find(path.as_bytes()).closest(), naive(&rules, path.as_bytes()), "{}", path);
             }
         }
     }
@@ -187,13 +208,13 @@ mod tests {
         assert!(router.insert(&PathMatch::Prefix("/a".into()), 0));
         assert!(!router.insert(&PathMatch::Prefix("/a".into()), 1));
         assert!(router.insert(&PathMatch::Exact("/a".into()), 2));
-        assert_eq!(router.find(b"/a"), Some(2));
-        assert_eq!(router.find(b"/a/"), Some(0));
-        assert_eq!(router.find(b"/ab"), None);
+        assert_eq!(router.find(b"/a").closest(), Some(2));
+        assert_eq!(router.find(b"/a/").closest(), Some(0));
+        assert_eq!(router.find(b"/ab").closest(), None);
     }
 
     #[test]
     fn an_empty_router_finds_nothing() {
-        assert_eq!(PathRouter::default().find(b"/"), None);
+        assert_eq!(PathRouter::default().find(b"/"), Found::default());
     }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::certificate::CertificateTable;
-use crate::host::HostTable;
+use hashbrown::HashMap;
+
+use crate::condition::RequestView;
+use crate::listener::{Entrance, Listener};
 use crate::path::NormalPath;
-use crate::route::Rule;
+use crate::route::{PathMatch, Rule};
 use crate::router::PathRouter;
 
 /// The whole configuration at one moment, shared by all workers through one pointer.
@@ -13,77 +15,47 @@ use crate::router::PathRouter;
 pub struct Snapshot {
     /// Counts compilations, from 1.
     pub generation: u64,
-    /// What is listened on, sorted by port.
+    /// What is listened on, sorted by entrance.
     pub listeners: Box<[Arc<Listener>]>,
 }
 
 impl Snapshot {
-    /// The listener of a port.
-    pub fn listener(&self, port: u16) -> Option<&Arc<Listener>> {
+    /// The listener of an entrance.
+    pub fn listener(&self, entrance: Entrance) -> Option<&Arc<Listener>> {
         let index = self
             .listeners
-            .binary_search_by_key(&port, |listener| listener.port)
+            .binary_search_by_key(&entrance, |listener| listener.entrance)
             .ok()?;
         Some(&self.listeners[index])
-    }
-}
-
-/// What is spoken on a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP without TLS.
-    Http,
-    /// HTTP inside TLS, terminated here.
-    Https,
-}
-
-/// One port and what is served there.
-#[derive(Debug)]
-pub struct Listener {
-    /// The port as configured; what is bound may differ (a privileged port + 8000).
-    pub port: u16,
-    /// What is spoken.
-    pub protocol: Protocol,
-    /// Virtual hosts.
-    pub hosts: Arc<HostTable<VirtualHost>>,
-    /// Answers what no host claims.
-    pub default: Arc<VirtualHost>,
-    /// Certificates, for [`Protocol::Https`].
-    pub certificates: Option<Arc<CertificateTable>>,
-}
-
-impl Listener {
-    /// The rule that answers a request, and the path that goes upstream.
-    ///
-    /// # Errors
-    /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
-    #[inline(never)] // The instruction counts name it.
-    pub fn select<'a>(
-        &'a self,
-        host: &str,
-        path: &'a NormalPath<'_>,
-    ) -> Result<Selection<'a>, AmbiguousPath> {
-        let host = self.hosts.find(host).unwrap_or(&self.default);
-        host.select(path)
     }
 }
 
 /// One host's rules.
 #[derive(Debug)]
 pub struct VirtualHost {
-    /// The host as configured: a name, `*.` and a name, or empty for all.
+    /// The host as configured: a name, `*.` or `.` and a name, or empty for all.
     pub name: Arc<str>,
-    /// Its rules.
-    pub rules: Box<[Arc<Rule>]>,
-    /// From paths to indexes of `rules`.
-    pub paths: PathRouter,
-    /// Answers the paths that no rule claims.
+    /// Its rules, the preferred ones first.
+    rules: Box<[Arc<Rule>]>,
+    /// From paths to indexes of `rules`: the first of each path.
+    paths: PathRouter,
+    /// The rules whose paths are patterns.
+    patterns: Box<[u32]>,
+    /// For each rule, which one is tried if its conditions do not hold: of the same path, else of
+    /// the next shorter prefix. Empty if no rule has conditions.
+    next: Box<[u32]>,
+    /// Whose rules are tried if none of these answers: those of a wildcard that covers the host.
+    pub below: Option<Arc<VirtualHost>>,
+    /// Answers what no rule claims.
     pub default: Arc<Rule>,
     /// Which counters of the metrics the host's requests go to; 0 is shared by unknown hosts.
     pub metrics_slot: u16,
 }
 
-/// What [`Listener::select`] found.
+/// No rule.
+const NONE: u32 = u32::MAX;
+
+/// What a request got.
 #[derive(Debug)]
 pub struct Selection<'a> {
     /// The host that was selected.
@@ -99,27 +71,114 @@ pub struct Selection<'a> {
 pub struct AmbiguousPath;
 
 impl VirtualHost {
-    /// The rule for a path.
-    pub fn rule(&self, path: &[u8]) -> &Arc<Rule> {
-        match self.paths.find(path) {
-            Some(index) => &self.rules[index as usize],
-            None => &self.default,
+    /// A host with these rules. Of those of the same path the first is tried first; else an exact
+    /// path comes before a pattern, the patterns in their order, and a pattern before a prefix, the
+    /// longest prefix first. Rules without conditions have paths of their own each.
+    pub fn new(
+        name: Arc<str>,
+        rules: Vec<Arc<Rule>>,
+        default: Arc<Rule>,
+        metrics_slot: u16,
+    ) -> Self {
+        let mut paths = PathRouter::default();
+        let mut patterns = Vec::new();
+        for (index, rule) in (0..).zip(&rules) {
+            match &rule.path {
+                PathMatch::Pattern(_) => patterns.push(index),
+                path => drop(paths.insert(path, index)),
+            }
+        }
+        paths.shrink_to_fit();
+        let conditional = rules.iter().any(|rule| rule.conditions.is_some());
+        let next = if conditional {
+            chain(&rules)
+        } else {
+            Box::default()
+        };
+        Self {
+            name,
+            rules: rules.into(),
+            paths,
+            patterns: patterns.into(),
+            next,
+            below: None,
+            default,
+            metrics_slot,
         }
     }
 
-    fn select<'a>(
+    /// The same, with rules of a wildcard's that are tried if none of these answers.
+    #[must_use]
+    pub fn above(self, below: Option<Arc<Self>>) -> Self {
+        Self { below, ..self }
+    }
+
+    /// Its rules, the preferred ones first.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The rule for a path.
+    #[inline]
+    pub fn rule(&self, path: &[u8], request: &impl RequestView) -> &Arc<Rule> {
+        self.claims(path, request).unwrap_or(&self.default)
+    }
+
+    #[inline]
+    fn claims(&self, path: &[u8], request: &impl RequestView) -> Option<&Arc<Rule>> {
+        let found = self.paths.find(path);
+        if self.next.is_empty() && self.patterns.is_empty() && self.below.is_none() {
+            return found.closest().map(|index| &self.rules[index as usize]);
+        }
+        let pattern = || {
+            let mut patterns = self.patterns.iter();
+            patterns.find(|&&index| {
+                let rule = &self.rules[index as usize];
+                rule.path.matches(path) && rule.holds(request)
+            })
+        };
+        let index = self
+            .holding(found.exact, request)
+            .or_else(|| pattern().copied())
+            .or_else(|| self.holding(found.prefix, request));
+        match (index, &self.below) {
+            (Some(index), _) => Some(&self.rules[index as usize]),
+            (None, Some(below)) => below.claims(path, request),
+            (None, None) => None,
+        }
+    }
+
+    /// The first rule of a chain whose conditions hold.
+    fn holding(&self, first: Option<u32>, request: &impl RequestView) -> Option<u32> {
+        let mut index = first?;
+        loop {
+            if self.rules.get(index as usize)?.holds(request) {
+                return Some(index);
+            }
+            // There is no rule of the index that stands for none.
+            index = self.next.get(index as usize).copied().unwrap_or(NONE);
+        }
+    }
+
+    /// The rule that answers a request, and the path that goes upstream.
+    ///
+    /// # Errors
+    /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
+    #[inline(never)] // The instruction counts name it.
+    pub fn select<'a>(
         self: &'a Arc<Self>,
         path: &'a NormalPath<'_>,
+        request: &impl RequestView,
     ) -> Result<Selection<'a>, AmbiguousPath> {
-        let rule = self.rule(path.routed());
+        let rule = self.rule(path.routed(), request);
         if let Some(slashed) = path.slashed()
-            && !Arc::ptr_eq(rule, self.rule(slashed))
+            && !Arc::ptr_eq(rule, self.rule(slashed, request))
         {
             return Err(AmbiguousPath);
         }
         // Empty elements go upstream as they came where that changes nothing.
         let kept = path.kept();
-        let path = if Arc::ptr_eq(rule, self.rule(kept)) {
+        let path = if Arc::ptr_eq(rule, self.rule(kept, request)) {
             kept
         } else {
             path.routed()
@@ -130,4 +189,39 @@ impl VirtualHost {
             path,
         })
     }
+}
+
+/// For each rule, the next one of the same path; for the last one of a prefix, the first one of the
+/// next shorter prefix.
+fn chain(rules: &[Arc<Rule>]) -> Box<[u32]> {
+    let mut next = vec![NONE; rules.len()].into_boxed_slice();
+    // The first and the last so far.
+    let mut ends: HashMap<&PathMatch, (u32, usize)> = HashMap::new();
+    for (index, rule) in (0..).zip(rules) {
+        if matches!(rule.path, PathMatch::Pattern(_)) {
+            continue;
+        }
+        let place = index as usize;
+        match ends.get_mut(&rule.path) {
+            Some((_, last)) => {
+                next[*last] = index;
+                *last = place;
+            }
+            None => drop(ends.insert(&rule.path, (index, place))),
+        }
+    }
+    for (path, &(_, last)) in &ends {
+        let PathMatch::Prefix(path) = path else {
+            continue;
+        };
+        let mut rest = &**path;
+        while let Some((shorter, _)) = rest.rsplit_once('/') {
+            if let Some(&(first, _)) = ends.get(&PathMatch::Prefix(shorter.into())) {
+                next[last] = first;
+                break;
+            }
+            rest = shorter;
+        }
+    }
+    next
 }

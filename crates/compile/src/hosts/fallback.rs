@@ -270,11 +270,5 @@ fn catches_all(ingress: &Resolved) -> bool {
 }
 
 fn as_host(default: Arc<Rule>) -> Arc<VirtualHost> {
-    Arc::new(VirtualHost {
-        name: "".into(),
-        rules: [].into(),
-        paths: model::PathRouter::default(),
-        default,
-        metrics_slot: 0,
-    })
+    Arc::new(VirtualHost::new("".into(), Vec::new(), default, 0))
 }

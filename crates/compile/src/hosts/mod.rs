@@ -279,7 +279,7 @@ impl Hosts {
 }
 
 fn paths(host: Option<&Arc<VirtualHost>>) -> usize {
-    host.map_or(0, |host| host.rules.len())
+    host.map_or(0, |host| host.rules().len())
 }
 
 fn same<T>(a: Option<&Arc<T>>, b: Option<&Arc<T>>) -> bool {

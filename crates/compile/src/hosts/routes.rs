@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, Filter, HttpsRedirect, PathMatch, PathRouter, Rule, VirtualHost};
+use model::{Action, Backend, Filter, HttpsRedirect, PathMatch, Rule, VirtualHost};
 use objects::kinds::Shared;
 
 use super::Claim;
@@ -52,9 +52,9 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
     let own_default = own_default.is_some();
     if let Some(former) = context.former
         && Arc::ptr_eq(&former.default, &default)
-        && former.rules.len() == rules.len()
+        && former.rules().len() == rules.len()
         && former
-            .rules
+            .rules()
             .iter()
             .zip(&rules)
             .all(|(a, b)| Arc::ptr_eq(a, b))
@@ -64,18 +64,8 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
             own_default,
         };
     }
-    let mut paths = PathRouter::default();
-    for (index, rule) in (0..).zip(&rules) {
-        paths.insert(&rule.path, index);
-    }
-    paths.shrink_to_fit();
-    let virtual_host = VirtualHost {
-        name: Arc::clone(context.name),
-        rules: rules.into(),
-        paths,
-        default,
-        metrics_slot: context.slots.of(context.name),
-    };
+    let slot = context.slots.of(context.name);
+    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, default, slot);
     Built {
         virtual_host: Some(Arc::new(virtual_host)),
         own_default,
@@ -174,10 +164,13 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
         route: "".into(),
         field: "".into(),
         path: PathMatch::Prefix("".into()),
+        conditions: None,
         filters: [].into(),
         action,
         timeouts: Arc::clone(&options.timeouts),
         max_body: options.max_body,
+        retry: None,
+        affinity: None,
     }
 }
 
@@ -228,7 +221,7 @@ impl<'a> Reuse<'a> {
     fn of(former: Option<&'a Arc<VirtualHost>>) -> Self {
         let rules = former
             .into_iter()
-            .flat_map(|host| host.rules.iter().chain([&host.default]));
+            .flat_map(|host| host.rules().iter().chain([&host.default]));
         Self(
             rules
                 .map(|rule| ((&*rule.route, &*rule.field), rule))

@@ -153,6 +153,7 @@ impl<'a> Annotations<'a, '_> {
         let NameRef { namespace, name } = NameRef::of(&self.service.metadata);
         Some(Affinity {
             cookie: cookie?.into(),
+            header: false,
             max_age: max_age.unwrap_or(DEFAULT_MAX_AGE),
             // The uid is random, the same for every replica, and nothing that clients see.
             key: format!("{}/{namespace}/{name}", self.service.metadata.uid).into(),

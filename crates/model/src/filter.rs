@@ -1,0 +1,232 @@
+//! Filters: what is done to a request before it is forwarded, and to its response.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Backend;
+
+/// A step between routing and forwarding, or one on the way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// Clients that came without TLS are sent to HTTPS.
+    HttpsRedirect(HttpsRedirect),
+    /// Header fields of the request.
+    RequestHeaders(Box<HeaderEdit>),
+    /// Header fields of the response.
+    ResponseHeaders(Box<HeaderEdit>),
+    /// The client is sent elsewhere.
+    Redirect(Box<Redirect>),
+    /// The request goes on with another host or path.
+    Rewrite(Box<Rewrite>),
+    /// A copy of the request goes to another backend, whose response nobody reads.
+    Mirror(Box<Mirror>),
+    /// Scripts of other origins (Fetch standard, CORS protocol).
+    Cors(Box<Cors>),
+    /// Somebody else decides whether the request may pass.
+    Auth(Box<ExternalAuth>),
+}
+
+/// Sends clients that came without TLS to HTTPS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpsRedirect {
+    /// The status, 308 by default.
+    pub status: u16,
+    /// The port to name in `Location`; 443 is left out.
+    pub port: u16,
+}
+
+/// Changes to header fields (Gateway API: HTTPHeaderFilter), in this order: taken out, put in place
+/// of what there is, added to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderEdit {
+    /// Names to take out, in any case.
+    pub remove: Box<[Box<str>]>,
+    /// Names and values that take the place of what there is.
+    pub set: Box<[(Box<str>, Box<str>)]>,
+    /// Names and values that come after what there is.
+    pub add: Box<[(Box<str>, Box<str>)]>,
+}
+
+/// Sends the client elsewhere (Gateway API: HTTPRequestRedirectFilter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// `http` or `https`; none is the request's own.
+    pub scheme: Option<Box<str>>,
+    /// None is the request's own, without its port.
+    pub host: Option<Box<str>>,
+    /// None is the request's own.
+    pub path: Option<PathEdit>,
+    /// None is the well-known one of `scheme`, if there is one, else the listener's. The port that
+    /// the scheme means by itself is left out of `Location`.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// Another path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathEdit {
+    /// In place of the whole path.
+    Full(Box<str>),
+    /// In place of the prefix that the rule has matched, and of that only. The rule's path is a
+    /// [`PathMatch::Prefix`](crate::PathMatch::Prefix).
+    Prefix(Box<str>),
+}
+
+/// Another host or path for the backend (Gateway API: HTTPURLRewriteFilter).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    /// In place of the Host field.
+    pub host: Option<Box<str>>,
+    /// In place of the path.
+    pub path: Option<PathEdit>,
+}
+
+/// A copy of the request for another backend (Gateway API: HTTPRequestMirrorFilter).
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    /// Who gets it.
+    pub backend: Arc<Backend>,
+    /// Of `denominator` requests, so many are copied.
+    pub numerator: u32,
+    /// At least 1.
+    pub denominator: u32,
+}
+
+impl PartialEq for Mirror {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
+            && (self.numerator, self.denominator) == (other.numerator, other.denominator)
+    }
+}
+
+impl Eq for Mirror {}
+
+/// What scripts of other origins may do (Gateway API: HTTPCORSFilter; Fetch standard).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// From where.
+    pub origins: Box<[OriginMatch]>,
+    /// Methods beyond those that need no permission; `*` is all.
+    pub methods: Box<[Box<str>]>,
+    /// Request header fields beyond those that need no permission; `*` is all.
+    pub headers: Box<[Box<str>]>,
+    /// Response header fields that scripts may read; `*` is all.
+    pub expose: Box<[Box<str>]>,
+    /// How long a permission may be remembered, in seconds.
+    pub max_age: u32,
+    /// Whether cookies and the like may be sent.
+    pub credentials: bool,
+}
+
+/// An origin or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginMatch {
+    /// Every origin (`*`).
+    Any,
+    /// This one, as `https://example.com:8443`, in lower case.
+    Exact(Box<str>),
+    /// `scheme://*.suffix[:port]`: what is before and after the asterisk, which stands for at least
+    /// one character, any number of labels.
+    Wildcard {
+        /// As `https://`.
+        before: Box<str>,
+        /// As `.example.com:8443`.
+        after: Box<str>,
+    },
+}
+
+impl OriginMatch {
+    /// Whether an `Origin` field's value is meant.
+    pub fn matches(&self, origin: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => origin.eq_ignore_ascii_case(exact.as_bytes()),
+            Self::Wildcard { before, after } => {
+                let (before, after) = (before.as_bytes(), after.as_bytes());
+                let Some(labels) = origin.len().checked_sub(before.len() + after.len()) else {
+                    return false;
+                };
+                let (start, rest) = origin.split_at(before.len());
+                let (middle, end) = rest.split_at(labels);
+                !middle.is_empty()
+                    && middle
+                        .iter()
+                        .all(|byte| !matches!(byte, b'/' | b':' | b'@'))
+                    && start.eq_ignore_ascii_case(before)
+                    && end.eq_ignore_ascii_case(after)
+            }
+        }
+    }
+}
+
+/// Somebody who decides whether a request may pass (GEP-1494).
+#[derive(Debug, Clone)]
+pub struct ExternalAuth {
+    /// Who.
+    pub backend: Arc<Backend>,
+    /// How it is asked.
+    pub protocol: AuthProtocol,
+    /// How many bytes of the body it is shown; 0 is none.
+    pub body: u32,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl PartialEq for ExternalAuth {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
+            && self.protocol == other.protocol
+            && (self.body, self.timeout) == (other.body, other.timeout)
+    }
+}
+
+impl Eq for ExternalAuth {}
+
+/// How an authorisation server is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthProtocol {
+    /// Envoy's `envoy.service.auth.v3.Authorization/Check`.
+    Grpc {
+        /// The request header fields that it is shown, in lower case; none is all.
+        headers: Box<[Box<str>]>,
+    },
+    /// A request with the client's own method and path; 200 lets it pass.
+    Http {
+        /// What its path begins with.
+        path: Box<str>,
+        /// The request header fields that it is shown besides Host, Method, Path, Content-Length
+        /// and Authorization, in lower case.
+        headers: Box<[Box<str>]>,
+        /// Fields of its response that the request gets, in lower case.
+        response_headers: Box<[Box<str>]>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_matched_as_a_whole() {
+        let wildcard = OriginMatch::Wildcard {
+            before: "https://".into(),
+            after: ".example.com".into(),
+        };
+        for (origin, matches) in [
+            ("https://a.example.com", true),
+            ("https://a.b.Example.com", true),
+            ("https://.example.com", false),
+            ("http://a.example.com", false),
+            ("https://example.com", false),
+            ("https://evil.com/.example.com", false),
+            ("https://evil.com:80.example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(wildcard.matches(origin.as_bytes()), matches, "{origin}");
+        }
+        let exact = OriginMatch::Exact("https://example.com".into());
+        assert!(exact.matches(b"https://Example.com"));
+        assert!(!exact.matches(b"https://example.com:444"));
+    }
+}

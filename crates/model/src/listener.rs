@@ -1,0 +1,222 @@
+//! What is served on a port.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::certificate::CertificateTable;
+use crate::host::{HostTable, Rank};
+use crate::snapshot::VirtualHost;
+use crate::stream::Stream;
+
+/// Where clients come in: what one listening socket of each worker is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entrance {
+    /// The port as configured; what is bound may differ (a privileged port + 8000).
+    pub port: u16,
+    /// None is every address that the process listens on (`--bind-address`).
+    pub address: Option<IpAddr>,
+    /// TCP or UDP.
+    pub layer: Layer,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Entrance {
+    /// A TCP port of every address that the process listens on.
+    pub fn tcp(port: u16) -> Self {
+        Self {
+            port,
+            address: None,
+            layer: Layer::Tcp,
+        }
+    }
+}
+
+/// One port and what is served there.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where it listens.
+    pub entrance: Entrance,
+    /// The port as clients know it: that of the Service before it, or its own.
+    pub public_port: u16,
+    /// What is served.
+    pub service: Service,
+}
+
+/// What is served on a port.
+#[derive(Debug)]
+pub enum Service {
+    /// HTTP without TLS.
+    Http(Arc<HttpSites>),
+    /// TLS, by the server name that clients ask for.
+    Tls(Arc<TlsSites>),
+    /// TCP connections.
+    Tcp(Arc<Stream>),
+    /// UDP datagrams.
+    Udp(Arc<Stream>),
+}
+
+impl Service {
+    /// As people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http",
+            Self::Tls(_) => "https",
+            Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
+        }
+    }
+
+    /// What Ingress serves here.
+    pub fn ingress(&self) -> Option<&Arc<Site>> {
+        match self {
+            Self::Http(sites) => sites.ingress.as_ref(),
+            Self::Tls(sites) => match &**sites.ingress.as_ref()? {
+                TlsSite::Https(site) => Some(&site.site),
+                TlsSite::Tcp(_) | TlsSite::Passthrough(_) => None,
+            },
+            Self::Tcp(_) | Self::Udp(_) => None,
+        }
+    }
+}
+
+/// Hosts that are served together: one listener of a Gateway, or all of Ingress.
+#[derive(Debug)]
+pub struct Site {
+    /// As `namespace/gateway/listener`, for people; empty for Ingress.
+    pub name: Box<str>,
+    /// Virtual hosts.
+    pub hosts: Arc<HostTable<VirtualHost>>,
+    /// Answers what no host claims.
+    pub default: Arc<VirtualHost>,
+}
+
+impl Site {
+    /// The virtual host for a request's host.
+    pub fn host(&self, host: &str) -> &Arc<VirtualHost> {
+        self.hosts.find(host).unwrap_or(&self.default)
+    }
+}
+
+/// The sites of a port without TLS. A request is the business of one of them alone: that of the
+/// listener with the closest host name (Gateway API, listener isolation).
+#[derive(Debug, Default)]
+pub struct HttpSites {
+    /// Gateways' listeners by their host name.
+    pub gateways: HostTable<Site>,
+    /// All of Ingress, where it is served on this port.
+    pub ingress: Option<Arc<Site>>,
+}
+
+impl HttpSites {
+    /// The site for a request's host: of Gateways and Ingress the one that has the closer host, and
+    /// where both have the same, the Gateway's.
+    pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+        let Some(ingress) = &self.ingress else {
+            return self.gateways.find(host);
+        };
+        if self.gateways.is_empty() {
+            return Some(ingress);
+        }
+        let gateway = self.gateways.find(host);
+        let rank = gateway.and_then(|site| site.hosts.rank(host));
+        closer(gateway, rank, ingress, ingress.hosts.rank(host))
+    }
+}
+
+/// The sites of a port with TLS.
+#[derive(Debug, Default)]
+pub struct TlsSites {
+    /// Gateways' listeners by their host name.
+    pub gateways: HostTable<TlsSite>,
+    /// All of Ingress, where it is served on this port.
+    pub ingress: Option<Arc<TlsSite>>,
+}
+
+/// What becomes of connections for one listener of a Gateway, or for Ingress.
+#[derive(Debug)]
+pub enum TlsSite {
+    /// TLS ends here, and HTTP is inside.
+    Https(HttpsSite),
+    /// TLS ends here, and what is inside is passed on as it is.
+    Tcp(TlsStreams),
+    /// TLS goes on to the backend as it is, by the server name in its first message.
+    Passthrough(HostTable<Stream>),
+}
+
+/// HTTP inside TLS.
+#[derive(Debug)]
+pub struct HttpsSite {
+    /// What answers.
+    pub site: Arc<Site>,
+    /// What is shown to clients.
+    pub certificates: Arc<CertificateTable>,
+    /// What clients have to show.
+    pub clients: Option<Arc<ClientAuth>>,
+}
+
+/// Something else inside TLS.
+#[derive(Debug)]
+pub struct TlsStreams {
+    /// Where connections go, by the server name.
+    pub streams: HostTable<Stream>,
+    /// What is shown to clients.
+    pub certificates: Arc<CertificateTable>,
+    /// What clients have to show.
+    pub clients: Option<Arc<ClientAuth>>,
+}
+
+/// Whose certificates clients have to show (Gateway API: `tls.frontend`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Who may have issued them; none at all means that nobody gets in.
+    pub authorities: Box<[CertificateDer<'static>]>,
+    /// Whether clients with none, or with one that is not valid, get in all the same
+    /// (`AllowInsecureFallback`).
+    pub optional: bool,
+}
+
+impl TlsSites {
+    /// The site for the server name that a client asked for, if it did.
+    pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<TlsSite>> {
+        let name = server_name.unwrap_or_default();
+        let Some(ingress) = &self.ingress else {
+            return self.gateways.find(name);
+        };
+        if self.gateways.is_empty() {
+            return Some(ingress);
+        }
+        let ingress_rank = match &**ingress {
+            TlsSite::Https(site) => site.site.hosts.rank(name),
+            TlsSite::Tcp(_) | TlsSite::Passthrough(_) => None,
+        };
+        let gateway = self.gateways.find(name);
+        let rank = gateway.and_then(|site| match &**site {
+            TlsSite::Https(site) => site.site.hosts.rank(name),
+            TlsSite::Tcp(site) => site.streams.rank(name),
+            TlsSite::Passthrough(streams) => streams.rank(name),
+        });
+        closer(gateway, rank, ingress, ingress_rank)
+    }
+}
+
+fn closer<'a, T>(
+    gateway: Option<&'a Arc<T>>,
+    gateway_rank: Option<Rank>,
+    ingress: &'a Arc<T>,
+    ingress_rank: Option<Rank>,
+) -> Option<&'a Arc<T>> {
+    match gateway {
+        Some(gateway) if gateway_rank >= ingress_rank => Some(gateway),
+        _ => Some(ingress),
+    }
+}

@@ -1,0 +1,121 @@
+//! Requests or connections spread over several backends by weight.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::filter::Filter;
+
+/// Several backends, each with a part of what comes (Gateway API: `backendRefs` with weights).
+#[derive(Debug, Clone)]
+pub struct Split {
+    shares: Box<[Share]>,
+    /// The sum of all weights, at least 1.
+    total: u32,
+}
+
+/// One backend's part.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Its weight against that of all others; at least 1, since who gets nothing is not here.
+    pub weight: u32,
+    /// Who gets it.
+    pub target: Target,
+    /// What is done to its part, after what the rule does to all.
+    pub filters: Box<[Filter]>,
+}
+
+/// Who gets a part.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A backend.
+    Backend(Arc<Backend>),
+    /// Nobody: the reference is wrong or not allowed. HTTP is answered 500, a connection is closed.
+    Invalid,
+}
+
+impl Split {
+    /// Of shares with a weight. None if there is none, or if their weights are more than fits: the
+    /// Gateway API allows 16 of 1,000,000.
+    pub fn new(shares: Vec<Share>) -> Option<Self> {
+        let shares: Box<[_]> = shares
+            .into_iter()
+            .filter(|share| share.weight > 0)
+            .collect();
+        let total = shares
+            .iter()
+            .try_fold(0_u32, |sum, share| sum.checked_add(share.weight))?;
+        (total > 0).then_some(Self { shares, total })
+    }
+
+    /// The shares.
+    pub fn shares(&self) -> &[Share] {
+        &self.shares
+    }
+
+    /// The sum of all weights, at least 1.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// The share for a number below [`Self::total`], as chance gives it.
+    pub fn share(&self, mut number: u32) -> &Share {
+        for share in &self.shares {
+            match number.checked_sub(share.weight) {
+                Some(rest) => number = rest,
+                None => return share,
+            }
+        }
+        // There is at least one.
+        &self.shares[self.shares.len() - 1]
+    }
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        self.weight == other.weight && self.target == other.target && self.filters == other.filters
+    }
+}
+
+impl Eq for Share {}
+
+impl PartialEq for Split {
+    fn eq(&self, other: &Self) -> bool {
+        self.shares == other.shares
+    }
+}
+
+impl Eq for Split {}
+
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Backend(a), Self::Backend(b)) => Arc::ptr_eq(a, b),
+            (Self::Invalid, Self::Invalid) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Target {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_share_has_as_many_numbers_as_its_weight() {
+        let share = |weight| Share {
+            weight,
+            target: Target::Invalid,
+            filters: [].into(),
+        };
+        let split = Split::new([3, 0, 1, 6].map(share).into()).expect("weights");
+        let mut counts = [0; 7];
+        for number in 0..split.total() {
+            counts[split.share(number).weight as usize] += 1;
+        }
+        assert_eq!(counts, [0, 1, 0, 3, 0, 0, 6]);
+        assert!(Split::new([0, 0].map(share).into()).is_none());
+        assert!(Split::new([u32::MAX, 1].map(share).into()).is_none());
+    }
+}
