@@ -233,6 +233,7 @@ impl Compiler {
             name: "".into(),
             hosts: Arc::clone(&self.tables.routes),
             default: Arc::clone(&self.fallbacks.virtual_host),
+            nobody: Arc::clone(&self.fallbacks.any),
         });
         let secure = TlsSite::Https(HttpsSite {
             site: Arc::clone(&site),

@@ -192,6 +192,39 @@ impl<T> HostTable<T> {
         }
     }
 
+    /// Asks every value that stands for a host, the closest one first, until one answers.
+    pub fn find_map<'a, R>(
+        &'a self,
+        host: &str,
+        mut ask: impl FnMut(&'a Arc<T>) -> Option<R>,
+    ) -> Option<R> {
+        if let Some(value) = self.exact.get(host)
+            && let Some(answer) = ask(value)
+        {
+            return Some(answer);
+        }
+        if (self.wildcard.len() > 0 || self.suffix.len() > 0)
+            && let Some((label, rest)) = host.split_once('.')
+            && !label.is_empty()
+        {
+            if let Some(value) = self.wildcard.get(rest)
+                && let Some(answer) = ask(value)
+            {
+                return Some(answer);
+            }
+            let mut rest = (self.suffix.len() > 0).then_some(rest);
+            while let Some(suffix) = rest {
+                if let Some(value) = self.suffix.get(suffix)
+                    && let Some(answer) = ask(value)
+                {
+                    return Some(answer);
+                }
+                rest = suffix.split_once('.').map(|(_, shorter)| shorter);
+            }
+        }
+        self.any.as_ref().and_then(ask)
+    }
+
     /// How close what [`Self::find`] finds is to a host.
     pub fn rank(&self, host: &str) -> Option<Rank> {
         if self.exact.get(host).is_some() {
@@ -333,5 +366,12 @@ mod tests {
         assert_eq!(find("x.y.b.example").0, Some(".b.example"));
         assert_eq!(find("b.example").0, Some(".example"));
         assert_eq!(find("example"), (None, None));
+        let mut asked = Vec::new();
+        let none: Option<()> = table.find_map("x.b.example", |value| {
+            asked.push(**value);
+            None
+        });
+        assert_eq!(none, None);
+        assert_eq!(asked, [".b.example", ".example"]);
     }
 }

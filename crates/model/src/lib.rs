@@ -34,14 +34,14 @@ pub use endpoint_set::{EndpointSet, Member};
 pub use filter::{Filter, HttpsRedirect};
 pub use host::{HostName, HostTable};
 pub use listener::{
-    ClientAuth, Entrance, HttpSites, HttpsSite, Layer, Listener, Service, Site, TlsSite, TlsSites,
-    TlsStreams,
+    ClientAuth, Entrance, HttpSites, HttpsSite, Layer, Listener, Selection, Service, Site, TlsSite,
+    TlsSites, TlsStreams,
 };
 pub use path::NormalPath;
 pub use policy::Policy;
 pub use route::{Action, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
-pub use snapshot::{Selection, Snapshot, VirtualHost};
+pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};
 pub use stream::Stream;
 pub use transport::{BackendTls, HttpVersion, Transport};

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 
 use crate::certificate::CertificateTable;
+use crate::condition::RequestView;
 use crate::host::{HostTable, Rank};
+use crate::path::NormalPath;
+use crate::route::Rule;
 use crate::snapshot::VirtualHost;
 use crate::stream::Stream;
 
@@ -98,12 +101,81 @@ pub struct Site {
     pub hosts: Arc<HostTable<VirtualHost>>,
     /// Answers what no host claims.
     pub default: Arc<VirtualHost>,
+    /// Answers what neither a host nor `default` does.
+    pub nobody: Arc<Rule>,
 }
 
+/// What a request got.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// The host that was selected.
+    pub host: &'a Arc<VirtualHost>,
+    /// The rule that answers.
+    pub rule: &'a Arc<Rule>,
+    /// The path to send upstream: one that every reader reads as this rule's.
+    pub path: &'a [u8],
+}
+
+/// A path that two readers would read as two rules' paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AmbiguousPath;
+
 impl Site {
-    /// The virtual host for a request's host.
+    /// The virtual host that is closest to a request's host.
     pub fn host(&self, host: &str) -> &Arc<VirtualHost> {
         self.hosts.find(host).unwrap_or(&self.default)
+    }
+
+    /// The rule that answers a request, and the path that goes upstream.
+    ///
+    /// # Errors
+    /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
+    #[inline(never)] // The instruction counts name it.
+    pub fn select<'a>(
+        &'a self,
+        host: &str,
+        path: &'a NormalPath<'_>,
+        request: &impl RequestView,
+    ) -> Result<Selection<'a>, AmbiguousPath> {
+        let closest = self.host(host);
+        let find = |path: &[u8]| self.answer(closest, host, path, request);
+        let (owner, rule) = find(path.routed());
+        if let Some(slashed) = path.slashed()
+            && !Arc::ptr_eq(rule, find(slashed).1)
+        {
+            return Err(AmbiguousPath);
+        }
+        // Empty elements go upstream as they came where that changes nothing.
+        let kept = path.kept();
+        let path = if Arc::ptr_eq(rule, find(kept).1) {
+            kept
+        } else {
+            path.routed()
+        };
+        Ok(Selection {
+            host: owner,
+            rule,
+            path,
+        })
+    }
+
+    #[inline]
+    fn answer<'a>(
+        &'a self,
+        closest: &'a Arc<VirtualHost>,
+        host: &str,
+        path: &[u8],
+        request: &impl RequestView,
+    ) -> (&'a Arc<VirtualHost>, &'a Arc<Rule>) {
+        let ask = |host: &'a Arc<VirtualHost>| {
+            let rule = host.rule(path, request).or(host.default.as_ref());
+            rule.map(|rule| (host, rule))
+        };
+        // Nearly always the first one that is asked answers.
+        ask(closest)
+            .or_else(|| self.hosts.find_map(host, ask))
+            .or_else(|| ask(&self.default))
+            .unwrap_or((closest, &self.nobody))
     }
 }
 

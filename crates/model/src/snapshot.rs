@@ -6,7 +6,6 @@ use hashbrown::HashMap;
 
 use crate::condition::RequestView;
 use crate::listener::{Entrance, Listener};
-use crate::path::NormalPath;
 use crate::route::{PathMatch, Rule};
 use crate::router::PathRouter;
 
@@ -44,31 +43,15 @@ pub struct VirtualHost {
     /// For each rule, which one is tried if its conditions do not hold: of the same path, else of
     /// the next shorter prefix. Empty if no rule has conditions.
     next: Box<[u32]>,
-    /// Whose rules are tried if none of these answers: those of a wildcard that covers the host.
-    pub below: Option<Arc<VirtualHost>>,
-    /// Answers what no rule claims.
-    pub default: Arc<Rule>,
+    /// Answers what no rule claims. Without one, the rules of less specific hosts that stand for
+    /// the request's are tried (Gateway API), and the site's own default is last.
+    pub default: Option<Arc<Rule>>,
     /// Which counters of the metrics the host's requests go to; 0 is shared by unknown hosts.
     pub metrics_slot: u16,
 }
 
 /// No rule.
 const NONE: u32 = u32::MAX;
-
-/// What a request got.
-#[derive(Debug)]
-pub struct Selection<'a> {
-    /// The host that was selected.
-    pub host: &'a Arc<VirtualHost>,
-    /// The rule that answers.
-    pub rule: &'a Arc<Rule>,
-    /// The path to send upstream: one that every reader reads as this rule's.
-    pub path: &'a [u8],
-}
-
-/// A path that two readers would read as two rules' paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AmbiguousPath;
 
 impl VirtualHost {
     /// A host with these rules. Of those of the same path the first is tried first; else an exact
@@ -77,7 +60,7 @@ impl VirtualHost {
     pub fn new(
         name: Arc<str>,
         rules: Vec<Arc<Rule>>,
-        default: Arc<Rule>,
+        default: Option<Arc<Rule>>,
         metrics_slot: u16,
     ) -> Self {
         let mut paths = PathRouter::default();
@@ -101,16 +84,9 @@ impl VirtualHost {
             paths,
             patterns: patterns.into(),
             next,
-            below: None,
             default,
             metrics_slot,
         }
-    }
-
-    /// The same, with rules of a wildcard's that are tried if none of these answers.
-    #[must_use]
-    pub fn above(self, below: Option<Arc<Self>>) -> Self {
-        Self { below, ..self }
     }
 
     /// Its rules, the preferred ones first.
@@ -118,16 +94,11 @@ impl VirtualHost {
         &self.rules
     }
 
-    /// The rule for a path.
+    /// The rule for a path, if one of its own answers.
     #[inline]
-    pub fn rule(&self, path: &[u8], request: &impl RequestView) -> &Arc<Rule> {
-        self.claims(path, request).unwrap_or(&self.default)
-    }
-
-    #[inline]
-    fn claims(&self, path: &[u8], request: &impl RequestView) -> Option<&Arc<Rule>> {
+    pub fn rule(&self, path: &[u8], request: &impl RequestView) -> Option<&Arc<Rule>> {
         let found = self.paths.find(path);
-        if self.next.is_empty() && self.patterns.is_empty() && self.below.is_none() {
+        if self.next.is_empty() && self.patterns.is_empty() {
             return found.closest().map(|index| &self.rules[index as usize]);
         }
         let pattern = || {
@@ -141,11 +112,7 @@ impl VirtualHost {
             .holding(found.exact, request)
             .or_else(|| pattern().copied())
             .or_else(|| self.holding(found.prefix, request));
-        match (index, &self.below) {
-            (Some(index), _) => Some(&self.rules[index as usize]),
-            (None, Some(below)) => below.claims(path, request),
-            (None, None) => None,
-        }
+        index.map(|index| &self.rules[index as usize])
     }
 
     /// The first rule of a chain whose conditions hold.
@@ -158,36 +125,6 @@ impl VirtualHost {
             // There is no rule of the index that stands for none.
             index = self.next.get(index as usize).copied().unwrap_or(NONE);
         }
-    }
-
-    /// The rule that answers a request, and the path that goes upstream.
-    ///
-    /// # Errors
-    /// [`AmbiguousPath`] if an encoded slash, read as a slash, would select another rule.
-    #[inline(never)] // The instruction counts name it.
-    pub fn select<'a>(
-        self: &'a Arc<Self>,
-        path: &'a NormalPath<'_>,
-        request: &impl RequestView,
-    ) -> Result<Selection<'a>, AmbiguousPath> {
-        let rule = self.rule(path.routed(), request);
-        if let Some(slashed) = path.slashed()
-            && !Arc::ptr_eq(rule, self.rule(slashed, request))
-        {
-            return Err(AmbiguousPath);
-        }
-        // Empty elements go upstream as they came where that changes nothing.
-        let kept = path.kept();
-        let path = if Arc::ptr_eq(rule, self.rule(kept, request)) {
-            kept
-        } else {
-            path.routed()
-        };
-        Ok(Selection {
-            host: self,
-            rule,
-            path,
-        })
     }
 }
 
@@ -224,4 +161,113 @@ fn chain(rules: &[Arc<Rule>]) -> Box<[u32]> {
         }
     }
     next
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::condition::Conditions;
+    use crate::route::{Action, Timeouts};
+
+    struct Asked(&'static str);
+
+    impl RequestView for Asked {
+        fn method(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+
+        fn header(&self, _: &str) -> Option<Cow<'_, [u8]>> {
+            None
+        }
+
+        fn query(&self) -> &[u8] {
+            b""
+        }
+    }
+
+    fn rule(path: PathMatch, method: Option<&'static str>) -> Arc<Rule> {
+        let conditions = method.map(|method| {
+            Box::new(Conditions {
+                method: Some(method.into()),
+                ..Conditions::default()
+            })
+        });
+        Arc::new(Rule {
+            route: "".into(),
+            field: "".into(),
+            path,
+            conditions,
+            filters: [].into(),
+            action: Action::NotFound,
+            timeouts: Arc::new(Timeouts {
+                connect: Duration::ZERO,
+                send: Duration::ZERO,
+                read: Duration::ZERO,
+                total: Duration::ZERO,
+                attempt: Duration::ZERO,
+            }),
+            max_body: 0,
+            retry: None,
+            affinity: None,
+        })
+    }
+
+    /// How rules are preferred: exact before pattern before the longest prefix, then as they stand.
+    fn naive<'a>(rules: &'a [Arc<Rule>], path: &[u8], request: &Asked) -> Option<&'a Arc<Rule>> {
+        let rank = |rule: &Rule| match &rule.path {
+            PathMatch::Exact(_) => (0, 0),
+            PathMatch::Pattern(_) => (1, 0),
+            PathMatch::Prefix(prefix) => (2, usize::MAX - prefix.len()),
+        };
+        let matching = rules
+            .iter()
+            .filter(|rule| rule.path.matches(path) && rule.holds(request));
+        // The first of the least.
+        matching.min_by_key(|rule| rank(rule))
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        prop::collection::vec("[ab]", 0..4).prop_map(|elements| format!("/{}", elements.join("/")))
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<Arc<Rule>>> {
+        let method = prop::sample::select(vec![None, Some("GET"), Some("PUT")]);
+        let one = (path(), 0..5_u8, method).prop_map(|(path, kind, method)| {
+            let path = match kind {
+                0 => PathMatch::Exact(path.into()),
+                1 => PathMatch::Pattern(
+                    crate::condition::Pattern::beginning(&path).expect("a pattern"),
+                ),
+                _ => PathMatch::Prefix(path.trim_end_matches('/').into()),
+            };
+            rule(path, method)
+        });
+        prop::collection::vec(one, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn conditions_are_tried_in_the_order_of_preference(
+            rules in rules(),
+            paths in prop::collection::vec(path(), 1..10),
+        ) {
+            // Something with a condition, so that chains are made at all.
+            let mut rules = rules;
+            rules.push(rule(PathMatch::Prefix("/zzz".into()), Some("GET")));
+            let host = VirtualHost::new("".into(), rules.clone(), None, 0);
+            for path in paths {
+                for method in ["GET", "PUT", "POST"] {
+                    let request = Asked(method);
+                    let found = host.rule(path.as_bytes(), &request).map(Arc::as_ptr);
+                    let expected = naive(&rules, path.as_bytes(), &request).map(Arc::as_ptr);
+                    prop_assert_eq!(found, expected, "{} {}", method, path);
+                }
+            }
+        }
+    }
 }

@@ -270,5 +270,5 @@ fn catches_all(ingress: &Resolved) -> bool {
 }
 
 fn as_host(default: Arc<Rule>) -> Arc<VirtualHost> {
-    Arc::new(VirtualHost::new("".into(), Vec::new(), default, 0))
+    Arc::new(VirtualHost::new("".into(), Vec::new(), Some(default), 0))
 }

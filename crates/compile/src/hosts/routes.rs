@@ -51,7 +51,10 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
     };
     let own_default = own_default.is_some();
     if let Some(former) = context.former
-        && Arc::ptr_eq(&former.default, &default)
+        && former
+            .default
+            .as_ref()
+            .is_some_and(|former| Arc::ptr_eq(former, &default))
         && former.rules().len() == rules.len()
         && former
             .rules()
@@ -65,7 +68,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
         };
     }
     let slot = context.slots.of(context.name);
-    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, default, slot);
+    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, Some(default), slot);
     Built {
         virtual_host: Some(Arc::new(virtual_host)),
         own_default,
@@ -221,7 +224,7 @@ impl<'a> Reuse<'a> {
     fn of(former: Option<&'a Arc<VirtualHost>>) -> Self {
         let rules = former
             .into_iter()
-            .flat_map(|host| host.rules().iter().chain([&host.default]));
+            .flat_map(|host| host.rules().iter().chain(&host.default));
         Self(
             rules
                 .map(|rule| ((&*rule.route, &*rule.field), rule))
