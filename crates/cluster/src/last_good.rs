@@ -216,7 +216,7 @@ impl LastGood {
                 continue;
             }
             let kind = object.kind().name();
-            let object = without_nulls(value(&object)?);
+            let object = without_nulls(serde_json::to_value(&object)?);
             write_line(
                 &mut out,
                 &Written {
@@ -244,20 +244,6 @@ fn is_in_memory(folder: &Path) -> bool {
 fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     out.write_all(b"\n")
-}
-
-fn value(object: &Object) -> io::Result<Value> {
-    let value = match object {
-        Object::ConfigMap(object) => serde_json::to_value(&**object),
-        Object::Endpoints(object) => serde_json::to_value(&**object),
-        Object::EndpointSlice(object) => serde_json::to_value(&**object),
-        Object::Ingress(object) => serde_json::to_value(&**object),
-        Object::IngressClass(object) => serde_json::to_value(&**object),
-        Object::Namespace(object) => serde_json::to_value(&**object),
-        Object::Secret(object) => serde_json::to_value(&**object),
-        Object::Service(object) => serde_json::to_value(&**object),
-    };
-    Ok(value?)
 }
 
 /// What is not there need not be written: most of most objects.

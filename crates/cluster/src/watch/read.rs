@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Problem, Severity, validate};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// An object as the API server has it.
@@ -103,24 +101,14 @@ pub(crate) fn bookmark(raw: &RawValue) -> Bookmark {
 /// # Errors
 /// The field that is not of its type.
 pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
-    fn of<T: DeserializeOwned>(json: &str) -> Result<Arc<T>, String> {
-        // Which field it was costs time, and is asked for where something is wrong alone.
-        serde_json::from_str(json).map(Arc::new).map_err(|_| {
-            let mut json = serde_json::Deserializer::from_str(json);
-            serde_path_to_error::deserialize::<_, T>(&mut json)
-                .map_or_else(|error| error.path().to_string(), |_| String::new())
-        })
-    }
-
-    Ok(match kind {
-        Kind::ConfigMap => Object::ConfigMap(of(json)?),
-        Kind::Endpoints => Object::Endpoints(of(json)?),
-        Kind::EndpointSlice => Object::EndpointSlice(of(json)?),
-        Kind::Ingress => Object::Ingress(of(json)?),
-        Kind::IngressClass => Object::IngressClass(of(json)?),
-        Kind::Namespace => Object::Namespace(of(json)?),
-        Kind::Secret => Object::Secret(of(json)?),
-        Kind::Service => Object::Service(of(json)?),
+    // Which field it was costs time, and is asked for where something is wrong alone.
+    let object = kind.deserialize(&mut serde_json::Deserializer::from_str(json));
+    object.map_err(|_| {
+        let mut json = serde_json::Deserializer::from_str(json);
+        let mut track = serde_path_to_error::Track::new();
+        let from = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+        kind.deserialize(from)
+            .map_or_else(|_| track.path().to_string(), |_| String::new())
     })
 }
 

@@ -26,6 +26,7 @@ pub fn validate(object: &Object) -> Vec<Problem> {
         Object::Namespace(_) => {}
         Object::Secret(object) => secret(object, &mut found),
         Object::Service(object) => service::service(object, &mut found),
+        _ => {}
     }
     let key = object.key();
     for problem in &mut found.0 {
