@@ -60,18 +60,24 @@ pub(super) fn attach(asking: &Asking<'_>, topology: &Topology, world: &World<'_>
             attachments: Vec::new(),
         };
         let field = format!("spec.parentRefs[{index}]");
-        parent.wrong = look(asking, &hosts, topology, world, owner, &field, &mut parent.attachments, gateway, reference);
+        parent.wrong = look(
+            asking,
+            &hosts,
+            topology,
+            world,
+            owner,
+            &field,
+            &mut parent.attachments,
+            gateway,
+            reference,
+        );
         Some(parent)
     });
     parents.collect()
 }
 
 /// The Gateway of ours that a reference leads to.
-fn find(
-    reference: &ParentReference,
-    own: &str,
-    topology: &Topology,
-) -> Option<(usize, Owner)> {
+fn find(reference: &ParentReference, own: &str, topology: &Topology) -> Option<(usize, Owner)> {
     if reference.group() != GROUP {
         return None;
     }
@@ -103,7 +109,8 @@ fn look(
             && reference.port.is_none_or(|port| listener.port == port)
     };
     let named: Vec<_> = listeners.iter().filter(named).collect();
-    let wrong = |reason, message: &str, hint| Some(Wrong::new(reason, field, message.to_owned(), hint));
+    let wrong =
+        |reason, message: &str, hint| Some(Wrong::new(reason, field, message.to_owned(), hint));
     if named.is_empty() {
         return wrong(
             "NoMatchingParent",
@@ -113,7 +120,9 @@ fn look(
     }
     let takes = |listener: &&&Listener| {
         listener.kinds.contains(&asking.kind)
-            && listener.from.take(asking.namespace, namespace_of(listener), world.store)
+            && listener
+                .from
+                .take(asking.namespace, namespace_of(listener), world.store)
     };
     let taking: Vec<_> = named.iter().filter(takes).collect();
     if taking.is_empty() {

@@ -96,15 +96,21 @@ impl Backends<'_, '_> {
         };
         let tls = match tls {
             Some(Err(message)) => {
-                return Err(Wrong::new("BackendNotFound", field, message, "a valid BackendTLSPolicy"));
+                return Err(Wrong::new(
+                    "BackendNotFound",
+                    field,
+                    message,
+                    "a valid BackendTLSPolicy",
+                ));
             }
             Some(Ok(tls)) => Some(tls),
             None => None,
         };
         let world = &mut *self.world;
-        let (backend, refused) = world
-            .services
-            .acquire_with(name, &port, tls.as_ref(), world.store);
+        let (backend, refused) =
+            world
+                .services
+                .acquire_with(name, &port, tls.as_ref(), world.store);
         self.acquired.push(Acquired {
             service: name.to_owned(),
             port: port.clone(),
@@ -124,11 +130,7 @@ impl Backends<'_, '_> {
     }
 
     /// TLS for a Service's port, as a policy says; none if none says anything.
-    fn tls(
-        &self,
-        name: NameRef<'_>,
-        port: &PortRef,
-    ) -> Option<Result<Arc<BackendTls>, String>> {
+    fn tls(&self, name: NameRef<'_>, port: &PortRef) -> Option<Result<Arc<BackendTls>, String>> {
         let service = self.world.store.service(name.namespace, name.name)?;
         let PortRef::Number(number) = port else {
             return None;

@@ -26,11 +26,11 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn new(object: ObjectKey, generation: Option<i64>, status: Status, served: bool) -> Self {
+    fn new(object: ObjectKey, generation: i64, status: Status, served: bool) -> Self {
         Self {
             status: ObjectStatus {
                 object,
-                generation: generation.unwrap_or_default(),
+                generation,
                 status,
             },
             problems: Vec::new(),
@@ -140,12 +140,18 @@ pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {
                 }
             };
             let message = "it is served by every replica";
-            [accepted, Condition::yes("Programmed", "Programmed", message)]
+            [
+                accepted,
+                Condition::yes("Programmed", "Programmed", message),
+            ]
         }
     };
     let status = Status::ListenerSet {
         conditions: conditions.into(),
-        listeners: listeners.iter().map(|one| of_listener(one, sites)).collect(),
+        listeners: listeners
+            .iter()
+            .map(|one| of_listener(one, sites))
+            .collect(),
     };
     let wrongs = listeners.iter().flat_map(wrongs_of);
     Said::new(key, metadata.generation, status, set.refused.is_none())
@@ -225,8 +231,7 @@ pub(super) fn of_route(route: &Resolved) -> Said {
     let served = route.attachments().next().is_some();
     let wrongs = route.parents.iter().filter_map(|one| one.wrong.as_ref());
     let others = route.partial.iter().chain(&route.unresolved);
-    Said::new(route.key.clone(), Some(route.generation), status, served)
-        .note(wrongs.chain(others))
+    Said::new(route.key.clone(), route.generation, status, served).note(wrongs.chain(others))
 }
 
 /// What is said of a policy, for each Gateway whose routes use a Service that it is about.
@@ -255,6 +260,11 @@ pub(super) fn of_policy(policy: &Policy, gateways: &[&Name]) -> Said {
     });
     let status = Status::Policy(ancestors.collect());
     let generation = policy.source.metadata.generation;
-    Said::new(policy.key.clone(), generation, status, policy.refused.is_none())
-        .note(policy.refused.iter().chain(&policy.unresolved))
+    Said::new(
+        policy.key.clone(),
+        generation,
+        status,
+        policy.refused.is_none(),
+    )
+    .note(policy.refused.iter().chain(&policy.unresolved))
 }

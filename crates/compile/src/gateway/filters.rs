@@ -29,11 +29,7 @@ pub(super) struct Filters {
 }
 
 /// Reads a list of filters. `paths` are the rule's: a prefix can be replaced where there is one.
-pub(super) fn read(
-    list: &[RouteFilter],
-    place: &str,
-    backends: &mut Backends<'_, '_>,
-) -> Filters {
+pub(super) fn read(list: &[RouteFilter], place: &str, backends: &mut Backends<'_, '_>) -> Filters {
     let mut filters = Filters::default();
     for (index, filter) in list.iter().enumerate() {
         let field = format!("{place}.filters[{index}]");
@@ -78,7 +74,10 @@ fn one(
     };
     Ok(Some(match &filter.type_ {
         RouteFilterType::RequestHeaderModifier => {
-            let edit = filter.request_header_modifier.as_ref().ok_or_else(missing)?;
+            let edit = filter
+                .request_header_modifier
+                .as_ref()
+                .ok_or_else(missing)?;
             Filter::RequestHeaders(Box::new(headers(edit)))
         }
         RouteFilterType::ResponseHeaderModifier => {
@@ -123,7 +122,12 @@ fn headers(edit: &HeaderFilter) -> HeaderEdit {
             .collect()
     };
     HeaderEdit {
-        remove: edit.remove.iter().flatten().map(|name| Box::from(&**name)).collect(),
+        remove: edit
+            .remove
+            .iter()
+            .flatten()
+            .map(|name| Box::from(&**name))
+            .collect(),
         set: pairs(&edit.set),
         add: pairs(&edit.add),
     }
@@ -230,7 +234,12 @@ fn auth(
     };
     let protocol = match &asked.protocol {
         ExternalAuthProtocol::Grpc => AuthProtocol::Grpc {
-            headers: lower(asked.grpc.as_ref().and_then(|grpc| grpc.allowed_headers.as_deref())),
+            headers: lower(
+                asked
+                    .grpc
+                    .as_ref()
+                    .and_then(|grpc| grpc.allowed_headers.as_deref()),
+            ),
         },
         ExternalAuthProtocol::Http => {
             let http = asked.http.as_ref();
@@ -254,10 +263,9 @@ fn auth(
     Ok(ExternalAuth {
         backend,
         protocol,
-        body: asked
-            .forward_body
-            .as_ref()
-            .map_or(0, |forward| u32::try_from(forward.max_size).unwrap_or_default()),
+        body: asked.forward_body.as_ref().map_or(0, |forward| {
+            u32::try_from(forward.max_size).unwrap_or_default()
+        }),
         timeout: AUTH_TIMEOUT,
     })
 }

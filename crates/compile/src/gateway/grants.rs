@@ -67,5 +67,7 @@ impl Grants {
 
 /// The API group of a kind; of the core, the empty text.
 pub(super) fn group(kind: Kind) -> &'static str {
-    kind.api_version().split_once('/').map_or("", |(group, _)| group)
+    kind.api_version()
+        .split_once('/')
+        .map_or("", |(group, _)| group)
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use model::{Conditions, PathMatch, Pattern};
-use objects::kinds::gateway::{GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, MatchType};
+use objects::kinds::gateway::{
+    GrpcMethodMatch, GrpcRoute, GrpcRouteMatch, GrpcRouteRule, MatchType,
+};
 
 use super::backend::Backends;
 use super::filters;

@@ -61,7 +61,11 @@ pub(super) fn build(
     let mut built = Built::default();
     // A route without rules has one that matches all.
     let none = HttpRouteRule::default();
-    let rules = route.spec.rules.as_deref().unwrap_or(std::slice::from_ref(&none));
+    let rules = route
+        .spec
+        .rules
+        .as_deref()
+        .unwrap_or(std::slice::from_ref(&none));
     for (index, rule) in rules.iter().enumerate() {
         let place = format!("spec.rules[{index}]");
         let body = read(rule, &place, age, backends, options, &mut built);
@@ -253,7 +257,13 @@ fn read_match(one: &HttpRouteMatch, place: &str) -> Result<Matching, Wrong> {
     });
     let parameters = one.query_params.iter().flatten().map(|parameter| {
         let kind = parameter.type_();
-        field(&parameter.name, kind, &parameter.value, place, "queryParams")
+        field(
+            &parameter.name,
+            kind,
+            &parameter.value,
+            place,
+            "queryParams",
+        )
     });
     Ok((
         path,
@@ -374,7 +384,11 @@ pub(super) fn affinity_of(
     let cookie = wanted.cookie_config.as_ref();
     let lifetime = cookie.and_then(|cookie| cookie.lifetime_type.as_deref());
     let permanent = lifetime == Some("Permanent");
-    let default = if header { "Narthex-Session" } else { "narthex-session" };
+    let default = if header {
+        "Narthex-Session"
+    } else {
+        "narthex-session"
+    };
     Ok(Affinity {
         cookie: wanted.session_name.as_deref().unwrap_or(default).into(),
         header,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{CertificateSet, CertificateTable, ClientAuth, HostTable, Layer};
-use objects::kinds::gateway::{self as api, FromNamespaces, ListenerTls, TlsMode};
 use objects::kinds::gateway::GROUP;
+use objects::kinds::gateway::{self as api, FromNamespaces, ListenerTls, TlsMode};
 use objects::kinds::{Kind, ObjectKey};
 
 use super::grants::{From, To};
@@ -64,7 +64,12 @@ impl Mode {
 
     /// Whether listeners of both modes can share a port, told apart by their host names.
     pub(super) fn shares_port(self, other: Self) -> bool {
-        let is_tls = |mode| matches!(mode, Self::Https | Self::TlsTerminate | Self::TlsPassthrough);
+        let is_tls = |mode| {
+            matches!(
+                mode,
+                Self::Https | Self::TlsTerminate | Self::TlsPassthrough
+            )
+        };
         match (self, other) {
             (Self::Http, Self::Http) => true,
             (one, other) => is_tls(one) && is_tls(other),
@@ -163,10 +168,13 @@ impl Listener {
     /// Whether what it serves works as it should.
     pub(super) fn programmed(&self) -> Option<&Wrong> {
         let needs = self.mode.is_some_and(Mode::ends_tls);
-        self.refused.as_ref().or(self.conflict.as_ref()).or_else(|| {
-            let broken = needs && self.certificates.is_empty();
-            self.unresolved.as_ref().filter(|_| broken)
-        })
+        self.refused
+            .as_ref()
+            .or(self.conflict.as_ref())
+            .or_else(|| {
+                let broken = needs && self.certificates.is_empty();
+                self.unresolved.as_ref().filter(|_| broken)
+            })
     }
 
     fn read_kinds(&mut self, place: &str, mode: Mode, source: &api::Listener) {
@@ -233,7 +241,9 @@ fn table(certificates: &[Arc<Loaded>]) -> Option<Arc<CertificateTable>> {
         // Whoever can verify either gets the one that costs less.
         let mut all = all;
         all.sort_by_key(|loaded| loaded.algorithm != rustls::SignatureAlgorithm::ECDSA);
-        let certificates = all.into_iter().map(|loaded| Arc::clone(&loaded.certificate));
+        let certificates = all
+            .into_iter()
+            .map(|loaded| Arc::clone(&loaded.certificate));
         Arc::new(CertificateSet {
             certificates: certificates.collect(),
         })

@@ -131,7 +131,10 @@ impl Gateways {
         } else {
             let routes = changes.gateway.iter().map(|change| change.key.clone());
             stale.extend(routes.filter(|key| is_route(key.kind)));
-            let users = changes.services.iter().filter_map(|name| self.users.get(name));
+            let users = changes
+                .services
+                .iter()
+                .filter_map(|name| self.users.get(name));
             stale.extend(users.flatten().cloned());
         }
         self.started = true;
@@ -147,12 +150,16 @@ impl Gateways {
         for old in &replaced {
             for used in &old.acquired {
                 let name = used.service.as_ref();
-                world.services.release_with(name, &used.port, used.tls.as_ref());
+                world
+                    .services
+                    .release_with(name, &used.port, used.tls.as_ref());
             }
         }
         let dirty = self.sites.rebuild(slot);
         let services = changes.services.iter();
-        let recorded = services.map(Name::as_ref).any(|name| self.ports.records(name));
+        let recorded = services
+            .map(Name::as_ref)
+            .any(|name| self.ports.records(name));
         if structure || recorded || !dirty.is_empty() {
             let whole = structure || recorded;
             updated.listeners = self.ports.update(
@@ -194,8 +201,11 @@ impl Gateways {
         let mut secrets = changes.secrets.iter().map(Name::as_ref);
         let mut config_maps = changes.config_maps.iter().map(Name::as_ref);
         !self.started
-            || changes.gateway.iter().any(|change| of_kind(change.key.kind))
-            || (served && changes.namespaces)
+            || changes
+                .gateway
+                .iter()
+                .any(|change| of_kind(change.key.kind))
+            || (served && !changes.namespaces.is_empty())
             || secrets.any(|name| referred(Kind::Secret, name))
             || config_maps.any(|name| referred(Kind::ConfigMap, name))
     }
@@ -282,7 +292,10 @@ impl Gateways {
 
     fn say_of_policies(&mut self, updated: &mut Updated) {
         let said = self.policies.all.iter().map(|policy| {
-            let users = policy.services.iter().filter_map(|name| self.users.get(name));
+            let users = policy
+                .services
+                .iter()
+                .filter_map(|name| self.users.get(name));
             let routes = users.flatten().filter_map(|key| self.routes.get(key));
             let gateways: BTreeSet<usize> = routes
                 .flat_map(|route| route.attachments().map(|one| one.gateway))
@@ -341,4 +354,3 @@ fn all_routes(store: &Store) -> impl Iterator<Item = Object> + '_ {
     let udp = store.udp_routes().cloned().map(Object::UdpRoute);
     http.chain(grpc).chain(tls).chain(tcp).chain(udp)
 }
-

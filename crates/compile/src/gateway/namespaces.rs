@@ -20,7 +20,9 @@ impl Namespaces {
         match (from.unwrap_or(default), selector) {
             (FromNamespaces::All, _) => Self::All,
             (FromNamespaces::Same, _) => Self::Same,
-            (FromNamespaces::Selector, Some(selector)) => Self::Selected(Box::new(selector.clone())),
+            (FromNamespaces::Selector, Some(selector)) => {
+                Self::Selected(Box::new(selector.clone()))
+            }
             _ => Self::None,
         }
     }

@@ -88,7 +88,9 @@ fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
         uid: gateway.source.metadata.uid.clone(),
         class: (*spec.gateway_class_name).into(),
         service: service_name(&gateway.name.name, &spec.gateway_class_name).into(),
-        labels: infrastructure.map(|one| one.labels.clone()).unwrap_or_default(),
+        labels: infrastructure
+            .map(|one| one.labels.clone())
+            .unwrap_or_default(),
         annotations: infrastructure
             .map(|one| one.annotations.clone())
             .unwrap_or_default(),
@@ -109,9 +111,11 @@ fn service_name(gateway: &str, class: &str) -> String {
     if whole.len() <= LONGEST {
         return whole;
     }
-    let hash = whole.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = whole
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     format!("{}-{hash:016x}", &whole[..LONGEST - 17])
 }
 
@@ -149,7 +153,8 @@ pub(super) fn recorded(
             };
             (port.port, layer) == (one.port, one.layer)
         });
-        if let Some(IntOrString::Int(target)) = ports.next().and_then(|port| port.target_port.clone())
+        if let Some(IntOrString::Int(target)) =
+            ports.next().and_then(|port| port.target_port.clone())
         {
             recorded.insert(one.clone(), target);
         }

@@ -108,7 +108,7 @@ pub(super) fn resolve(
     };
     let mut resolved = Resolved {
         key,
-        generation: metadata.generation.unwrap_or_default(),
+        generation: metadata.generation,
         age,
         parents,
         served: BTreeMap::new(),

@@ -125,10 +125,14 @@ impl Ports {
                 gateway.listeners[listener].refused =
                     Some(Wrong::new("PortUnavailable", "", why, hint));
             }
-            let bound = self.makings.iter().filter(|(_, making)| making.gateway == index);
+            let bound = self
+                .makings
+                .iter()
+                .filter(|(_, making)| making.gateway == index);
             let addresses = bound.filter_map(|(entrance, _)| entrance.address);
-            let mut addresses: Vec<Box<str>> =
-                addresses.map(|address| address.to_string().into()).collect();
+            let mut addresses: Vec<Box<str>> = addresses
+                .map(|address| address.to_string().into())
+                .collect();
             addresses.sort_unstable();
             addresses.dedup();
             gateway.addresses = addresses.into();
@@ -175,7 +179,11 @@ impl Ports {
                     return Err("no port of --gateway-port-range is left".to_owned());
                 };
                 let address = None;
-                return Ok(vec![Entrance { port, address, layer }]);
+                return Ok(vec![Entrance {
+                    port,
+                    address,
+                    layer,
+                }]);
             }
             GatewayPorts::Own(addresses) => addresses,
         };
@@ -183,10 +191,16 @@ impl Ports {
             ..1024 if !options.privileged_ports => port + UNPRIVILEGED_OFFSET,
             port => port,
         };
-        let modes = listeners.iter().filter_map(|&one| gateway.listeners[one].mode);
+        let modes = listeners
+            .iter()
+            .filter_map(|&one| gateway.listeners[one].mode);
         let mut entrances = Vec::new();
         for address in own_addresses(gateway, addresses) {
-            let entrance = Entrance { port, address, layer };
+            let entrance = Entrance {
+                port,
+                address,
+                layer,
+            };
             if self.makings.contains_key(&entrance) {
                 continue;
             }
@@ -262,7 +276,9 @@ pub(super) fn groups(gateway: &Gateway) -> Vec<(u16, Layer, Vec<usize>)> {
         }
     }
     let groups = groups.into_iter();
-    groups.map(|((port, layer), all)| (port, layer, all)).collect()
+    groups
+        .map(|((port, layer), all)| (port, layer, all))
+        .collect()
 }
 
 fn key(listener: &Listener) -> ListenerKey {
@@ -281,7 +297,10 @@ fn make(
     nobody: &Arc<Rule>,
 ) -> Served {
     let gateway = &topology.gateways[making.gateway];
-    let listeners = making.listeners.iter().map(|&index| &gateway.listeners[index]);
+    let listeners = making
+        .listeners
+        .iter()
+        .map(|&index| &gateway.listeners[index]);
     let listeners: Vec<_> = listeners.collect();
     let mode = listeners.first().and_then(|listener| listener.mode);
     let service = match mode {

@@ -79,7 +79,10 @@ impl Sites {
                     continue;
                 };
                 let key = (route.age.clone(), route.key.clone());
-                if claims.get(&key).is_some_and(|(_, known)| Arc::ptr_eq(known, route)) {
+                if claims
+                    .get(&key)
+                    .is_some_and(|(_, known)| Arc::ptr_eq(known, route))
+                {
                     claims.remove(&key);
                     dirty.insert(host.clone());
                 }
@@ -134,7 +137,10 @@ impl Site {
             return;
         }
         rules.sort_by(|a, b| a.0.cmp(&b.0));
-        let rules = rules.into_iter().map(|(_, rule)| Arc::clone(rule)).collect();
+        let rules = rules
+            .into_iter()
+            .map(|(_, rule)| Arc::clone(rule))
+            .collect();
         let name = for_people(host);
         let slot = slot(&name);
         let built = VirtualHost::new(name.into(), rules, None, slot);

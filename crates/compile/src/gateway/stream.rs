@@ -53,7 +53,11 @@ pub(super) fn build(
         field: "spec.rules[0]".into(),
         split: Split::new(shares).map(Arc::new),
         connect: options.timeouts.connect,
-        idle: if backends.udp { UDP_IDLE } else { options.stream_idle },
+        idle: if backends.udp {
+            UDP_IDLE
+        } else {
+            options.stream_idle
+        },
     };
     Built {
         stream: Arc::new(stream),

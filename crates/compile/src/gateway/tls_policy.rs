@@ -52,7 +52,10 @@ impl Policies {
                 }
                 let name = Name::new(&namespace, &target.name);
                 policy.services.push(name.clone());
-                let section = target.section_name.as_deref().filter(|name| !name.is_empty());
+                let section = target
+                    .section_name
+                    .as_deref()
+                    .filter(|name| !name.is_empty());
                 let target = (name, section.map(Into::into));
                 if policies.by_target.contains_key(&target) {
                     lost = true;
@@ -100,7 +103,10 @@ impl Policy {
         let validation = &source.spec.validation;
         let mut authorities = Vec::new();
         let mut unresolved = None;
-        let references = validation.ca_certificate_refs.as_deref().unwrap_or_default();
+        let references = validation
+            .ca_certificate_refs
+            .as_deref()
+            .unwrap_or_default();
         for (index, reference) in references.iter().enumerate() {
             let field = format!("spec.validation.caCertificateRefs[{index}]");
             let reference = Reference::of(reference, "ConfigMap");

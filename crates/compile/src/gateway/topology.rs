@@ -151,7 +151,10 @@ impl Topology {
     /// The Gateway that a reference of a kind leads to, and whose listeners are meant.
     pub(super) fn parent(&self, kind: Kind, name: NameRef<'_>) -> Option<(usize, Owner)> {
         match kind {
-            Kind::Gateway => self.indexes.get(&name).map(|&index| (index, Owner::Gateway)),
+            Kind::Gateway => self
+                .indexes
+                .get(&name)
+                .map(|&index| (index, Owner::Gateway)),
             Kind::ListenerSet => {
                 let &(index, set) = self.sets.get(&name)?;
                 Some((index, Owner::Set(set)))
@@ -269,12 +272,7 @@ impl Gateway {
     }
 
     /// What clients have to show on a port (`spec.tls.frontend`).
-    fn clients(
-        &mut self,
-        key: &ObjectKey,
-        port: u16,
-        look: &mut Look<'_, '_>,
-    ) -> Option<Clients> {
+    fn clients(&mut self, key: &ObjectKey, port: u16, look: &mut Look<'_, '_>) -> Option<Clients> {
         let source = Arc::clone(&self.source);
         let frontend = source.spec.tls.as_ref()?.frontend.as_ref()?;
         let mut ports = frontend.per_port.iter().flatten();
@@ -384,7 +382,12 @@ impl Gateway {
             } else if !listeners.iter().any(Listener::serves) {
                 let message = "no listener is valid";
                 let hint = "see the conditions of each listener";
-                set.refused = Some(Wrong::new("ListenersNotValid", "spec.listeners", message, hint));
+                set.refused = Some(Wrong::new(
+                    "ListenersNotValid",
+                    "spec.listeners",
+                    message,
+                    hint,
+                ));
             }
         }
     }
@@ -403,15 +406,11 @@ fn refused(gateway: &api::Gateway) -> Option<Wrong> {
         ));
     }
     let mut addresses = gateway.spec.addresses.iter().flatten();
-    let unknown =
-        addresses.find(|address| !matches!(address.type_(), "IPAddress" | "Hostname"))?;
+    let unknown = addresses.find(|address| !matches!(address.type_(), "IPAddress" | "Hostname"))?;
     Some(Wrong::new(
         "UnsupportedAddress",
         "spec.addresses",
-        format!(
-            "addresses of type {:?} are not supported",
-            unknown.type_()
-        ),
+        format!("addresses of type {:?} are not supported", unknown.type_()),
         "IPAddress or Hostname",
     ))
 }
