@@ -60,8 +60,8 @@ pub struct Options {
     pub gateway_controller: String,
     /// Which ports serve Gateways.
     pub gateway_ports: GatewayPorts,
-    /// Whether ports below 1024 can be bound; where not, 8000 is added.
-    pub privileged_ports: bool,
+    /// The lowest port that can be bound; to those below, 8000 is added.
+    pub lowest_port: u16,
     /// After so long without a byte in either direction a TCP connection of a TCPRoute or TLSRoute
     /// ends (`--tunnel-idle-timeout`).
     pub stream_idle: Duration,
@@ -100,7 +100,7 @@ impl Options {
             metrics_hosts: 100,
             gateway_controller: "narthex.dev/gateway".into(),
             gateway_ports: GatewayPorts::Own([].into()),
-            privileged_ports: true,
+            lowest_port: 0,
             stream_idle: Duration::from_secs(3600),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
         }

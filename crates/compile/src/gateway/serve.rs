@@ -188,7 +188,7 @@ impl Ports {
             GatewayPorts::Own(addresses) => addresses,
         };
         let port = match port {
-            ..1024 if !options.privileged_ports => port + UNPRIVILEGED_OFFSET,
+            port if port < options.lowest_port => port.saturating_add(UNPRIVILEGED_OFFSET),
             port => port,
         };
         let modes = listeners
