@@ -46,7 +46,7 @@ pub(crate) fn read(kind: Kind, raw: &RawValue) -> Option<Read> {
     let key = ObjectKey::new(kind, namespace, &metadata.name);
     let object = typed(kind, raw.get())
         .map_err(|field| malformed(&key, field))
-        .and_then(|mut object| match first_error(validate(&object)) {
+        .and_then(|mut object| match first_error(refused(&object)) {
             Some(problem) => Err(problem),
             None => {
                 // While nobody else holds it.
@@ -110,6 +110,15 @@ pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
         kind.deserialize(from)
             .map_or_else(|_| track.path().to_string(), |_| String::new())
     })
+}
+
+/// Everything for which the API server should have refused an object. Of custom resources that is
+/// for their definition to say, which may be newer than what is known here, or older.
+fn refused(object: &Object) -> Vec<Problem> {
+    match object.kind().is_of_gateway_api() {
+        true => Vec::new(),
+        false => validate(object),
+    }
 }
 
 /// Without the reason, which might quote a Secret's value.
