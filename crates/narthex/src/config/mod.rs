@@ -180,6 +180,7 @@ impl Compilation {
                 send: flags.send_timeout,
                 read: flags.read_timeout,
                 total: flags.request_timeout,
+                attempt: Duration::ZERO,
             }),
             max_body: flags.max_body_bytes,
             endpoints: self.endpoints.clone(),
@@ -241,6 +242,9 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             h2_streams: serving.max_h2_streams,
             h2_control_frames: serving.max_h2_control_frames,
             requests_per_connection: serving.max_requests_per_connection,
+            udp_sessions: serving.max_udp_sessions,
+            mirrors: serving.max_mirrored_requests,
+            mirror_body: serving.max_mirrored_body,
         },
         timeouts: ClientTimeouts {
             handshake: serving.tls_handshake_timeout,
