@@ -14,17 +14,17 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::admission::Permit;
-use crate::datagrams;
-use crate::listen::Socket;
 use crate::client::{Connection, plain};
+use crate::datagrams;
 use crate::forwarded;
 use crate::http1;
 use crate::http2;
 use crate::io::{Owned, Stream};
+use crate::listen::Socket;
 use crate::proxy_protocol::{self, ReadError, Source};
 use crate::spread::{Accepted, Place};
-use crate::timer::Timer;
 use crate::streams;
+use crate::timer::Timer;
 use crate::tls::{HandshakeError, Secured};
 use crate::worker::Worker;
 
@@ -102,11 +102,7 @@ impl Listening {
 }
 
 /// Begins to take what comes in at an entrance.
-pub(crate) fn start(
-    worker: &Rc<Worker>,
-    socket: Socket,
-    entrance: Entrance,
-) -> Option<Listening> {
+pub(crate) fn start(worker: &Rc<Worker>, socket: Socket, entrance: Entrance) -> Option<Listening> {
     let (stop, stopped) = oneshot::channel();
     let started = match socket {
         Socket::Tcp(socket) => TcpListener::from_std(socket).map(|socket| {

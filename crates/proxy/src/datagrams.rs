@@ -198,7 +198,14 @@ fn pass_on(
         // What was sent before was refused: the next datagram finds another endpoint.
         Err(_) => {
             session.fail(worker);
-            end(worker, sessions, entrance, key, &session, Some(Reason::ConnectFailed));
+            end(
+                worker,
+                sessions,
+                entrance,
+                key,
+                &session,
+                Some(Reason::ConnectFailed),
+            );
         }
     }
 }
@@ -230,7 +237,11 @@ fn begin(
         affinity: None,
     };
     let choice = state.pick(&members, &ask);
-    let unavailable = || members.unavailable().map_or(Reason::ConnectFailed, Reason::Unavailable);
+    let unavailable = || {
+        members
+            .unavailable()
+            .map_or(Reason::ConnectFailed, Reason::Unavailable)
+    };
     let endpoint = choice.ok_or_else(unavailable)?.endpoint;
     let upstream = connected(endpoint.address()).map_err(|_| Reason::ConnectFailed)?;
     let session = Rc::new(Session {
@@ -333,7 +344,10 @@ fn end(
     reason: Option<Reason>,
 ) {
     let mut sessions = sessions.borrow_mut();
-    if sessions.get(&key).is_some_and(|known| Rc::ptr_eq(known, session)) {
+    if sessions
+        .get(&key)
+        .is_some_and(|known| Rc::ptr_eq(known, session))
+    {
         sessions.remove(&key);
         drop(sessions);
         session.stop();
@@ -360,7 +374,11 @@ impl Session {
             model::Target::Invalid => false,
         });
         let endpoints = self.backend.endpoints();
-        is_ours && endpoints.ready.iter().any(|one| one.id == self.endpoint.id())
+        is_ours
+            && endpoints
+                .ready
+                .iter()
+                .any(|one| one.id == self.endpoint.id())
     }
 
     fn fail(&self, worker: &Worker) {

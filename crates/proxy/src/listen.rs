@@ -298,10 +298,15 @@ mod tests {
         // With SO_REUSEPORT, as another Narthex of the same user would.
         let taken = listening(SocketAddr::new(localhost, 0), true);
         let port = taken.local_addr().expect("an address").port();
-        let error = bind(&[localhost], Entrance::tcp(port), 2, &mut Inherited::default())
-            .err()
-            .expect("an error")
-            .to_string();
+        let error = bind(
+            &[localhost],
+            Entrance::tcp(port),
+            2,
+            &mut Inherited::default(),
+        )
+        .err()
+        .expect("an error")
+        .to_string();
         assert!(
             error.contains(&format!("port {port} on 127.0.0.1 is in use")),
             "{error}"

@@ -17,8 +17,8 @@ use crate::client::Connection;
 use crate::io::Stream;
 use crate::proxy_header;
 use crate::record::{Reason, Record, Version};
-use crate::upstream::balance::{Ask, stream_keys};
 use crate::upstream::Upstream;
+use crate::upstream::balance::{Ask, stream_keys};
 use crate::worker::Worker;
 
 /// The most endpoints that are tried for one connection.
@@ -77,7 +77,10 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
         client.stream.reset_on_close();
     }
     let connection = &client.connection;
-    let name = connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
+    let name = connection
+        .tls
+        .as_ref()
+        .and_then(|tls| tls.server_name.as_deref());
     worker.record_stream(&Record {
         port: connection.entrance.port,
         start: time,
@@ -189,10 +192,25 @@ async fn relay(
             add(&facts.bytes_in, client.sent.len());
         }
         let faults = (Reason::ClientClosed, Reason::UpstreamClosed);
-        copy(worker, client_end, backend_end, &facts.bytes_in, facts, faults).await
+        copy(
+            worker,
+            client_end,
+            backend_end,
+            &facts.bytes_in,
+            facts,
+            faults,
+        )
+        .await
     };
     let faults = (Reason::UpstreamReset, Reason::ClientClosed);
-    let down = copy(worker, backend_end, client_end, &facts.bytes_out, facts, faults);
+    let down = copy(
+        worker,
+        backend_end,
+        client_end,
+        &facts.bytes_out,
+        facts,
+        faults,
+    );
     let both = async { tokio::try_join!(up, down).map(|_| ()) };
     let ended = tokio::select! {
         biased;

@@ -32,7 +32,10 @@ pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<view::Certificate> {
             tables.push(table);
         }
     }
-    tables.into_iter().flat_map(|table| in_table(table)).collect()
+    tables
+        .into_iter()
+        .flat_map(|table| in_table(table))
+        .collect()
 }
 
 fn certificate_tables(service: &Service) -> Vec<&Arc<CertificateTable>> {
@@ -199,7 +202,11 @@ fn rule(rule: &Rule, is_default: bool) -> view::Rule {
         path,
         route: rule.route.to_string(),
         field: rule.field.to_string(),
-        conditions: rule.conditions.as_deref().map(conditions).unwrap_or_default(),
+        conditions: rule
+            .conditions
+            .as_deref()
+            .map(conditions)
+            .unwrap_or_default(),
         filters: rule.filters.iter().map(filter).collect(),
         backend: backend(&rule.action),
         backends: shares(&rule.action),

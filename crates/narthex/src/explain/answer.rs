@@ -278,9 +278,9 @@ fn find_listener<'a>(
     let port = listener.entrance.port;
     match (&listener.service, url.tls) {
         (Service::Http(_), false) | (Service::Tls(_), true) => Ok(listener),
-        (Service::Http(_) | Service::Tls(_), _) => Err(format!(
-            "port {port} speaks {spoken}: ask for {spoken}://…"
-        )),
+        (Service::Http(_) | Service::Tls(_), _) => {
+            Err(format!("port {port} speaks {spoken}: ask for {spoken}://…"))
+        }
         (Service::Tcp(route) | Service::Udp(route), _) => Err(format!(
             "port {port} speaks {spoken}: all of it goes where {} says",
             route.route
@@ -313,7 +313,9 @@ fn find_site<'a>(
                 }
                 Some(TlsSite::Tcp(site)) => {
                     *shown = certificates(&site.certificates, host);
-                    Err(passed_on(site.streams.find(host).map(|route| &*route.route)))
+                    Err(passed_on(
+                        site.streams.find(host).map(|route| &*route.route),
+                    ))
                 }
                 Some(TlsSite::Passthrough(streams)) => {
                     Err(passed_on(streams.find(host).map(|route| &*route.route)))
@@ -458,7 +460,10 @@ fn others(
 fn why_not(other: &Rule, winner: &Rule, path: &[u8]) -> String {
     match &other.conditions {
         Some(conditions) if other.path.matches(path) => {
-            format!("it also asks that {}", control::conditions(conditions).join(", "))
+            format!(
+                "it also asks that {}",
+                control::conditions(conditions).join(", ")
+            )
         }
         _ => why_not_path(&other.path, &winner.path, path),
     }

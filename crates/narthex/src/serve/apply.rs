@@ -10,8 +10,8 @@ use compile::{Compiled, Counts};
 use model::{Backend, Certificate, Entrance};
 use objects::kinds::ObjectKey;
 use objects::{Problem, Severity, Store};
-use proxy::{BindError, Proxy};
 use proxy::dns::Resolver;
+use proxy::{BindError, Proxy};
 use tokio::sync::watch;
 
 use crate::check::plural;

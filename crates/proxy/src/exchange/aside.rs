@@ -54,7 +54,13 @@ impl Aside<'_> {
         let rule = rule(limit);
         let mut body = Whole::new(body);
         let mut upstream_out = Vec::new();
-        write_head(&mut upstream_out, request, target, body.length(), Hop::Plain);
+        write_head(
+            &mut upstream_out,
+            request,
+            target,
+            body.length(),
+            Hop::Plain,
+        );
         request.set_upstream_target(target);
         let start = Start {
             clock: Instant::now(),

@@ -47,7 +47,11 @@ pub(super) async fn ask<B: RequestBody>(
             response_headers,
         } => {
             let mut question = question(parts.request, headers);
-            let target = [path.trim_end_matches('/').as_bytes(), parts.request.target()].concat();
+            let target = [
+                path.trim_end_matches('/').as_bytes(),
+                parts.request.target(),
+            ]
+            .concat();
             let aside = Aside {
                 worker: parts.worker,
                 connection: parts.connection,
@@ -99,7 +103,10 @@ fn take_over(to: &mut Headers, from: &Headers, named: &[Box<str>]) {
         Name::Trailer,
     ]);
     let is_wanted = |name: &[u8]| {
-        named.is_empty() || named.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
+        named.is_empty()
+            || named
+                .iter()
+                .any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
     };
     let wanted = || {
         let fields = from.iter();

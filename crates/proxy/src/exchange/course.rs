@@ -167,8 +167,7 @@ impl<'a> Course<'a> {
         let default = Retry::default();
         let same = (self.retry.budget, self.retry.min_per_second)
             == (default.budget, default.min_per_second);
-        self.rule.retry.is_some() && same
-            || self.balancer.budget.has_some(&self.retry, self.now)
+        self.rule.retry.is_some() && same || self.balancer.budget.has_some(&self.retry, self.now)
     }
 
     /// Prepares another attempt after one that failed for this reason, if one may be made.
@@ -205,7 +204,9 @@ impl<'a> Course<'a> {
         let failure = match outcome {
             Ok(()) if ejection.is_failure(facts.status.get()) => Failure::Bad,
             Err(Reason::UpstreamStatus(status)) if ejection.is_failure(status) => Failure::Bad,
-            Ok(()) | Err(Reason::UpstreamStatus(_)) => return endpoint.succeeded(ejection, Instant::now),
+            Ok(()) | Err(Reason::UpstreamStatus(_)) => {
+                return endpoint.succeeded(ejection, Instant::now);
+            }
             Err(reason) => match reason.endpoints_fault() {
                 Some(failure) => failure,
                 // The whole time went by at this one endpoint, which had all of the request.

@@ -60,7 +60,13 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     let target = [&pending.path, parts.request.query()].concat();
     let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
     let length = spool.length();
-    write_head(parts.upstream_out, parts.request, &pending.path, length, hop);
+    write_head(
+        parts.upstream_out,
+        parts.request,
+        &pending.path,
+        length,
+        hop,
+    );
     parts.request.set_upstream_target(&target);
     let mut to = Vec::new();
     for filters in [&rule.filters, share] {

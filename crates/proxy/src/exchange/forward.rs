@@ -58,9 +58,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             connected.map(Connected::Http1)
         } else if endpoint.is_plain_http1() {
             let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
-            in_time(total, connect)
-                .await?
-                .map(Connected::Http1)
+            in_time(total, connect).await?.map(Connected::Http1)
         } else {
             let upgrade = parts.tunnel.is_some();
             let endpoint = Rc::clone(&endpoint);
@@ -147,12 +145,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
 }
 
 /// What a time limit of one attempt has ended, where that is not the end of the whole exchange.
-fn late(
-    failed: Failed,
-    rule: &Rule,
-    total: Option<tokio::time::Instant>,
-    again: bool,
-) -> Failed {
+fn late(failed: Failed, rule: &Rule, total: Option<tokio::time::Instant>, again: bool) -> Failed {
     let ended = || total.is_some_and(|total| tokio::time::Instant::now() >= total);
     if failed.reason != Reason::RequestTimeout || rule.timeouts.attempt.is_zero() || ended() {
         return failed;

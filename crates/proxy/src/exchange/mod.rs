@@ -19,8 +19,8 @@ mod upload;
 use model::Rule;
 
 use crate::client::{Connection, RequestBody, ResponseSink};
-use crate::grpc;
 use crate::filters::Answer;
+use crate::grpc;
 use crate::headers::{Headers, Name, RequestHead};
 use crate::record::{Reason, Record};
 use crate::respond::{self, Form};
@@ -92,7 +92,12 @@ async fn send<B: RequestBody, S: ResponseSink>(
     let worker = parts.worker;
     let content_type = parts.request.headers.get(Name::ContentType);
     let form = match (&answer, content_type) {
-        (Some(Answer::Redirect { status, location, .. }), _) => Form::Redirect(*status, location),
+        (
+            Some(Answer::Redirect {
+                status, location, ..
+            }),
+            _,
+        ) => Form::Redirect(*status, location),
         (Some(Answer::Given(given, _)), _) => Form::Given(given),
         (None, Some(value)) if grpc::of_content_type(value).is_some() => Form::Grpc(value),
         (None, _) => Form::Text,

@@ -3,7 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::{Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite};
+use model::{
+    Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
+};
 
 use super::parts::{Facts, Parts};
 use crate::client::{Connection, Length, RequestBody};

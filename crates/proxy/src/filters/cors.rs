@@ -181,7 +181,9 @@ mod tests {
             let name = text(name).replace("Access-Control-", "");
             format!("{name}: {}", text(value))
         });
-        fields.filter(|line| !line.starts_with("Vary: Origin,")).collect()
+        fields
+            .filter(|line| !line.starts_with("Vary: Origin,"))
+            .collect()
     }
 
     #[test]
@@ -222,7 +224,10 @@ mod tests {
             ]
         );
         let (_, lines) = ask(&everything(true), "OPTIONS", &fields("https://a")).expect("one");
-        assert_eq!(lines[..2], ["Allow-Origin: https://a", "Allow-Credentials: true"]);
+        assert_eq!(
+            lines[..2],
+            ["Allow-Origin: https://a", "Allow-Credentials: true"]
+        );
     }
 
     #[test]
@@ -262,7 +267,12 @@ mod tests {
         }
         assert_eq!(
             finished(&everything(false), Some("https://a")),
-            ["Custom: kept", "X-A: 1", "Allow-Origin: *", "Expose-Headers: *"]
+            [
+                "Custom: kept",
+                "X-A: 1",
+                "Allow-Origin: *",
+                "Expose-Headers: *"
+            ]
         );
         let exposed = finished(&everything(true), Some("https://a"));
         assert!(

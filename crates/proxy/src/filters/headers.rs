@@ -41,7 +41,9 @@ fn is_free(name: &[u8]) -> bool {
 
 /// Whether it can stand in one line.
 fn is_value(value: &[u8]) -> bool {
-    value.iter().all(|&byte| byte == b'\t' || byte >= 0x20 && byte != 0x7f)
+    value
+        .iter()
+        .all(|&byte| byte == b'\t' || byte >= 0x20 && byte != 0x7f)
 }
 
 #[cfg(test)]
@@ -100,7 +102,13 @@ mod tests {
 
     #[test]
     fn what_frames_the_message_is_left_alone_and_no_value_ends_its_line() {
-        let names = ["Content-Length", "transfer-encoding", "Connection", "TE", "a b"];
+        let names = [
+            "Content-Length",
+            "transfer-encoding",
+            "Connection",
+            "TE",
+            "a b",
+        ];
         let edit = HeaderEdit {
             remove: names.map(Box::from).into(),
             set: names.map(|name| (name.into(), "7".into())).into(),

@@ -17,5 +17,11 @@ pub(super) fn target(
     if client.secure || host.is_empty() || path.starts_with(b"/.well-known/acme-challenge/") {
         return None;
     }
-    Some(location::url("https", host, Some(redirect.port), path, query))
+    Some(location::url(
+        "https",
+        host,
+        Some(redirect.port),
+        path,
+        query,
+    ))
 }

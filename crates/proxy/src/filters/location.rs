@@ -6,7 +6,13 @@ use model::filter::PathEdit;
 use crate::respond::decimal;
 
 /// An absolute URL. `port` is left out if the scheme means it by itself.
-pub(super) fn url(scheme: &str, host: &str, port: Option<u16>, path: &[u8], query: &[u8]) -> Vec<u8> {
+pub(super) fn url(
+    scheme: &str,
+    host: &str,
+    port: Option<u16>,
+    path: &[u8],
+    query: &[u8],
+) -> Vec<u8> {
     let mut url = Vec::with_capacity(scheme.len() + host.len() + path.len() + query.len() + 16);
     url.extend_from_slice(scheme.as_bytes());
     url.extend_from_slice(b"://");
@@ -76,7 +82,11 @@ mod tests {
             let matched = PathMatch::Prefix(matched.into());
             let edit = PathEdit::Prefix(replacement.into());
             let found = edited(&edit, path.as_bytes(), &matched);
-            assert_eq!(String::from_utf8_lossy(&found), expected, "{path} {replacement}");
+            assert_eq!(
+                String::from_utf8_lossy(&found),
+                expected,
+                "{path} {replacement}"
+            );
         }
         let exact = PathMatch::Exact("/a".into());
         assert_eq!(edited(&PathEdit::Full("b".into()), b"/a", &exact), b"/b");

@@ -14,7 +14,11 @@ pub(super) fn target(
     query: &[u8],
     context: Context<'_>,
 ) -> Vec<u8> {
-    let own = if context.client.secure { "https" } else { "http" };
+    let own = if context.client.secure {
+        "https"
+    } else {
+        "http"
+    };
     let scheme = redirect.scheme.as_deref().unwrap_or(own);
     let port = match (redirect.port, &redirect.scheme) {
         (Some(port), _) => Some(port),
@@ -69,13 +73,37 @@ mod tests {
             (None, None, 80, false, "http://example.org/old/a?q"),
             (None, None, 8080, false, "http://example.org:8080/old/a?q"),
             (None, Some(80), 8080, false, "http://example.org/old/a?q"),
-            (None, Some(8080), 80, false, "http://example.org:8080/old/a?q"),
-            (Some("https"), None, 8080, false, "https://example.org/old/a?q"),
-            (Some("https"), Some(8443), 80, false, "https://example.org:8443/old/a?q"),
+            (
+                None,
+                Some(8080),
+                80,
+                false,
+                "http://example.org:8080/old/a?q",
+            ),
+            (
+                Some("https"),
+                None,
+                8080,
+                false,
+                "https://example.org/old/a?q",
+            ),
+            (
+                Some("https"),
+                Some(8443),
+                80,
+                false,
+                "https://example.org:8443/old/a?q",
+            ),
             (None, None, 443, true, "https://example.org/old/a?q"),
             (None, None, 8443, true, "https://example.org:8443/old/a?q"),
             (Some("http"), None, 443, true, "http://example.org/old/a?q"),
-            (Some("http"), Some(443), 443, true, "http://example.org:443/old/a?q"),
+            (
+                Some("http"),
+                Some(443),
+                443,
+                true,
+                "http://example.org:443/old/a?q",
+            ),
         ] {
             let found = target_of(&redirect(scheme, port), listener, tls, tls);
             assert_eq!(found, expected, "{scheme:?} {port:?} {listener}");

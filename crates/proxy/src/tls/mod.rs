@@ -25,15 +25,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TlsSite, TlsSites};
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
     ResolvesServerCertUsingSni,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
@@ -261,7 +261,9 @@ impl Acceptor {
             clients: clients.as_ref(),
             http: stream.is_none(),
         };
-        let accepted = self.handshake(accepted, tcp, certificates, name, terms).await?;
+        let accepted = self
+            .handshake(accepted, tcp, certificates, name, terms)
+            .await?;
         Ok(match stream {
             None => Secured::Https(accepted),
             Some(stream) => Secured::Stream(accepted, stream),
@@ -298,7 +300,9 @@ impl Acceptor {
 
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
         let mut configs = self.configs.borrow_mut();
-        let clients = terms.clients.map_or(0, |clients| Arc::as_ptr(clients).addr());
+        let clients = terms
+            .clients
+            .map_or(0, |clients| Arc::as_ptr(clients).addr());
         let key = (Arc::as_ptr(set).addr(), clients, terms.http);
         if let Some((.., config)) = configs.get(&key) {
             return Arc::clone(config);
@@ -501,7 +505,11 @@ fn digest(set: &CertificateSet, terms: &Terms<'_>) -> [u8; DIGEST] {
     }
     if let Some(clients) = terms.clients {
         add(&clients.authorities);
-        all.extend_from_slice(if clients.optional { b"optional" } else { b"required" });
+        all.extend_from_slice(if clients.optional {
+            b"optional"
+        } else {
+            b"required"
+        });
     }
     let mut digest = [0; DIGEST];
     // The suite is one of TLS 1.3 whose hash is SHA-256, of 32 bytes.
