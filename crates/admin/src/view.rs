@@ -111,6 +111,8 @@ pub struct ProblemCounts {
 pub struct Listening {
     /// The port as configured.
     pub port: u16,
+    /// `http`, `https`, `tcp` or `udp`.
+    pub protocol: &'static str,
     /// The port that is bound; another one where the configured one may not be bound.
     pub bound_port: u16,
     /// The addresses it is bound on.
@@ -141,10 +143,30 @@ pub struct Problem {
 pub struct Listener {
     /// The port as configured.
     pub port: u16,
-    /// `http` or `https`.
+    /// `http`, `https`, `tcp` or `udp`.
     pub protocol: &'static str,
-    /// Hosts, in alphabetical order.
+    /// Hosts, in alphabetical order; of several listeners of Gateways on one port one after the
+    /// other.
     pub hosts: Vec<Host>,
+    /// What is passed on byte for byte.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<Stream>,
+}
+
+/// What becomes of connections, or datagrams, that are passed on byte for byte.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stream {
+    /// The server name (SNI) that clients ask for; `*` for all.
+    pub server_name: String,
+    /// `passthrough` if TLS goes on to the backend, `terminate` if it ends here; nothing without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<&'static str>,
+    /// `namespace/name` of the route.
+    pub route: String,
+    /// Where in it.
+    pub field: String,
+    /// Who gets them.
+    pub backends: Vec<Backend>,
 }
 
 /// One virtual host.
@@ -159,18 +181,36 @@ pub struct Host {
 /// One rule of a virtual host.
 #[derive(Debug, Clone, Serialize)]
 pub struct Rule {
-    /// `Exact`, `Prefix`, or `Default` for what no path of the host claims.
+    /// `Exact`, `Prefix`, `Pattern`, or `Default` for what no path of the host claims.
     pub match_type: &'static str,
     /// The path.
     pub path: String,
-    /// `namespace/name` of the Ingress; empty for the built-in page.
+    /// `namespace/name` of the Ingress or the route; empty for the built-in page.
     pub route: String,
     /// Where in it.
     pub field: String,
+    /// What else a request has to be like.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
     /// What happens before the backend is asked.
     pub filters: Vec<String>,
-    /// What answers; none is the built-in page.
+    /// What answers; none is the built-in page, or several backends.
     pub backend: Option<Backend>,
+    /// What answers, where there are several, or one with filters of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<Share>,
+}
+
+/// One of several backends.
+#[derive(Debug, Clone, Serialize)]
+pub struct Share {
+    /// Its part of the requests is that of its weight in the sum of all.
+    pub weight: u32,
+    /// None is a reference that is wrong or not allowed: the answer is 500.
+    pub backend: Option<Backend>,
+    /// What happens to its part.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
 }
 
 /// What answers a rule's requests.

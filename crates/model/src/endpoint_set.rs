@@ -203,6 +203,11 @@ impl EndpointSet {
         self.lookup.as_ref()?.names.get(index).copied()
     }
 
+    /// What a rule's own affinity calls the endpoints, by index.
+    pub fn names_by(&self, affinity: &Affinity) -> Box<[u64]> {
+        names(&self.ready, affinity)
+    }
+
     fn members(&self) -> Vec<Member> {
         let mut distance = 0;
         let mut members = Vec::with_capacity(self.ready.len());

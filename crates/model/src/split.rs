@@ -58,15 +58,20 @@ impl Split {
     }
 
     /// The share for a number below [`Self::total`], as chance gives it.
-    pub fn share(&self, mut number: u32) -> &Share {
-        for share in &self.shares {
+    pub fn share(&self, number: u32) -> &Share {
+        &self.shares[self.index(number)]
+    }
+
+    /// The place of the same in [`Self::shares`].
+    pub fn index(&self, mut number: u32) -> usize {
+        for (index, share) in self.shares.iter().enumerate() {
             match number.checked_sub(share.weight) {
                 Some(rest) => number = rest,
-                None => return share,
+                None => return index,
             }
         }
         // There is at least one.
-        &self.shares[self.shares.len() - 1]
+        self.shares.len() - 1
     }
 }
 

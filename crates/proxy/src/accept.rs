@@ -4,24 +4,28 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use model::Protocol;
+use model::{Entrance, Service, TlsSites};
 use socket2::{SockFilter, SockRef};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::admission::Permit;
-use crate::client::{Connection, Tls, plain};
+use crate::client::{Connection, plain};
+use crate::datagrams;
 use crate::forwarded;
 use crate::http1;
 use crate::http2;
 use crate::io::{Owned, Stream};
+use crate::listen::Socket;
 use crate::proxy_protocol::{self, ReadError, Source};
 use crate::spread::{Accepted, Place};
+use crate::streams;
 use crate::timer::Timer;
-use crate::tls::HandshakeError;
+use crate::tls::{HandshakeError, Secured};
 use crate::worker::Worker;
 
 /// The pause after an error that is not one connection's own (no file descriptors left).
@@ -48,9 +52,17 @@ const NO_NEW_HANDSHAKES: [SockFilter; 4] = {
 /// A socket that is accepted on.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    socket: Rc<TcpListener>,
+    socket: Held,
     stop: oneshot::Sender<Ending>,
     task: JoinHandle<()>,
+}
+
+/// The socket of one.
+#[derive(Debug)]
+enum Held {
+    Tcp(Rc<TcpListener>),
+    /// The task has it.
+    Udp,
 }
 
 /// How a listening socket is given up.
@@ -74,38 +86,48 @@ impl Listening {
 
     /// Where it listens.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.socket {
+            Held::Tcp(socket) => socket.local_addr(),
+            Held::Udp => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// A second hold of the socket, for another process.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        self.socket.as_fd().try_clone_to_owned()
+        match &self.socket {
+            Held::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
+            Held::Udp => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 
-/// Begins to accept for the listener of `port`.
-pub(crate) fn start(
-    worker: &Rc<Worker>,
-    socket: std::net::TcpListener,
-    port: u16,
-) -> Option<Listening> {
-    let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => Rc::new(socket),
-        Err(error) => {
-            tracing::error!(port, %error, "cannot accept");
-            return None;
-        }
-    };
+/// Begins to take what comes in at an entrance.
+pub(crate) fn start(worker: &Rc<Worker>, socket: Socket, entrance: Entrance) -> Option<Listening> {
     let (stop, stopped) = oneshot::channel();
-    let accepting = accept_until(Rc::clone(worker), Rc::clone(&socket), port, stopped);
-    let task = spawn_local(accepting);
-    Some(Listening { socket, stop, task })
+    let started = match socket {
+        Socket::Tcp(socket) => TcpListener::from_std(socket).map(|socket| {
+            let socket = Rc::new(socket);
+            let accepting = accept_until(Rc::clone(worker), Rc::clone(&socket), entrance, stopped);
+            (Held::Tcp(socket), spawn_local(accepting))
+        }),
+        Socket::Udp(socket) => UdpSocket::from_std(socket).map(|socket| {
+            let relaying = datagrams::serve(Rc::clone(worker), socket, entrance, stopped);
+            (Held::Udp, spawn_local(relaying))
+        }),
+    };
+    match started {
+        Ok((socket, task)) => Some(Listening { socket, stop, task }),
+        Err(error) => {
+            tracing::error!(port = entrance.port, %error, "cannot accept");
+            None
+        }
+    }
 }
 
 async fn accept_until(
     worker: Rc<Worker>,
     socket: Rc<TcpListener>,
-    port: u16,
+    entrance: Entrance,
     mut stopped: oneshot::Receiver<Ending>,
 ) {
     let mut pause = FIRST_PAUSE;
@@ -119,13 +141,13 @@ async fn accept_until(
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                admit(&worker, stream, peer, port);
+                admit(&worker, stream, peer, entrance);
             }
             Err(error) if is_of_one_connection(&error) => worker.metrics.accept_error(),
             Err(error) => {
                 worker.metrics.accept_error();
                 if pause == FIRST_PAUSE || pause == LONGEST_PAUSE {
-                    tracing::error!(port, %error, "cannot accept connections; trying again");
+                    tracing::error!(port = entrance.port, %error, "cannot accept connections; trying again");
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -135,21 +157,21 @@ async fn accept_until(
     if ending == Ending::Close
         && let Some(socket) = Rc::into_inner(socket)
     {
-        leave(&worker, socket, port).await;
+        leave(&worker, socket, entrance).await;
     }
 }
 
 /// Closes a listening socket without cutting anyone off: a client is connected, for all it knows,
 /// once the kernel has answered it. So no new handshake is begun, those on their way end, and all
 /// of them are accepted.
-async fn leave(worker: &Rc<Worker>, socket: TcpListener, port: u16) {
+async fn leave(worker: &Rc<Worker>, socket: TcpListener, entrance: Entrance) {
     if let Err(error) = SockRef::from(&socket).attach_filter(&NO_NEW_HANDSHAKES) {
-        tracing::debug!(port, %error, "cannot filter new connections");
+        tracing::debug!(port = entrance.port, %error, "cannot filter new connections");
     }
     let accept = async {
         loop {
             match socket.accept().await {
-                Ok((stream, peer)) => admit(worker, stream, peer, port),
+                Ok((stream, peer)) => admit(worker, stream, peer, entrance),
                 Err(_) => tokio::time::sleep(FIRST_PAUSE).await,
             }
         }
@@ -164,7 +186,7 @@ async fn leave(worker: &Rc<Worker>, socket: TcpListener, port: u16) {
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream))
         {
-            admit(worker, stream, peer, port);
+            admit(worker, stream, peer, entrance);
         }
     }
 }
@@ -178,7 +200,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
+fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: Entrance) {
     let peer = plain(peer);
     let admitted = if is_announced(worker, peer) {
         worker.admission.admit_unknown()
@@ -194,14 +216,14 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: u16) {
     };
     let place = worker.share.place();
     if worker.share.is_here(&place) {
-        return begin(worker, stream, peer, port, permit, place);
+        return begin(worker, stream, peer, entrance, permit, place);
     }
     // Off this worker's runtime, and onto the other's.
     if let Ok(socket) = stream.into_std() {
         let accepted = Accepted {
             socket,
             peer,
-            port,
+            entrance,
             permit,
             place,
         };
@@ -223,12 +245,12 @@ pub(crate) fn take(worker: &Rc<Worker>, accepted: Accepted) {
     let Accepted {
         socket,
         peer,
-        port,
+        entrance,
         permit,
         place,
     } = accepted;
     match TcpStream::from_std(socket) {
-        Ok(stream) => begin(worker, stream, peer, port, permit, place),
+        Ok(stream) => begin(worker, stream, peer, entrance, permit, place),
         Err(error) => {
             worker.metrics.accept_error();
             tracing::debug!(%peer, %error, "cannot serve a connection");
@@ -240,7 +262,7 @@ fn begin(
     worker: &Rc<Worker>,
     stream: TcpStream,
     peer: SocketAddr,
-    port: u16,
+    entrance: Entrance,
     mut permit: Permit,
     place: Place,
 ) {
@@ -248,7 +270,7 @@ fn begin(
     let worker = Rc::clone(worker);
     // Boxed, because on its way into the runtime a task is moved several times, and it is large.
     spawn_local(Box::pin(async move {
-        worker.metrics.connection_opened(port);
+        worker.metrics.connection_opened(entrance.port);
         let wake = worker.wake_to_drain().await;
         let client = if announced {
             announced_client(&worker, &stream, peer, &mut permit).await
@@ -256,9 +278,9 @@ fn begin(
             Some(peer)
         };
         if let Some(client) = client {
-            connection(&worker, stream, client, port).await;
+            connection(&worker, stream, client, entrance).await;
         }
-        worker.metrics.connection_closed(port);
+        worker.metrics.connection_closed(entrance.port);
         drop((wake, permit, place));
     }));
 }
@@ -296,34 +318,52 @@ async fn announced_client(
     }
 }
 
-async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, port: u16) {
+async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
     // Our writes are whole messages: waiting to fill segments would only delay them.
     let _ = socket.set_nodelay(true);
     let Ok(local) = socket.local_addr() else {
         return;
     };
-    let mut connection = Connection {
-        port,
+    let view = worker.view();
+    let Some(listener) = view.snapshot.listener(entrance) else {
+        return;
+    };
+    let connection = Connection {
+        entrance,
+        public_port: listener.public_port,
         peer,
         local: plain(local),
         peer_text: peer.ip().to_string().into(),
         trusted: forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies),
         tls: None,
     };
-    let view = worker.view();
-    let Some(listener) = view.snapshot.listener(port) else {
-        return;
-    };
-    let certificates = match (listener.protocol, &listener.certificates) {
-        (Protocol::Http, _) => {
+    let sites = match &listener.service {
+        Service::Http(_) => {
             drop(view);
             return http1::server::serve(Rc::clone(worker), Stream::from(socket), connection).await;
         }
-        (Protocol::Https, None) => return,
-        (Protocol::Https, Some(certificates)) => std::sync::Arc::clone(certificates),
+        Service::Tls(sites) => Arc::clone(sites),
+        Service::Tcp(route) => {
+            let route = Arc::clone(route);
+            drop(view);
+            let client = streams::Client::of(socket.into(), connection);
+            return Box::pin(streams::serve(worker, client, &route)).await;
+        }
+        // Datagrams are nobody's connection.
+        Service::Udp(_) => return,
     };
     drop(view);
-    let handshake = worker.acceptor.accept(socket, &certificates);
+    secured(worker, socket, connection, &sites).await;
+}
+
+/// Serves what comes with TLS.
+async fn secured(
+    worker: &Rc<Worker>,
+    socket: TcpStream,
+    mut connection: Connection,
+    sites: &TlsSites,
+) {
+    let handshake = worker.acceptor.accept(socket, sites);
     let accepted = match Timer::default()
         .limit(worker.settings.timeouts.handshake, handshake)
         .await
@@ -333,16 +373,25 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, po
         Ok(Err(HandshakeError::NothingSent)) => return,
         Ok(Err(error)) => {
             worker.metrics.handshake_failed();
-            tracing::debug!(peer = %peer, %error, "TLS handshake failed");
+            tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed");
             return;
         }
         Err(_) => return worker.metrics.handshake_failed(),
     };
-    connection.tls = Some(Tls {
-        version: accepted.version,
-        server_name: accepted.server_name,
-        certificates: accepted.certificates,
-    });
+    let accepted = match accepted {
+        Secured::Https(accepted) => accepted,
+        // Boxed: of another kind than most connections, whose task is to stay small.
+        Secured::Stream(accepted, route) => {
+            connection.tls = Some(accepted.tls);
+            let client = streams::Client::of(accepted.stream.into(), connection);
+            return Box::pin(streams::serve(worker, client, &route)).await;
+        }
+        Secured::Passthrough(socket, hello, route) => {
+            let client = streams::Client::of(socket.into(), connection).having_sent(hello);
+            return Box::pin(streams::serve(worker, client, &route)).await;
+        }
+    };
+    connection.tls = Some(accepted.tls);
     let stream = Stream::from(accepted.stream);
     if accepted.alpn_h2 {
         http2::serve(

@@ -20,6 +20,18 @@ pub(crate) struct Admission {
     most_per_client: usize,
     count: AtomicUsize,
     clients: Vec<Mutex<HashMap<IpAddr, usize>>>,
+    most_sessions: usize,
+    sessions: AtomicUsize,
+}
+
+/// Counts one session of UDP until it is dropped.
+#[derive(Debug)]
+pub(crate) struct SessionPermit(Arc<Admission>);
+
+impl Drop for SessionPermit {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Counts one connection until it is dropped.
@@ -37,6 +49,8 @@ impl Admission {
             most_per_client: or_all(limits.connections_per_client),
             count: AtomicUsize::new(0),
             clients: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            most_sessions: or_all(limits.udp_sessions),
+            sessions: AtomicUsize::new(0),
         }
     }
 
@@ -62,6 +76,15 @@ impl Admission {
             admission: Arc::clone(self),
             client: None,
         })
+    }
+
+    /// Admits a session of UDP, if there are not as many as may be.
+    pub(crate) fn admit_session(self: &Arc<Self>) -> Option<SessionPermit> {
+        if self.sessions.fetch_add(1, Ordering::AcqRel) >= self.most_sessions {
+            self.sessions.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(SessionPermit(Arc::clone(self)))
     }
 
     fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {

@@ -5,16 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use model::CertificateSet;
+use model::{CertificateSet, Entrance};
 
 use crate::headers::{Headers, ResponseHead};
 use crate::record::Reason;
 
 /// A client's connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    /// The listener's configured port.
-    pub(crate) port: u16,
+    /// Where it came in; the port is the configured one.
+    pub(crate) entrance: Entrance,
+    /// The port as the client knows it.
+    pub(crate) public_port: u16,
     /// The other end; never an IPv4 address in IPv6 clothes.
     pub(crate) peer: SocketAddr,
     /// This end: the address that the client, or the load balancer before us, connected to.
@@ -27,7 +29,7 @@ pub(crate) struct Connection {
 }
 
 /// What the handshake settled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tls {
     /// As `TLSv1.3`.
     pub(crate) version: &'static str,

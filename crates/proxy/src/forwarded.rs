@@ -143,7 +143,7 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
     let headers = &mut request.headers;
     if !port {
         let mut digits = [0; 20];
-        let digits = decimal(&mut digits, u64::from(connection.port));
+        let digits = decimal(&mut digits, u64::from(connection.public_port));
         headers.push_known(Name::XForwardedPort, b"X-Forwarded-Port", digits);
     }
     if !proto {
@@ -184,7 +184,8 @@ mod tests {
             .parse::<std::net::SocketAddr>()
             .expect("an address");
         let connection = Connection {
-            port: 8080,
+            entrance: model::Entrance::tcp(8080),
+            public_port: 8080,
             peer,
             local: peer,
             peer_text: "192.0.2.1".into(),

@@ -4,7 +4,10 @@
 //! fields, which a scan finds faster than a hash does, and a head that is used again allocates
 //! nothing.
 
+use std::borrow::Cow;
 use std::ops::Range;
+
+use model::RequestView;
 
 use crate::record::Version;
 
@@ -197,7 +200,7 @@ struct Field {
 }
 
 /// Fields in their order, with the case of their names.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Headers {
     text: Vec<u8>,
     fields: Vec<Field>,
@@ -271,6 +274,29 @@ impl Headers {
             .iter()
             .filter(move |field| field.token == token)
             .map(|field| self.text(field.value))
+    }
+
+    /// The value of a field by its name in any case; those of several of one name with commas in
+    /// between (RFC 9110, section 5.3; cookies: RFC 9113, section 8.2.3).
+    pub(crate) fn joined(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let named = |field: &&Field| self.text(field.name).eq_ignore_ascii_case(name);
+        let mut values = self.fields.iter().filter(named);
+        let first = self.text(values.next()?.value);
+        let Some(second) = values.next() else {
+            return Some(Cow::Borrowed(first));
+        };
+        let between: &[u8] = if name == b"cookie" { b"; " } else { b"," };
+        let mut all = first.to_vec();
+        for field in std::iter::once(second).chain(values) {
+            all.extend_from_slice(between);
+            all.extend_from_slice(self.text(field.value));
+        }
+        Some(Cow::Owned(all))
+    }
+
+    /// Takes out every field of a name, in any case.
+    pub(crate) fn remove_named(&mut self, name: &[u8]) {
+        self.retain(|_, field| !field.eq_ignore_ascii_case(name));
     }
 
     /// Names and values, in order.
@@ -386,7 +412,7 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The head of a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RequestHead {
     pub(crate) version: Version,
     method: Span,
@@ -395,6 +421,8 @@ pub(crate) struct RequestHead {
     authority: Span,
     /// What a backend is sent in the place of `target`, where that is not HTTP/1.
     upstream_target: Span,
+    /// What a backend is sent in the place of `authority`, if anything.
+    upstream_authority: Span,
     /// Fields; HTTP/2's pseudo fields are not among them, nor is Host where it gave the authority.
     pub(crate) headers: Headers,
 }
@@ -407,6 +435,7 @@ impl Default for RequestHead {
             target: Span::default(),
             authority: Span::default(),
             upstream_target: Span::default(),
+            upstream_authority: Span::default(),
             headers: Headers::default(),
         }
     }
@@ -421,6 +450,7 @@ impl RequestHead {
         self.target = self.headers.add_text(target);
         self.authority = Span::default();
         self.upstream_target = Span::default();
+        self.upstream_authority = Span::default();
     }
 
     /// Has backends sent this path and query.
@@ -442,6 +472,20 @@ impl RequestHead {
         self.target = self.headers.loaded(whole, target);
         self.authority = Span::default();
         self.upstream_target = Span::default();
+        self.upstream_authority = Span::default();
+    }
+
+    /// Has backends be asked for another host.
+    pub(crate) fn set_upstream_authority(&mut self, authority: &[u8]) {
+        self.upstream_authority = self.headers.add_text(authority);
+    }
+
+    /// The host that backends are asked for.
+    pub(crate) fn upstream_authority(&self) -> &[u8] {
+        match self.headers.text(self.upstream_authority) {
+            b"" => self.authority(),
+            other => other,
+        }
     }
 
     pub(crate) fn set_authority(&mut self, authority: &[u8]) {
@@ -486,6 +530,23 @@ impl RequestHead {
 
     pub(crate) fn authority(&self) -> &[u8] {
         self.headers.text(self.authority)
+    }
+}
+
+impl RequestView for RequestHead {
+    fn method(&self) -> &[u8] {
+        Self::method(self)
+    }
+
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match name {
+            "host" => Some(Cow::Borrowed(self.authority())).filter(|host| !host.is_empty()),
+            _ => self.headers.joined(name.as_bytes()),
+        }
+    }
+
+    fn query(&self) -> &[u8] {
+        Self::query(self)
     }
 }
 

@@ -211,8 +211,15 @@ async fn stream(
                 .map(HeaderValue::as_bytes)
                 .filter(|value| grpc::of_content_type(value).is_some())
                 .map_or(Form::Text, Form::Grpc);
-            let answer =
-                respond::send(worker, &mut scratch.response, &mut sink, reason, form, true);
+            let answer = respond::send(
+                worker,
+                &mut scratch.response,
+                &mut sink,
+                reason,
+                form,
+                true,
+                |_| {},
+            );
             // The client may have gone; there is nobody else to tell.
             let _ = timer.limit(worker.settings.timeouts.write, answer).await;
             let status = form.status(reason);

@@ -10,7 +10,11 @@ use socket2::{Socket, Type};
 /// Listening sockets that another process opened. What is not taken is closed when this is
 /// dropped; the other process still has its own hold of it.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+pub struct Inherited {
+    sockets: Vec<(SocketAddr, TcpListener)>,
+    /// They are another process's, which may serve still.
+    handed_over: bool,
+}
 
 impl Inherited {
     /// Looks at what was handed over.
@@ -22,22 +26,30 @@ impl Inherited {
             .into_iter()
             .map(|descriptor| listening(Socket::from(descriptor)))
             .collect::<io::Result<_>>()
-            .map(Self)
+            .map(|sockets| Self {
+                sockets,
+                handed_over: true,
+            })
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.sockets.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sockets.is_empty()
+    }
+
+    /// Whether another process has handed over what it listens on, and may listen still.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over
     }
 
     /// Takes those of one address.
     pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
-        self.0
+        self.sockets
             .extract_if(.., |(its, _)| *its == address)
             .map(|(_, socket)| socket)
             .collect()

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use model::{Entrance, Layer};
+use socket2::{Domain, Protocol, Type};
 
 use crate::inherit::Inherited;
 
@@ -22,16 +23,27 @@ const MOST_PER_WORKER: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     /// As configured.
-    pub port: u16,
+    pub entrance: Entrance,
     /// As bound: the same, or 8000 more where a privileged port may not be bound.
     pub bound_port: u16,
     /// The addresses it is bound on.
     pub addresses: Vec<IpAddr>,
 }
 
+/// What a configuration listens on, and what it was to listen on.
+#[derive(Debug, Default)]
+pub struct Listening {
+    /// Every entrance that is open, whenever it was opened.
+    pub bound: Vec<Bound>,
+    /// What could not be opened. All else is served.
+    pub failed: Vec<BindError>,
+}
+
 /// A port that could not be bound.
 #[derive(Debug)]
 pub struct BindError {
+    /// What was to be opened.
+    pub entrance: Entrance,
     /// The port.
     pub port: u16,
     /// The address.
@@ -43,6 +55,7 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            entrance,
             port,
             address,
             source,
@@ -50,7 +63,7 @@ impl fmt::Display for BindError {
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 write!(f, "port {port} on {address} is in use by another process")?;
-                if let Some(holder) = holder(*port) {
+                if let Some(holder) = holder(*port, entrance.layer) {
                     write!(f, " ({holder})")?;
                 }
                 f.write_str("; stop it, or choose another port")
@@ -69,20 +82,33 @@ impl std::error::Error for BindError {
     }
 }
 
-/// The sockets of one port, a list for each worker.
-pub(crate) struct Group {
-    pub(crate) bound: Bound,
-    pub(crate) sockets: Vec<Vec<TcpListener>>,
+/// A socket of one worker.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// Connections come in.
+    Tcp(TcpListener),
+    /// Datagrams come in.
+    Udp(UdpSocket),
 }
 
-/// Binds a port on all addresses, for so many workers. What was inherited of it is used.
+/// The sockets of one entrance, a list for each worker.
+pub(crate) struct Group {
+    pub(crate) bound: Bound,
+    pub(crate) sockets: Vec<Vec<Socket>>,
+}
+
+/// Binds an entrance on its address, or on all of `addresses`, for so many workers. What was
+/// inherited of it is used.
 pub(crate) fn bind(
     addresses: &[IpAddr],
-    port: u16,
+    entrance: Entrance,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Group, BindError> {
-    match bind_exactly(addresses, port, port, workers, inherited) {
+    let port = entrance.port;
+    let one = entrance.address.map(|address| [address]);
+    let addresses = one.as_ref().map_or(addresses, <[_; 1]>::as_slice);
+    match bind_exactly(addresses, entrance, port, workers, inherited) {
         Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied && port < 1024 => {
             tracing::warn!(
                 port,
@@ -90,7 +116,7 @@ pub(crate) fn bind(
                 "an unprivileged process may not bind this port; binding another"
             );
             let bound_port = port + UNPRIVILEGED_OFFSET;
-            bind_exactly(addresses, port, bound_port, workers, inherited)
+            bind_exactly(addresses, entrance, bound_port, workers, inherited)
         }
         result => result,
     }
@@ -98,24 +124,31 @@ pub(crate) fn bind(
 
 fn bind_exactly(
     addresses: &[IpAddr],
-    port: u16,
+    entrance: Entrance,
     bound_port: u16,
     workers: usize,
     inherited: &mut Inherited,
 ) -> Result<Group, BindError> {
-    let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let layer = entrance.layer;
+    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::new();
     let mut unavailable = None;
     for &address in addresses {
         let fail = |source| BindError {
+            entrance,
             port: bound_port,
             address,
             source,
         };
         let address_and_port = SocketAddr::new(address, bound_port);
-        let mut held = inherited.take(address_and_port);
-        let probed = if held.is_empty() {
-            probe(address_and_port)
+        let mut held = match layer {
+            Layer::Tcp => inherited.take(address_and_port),
+            Layer::Udp => Vec::new(),
+        };
+        // Where another process hands over, its sockets of UDP are still there beside ours.
+        let handed_over = layer == Layer::Udp && inherited.is_handed_over();
+        let probed = if held.is_empty() && !handed_over {
+            probe(layer, address_and_port)
         } else {
             Ok(())
         };
@@ -131,8 +164,8 @@ fn bind_exactly(
         let count = group_size(held.len(), workers);
         for index in 0..count {
             let socket = match held.pop() {
-                Some(socket) => socket,
-                None => open(address_and_port, true).map_err(fail)?,
+                Some(socket) => Socket::Tcp(socket),
+                None => open(layer, address_and_port, true).map_err(fail)?,
             };
             sockets[index % workers].push(socket);
         }
@@ -142,7 +175,7 @@ fn bind_exactly(
         Some(error) if bound.is_empty() => Err(error),
         _ => Ok(Group {
             bound: Bound {
-                port,
+                entrance,
                 bound_port,
                 addresses: bound,
             },
@@ -163,18 +196,21 @@ fn group_size(inherited: usize, workers: usize) -> usize {
 
 /// Binds plainly first: a group opened at once would share the port silently with another process
 /// of the same user.
-fn probe(address: SocketAddr) -> io::Result<()> {
-    open(address, false).map(drop)
+fn probe(layer: Layer, address: SocketAddr) -> io::Result<()> {
+    open(layer, address, false).map(drop)
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+fn open(layer: Layer, address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let (kind, protocol) = match layer {
+        Layer::Tcp => (Type::STREAM, Protocol::TCP),
+        Layer::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = socket2::Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
+    if layer == Layer::Tcp {
+        // For datagrams it would let two share a port that may not.
+        socket.set_reuse_address(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -182,8 +218,13 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_reuse_port(true)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    match layer {
+        Layer::Tcp => {
+            socket.listen(BACKLOG)?;
+            Ok(Socket::Tcp(socket.into()))
+        }
+        Layer::Udp => Ok(Socket::Udp(socket.into())),
+    }
 }
 
 fn is_unavailable(error: &io::Error) -> bool {
@@ -193,8 +234,12 @@ fn is_unavailable(error: &io::Error) -> bool {
 }
 
 /// Which process listens on a port, as far as this user may see.
-fn holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+fn holder(port: u16, layer: Layer) -> Option<String> {
+    let tables = match layer {
+        Layer::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Layer::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let inode = tables
         .iter()
         .filter_map(|table| std::fs::read_to_string(table).ok())
         .find_map(|table| listening_inode(&table, port).map(str::to_owned))?;
@@ -225,12 +270,13 @@ fn holder(port: u16) -> Option<String> {
 
 /// The inode of the socket that listens on a port, from a table of /proc/net.
 fn listening_inode(table: &str, port: u16) -> Option<&str> {
-    const LISTEN: &str = "0A";
+    // Of TCP, and of UDP that is not connected.
+    const LISTEN: [&str; 2] = ["0A", "07"];
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
         let listens =
-            u16::from_str_radix(local_port, 16).ok()? == port && *fields.get(3)? == LISTEN;
+            u16::from_str_radix(local_port, 16).ok()? == port && LISTEN.contains(fields.get(3)?);
         listens.then(|| fields.get(9).copied()).flatten()
     })
 }
@@ -239,16 +285,28 @@ fn listening_inode(table: &str, port: u16) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn listening(address: SocketAddr, shared: bool) -> TcpListener {
+        match open(Layer::Tcp, address, shared).expect("a socket") {
+            Socket::Tcp(socket) => socket,
+            Socket::Udp(_) => panic!("no socket of TCP"),
+        }
+    }
+
     #[test]
     fn a_port_in_use_is_named_with_its_holder() {
         let localhost = IpAddr::from([127, 0, 0, 1]);
         // With SO_REUSEPORT, as another Narthex of the same user would.
-        let taken = open(SocketAddr::new(localhost, 0), true).expect("a socket");
+        let taken = listening(SocketAddr::new(localhost, 0), true);
         let port = taken.local_addr().expect("an address").port();
-        let error = bind(&[localhost], port, 2, &mut Inherited::default())
-            .err()
-            .expect("an error")
-            .to_string();
+        let error = bind(
+            &[localhost],
+            Entrance::tcp(port),
+            2,
+            &mut Inherited::default(),
+        )
+        .err()
+        .expect("an error")
+        .to_string();
         assert!(
             error.contains(&format!("port {port} on 127.0.0.1 is in use")),
             "{error}"
@@ -262,10 +320,11 @@ mod tests {
     #[test]
     fn every_worker_gets_a_socket_for_every_address() {
         let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        let free = open(SocketAddr::new(addresses[0], 0), false).expect("a socket");
+        let free = listening(SocketAddr::new(addresses[0], 0), false);
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        let group = bind(&addresses, port, 3, &mut Inherited::default()).expect("a group");
+        let entrance = Entrance::tcp(port);
+        let group = bind(&addresses, entrance, 3, &mut Inherited::default()).expect("a group");
         assert_eq!(
             group.sockets.iter().map(Vec::len).collect::<Vec<_>>(),
             [2, 2, 2]
@@ -273,7 +332,7 @@ mod tests {
         assert_eq!(
             group.bound,
             Bound {
-                port,
+                entrance,
                 bound_port: port,
                 addresses: addresses.to_vec()
             }
@@ -292,14 +351,16 @@ mod tests {
             (10, 2, vec![5, 5]),
             (11, 2, vec![6, 5]),
         ] {
-            let free = open(SocketAddr::new(localhost[0], 0), false).expect("a socket");
-            let port = free.local_addr().expect("an address").port();
+            let free = listening(SocketAddr::new(localhost[0], 0), false);
+            let at = Entrance::tcp(free.local_addr().expect("an address").port());
             drop(free);
-            let first = bind(&localhost, port, old, &mut Inherited::default()).expect("a group");
-            let handed = first.sockets.iter().flatten();
-            let handed = handed.map(|socket| socket.try_clone().expect("a descriptor").into());
+            let first = bind(&localhost, at, old, &mut Inherited::default()).expect("a group");
+            let handed = first.sockets.iter().flatten().map(|socket| match socket {
+                Socket::Tcp(socket) => socket.try_clone().expect("a descriptor").into(),
+                Socket::Udp(_) => panic!("no socket of TCP"),
+            });
             let mut inherited = Inherited::new(handed.collect()).expect("listening");
-            let second = bind(&localhost, port, new, &mut inherited).expect("a group");
+            let second = bind(&localhost, at, new, &mut inherited).expect("a group");
             assert!(inherited.is_empty(), "{old} to {new}");
             let spread: Vec<_> = second.sockets.iter().map(Vec::len).collect();
             assert_eq!(spread, expected, "{old} to {new}");

@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Snapshot;
+use model::{Entrance, Layer, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::accept::{self, Ending, Listening};
+use crate::listen::Socket;
 use crate::spread::Accepted;
 use crate::worker::Worker;
 
@@ -23,13 +24,13 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) enum Command {
     /// Serve this configuration from the next request on.
     Publish(Arc<Snapshot>),
-    /// Accept on these sockets, for the listener of this port.
+    /// Accept on these sockets, for the listener of this entrance.
     Listen {
-        port: u16,
-        sockets: Vec<std::net::TcpListener>,
+        entrance: Entrance,
+        sockets: Vec<Socket>,
     },
-    /// Stop accepting for a port; its connections live on.
-    Close { port: u16 },
+    /// Stop accepting for an entrance; its connections live on.
+    Close { entrance: Entrance },
     /// Give a second hold of every listening socket, for another process.
     Share(mpsc::UnboundedSender<io::Result<OwnedFd>>),
     /// Stop accepting, and let every connection end after its request. Another process accepts
@@ -48,7 +49,7 @@ pub(crate) async fn run(
     mut orders: mpsc::UnboundedReceiver<Order>,
     mut handed: mpsc::Receiver<Accepted>,
 ) {
-    let mut listeners: HashMap<u16, Vec<Listening>> = HashMap::new();
+    let mut listeners: HashMap<Entrance, Vec<Listening>> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
@@ -71,17 +72,20 @@ pub(crate) async fn run(
         let Some((command, done)) = order else { break };
         match command {
             Command::Publish(snapshot) => worker.serve(snapshot),
-            Command::Listen { port, sockets } => {
+            Command::Listen { entrance, sockets } => {
                 let accepting = sockets
                     .into_iter()
-                    .filter_map(|socket| accept::start(&worker, socket, port));
-                listeners.entry(port).or_default().extend(accepting);
+                    .filter_map(|socket| accept::start(&worker, socket, entrance));
+                listeners.entry(entrance).or_default().extend(accepting);
             }
-            Command::Close { port } => {
-                end(listeners.remove(&port).unwrap_or_default(), &[]).await;
+            Command::Close { entrance } => {
+                end(listeners.remove(&entrance).unwrap_or_default(), &[]).await;
             }
             Command::Share(to) => {
-                for listening in listeners.values().flatten() {
+                // Sockets of UDP have no queue of clients that take themselves for connected: the
+                // other process opens its own.
+                let connected = listeners.iter().filter(|(at, _)| at.layer == Layer::Tcp);
+                for listening in connected.flat_map(|(_, listening)| listening) {
                     // Whoever asked has gone: then nobody needs it.
                     let _ = to.send(listening.share());
                 }

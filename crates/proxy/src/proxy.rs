@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::{Backend, Snapshot};
+use model::{Backend, Entrance, Layer, Snapshot};
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -19,7 +18,7 @@ use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::health;
 use crate::inherit::Inherited;
-use crate::listen::{self, BindError, Bound, Group};
+use crate::listen::{self, BindError, Bound, Group, Listening};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
@@ -38,7 +37,7 @@ const LOG_LIMIT: Duration = Duration::from_secs(2);
 pub struct Proxy {
     settings: Arc<Settings>,
     workers: Vec<Handle>,
-    bound: Mutex<BTreeMap<u16, Bound>>,
+    bound: Mutex<BTreeMap<Entrance, Bound>>,
     inherited: Mutex<Inherited>,
     /// What is bound and not accepted on before [`accept`](Proxy::accept).
     held: Mutex<Option<Vec<Group>>>,
@@ -125,49 +124,55 @@ impl Proxy {
         health::run(backends, Arc::clone(&self.health), Arc::clone(&self.trust))
     }
 
-    /// Serves a configuration: opens the ports that are new, hands it to every worker, closes the
-    /// ports that are gone. When it returns, every worker serves it.
+    /// Serves a configuration: hands it to every worker, closes the ports that are gone, opens
+    /// those that are new. When it returns, every worker serves it. A port that stays is not
+    /// touched, whatever is served there from now on.
     ///
     /// # Errors
-    /// If a new port cannot be bound. All else is served all the same, unless nothing was served
-    /// before: then nothing is.
-    pub async fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Vec<Bound>, BindError> {
-        let wanted: Vec<u16> = snapshot
+    /// If nothing was served before, and a port of Ingress cannot be bound: then nothing is served.
+    /// Any other port that cannot be bound is told of, and all else is served.
+    pub async fn publish(&self, snapshot: Arc<Snapshot>) -> Result<Listening, BindError> {
+        let wanted: Vec<Entrance> = snapshot
             .listeners
             .iter()
-            .map(|listener| listener.port)
+            .map(|listener| listener.entrance)
             .collect();
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
             .await;
         *lock(&self.published) = Arc::clone(&snapshot);
-        let (open, gone): (Vec<u16>, Vec<u16>) = lock(&self.bound)
+        // Both are sorted, and there may be thousands.
+        let (open, gone): (Vec<Entrance>, Vec<Entrance>) = lock(&self.bound)
             .keys()
-            .partition(|port| wanted.contains(port));
-        for port in gone {
-            self.close(port).await;
+            .partition(|entrance| wanted.binary_search(entrance).is_ok());
+        for entrance in gone {
+            self.close(entrance).await;
         }
-        let mut failed = None;
+        let mut failed = Vec::new();
         let mut groups = Vec::new();
-        for port in wanted.into_iter().filter(|port| !open.contains(port)) {
-            match self.bind(port) {
+        for listener in &snapshot.listeners {
+            let entrance = listener.entrance;
+            if open.binary_search(&entrance).is_ok() {
+                continue;
+            }
+            match self.bind(entrance) {
                 Ok(group) => groups.push(group),
-                Err(error) => failed = Some(error),
+                Err(error) if open.is_empty() && listener.service.ingress().is_some() => {
+                    return Err(error);
+                }
+                Err(error) => failed.push(error),
             }
         }
-        match failed {
-            Some(error) if open.is_empty() => return Err(error),
-            _ => self.listen(groups).await,
-        }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(lock(&self.bound).values().cloned().collect()),
-        }
+        self.listen(groups).await;
+        Ok(Listening {
+            bound: lock(&self.bound).values().cloned().collect(),
+            failed,
+        })
     }
 
-    fn bind(&self, port: u16) -> Result<Group, BindError> {
+    fn bind(&self, entrance: Entrance) -> Result<Group, BindError> {
         listen::bind(
             &self.settings.bind_addresses,
-            port,
+            entrance,
             self.workers.len(),
             &mut lock(&self.inherited),
         )
@@ -175,7 +180,7 @@ impl Proxy {
 
     async fn listen(&self, groups: Vec<Group>) {
         for group in &groups {
-            lock(&self.bound).insert(group.bound.port, group.bound.clone());
+            lock(&self.bound).insert(group.bound.entrance, group.bound.clone());
         }
         if let Some(held) = &mut *lock(&self.held) {
             held.extend(groups);
@@ -183,21 +188,21 @@ impl Proxy {
         }
         for mut group in groups {
             self.order_all(|worker| Command::Listen {
-                port: group.bound.port,
+                entrance: group.bound.entrance,
                 sockets: std::mem::take(&mut group.sockets[worker]),
             })
             .await;
         }
     }
 
-    async fn close(&self, port: u16) {
+    async fn close(&self, entrance: Entrance) {
         // Closing makes a socket deaf, for the other process too. It is done once the sockets are
         // ours alone again.
         if self.shared.load(Ordering::Relaxed) {
             return;
         }
-        self.order_all(|_| Command::Close { port }).await;
-        lock(&self.bound).remove(&port);
+        self.order_all(|_| Command::Close { entrance }).await;
+        lock(&self.bound).remove(&entrance);
     }
 
     /// Accepts on what was bound, where that had to wait: after a start with the sockets of
@@ -208,7 +213,7 @@ impl Proxy {
         self.listen(held.unwrap_or_default()).await;
     }
 
-    /// Where ports are bound.
+    /// Where ports of TCP are bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let bound = lock(&self.bound);
         let of_port = |bound: &Bound| {
@@ -216,7 +221,9 @@ impl Proxy {
             let addresses = bound.addresses.clone().into_iter();
             addresses.map(move |address| SocketAddr::new(address, port))
         };
-        bound.values().flat_map(of_port).collect()
+        let tcp = |(entrance, _): &(&Entrance, &Bound)| entrance.layer == Layer::Tcp;
+        let bound = bound.iter().filter(tcp);
+        bound.flat_map(|(_, bound)| of_port(bound)).collect()
     }
 
     /// A second hold of every listening socket, for another process. From here on until
@@ -347,7 +354,7 @@ impl Start {
                 };
                 let worker =
                     Worker::new(settings, counters, log, acceptor, trust, admission, share);
-                let run = orders::run(Rc::new(worker), receiver, handed);
+                let run = orders::run(worker.shared(), receiver, handed);
                 LocalSet::new().block_on(&runtime, run);
             })?;
         Ok(Handle { orders, thread })

@@ -15,14 +15,25 @@ pub(crate) enum Version {
     Http10,
     Http11,
     Http2,
+    /// No HTTP: a connection that is passed on.
+    Tcp,
+    /// No HTTP: a session of datagrams.
+    Udp,
 }
 
 impl Version {
+    /// Whether it is one of HTTP.
+    pub(crate) fn is_http(self) -> bool {
+        !matches!(self, Self::Tcp | Self::Udp)
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2.0",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
         }
     }
 }
@@ -84,6 +95,20 @@ pub(crate) enum Reason {
     Misdirected,
     /// Sent to HTTPS by a filter (308).
     HttpsRedirect,
+    /// Sent elsewhere by a filter.
+    Redirect,
+    /// A browser's question whether it may ask (204, or 403).
+    CorsPreflight,
+    /// Whom the rule asks does not let it pass.
+    AuthDenied,
+    /// Whom the rule asks cannot be asked (403).
+    AuthFailed,
+    /// The rule refers to something that is not there or not allowed (500).
+    InvalidBackend,
+    /// A connection that is passed on was silent for too long.
+    IdleTimeout,
+    /// The backend answered with a status that is followed by another attempt.
+    UpstreamStatus(u16),
     /// The client went away before the end (499).
     ClientClosed,
     /// The client did not take the response in time.
@@ -144,6 +169,13 @@ impl Reason {
             Self::Method => "method_not_allowed",
             Self::Misdirected => "misdirected",
             Self::HttpsRedirect => "https_redirect",
+            Self::Redirect => "redirect",
+            Self::CorsPreflight => "cors_preflight",
+            Self::AuthDenied => "auth_denied",
+            Self::AuthFailed => "auth_failed",
+            Self::InvalidBackend => "invalid_backend",
+            Self::IdleTimeout => "idle_timeout",
+            Self::UpstreamStatus(_) => "upstream_status",
             Self::ClientClosed => "client_closed",
             Self::ClientWriteTimeout => "client_write_timeout",
         }
@@ -169,7 +201,7 @@ pub(crate) struct Record<'a> {
     /// The status sent, 0 if none was.
     pub(crate) status: u16,
     pub(crate) reason: Option<Reason>,
-    /// `namespace/name` of the Ingress, empty if none.
+    /// `namespace/name` of the Ingress or the route, empty if none.
     pub(crate) route: &'a str,
     /// `namespace/service:port`, empty if none.
     pub(crate) backend: &'a str,

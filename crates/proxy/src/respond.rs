@@ -17,8 +17,14 @@ pub(crate) fn status(reason: Reason) -> u16 {
         | Reason::UpstreamReset
         | Reason::UpstreamUpgrade
         | Reason::UpstreamProtocol
-        | Reason::UpstreamTruncated => 502,
-        Reason::ConnectTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 504,
+        | Reason::UpstreamTruncated
+        | Reason::UpstreamStatus(_) => 502,
+        Reason::InvalidBackend => 500,
+        Reason::AuthDenied | Reason::AuthFailed | Reason::CorsPreflight => 403,
+        Reason::ConnectTimeout
+        | Reason::ResponseTimeout
+        | Reason::RequestTimeout
+        | Reason::IdleTimeout => 504,
         Reason::BadRequest | Reason::BadPath(_) | Reason::AmbiguousPath | Reason::BadHost => 400,
         Reason::HeaderTooLarge => 431,
         Reason::UriTooLong => 414,
@@ -27,7 +33,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::Expectation => 417,
         Reason::Method => 405,
         Reason::Misdirected => 421,
-        Reason::HttpsRedirect => 308,
+        Reason::HttpsRedirect | Reason::Redirect => 308,
         Reason::ClientClosed | Reason::ClientWriteTimeout => 499,
     }
 }
@@ -49,6 +55,17 @@ pub(crate) enum Form<'a> {
     Redirect(u16, &'a [u8]),
     /// What gRPC's clients understand, under the content type that they asked with.
     Grpc(&'a [u8]),
+    /// What somebody else has said.
+    Given(&'a Given),
+}
+
+/// An answer in somebody else's words.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) status: u16,
+    /// Without those that are about one connection or the body's length.
+    pub(crate) headers: Headers,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Form<'_> {
@@ -57,13 +74,14 @@ impl Form<'_> {
         match self {
             Self::Text => status(reason),
             Self::Redirect(status, _) => status,
+            Self::Given(given) => given.status,
             // In gRPC the status of HTTP says only that somebody answered.
             Self::Grpc(_) => 200,
         }
     }
 }
 
-/// Sends an answer. Tells the length of its text.
+/// Sends an answer, to whose fields `edit` is done. Tells the length of its text.
 pub(crate) async fn send<S: ResponseSink>(
     worker: &Worker,
     head: &mut ResponseHead,
@@ -71,12 +89,16 @@ pub(crate) async fn send<S: ResponseSink>(
     reason: Reason,
     form: Form<'_>,
     keep: bool,
+    edit: impl FnOnce(&mut Headers),
 ) -> Result<usize, ClientFault> {
     let code = form.status(reason);
     head.start(code, phrase(code).as_bytes());
     worker
         .date
         .with(|date| head.headers.push_known(Name::Date, b"Date", date));
+    if let Form::Given(given) = form {
+        return send_given(head, sink, given, keep, edit).await;
+    }
     let phrase = phrase(status(reason));
     let mut text = [0; 64];
     let text = match form {
@@ -96,6 +118,7 @@ pub(crate) async fn send<S: ResponseSink>(
             fields.push(b"Grpc-Message", message.as_bytes());
             &[]
         }
+        Form::Given(_) => &[],
     };
     if !text.is_empty() {
         head.headers
@@ -105,6 +128,7 @@ pub(crate) async fn send<S: ResponseSink>(
         head.headers
             .push(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     }
+    edit(&mut head.headers);
     let length = match text.len() {
         0 => Length::Absent,
         length => Length::Known(length as u64),
@@ -113,6 +137,29 @@ pub(crate) async fn send<S: ResponseSink>(
     sink.data(text, true).await?;
     sink.end(&Headers::default()).await?;
     Ok(text.len())
+}
+
+async fn send_given<S: ResponseSink>(
+    head: &mut ResponseHead,
+    sink: &mut S,
+    given: &Given,
+    keep: bool,
+    edit: impl FnOnce(&mut Headers),
+) -> Result<usize, ClientFault> {
+    for (token, name, value) in given.headers.iter() {
+        head.headers.push_known(token, name, value);
+    }
+    edit(&mut head.headers);
+    let length = match (given.status, given.body.len()) {
+        (204 | 304, _) => Length::Absent,
+        (_, length) => Length::Known(length as u64),
+    };
+    sink.head(head, length, keep).await?;
+    if length != Length::Absent {
+        sink.data(&given.body, true).await?;
+    }
+    sink.end(&Headers::default()).await?;
+    Ok(given.body.len())
 }
 
 fn plain_text<'a>(to: &'a mut [u8; 64], status: u16, phrase: &str) -> &'a [u8] {

@@ -92,6 +92,13 @@ pub struct Limits {
     pub h2_control_frames: u32,
     /// The most requests on one connection, after which it is closed.
     pub requests_per_connection: u64,
+    /// The most sessions of UDP in all, beyond which new clients' datagrams are dropped.
+    pub udp_sessions: usize,
+    /// The most copies of requests (mirrors) that one worker sends at once.
+    pub mirrors: usize,
+    /// The longest body in bytes of a request that is copied. One worker holds 16 times as much at
+    /// the most.
+    pub mirror_body: usize,
 }
 
 /// Time limits towards clients.
@@ -144,6 +151,9 @@ impl Default for Limits {
             h2_streams: 128,
             h2_control_frames: 1000,
             requests_per_connection: 0,
+            udp_sessions: 10_000,
+            mirrors: 128,
+            mirror_body: 1024 * 1024,
         }
     }
 }

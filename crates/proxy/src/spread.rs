@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use model::Entrance;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -27,7 +28,7 @@ const QUEUE: usize = 256;
 pub(crate) struct Accepted {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) port: u16,
+    pub(crate) entrance: Entrance,
     pub(crate) permit: Permit,
     pub(crate) place: Place,
 }

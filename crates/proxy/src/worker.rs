@@ -1,9 +1,9 @@
 //! What the connections of one worker share, without locks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -13,6 +13,7 @@ use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::buffer::BufferPool;
 use crate::date::Date;
+use crate::exchange::Mirrors;
 use crate::metrics::WorkerMetrics;
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -36,6 +37,9 @@ pub(crate) struct Worker {
     pub(crate) admission: Arc<Admission>,
     pub(crate) share: Share,
     pub(crate) log: AccessLog,
+    /// Copies of requests that are under way.
+    pub(crate) mirrors: Rc<Mirrors>,
+    this: OnceCell<Weak<Self>>,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Scratch>>,
     draining: Cell<bool>,
@@ -103,12 +107,27 @@ impl Worker {
             admission,
             share,
             log,
+            mirrors: Rc::default(),
+            this: OnceCell::new(),
             view: RefCell::new(View::new(Arc::default())),
             scratch: RefCell::default(),
             draining: Cell::new(false),
             wakers: RefCell::default(),
             next_waker: Cell::new(0),
         }
+    }
+
+    /// The same, for tasks that outlive whoever begins them.
+    pub(crate) fn shared(self) -> Rc<Self> {
+        let worker = Rc::new(self);
+        // It is new, and has no other.
+        let _ = worker.this.set(Rc::downgrade(&worker));
+        worker
+    }
+
+    /// A hold of this worker; none if it is not shared.
+    pub(crate) fn this(&self) -> Option<Rc<Self>> {
+        self.this.get()?.upgrade()
     }
 
     /// Serves another configuration from the next request on.
@@ -136,6 +155,12 @@ impl Worker {
     /// Logs and counts an exchange that has ended.
     pub(crate) fn record(&self, record: &Record<'_>) {
         self.metrics.exchange(record);
+        self.log.record(record);
+    }
+
+    /// Logs and counts what was passed on and has ended.
+    pub(crate) fn record_stream(&self, record: &Record<'_>) {
+        self.metrics.stream(record);
         self.log.record(record);
     }
 

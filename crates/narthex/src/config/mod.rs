@@ -272,6 +272,9 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             h2_streams: serving.max_h2_streams,
             h2_control_frames: serving.max_h2_control_frames,
             requests_per_connection: serving.max_requests_per_connection,
+            udp_sessions: serving.max_udp_sessions,
+            mirrors: serving.max_mirrored_requests,
+            mirror_body: serving.max_mirrored_body,
         },
         timeouts: ClientTimeouts {
             handshake: serving.tls_handshake_timeout,

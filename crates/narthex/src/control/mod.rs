@@ -9,4 +9,4 @@ mod sources;
 
 pub(crate) use live::{Applied, Live};
 pub(crate) use news::News;
-pub(crate) use routes::{backend, filter};
+pub(crate) use routes::{backend, conditions, filter, shares};

@@ -1,11 +1,12 @@
 //! The answer: what the data plane would do with a request, and why.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use admin::view;
 use model::{
-    Action, CertificateTable, Filter, Listener, NormalPath, PathMatch, Protocol, Rule, Snapshot,
-    VirtualHost,
+    Action, CertificateTable, Entrance, Filter, Listener, NormalPath, PathMatch, RequestView, Rule,
+    Service, Site, Snapshot, TlsSite, VirtualHost,
 };
 use objects::kinds::{Kind, ObjectKey};
 use objects::manifests::{Origin, locate};
@@ -44,6 +45,9 @@ pub(super) struct Explanation {
     /// Where a filter sends the client.
     pub(super) location: Option<String>,
     pub(super) backend: Option<view::Backend>,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) backends: Vec<view::Share>,
     /// The host's other rules.
     pub(super) others: Vec<Other>,
     /// Hosts that would match, were there not a closer one.
@@ -117,12 +121,17 @@ pub(super) fn explain(
         }
     };
     found.listener = Some(ListenerFound {
-        port: listener.port,
-        protocol: protocol(listener.protocol),
+        port: listener.entrance.port,
+        protocol: listener.service.name(),
     });
-    if let Some(table) = &listener.certificates {
-        found.certificates = certificates(table, url.host.as_str());
-    }
+    let site = match find_site(listener, url, &mut found.certificates) {
+        Ok(site) => site,
+        Err((status, verdict)) => {
+            found.status = status;
+            found.verdict = verdict;
+            return found;
+        }
+    };
     let refuse = |mut found: Explanation, why: &str| {
         found.status = Some(400);
         found.verdict = format!("400: {why}");
@@ -136,34 +145,37 @@ pub(super) fn explain(
         normalised: lossy(path.routed()),
         upstream: None,
     };
-    let Ok(selection) = listener.select(url.host.as_str(), &path) else {
+    let host = url.host.as_str();
+    let Ok(selection) = site.select(host, &path, &Question(url)) else {
         found.path = Some(path_found);
         return refuse(
             found,
             "the path is ambiguous: read as a slash, its encoded slash would lead to another rule",
         );
     };
-    let is_default = Arc::ptr_eq(selection.rule, &selection.host.default);
-    if matches!(selection.rule.action, Action::Forward(_)) {
+    let is_rule = |rule: &Arc<Rule>| Arc::ptr_eq(rule, selection.rule);
+    let is_default = !selection.host.rules().iter().any(is_rule);
+    if matches!(selection.rule.action, Action::Forward(_) | Action::Split(_)) {
         path_found.upstream = Some(lossy(selection.path) + &url.query);
     }
     found.path = Some(path_found);
-    found.host = Some(host_found(listener, url.host.as_str(), selection.host));
+    found.host = Some(host_found(site, host, selection.host));
     found.rule = Some(rule_found(selection.rule, is_default, origins));
     found.filters = selection.rule.filters.iter().map(control::filter).collect();
     found.backend = control::backend(&selection.rule.action);
+    found.backends = control::shares(&selection.rule.action);
     found.others = others(selection.host, selection.rule, &path, origins);
-    found.other_hosts = other_hosts(listener, url.host.as_str(), selection.host);
+    found.other_hosts = other_hosts(site, host, selection.host);
     conclude(&mut found, url, selection.rule, selection.path);
     found
 }
 
 /// Says what comes of it.
 fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
-    found.answered = matches!(rule.action, Action::Forward(_));
+    found.answered = matches!(rule.action, Action::Forward(_) | Action::Split(_));
     let redirect = rule.filters.iter().find_map(|filter| match filter {
         Filter::HttpsRedirect(redirect) if !url.tls => Some(redirect),
-        Filter::HttpsRedirect(_) => None,
+        _ => None,
     });
     if let Some(redirect) = redirect {
         let location = https_url(url, redirect.port, path);
@@ -172,7 +184,30 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         found.location = Some(location);
         return;
     }
+    if let Some(Filter::Redirect(redirect)) = rule
+        .filters
+        .iter()
+        .find(|filter| matches!(filter, Filter::Redirect(_)))
+    {
+        found.status = Some(redirect.status);
+        found.verdict = format!("{}: sent elsewhere by a filter", redirect.status);
+        return;
+    }
     let (status, verdict) = match &found.backend {
+        None if !found.backends.is_empty() => {
+            let total: u32 = found.backends.iter().map(|share| share.weight).sum();
+            let names = found.backends.iter().map(|share| {
+                let name = share.backend.as_ref();
+                let name = name.map_or("nobody (500)", |backend| &backend.name);
+                format!("{name} ({} of {total})", share.weight)
+            });
+            let names: Vec<String> = names.collect();
+            (None, format!("answered by {}", names.join(", ")))
+        }
+        None if matches!(rule.action, Action::Invalid) => (
+            Some(500),
+            "500: what the rule refers to is not there or not allowed".to_owned(),
+        ),
         None => (
             Some(404),
             "404: nobody claims this host and path".to_owned(),
@@ -219,37 +254,100 @@ fn find_listener<'a>(
         (None | Some(443), true) => ports.https,
         (Some(port), _) => port,
     };
-    let listener = snapshot.listener(port);
-    // The number itself goes before what it stands for.
-    let listener = url
-        .port
-        .and_then(|port| snapshot.listener(port))
-        .or(listener);
-    let Some(listener) = listener else {
+    // The number itself goes before what it stands for. Of several addresses with the port it is
+    // the first.
+    let find = |port| {
+        let any = snapshot.listener(Entrance::tcp(port));
+        any.or_else(|| {
+            let mut listeners = snapshot.listeners.iter();
+            listeners.find(|listener| listener.entrance.port == port)
+        })
+    };
+    let Some(listener) = url.port.and_then(find).or_else(|| find(port)) else {
         let known: Vec<String> = snapshot
             .listeners
             .iter()
-            .map(|listener| format!("{} ({})", listener.port, protocol(listener.protocol)))
+            .map(|listener| format!("{} ({})", listener.entrance.port, listener.service.name()))
             .collect();
         return Err(format!(
             "nothing listens on port {port}, only on {}",
             known.join(", ")
         ));
     };
-    if (listener.protocol == Protocol::Https) != url.tls {
-        let spoken = protocol(listener.protocol);
-        return Err(format!(
-            "port {} speaks {spoken}: ask for {spoken}://…",
-            listener.port
-        ));
+    let spoken = listener.service.name();
+    let port = listener.entrance.port;
+    match (&listener.service, url.tls) {
+        (Service::Http(_), false) | (Service::Tls(_), true) => Ok(listener),
+        (Service::Http(_) | Service::Tls(_), _) => {
+            Err(format!("port {port} speaks {spoken}: ask for {spoken}://…"))
+        }
+        (Service::Tcp(route) | Service::Udp(route), _) => Err(format!(
+            "port {port} speaks {spoken}: all of it goes where {} says",
+            route.route
+        )),
     }
-    Ok(listener)
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Https => "https",
+/// The listener of a Gateway, or Ingress, whose business a host is.
+fn find_site<'a>(
+    listener: &'a Listener,
+    url: &Url,
+    shown: &mut Vec<CertificateFound>,
+) -> Result<&'a Arc<Site>, (Option<u16>, String)> {
+    let host = url.host.as_str();
+    match &listener.service {
+        Service::Http(sites) => sites
+            .find(host)
+            .ok_or_else(|| (Some(404), "404: no listener is for this host".to_owned())),
+        Service::Tls(sites) => {
+            // Clients send no address as a server name (RFC 6066, section 3).
+            let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
+            match sites.find(name).map(|site| &**site) {
+                None => Err((
+                    None,
+                    "no listener is for this host: the handshake is refused".to_owned(),
+                )),
+                Some(TlsSite::Https(site)) => {
+                    *shown = certificates(&site.certificates, host);
+                    Ok(&site.site)
+                }
+                Some(TlsSite::Tcp(site)) => {
+                    *shown = certificates(&site.certificates, host);
+                    Err(passed_on(
+                        site.streams.find(host).map(|route| &*route.route),
+                    ))
+                }
+                Some(TlsSite::Passthrough(streams)) => {
+                    Err(passed_on(streams.find(host).map(|route| &*route.route)))
+                }
+            }
+        }
+        Service::Tcp(_) | Service::Udp(_) => Err(passed_on(None)),
+    }
+}
+
+fn passed_on(route: Option<&str>) -> (Option<u16>, String) {
+    let verdict = match route {
+        Some(route) => format!("the connection is passed on as it is, where {route} says"),
+        None => "no route is for this host: the handshake is refused".to_owned(),
+    };
+    (None, verdict)
+}
+
+/// A URL as a request: GET, without header fields besides Host.
+struct Question<'a>(&'a Url);
+
+impl RequestView for Question<'_> {
+    fn method(&self) -> &[u8] {
+        b"GET"
+    }
+
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        (name == "host").then(|| Cow::Borrowed(self.0.host.as_str().as_bytes()))
+    }
+
+    fn query(&self) -> &[u8] {
+        self.0.query.as_bytes()
     }
 }
 
@@ -275,9 +373,9 @@ fn shown(host: &str) -> String {
     }
 }
 
-fn host_found(listener: &Listener, asked: &str, selected: &VirtualHost) -> HostFound {
-    let why = if listener.hosts.find_named(asked).is_none() {
-        match listener.hosts.any() {
+fn host_found(site: &Site, asked: &str, selected: &VirtualHost) -> HostFound {
+    let why = if site.hosts.find_named(asked).is_none() {
+        match site.hosts.any() {
             Some(_) => "for all hosts: no rule names this one",
             None => "no rule names this host, and none is for all hosts",
         }
@@ -292,9 +390,9 @@ fn host_found(listener: &Listener, asked: &str, selected: &VirtualHost) -> HostF
     }
 }
 
-fn other_hosts(listener: &Listener, asked: &str, selected: &Arc<VirtualHost>) -> Vec<HostFound> {
+fn other_hosts(site: &Site, asked: &str, selected: &Arc<VirtualHost>) -> Vec<HostFound> {
     let parent = asked.split_once('.').map(|(_, parent)| parent);
-    let mut hosts: Vec<HostFound> = listener
+    let mut hosts: Vec<HostFound> = site
         .hosts
         .iter()
         .filter(|(_, host)| !Arc::ptr_eq(host, selected))
@@ -337,29 +435,49 @@ fn others(
     path: &NormalPath<'_>,
     origins: &Origins<'_>,
 ) -> Vec<Other> {
-    let winner_is_default = Arc::ptr_eq(winner, &host.default);
-    let rules = host.rules.iter().filter(|rule| !Arc::ptr_eq(rule, winner));
+    let winner_is_rule = host.rules().iter().any(|rule| Arc::ptr_eq(rule, winner));
+    let rules = host.rules().iter();
+    let rules = rules.filter(|rule| !Arc::ptr_eq(rule, winner));
     let mut others: Vec<Other> = rules
         .map(|rule| Other {
             rule: rule_found(rule, false, origins),
-            why: why_not(&rule.path, &winner.path, path.routed()),
+            why: why_not(rule, winner, path.routed()),
         })
         .collect();
-    if !winner_is_default && matches!(host.default.action, Action::Forward(_)) {
+    if let Some(default) = &host.default
+        && winner_is_rule
+        && matches!(default.action, Action::Forward(_) | Action::Split(_))
+    {
         others.push(Other {
-            rule: rule_found(&host.default, true, origins),
+            rule: rule_found(default, true, origins),
             why: "every rule with a path goes first".to_owned(),
         });
     }
     others
 }
 
-/// Why the rule of `other` does not answer `path`, and that of `winner` does.
-fn why_not(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
+/// Why a rule does not answer `path`, and `winner` does.
+fn why_not(other: &Rule, winner: &Rule, path: &[u8]) -> String {
+    match &other.conditions {
+        Some(conditions) if other.path.matches(path) => {
+            format!(
+                "it also asks that {}",
+                control::conditions(conditions).join(", ")
+            )
+        }
+        _ => why_not_path(&other.path, &winner.path, path),
+    }
+}
+
+fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
     let text = lossy(path);
     if other.matches(path) {
         return match (other, winner) {
             (PathMatch::Prefix(_), PathMatch::Exact(_)) => "Exact goes before Prefix".to_owned(),
+            (PathMatch::Pattern(_), PathMatch::Exact(_)) => "Exact goes before Pattern".to_owned(),
+            (PathMatch::Prefix(_), PathMatch::Pattern(_)) => {
+                "Pattern goes before Prefix".to_owned()
+            }
             (PathMatch::Prefix(a), PathMatch::Prefix(b)) if a.len() < b.len() => {
                 format!("shorter: {winner} goes first")
             }
@@ -378,6 +496,7 @@ fn why_not(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
             format!("{text} goes on within the element: Prefix compares whole ones")
         }
         PathMatch::Prefix(_) => format!("{text} does not begin with it"),
+        PathMatch::Pattern(_) => format!("{text} does not match"),
     }
 }
 
@@ -394,7 +513,7 @@ mod tests {
         let exact = |path: &str| PathMatch::Exact(path.into());
         let prefix = |path: &str| PathMatch::Prefix(path.into());
         let why = |other: &PathMatch, winner: &PathMatch, path: &str| {
-            why_not(other, winner, path.as_bytes())
+            why_not_path(other, winner, path.as_bytes())
         };
         assert_eq!(
             why(&prefix(""), &prefix("/a"), "/a/b"),

@@ -16,7 +16,7 @@ use crate::log::stdout_has_colours;
 use crate::pipeline::{Input, Pipeline};
 use crate::state::{State, default_certificate};
 use admin::view::Explained;
-use model::{Protocol, Snapshot};
+use model::{Service, Snapshot};
 use url::Url;
 
 /// Explains a URL.
@@ -78,14 +78,19 @@ pub(crate) fn explain_live(
     as_text: bool,
 ) -> Result<Explained, String> {
     let url = Url::parse(url)?;
-    let port = |protocol| {
-        let mut listeners = snapshot.listeners.iter();
-        let listener = listeners.find(|listener| listener.protocol == protocol);
-        listener.map_or(0, |listener| listener.port)
+    // Those of Ingress, where there are any.
+    let port = |is_it: fn(&Service) -> bool| {
+        let listeners = || {
+            let listeners = snapshot.listeners.iter();
+            listeners.filter(|listener| is_it(&listener.service))
+        };
+        let first = listeners().find(|listener| listener.service.ingress().is_some());
+        let listener = first.or_else(|| listeners().next());
+        listener.map_or(0, |listener| listener.entrance.port)
     };
     let ports = answer::Ports {
-        http: port(Protocol::Http),
-        https: port(Protocol::Https),
+        http: port(|service| matches!(service, Service::Http(_))),
+        https: port(|service| matches!(service, Service::Tls(_))),
     };
     let explanation = answer::explain(snapshot, &|_| None, ports, &url);
     if as_text {

@@ -41,6 +41,11 @@ pub(super) fn write(out: &mut impl Write, found: &Explanation, colours: bool) ->
         };
         page.row("endpoints", &endpoints)?;
     }
+    for share in &found.backends {
+        let name = share.backend.as_ref();
+        let name = name.map_or("nobody: the answer is 500", |backend| &backend.name);
+        page.row("backend", &format!("{name}, weight {}", share.weight))?;
+    }
     if let Some(upstream) = found.path.as_ref().and_then(|path| path.upstream.as_ref()) {
         page.row("asked for", upstream)?;
     }

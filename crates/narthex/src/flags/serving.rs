@@ -149,6 +149,23 @@ pub(crate) struct Serving {
     #[arg(default_value_t = 0, help_heading = "Clients: limits")]
     pub(crate) max_requests_per_connection: u64,
 
+    /// The most sessions of UDP in all; datagrams of further clients are dropped. 0 is no limit.
+    #[arg(long, env = "NARTHEX_MAX_UDP_SESSIONS", value_name = "N")]
+    #[arg(default_value_t = 10_000, help_heading = "Clients: limits")]
+    pub(crate) max_udp_sessions: usize,
+
+    /// The most copies of requests (mirrors) that one worker sends at once; beyond it requests are
+    /// not copied.
+    #[arg(long, env = "NARTHEX_MAX_MIRRORED_REQUESTS", value_name = "N")]
+    #[arg(default_value_t = 128, help_heading = "Backends: connections")]
+    pub(crate) max_mirrored_requests: usize,
+
+    /// The longest body in bytes of a request that is copied (mirrored). One worker holds up to 16
+    /// times as much.
+    #[arg(long, env = "NARTHEX_MAX_MIRRORED_BODY", value_name = "BYTES")]
+    #[arg(default_value_t = 1024 * 1024, help_heading = "Backends: connections")]
+    pub(crate) max_mirrored_body: usize,
+
     /// The most idle connections that one worker keeps to an endpoint.
     #[arg(long, env = "NARTHEX_MAX_IDLE_UPSTREAM", value_name = "N")]
     #[arg(default_value_t = 64, help_heading = "Backends: connections")]

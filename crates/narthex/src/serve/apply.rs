@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use admin::view;
 use cluster::{Found, Served, Timestamp};
 use compile::{Compiled, Counts};
-use model::{Backend, Certificate, Protocol};
+use model::{Backend, Certificate, Entrance};
 use objects::kinds::ObjectKey;
 use objects::{Problem, Severity, Store};
-use proxy::Proxy;
 use proxy::dns::Resolver;
+use proxy::{BindError, Proxy};
 use tokio::sync::watch;
 
 use crate::check::plural;
@@ -44,7 +44,8 @@ pub(super) struct Control {
     counts: Counts,
     /// What was told of it.
     told: Arc<[Finding]>,
-    https: Option<u16>,
+    /// What could not be opened.
+    unbound: Vec<Entrance>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
     /// Whether what is served is a copy of what there was.
@@ -85,7 +86,7 @@ impl Control {
             applied_at: SystemTime::now(),
             counts: Counts::default(),
             told: Arc::default(),
-            https: None,
+            unbound: Vec::new(),
             references: Arc::default(),
             is_copy: false,
             served: watch::Sender::new(None),
@@ -239,36 +240,53 @@ impl Control {
             return Ok(());
         }
         self.is_published = false;
-        let bound = self
+        let listening = self
             .proxy
             .publish(Arc::clone(&compiled.snapshot))
             .await
             .map_err(Failure::new)?;
-        self.is_published = true;
-        self.listening = bound
+        // What could not be opened is tried again with the next configuration, changed or not.
+        self.is_published = listening.failed.is_empty();
+        self.tell_unbound(&listening.failed);
+        let services = |entrance| {
+            let listener = compiled.snapshot.listener(entrance);
+            listener.map_or("tcp", |listener| listener.service.name())
+        };
+        self.listening = listening
+            .bound
             .iter()
             .map(|bound| view::Listening {
-                port: bound.port,
+                port: bound.entrance.port,
+                protocol: services(bound.entrance),
                 bound_port: bound.bound_port,
                 addresses: bound.addresses.iter().map(ToString::to_string).collect(),
             })
             .collect();
-        let mut listeners = compiled.snapshot.listeners.iter();
-        self.https = listeners
-            .find(|listener| listener.protocol == Protocol::Https)
-            .map(|listener| listener.port);
         Ok(())
+    }
+
+    /// Tells of ports that cannot be opened, of each once until it can.
+    fn tell_unbound(&mut self, failed: &[BindError]) {
+        for error in failed {
+            if !self.unbound.contains(&error.entrance) {
+                tracing::error!("{error}; all else is served");
+            }
+        }
+        self.unbound = failed.iter().map(|error| error.entrance).collect();
+    }
+
+    /// What is to be listened on and cannot be. Whoever tells the world that a listener is there
+    /// asks here first.
+    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
+    pub(super) fn unbound(&self) -> &[Entrance] {
+        &self.unbound
     }
 
     /// Tells people what is open and what is served.
     pub(super) fn announce(&self, admin: SocketAddr, health: Option<SocketAddr>) {
         tracing::info!("Narthex {}", env!("CARGO_PKG_VERSION"));
         for listening in &self.listening {
-            let scheme = if Some(listening.port) == self.https {
-                "https"
-            } else {
-                "http"
-            };
+            let scheme = listening.protocol;
             let (port, bound) = (listening.port, listening.bound_port);
             let addresses = listening.addresses.join(", ");
             if port == bound {

@@ -103,12 +103,21 @@ pub(super) fn json(out: &mut Vec<u8>, clock: &mut Clock, record: &Record<'_>) {
     out.extend_from_slice(b"Z\",\"client\":\"");
     address(out, record.client);
     out.push(b'"');
-    text(out, "method", record.method);
-    text(out, "host", record.host);
-    text(out, "path", record.target);
+    let is_http = record.version.is_http();
+    if is_http {
+        text(out, "method", record.method);
+        text(out, "host", record.host);
+        text(out, "path", record.target);
+    } else {
+        key(out, "port");
+        number(out, u64::from(record.port));
+        text_if_any(out, "host", record.host);
+    }
     text(out, "protocol", record.version.as_str().as_bytes());
-    key(out, "status");
-    number(out, u64::from(record.status));
+    if is_http {
+        key(out, "status");
+        number(out, u64::from(record.status));
+    }
     if let Some(reason) = record.reason {
         text(out, "reason", reason.as_str().as_bytes());
     }
@@ -132,7 +141,9 @@ pub(super) fn json(out: &mut Vec<u8>, clock: &mut Clock, record: &Record<'_>) {
     number(out, record.bytes_in);
     key(out, "bytes_out");
     number(out, record.bytes_out);
-    text(out, "request_id", record.request_id);
+    if is_http {
+        text(out, "request_id", record.request_id);
+    }
     text_if_any(out, "user_agent", record.user_agent);
     text_if_any(out, "referer", record.referer);
     if let Some(tls) = record.tls {

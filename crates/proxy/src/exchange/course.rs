@@ -1,23 +1,27 @@
 //! Which endpoint a request asks, and which next.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use model::Backend;
 use model::endpoint::Failure;
 use model::policy::Retry;
+use model::{Backend, Rule};
 
 use super::forward::Failed;
-use super::parts::{Facts, Parts};
+use super::parts::{Facts, Parts, Remember};
 use crate::record::Reason;
 use crate::upstream::EndpointState;
-use crate::upstream::balance::{self, Affinity, Ask, BackendState, Choice, Members};
+use crate::upstream::balance::{self, Ask, BackendState, Choice, Members, Token};
 use crate::worker::Worker;
+
+/// By how much at the most a pause is longer than the rule says.
+const LONGEST_JITTER: Duration = Duration::from_secs(1);
 
 /// A request's way from one endpoint to the next.
 pub(super) struct Course<'a> {
     worker: &'a Worker,
     backend: &'a Backend,
+    rule: &'a Rule,
     balancer: Rc<BackendState>,
     pub(super) members: Rc<Members>,
     pub(super) retry: Retry,
@@ -40,14 +44,23 @@ pub(super) enum Next {
 }
 
 impl<'a> Course<'a> {
-    pub(super) fn new(worker: &'a Worker, backend: &'a Backend, now: Instant) -> Self {
+    pub(super) fn new(
+        worker: &'a Worker,
+        backend: &'a Backend,
+        rule: &'a Rule,
+        now: Instant,
+    ) -> Self {
         let balancer = worker.upstreams.backend(backend);
         let members = balancer.members(&worker.upstreams, backend);
-        let retry = members.policy().retry;
+        let mut retry = members.policy().retry;
         balancer.budget.earn(&retry);
+        if let Some(route) = &rule.retry {
+            retry.attempts = route.attempts.saturating_add(1).min(Retry::MOST_ATTEMPTS);
+        }
         Self {
             worker,
             backend,
+            rule,
             balancer,
             members,
             retry,
@@ -60,17 +73,34 @@ impl<'a> Course<'a> {
 
     /// The endpoint to ask next.
     pub(super) fn choose(
-        &self,
+        &mut self,
         parts: &Parts<'_>,
         facts: &Facts,
     ) -> Result<Rc<EndpointState>, Reason> {
         let members = &*self.members;
-        let ask = Ask {
+        let affinity = self.rule.affinity.as_ref();
+        let client = facts.client.get();
+        let keys = balance::keys(
+            members.policy(),
+            affinity.map(|affinity| &**affinity),
+            parts.request,
+            client,
+        );
+        let tried = self.tried;
+        let mut ask = Ask {
             now: self.now,
-            keys: balance::keys(members.policy(), parts.request, facts.client.get()),
-            tried: self.tried.ids(),
+            keys,
+            tried: tried.ids(),
+            affinity,
         };
-        let Some(choice) = self.balancer.pick(members, &ask) else {
+        let mut choice = self.balancer.pick(members, &ask);
+        if choice.is_none() && self.rule.retry.is_some() && !ask.tried.is_empty() {
+            // The rule asks for so many attempts, however few endpoints there are.
+            self.tried.forget();
+            ask.tried = &[];
+            choice = self.balancer.pick(members, &ask);
+        }
+        let Some(choice) = choice else {
             let why = || members.unavailable().map(Reason::Unavailable);
             return Err(self.last.or_else(why).unwrap_or(Reason::ConnectFailed));
         };
@@ -110,6 +140,36 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// The statuses that are followed by another attempt after the one that begins.
+    pub(super) fn codes(&self) -> &'a [u16] {
+        match &self.rule.retry {
+            Some(route) if self.tried.count + 1 < self.retry.attempts && self.may_spend() => {
+                &route.codes
+            }
+            _ => &[],
+        }
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn pause(&self) -> Duration {
+        match &self.rule.retry {
+            Some(route) => {
+                let jitter = route.backoff.min(LONGEST_JITTER).mul_f64(fastrand::f64());
+                route.backoff.saturating_add(jitter)
+            }
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Whether the budget allows another attempt. Where a rule says how often a request is sent
+    /// again, that holds, unless a budget was asked for as well.
+    fn may_spend(&self) -> bool {
+        let default = Retry::default();
+        let same = (self.retry.budget, self.retry.min_per_second)
+            == (default.budget, default.min_per_second);
+        self.rule.retry.is_some() && same || self.balancer.budget.has_some(&self.retry, self.now)
+    }
+
     /// Prepares another attempt after one that failed for this reason, if one may be made.
     pub(super) fn go_on(&mut self, endpoint: &EndpointState, failed: Reason) -> Result<(), Reason> {
         self.now = Instant::now();
@@ -118,7 +178,11 @@ impl<'a> Course<'a> {
         if !self.tried.add(endpoint.id(), self.retry.attempts) {
             return Err(failed);
         }
-        if !self.balancer.budget.spend(&self.retry, self.now) && !free {
+        // What the endpoint answered is gone already, on the strength of what the budget had then.
+        let promised = matches!(failed, Reason::UpstreamStatus(_));
+        let allowed = self.may_spend();
+        let spent = self.balancer.budget.spend(&self.retry, self.now);
+        if !(spent || allowed || free || promised) {
             self.worker.metrics.retry_refused();
             return Err(failed);
         }
@@ -139,7 +203,10 @@ impl<'a> Course<'a> {
         let ejection = &self.members.policy().ejection;
         let failure = match outcome {
             Ok(()) if ejection.is_failure(facts.status.get()) => Failure::Bad,
-            Ok(()) => return endpoint.succeeded(ejection, Instant::now),
+            Err(Reason::UpstreamStatus(status)) if ejection.is_failure(status) => Failure::Bad,
+            Ok(()) | Err(Reason::UpstreamStatus(_)) => {
+                return endpoint.succeeded(ejection, Instant::now);
+            }
             Err(reason) => match reason.endpoints_fault() {
                 Some(failure) => failure,
                 // The whole time went by at this one endpoint, which had all of the request.
@@ -164,33 +231,44 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Has the response set the cookie that keeps the client with its endpoint, if it has another.
+/// Has the response say what keeps the client with its endpoint, if it says something else.
 fn remember(parts: &Parts<'_>, facts: &Facts, members: &Members, choice: &Choice, ask: &Ask<'_>) {
-    let Some(policy) = &members.policy().affinity else {
+    let own = ask.affinity.map(|affinity| &**affinity);
+    let Some(policy) = own.or(members.policy().affinity.as_ref()) else {
         return;
     };
-    let cookie = choice.new_name(members, ask.keys).map(|name| {
+    let remember = choice.new_name(members, ask).map(|name| {
         let secure = parts.connection.tls.is_some();
-        let affinity = Affinity {
+        let token = Token {
             policy,
             name,
             secure,
         };
-        affinity.set_cookie()
+        Remember {
+            field: token.field().into(),
+            value: token.value(),
+        }
     });
-    facts.set_cookie.replace(cookie);
+    facts.remember.replace(remember);
 }
 
 /// The ids of the endpoints that failed a request.
-#[derive(Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Tried {
     ids: [u64; Retry::MOST_ATTEMPTS as usize],
     count: u8,
+    /// How many of them do not count any more.
+    forgotten: u8,
 }
 
 impl Tried {
     fn ids(&self) -> &[u64] {
-        &self.ids[..usize::from(self.count)]
+        &self.ids[usize::from(self.forgotten)..usize::from(self.count)]
+    }
+
+    /// Has those that failed be asked again.
+    fn forget(&mut self) {
+        self.forgotten = self.count;
     }
 
     fn is_empty(&self) -> bool {

@@ -17,7 +17,7 @@ const MAX_INTERIM: usize = 16;
 
 /// The limits of one attempt. Zero is none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     /// Between two writes of the request.
     pub(super) send: Duration,
     /// Until the head of the response.
@@ -28,11 +28,37 @@ pub(super) struct Limits {
     pub(super) max_body: u64,
     /// An attempt that is late may be followed by another.
     pub(super) late_again: bool,
+    /// The rule says when requests are sent again, whatever their method.
+    pub(super) explicit: bool,
+    /// The statuses that are followed by another attempt.
+    pub(super) codes: &'a [u16],
+}
+
+impl Limits<'_> {
+    /// The reason to make another attempt in the place of passing this status on, if it is one.
+    pub(super) fn unwanted(&self, status: u16) -> Result<(), Reason> {
+        match self.codes.contains(&status) {
+            true => Err(Reason::UpstreamStatus(status)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether an attempt that failed for this reason may be followed by another, if nothing of a
+    /// response has gone out. `idempotent` is whether the request may be served twice.
+    pub(super) fn again(&self, reason: Reason, idempotent: bool) -> bool {
+        match reason {
+            Reason::UpstreamStatus(_) => true,
+            Reason::UpstreamClosed => idempotent || self.explicit,
+            Reason::UpstreamReset => self.explicit,
+            Reason::ResponseTimeout => (idempotent && self.late_again) || self.explicit,
+            _ => false,
+        }
+    }
 }
 
 pub(super) struct Download<'a, S> {
     pub(super) worker: &'a Worker,
-    pub(super) limits: Limits,
+    pub(super) limits: Limits<'a>,
     pub(super) timer: &'a mut Timer,
     pub(super) response: &'a mut ResponseHead,
     pub(super) sink: &'a mut S,
@@ -133,7 +159,7 @@ impl<S: ResponseSink> Download<'_, S> {
         if !tells {
             headers.remove(Names::of(&[Name::ContentLength]));
         }
-        self.facts.add_cookie(headers);
+        self.facts.finish_head(headers);
         if headers.get(Name::Date).is_none() {
             self.worker
                 .date

@@ -36,34 +36,35 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
     backend: &Backend,
 ) -> Result<(), Reason> {
     let worker = parts.worker;
-    let mut course = Course::new(worker, backend, parts.start.clock);
+    let mut course = Course::new(worker, backend, rule, parts.start.clock);
     let _permit = match course.members.policy().max_requests {
         0 => None,
         most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
     };
     let opening = opening(parts, facts, &course.members);
     let mut kept: Option<Box<Kept>> = None;
+    let total = parts.timer.total;
+    let attempt = rule.timeouts.attempt;
     loop {
         let endpoint = course.choose(parts, facts)?;
         let (fresh, begun) = (course.fresh, course.now);
         let limit = tighter(rule.timeouts.connect, course.retry.per_try);
+        let limit = tighter(limit, attempt);
         let announced = opening.as_ref().filter(|_| !endpoint.shares_connections());
         let connected = if let Some(opening) = announced {
             let endpoint = Rc::clone(&endpoint);
             let connect = worker.upstreams.announced(endpoint, opening, limit);
-            let connected = Box::pin(in_time(parts.timer.total, connect)).await?;
+            let connected = Box::pin(in_time(total, connect)).await?;
             connected.map(Connected::Http1)
         } else if endpoint.is_plain_http1() {
             let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
-            in_time(parts.timer.total, connect)
-                .await?
-                .map(Connected::Http1)
+            in_time(total, connect).await?.map(Connected::Http1)
         } else {
             let upgrade = parts.tunnel.is_some();
             let endpoint = Rc::clone(&endpoint);
             let negotiate = worker.upstreams.negotiate(endpoint, fresh, upgrade, limit);
             // A handshake's future is several times as large as all else here.
-            Box::pin(in_time(parts.timer.total, negotiate)).await?
+            Box::pin(in_time(total, negotiate)).await?
         };
         let reused = connected.as_ref().is_ok_and(Connected::is_reused);
         if connected.is_ok() {
@@ -71,19 +72,22 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         }
         let begin = Instant::now();
         let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
-        let limits = limits(
-            rule,
-            if bodiless {
-                &course.retry
-            } else {
-                &Retry::NONE
-            },
-        );
+        let retry = match bodiless || rule.retry.is_some() {
+            true => course.retry,
+            false => Retry::NONE,
+        };
+        let limits = limits(rule, &retry, course.codes());
+        if !attempt.is_zero() {
+            let end = (begun + attempt).into();
+            parts.timer.total = Some(total.map_or(end, |total| total.min(end)));
+        }
         // One match for all, as each binding that holds a connection makes the future larger.
         let result = match connected {
             Err(error) => Err(error),
             // An endpoint that took HTTP/2 before: what was sent then is here no more.
-            Ok(Connected::Http1(_)) if kept.as_ref().is_some_and(|kept| !kept.is_empty()) => {
+            Ok(Connected::Http1(_))
+                if rule.retry.is_none() && kept.as_ref().is_some_and(|kept| !kept.is_empty()) =>
+            {
                 Ok(Err(Failed {
                     reason: course.last.unwrap_or(Reason::UpstreamClosed),
                     retry: false,
@@ -91,6 +95,14 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             }
             Ok(Connected::Http1(upstream)) if bodiless => {
                 Ok(http1::without_body(parts, body, sink, facts, &limits, upstream, begin).await)
+            }
+            Ok(Connected::Http1(upstream)) if rule.retry.is_some() => {
+                let kept = kept.get_or_insert_default();
+                // As with HTTP/2.
+                Ok(Box::pin(http1::replayed(
+                    parts, body, sink, facts, &limits, upstream, begin, kept,
+                ))
+                .await)
             }
             Ok(Connected::Http1(upstream)) => {
                 Ok(http1::with_body(parts, body, sink, facts, &limits, upstream, begin).await)
@@ -102,6 +114,10 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
                 Ok(Box::pin(http2::exchange(parts, body, sink, facts, way, kept)).await)
             }
         };
+        parts.timer.total = total;
+        let whole = kept.as_ref().is_none_or(|kept| kept.is_whole());
+        let late = |failed| late(failed, rule, total, whole && !facts.is_answering());
+        let result = result.map(|result| result.map_err(late));
         let failed = match result {
             Ok(result) => match course.weigh(&endpoint, facts, result, reused, begin) {
                 Next::End(result) => return result,
@@ -116,7 +132,34 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             }
         };
         course.go_on(&endpoint, failed)?;
+        if rule.retry.is_some() {
+            begin_again(facts);
+            let pause = course.pause();
+            if !pause.is_zero() {
+                // A timer of its own, which few exchanges need.
+                Box::pin(in_time(total, tokio::time::sleep(pause))).await?;
+                course.now = Instant::now();
+            }
+        }
     }
+}
+
+/// What a time limit of one attempt has ended, where that is not the end of the whole exchange.
+fn late(failed: Failed, rule: &Rule, total: Option<tokio::time::Instant>, again: bool) -> Failed {
+    let ended = || total.is_some_and(|total| tokio::time::Instant::now() >= total);
+    if failed.reason != Reason::RequestTimeout || rule.timeouts.attempt.is_zero() || ended() {
+        return failed;
+    }
+    Failed {
+        reason: Reason::ResponseTimeout,
+        retry: rule.retry.is_some() && again,
+    }
+}
+
+/// Forgets what an attempt came to.
+fn begin_again(facts: &Facts) {
+    facts.upstream.set(None);
+    facts.sent_at.set(None);
 }
 
 /// What each connection begins with, if the Service wants to be told of the client.
@@ -150,7 +193,7 @@ fn tighter(one: Duration, two: Duration) -> Duration {
 }
 
 /// The time limits of an attempt that can be repeated.
-fn limits(rule: &Rule, retry: &Retry) -> Limits {
+fn limits<'a>(rule: &Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
     let timeouts = &rule.timeouts;
     Limits {
         send: tighter(timeouts.send, retry.per_try),
@@ -158,5 +201,7 @@ fn limits(rule: &Rule, retry: &Retry) -> Limits {
         read: timeouts.read,
         max_body: rule.max_body,
         late_again: !retry.per_try.is_zero(),
+        explicit: rule.retry.is_some(),
+        codes,
     }
 }

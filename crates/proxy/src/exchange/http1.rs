@@ -6,6 +6,7 @@ use super::concurrent::{both, gone, while_wanted};
 use super::download::{Download, Limits};
 use super::forward::Failed;
 use super::parts::{Facts, Parts, late};
+use super::replay::{Kept, Replay};
 use super::tunnel::tunnel;
 use super::upload::Upload;
 use crate::client::{Length, RequestBody, ResponseSink};
@@ -25,7 +26,7 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    limits: &Limits,
+    limits: &Limits<'_>,
     mut upstream: Upstream,
     begin: Instant,
 ) -> Result<(), Failed> {
@@ -43,14 +44,14 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
         Ok(Err(_)) => {
             return Err(Failed {
                 reason: Reason::UpstreamClosed,
-                retry: idempotent,
+                retry: idempotent || limits.explicit,
             });
         }
         Err(elapsed) => {
             let reason = late(elapsed, Reason::ResponseTimeout);
             return Err(Failed {
                 reason,
-                retry: idempotent && limits.late_again && reason == Reason::ResponseTimeout,
+                retry: limits.again(reason, idempotent),
             });
         }
     }
@@ -70,6 +71,7 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
             if let Some(took) = facts.upstream.get() {
                 lease.answered(took, download.response.status, begin);
             }
+            limits.unwanted(download.response.status)?;
             if download.response.status != 101 {
                 download.relay(&mut reader, announced, head_request).await?;
             }
@@ -81,17 +83,10 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
             None => while_wanted(exchange, gone(body, facts)).await,
         }
     };
-    let announced = result.map_err(|reason| {
-        let again = match reason {
-            Reason::UpstreamClosed => true,
-            Reason::ResponseTimeout => limits.late_again,
-            _ => false,
-        };
-        Failed {
-            reason,
-            // Where nothing of a response has gone out, the client cannot tell the difference.
-            retry: again && idempotent && !facts.is_answering(),
-        }
+    let announced = result.map_err(|reason| Failed {
+        reason,
+        // Where nothing of a response has gone out, the client cannot tell the difference.
+        retry: limits.again(reason, idempotent) && !facts.is_answering(),
     })?;
     if parts.response.status == 101 {
         let switched = match parts.tunnel {
@@ -109,13 +104,34 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
     Ok(())
 }
 
+/// A request with a body that may have to be sent again, as far as it is kept.
+pub(super) async fn replayed<B: RequestBody, S: ResponseSink>(
+    parts: &mut Parts<'_>,
+    body: &mut B,
+    sink: &mut S,
+    facts: &Facts,
+    limits: &Limits<'_>,
+    upstream: Upstream,
+    begin: Instant,
+    kept: &mut Kept,
+) -> Result<(), Failed> {
+    // Of what was sent before nothing counts.
+    facts.bytes_in.set(0);
+    let mut body = Replay::new(body, kept, facts);
+    let sent = with_body(parts, &mut body, sink, facts, limits, upstream, begin).await;
+    sent.map_err(|failed| Failed {
+        retry: failed.retry && kept.is_whole(),
+        ..failed
+    })
+}
+
 /// A request with a body: it is sent while the response may already come back.
 pub(super) async fn with_body<B: RequestBody, S: ResponseSink>(
     parts: &mut Parts<'_>,
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    limits: &Limits,
+    limits: &Limits<'_>,
     mut upstream: Upstream,
     begin: Instant,
 ) -> Result<(), Failed> {
@@ -146,6 +162,7 @@ pub(super) async fn with_body<B: RequestBody, S: ResponseSink>(
             if download.response.status == 101 {
                 return Err(Reason::UpstreamProtocol);
             }
+            limits.unwanted(download.response.status)?;
             // A response to half a request: the backend may take the other half for another
             // request, and its answer for that one must not wait for whoever comes next.
             let in_step = facts.sent_at.get().is_some();
@@ -156,7 +173,7 @@ pub(super) async fn with_body<B: RequestBody, S: ResponseSink>(
     };
     let reusable = result.map_err(|reason| Failed {
         reason,
-        retry: false,
+        retry: limits.explicit && limits.again(reason, false) && !facts.is_answering(),
     })?;
     // How long the client took to send its body is not the endpoint's doing.
     let answered = facts.upstream.get().map(|took| begin + took);

@@ -20,8 +20,8 @@ use crate::timer::Timer;
 use crate::upstream::{Http2Stream, Opened};
 
 /// Which way an exchange goes.
-pub(super) struct Way {
-    pub(super) limits: Limits,
+pub(super) struct Way<'a> {
+    pub(super) limits: Limits<'a>,
     pub(super) stream: Http2Stream,
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn exchange<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    way: Way,
+    way: Way<'_>,
     kept: &mut Kept,
 ) -> Result<(), Failed> {
     // Of what was sent before nothing counts.
@@ -65,7 +65,7 @@ async fn run<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
     facts: &Facts,
-    way: &Way,
+    way: &Way<'_>,
     call: Option<Call>,
 ) -> Result<(), Ended> {
     let stream = &way.stream;
@@ -113,6 +113,7 @@ async fn run<B: RequestBody, S: ResponseSink>(
                 let status = download.response.status;
                 stream.lease().answered(sent.elapsed(), status, sent);
             }
+            way.limits.unwanted(download.response.status)?;
             download.relay(&mut response, announced, head_request).await
         };
         if bodiless {
@@ -127,12 +128,7 @@ async fn run<B: RequestBody, S: ResponseSink>(
         }
         let unprocessed = response.fault.is_some_and(|fault| fault.unprocessed);
         facts.unprocessed.set(unprocessed);
-        let again = match reason {
-            Reason::UpstreamClosed => true,
-            Reason::ResponseTimeout => way.limits.late_again,
-            _ => false,
-        };
-        let retry = unprocessed || (idempotent && again);
+        let retry = unprocessed || way.limits.again(reason, idempotent);
         (reason, retry && !facts.is_answering())
     })
 }
@@ -191,7 +187,7 @@ fn uri(from: &RequestHead, facts: &Facts, tls: bool) -> Result<Uri, Reason> {
     let builder = Uri::builder()
         .scheme(if tls { "https" } else { "http" })
         .path_and_query(target);
-    let builder = match (from.authority(), facts.endpoint.get()) {
+    let builder = match (from.upstream_authority(), facts.endpoint.get()) {
         // HTTP/1.0 need not say whom it means.
         (b"", Some(endpoint)) => builder.authority(endpoint.to_string()),
         (authority, _) => builder.authority(authority),

@@ -1,27 +1,35 @@
 //! A request's way, from its head to its line in the log. [`run`] names the phases in order.
 
+mod aside;
+mod auth;
 mod concurrent;
 mod course;
+mod detour;
 mod download;
 mod forward;
 mod http1;
 mod http2;
+mod mirror;
 mod parts;
 mod prepare;
 mod replay;
 mod tunnel;
 mod upload;
 
-use model::{Action, Rule};
+use model::Rule;
 
 use crate::client::{Connection, RequestBody, ResponseSink};
+use crate::filters::Answer;
 use crate::grpc;
-use crate::headers::{Name, RequestHead};
+use crate::headers::{Headers, Name, RequestHead};
 use crate::record::{Reason, Record};
 use crate::respond::{self, Form};
 use crate::worker::Worker;
 
+use detour::Ended;
+pub(crate) use mirror::Mirrors;
 pub(crate) use parts::{Facts, Parts, Start};
+use prepare::{Next, Routed};
 
 /// Answers one request. True if the response went out whole.
 pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
@@ -33,16 +41,25 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
     facts.body_done.set(body.is_done());
     parts.timer.total = None;
     let mut rule = None;
-    let mut redirect = None;
+    let mut answer = None;
     let result = match prepare::prepare(parts, body, &facts) {
-        Ok(routed) => {
-            let held = rule.insert(routed.rule);
-            redirect = routed.redirect;
-            match (&redirect, &held.rule().action) {
-                (Some(_), _) => Err(Reason::HttpsRedirect),
-                (None, Action::NotFound) => Err(Reason::NoRoute),
-                (None, Action::Forward(backend)) => {
-                    forward::forward(parts, body, sink, &facts, held.rule(), backend).await
+        Ok(Routed { rule: held, next }) => {
+            let held = rule.insert(held);
+            match next {
+                Next::Forward => match prepare::backend(held.rule(), &facts) {
+                    Ok(backend) => {
+                        forward::forward(parts, body, sink, &facts, held.rule(), backend).await
+                    }
+                    Err(reason) => Err(reason),
+                },
+                Next::Answer(given) => Err(answer.insert(given).reason()),
+                // Boxed: most rules have no such filters, and their exchanges stay small.
+                Next::Filter(pending) => {
+                    let filtered = detour::run(parts, body, sink, &facts, held, *pending);
+                    Box::pin(filtered).await.map_err(|ended| match ended {
+                        Ended::Answer(given) => answer.insert(given).reason(),
+                        Ended::Reason(reason) => reason,
+                    })
                 }
             }
         }
@@ -55,7 +72,7 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
             (false, Some(reason))
         }
         Err(reason) => (
-            answer(parts, body, sink, &facts, reason, redirect).await,
+            send(parts, body, sink, &facts, reason, answer).await,
             Some(reason),
         ),
     };
@@ -64,18 +81,24 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
 }
 
 /// Sends an answer of our own. True if it went out whole.
-async fn answer<B: RequestBody, S: ResponseSink>(
+async fn send<B: RequestBody, S: ResponseSink>(
     parts: &mut Parts<'_>,
     body: &B,
     sink: &mut S,
     facts: &Facts,
     reason: Reason,
-    redirect: Option<Vec<u8>>,
+    answer: Option<Answer>,
 ) -> bool {
     let worker = parts.worker;
     let content_type = parts.request.headers.get(Name::ContentType);
-    let form = match (&redirect, content_type) {
-        (Some(location), _) => Form::Redirect(308, location),
+    let form = match (&answer, content_type) {
+        (
+            Some(Answer::Redirect {
+                status, location, ..
+            }),
+            _,
+        ) => Form::Redirect(*status, location),
+        (Some(Answer::Given(given, _)), _) => Form::Given(given),
         (None, Some(value)) if grpc::of_content_type(value).is_some() => Form::Grpc(value),
         (None, _) => Form::Text,
     };
@@ -84,7 +107,8 @@ async fn answer<B: RequestBody, S: ResponseSink>(
     let suspicious = matches!(respond::status(reason), 400 | 408 | 413 | 417);
     let keep = body.is_done() && !suspicious && !worker.is_draining();
     parts.timer.total = None;
-    let send = respond::send(worker, parts.response, sink, reason, form, keep);
+    let edit = |headers: &mut Headers| facts.edit(headers);
+    let send = respond::send(worker, parts.response, sink, reason, form, keep, edit);
     let sent = parts
         .timer
         .limit(worker.settings.timeouts.write, send)
@@ -100,10 +124,8 @@ async fn answer<B: RequestBody, S: ResponseSink>(
 }
 
 fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<Reason>) {
-    let backend = rule.map_or("", |rule| match &rule.action {
-        Action::Forward(backend) => &*backend.name,
-        Action::NotFound => "",
-    });
+    let backend = rule.and_then(|rule| prepare::backend(rule, facts).ok());
+    let backend = backend.map_or("", |backend| &*backend.name);
     let begun = begun(parts.connection, parts.request, parts.start);
     parts.worker.record(&Record {
         client: facts.client.get().unwrap_or(begun.client),
@@ -141,7 +163,7 @@ pub(crate) fn record_refusal(
 fn begun<'a>(connection: &'a Connection, request: &'a RequestHead, start: Start) -> Record<'a> {
     let field = |name| request.headers.get(name).unwrap_or_default();
     Record {
-        port: connection.port,
+        port: connection.entrance.port,
         start: start.time,
         client: connection.peer.ip(),
         method: request.method(),

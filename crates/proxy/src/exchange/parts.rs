@@ -4,14 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use model::{Rule, Share, Split};
+
 use crate::client::Connection;
+use crate::filters;
 use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
-use crate::worker::Worker;
+use crate::worker::{HeldRule, Worker};
 
 /// When a request's first byte was read, by both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +49,12 @@ pub(crate) struct Facts {
     pub(crate) bytes_out: Cell<u64>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) host_slot: Cell<u16>,
-    /// The Set-Cookie field that keeps the client with its endpoint.
-    pub(super) set_cookie: RefCell<Option<Vec<u8>>>,
+    /// The field that keeps the client with its endpoint.
+    pub(super) remember: RefCell<Option<Remember>>,
+    /// What is done to the response.
+    pub(super) edits: RefCell<Option<Box<Edits>>>,
+    /// Which of several backends was chosen.
+    pub(super) share: Cell<Option<u16>>,
     /// The request's body has been read to its end.
     pub(crate) body_done: Cell<bool>,
     /// An interim response (1xx) has gone to the client.
@@ -61,6 +69,21 @@ pub(crate) struct Facts {
     call: Cell<Option<Call>>,
 }
 
+/// What filters do to the response.
+#[derive(Debug)]
+pub(super) struct Edits {
+    pub(super) rule: Rc<HeldRule>,
+    /// The request's Origin.
+    pub(super) origin: Option<Vec<u8>>,
+}
+
+/// A field by which a client is to be known again.
+#[derive(Debug)]
+pub(super) struct Remember {
+    pub(super) field: Box<str>,
+    pub(super) value: Vec<u8>,
+}
+
 /// A call (gRPC) in which either side may be silent for long while the other is not.
 #[derive(Debug, Clone, Copy)]
 struct Call {
@@ -70,11 +93,34 @@ struct Call {
 }
 
 impl Facts {
-    /// Has the response keep the client with its endpoint.
-    pub(super) fn add_cookie(&self, headers: &mut Headers) {
-        if let Some(cookie) = self.set_cookie.take() {
-            headers.push(b"Set-Cookie", &cookie);
+    /// Has the response keep the client with its endpoint, and does to it what filters want.
+    pub(super) fn finish_head(&self, headers: &mut Headers) {
+        if let Some(remember) = self.remember.take() {
+            headers.push(remember.field.as_bytes(), &remember.value);
         }
+        self.edit(headers);
+    }
+
+    /// Does to the response what filters want.
+    pub(super) fn edit(&self, headers: &mut Headers) {
+        let Some(edits) = self.edits.take() else {
+            return;
+        };
+        let origin = edits.origin.as_deref();
+        let rule = edits.rule.rule();
+        filters::finish(&rule.filters, headers, origin);
+        if let Some(share) = self.share_of(rule) {
+            filters::finish(&share.filters, headers, origin);
+        }
+    }
+
+    /// Which of a rule's backends was chosen, where it has several.
+    pub(super) fn share_of<'r>(&self, rule: &'r Rule) -> Option<&'r Share> {
+        let split: &Split = match &rule.action {
+            model::Action::Split(split) => split,
+            _ => return None,
+        };
+        split.shares().get(usize::from(self.share.get()?))
     }
 
     /// Whether any of a backend's response has gone to the client.

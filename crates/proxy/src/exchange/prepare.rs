@@ -1,22 +1,46 @@
 //! The phases before anything is sent: client, host, path, route, filters, limits.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use model::{Action, HostName, NormalPath};
+use model::{
+    Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
+};
 
 use super::parts::{Facts, Parts};
-use crate::client::{Length, RequestBody};
-use crate::filters;
-use crate::forwarded;
+use crate::client::{Connection, Length, RequestBody};
+use crate::filters::{self, Answer};
+use crate::forwarded::{self, Client};
 use crate::headers::{Name, Names, RequestHead, list, write_field};
 use crate::record::{Reason, Version};
 use crate::respond;
-use crate::worker::HeldRule;
+use crate::upstream::balance;
+use crate::worker::{HeldRule, Worker};
 
 /// What routing decided.
 pub(super) struct Routed {
     pub(super) rule: Rc<HeldRule>,
-    pub(super) redirect: Option<Vec<u8>>,
+    /// What follows.
+    pub(super) next: Next,
+}
+
+/// What follows routing.
+pub(super) enum Next {
+    /// The request goes upstream as it was written.
+    Forward,
+    /// A filter has answered.
+    Answer(Answer),
+    /// Filters have more to do first.
+    Filter(Box<Pending>),
+}
+
+/// What filters need, and nothing is written upstream before.
+pub(super) struct Pending {
+    pub(super) client: Client,
+    pub(super) host: Box<str>,
+    /// What goes upstream, without the query.
+    pub(super) path: Vec<u8>,
+    pub(super) trailers: bool,
 }
 
 /// The phases before anything is sent: client, host, path, route, filters, limits. Leaves the
@@ -51,57 +75,142 @@ pub(super) fn prepare<B: RequestBody>(
     check_expectation(request, body.length())?;
 
     let view = worker.view();
-    let listener = view
-        .snapshot
-        .listener(connection.port)
-        .ok_or(Reason::NoRoute)?;
+    let listener = view.snapshot.listener(connection.entrance);
+    let listener = listener.ok_or(Reason::NoRoute)?;
     let host = read_host(request)?;
     let host = host.as_ref().map_or("", HostName::as_str);
-    if request.version == Version::Http2
-        && let (Some(tls), Some(certificates)) = (&connection.tls, &listener.certificates)
-        && certificates.misdirected(&tls.certificates, tls.server_name.as_deref(), host)
-    {
-        return Err(Reason::Misdirected);
-    }
+    let site = site(listener, connection, request.version, host)?;
     // A fragment never goes over the wire; who sends one means something else by it.
     if request.query().contains(&b'#') {
         return Err(Reason::BadRequest);
     }
     let path = NormalPath::parse(request.path()).map_err(Reason::BadPath)?;
-    let selection = listener
-        .select(host, &path)
+    let selection = site
+        .select(host, &path, &**request)
         .map_err(|_| Reason::AmbiguousPath)?;
     facts.host_slot.set(selection.host.metrics_slot);
     let rule = view.hold(selection.rule);
 
-    let total = rule.rule().timeouts.total;
+    let timeouts = &rule.rule().timeouts;
+    let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
-    let redirect = filters::run(&selection, client, host, request.query());
-    if redirect.is_none() {
-        let most = rule.rule().max_body;
-        if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
-            return Err(Reason::BodyTooLarge);
-        }
-        let hop = match &parts.tunnel {
-            Some(protocol) => Hop::Upgrade(protocol),
-            None if trailers => Hop::Trailers,
-            None => Hop::Plain,
-        };
-        write_head(
-            parts.upstream_out,
-            request,
-            selection.path,
-            body.length(),
-            hop,
-        );
-        if let Action::Forward(backend) = &rule.rule().action
-            && !backend.transport.is_plain_http1()
-        {
-            let target = [selection.path, request.query()].concat();
-            request.set_upstream_target(&target);
-        }
+    let filters = &rule.rule().filters;
+    if let Some(answer) = filters::to_https(filters, request, selection.path, client, host) {
+        let next = Next::Answer(answer);
+        return Ok(Routed { rule, next });
     }
-    Ok(Routed { rule, redirect })
+    let most = rule.rule().max_body;
+    if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
+        return Err(Reason::BodyTooLarge);
+    }
+    let simple = filters::are_simple(filters) && {
+        choose(worker, request, facts, rule.rule());
+        let share = facts.share_of(rule.rule());
+        share.is_none_or(|share| share.filters.is_empty())
+    };
+    if !simple {
+        let pending = Box::new(Pending {
+            client,
+            host: host.into(),
+            path: selection.path.to_vec(),
+            trailers,
+        });
+        let next = Next::Filter(pending);
+        return Ok(Routed { rule, next });
+    }
+    let hop = Hop::of(parts.tunnel.as_deref(), trailers);
+    write_head(
+        parts.upstream_out,
+        request,
+        selection.path,
+        body.length(),
+        hop,
+    );
+    if let Ok(backend) = backend(rule.rule(), facts)
+        && !backend.transport.is_plain_http1()
+    {
+        let target = [selection.path, request.query()].concat();
+        request.set_upstream_target(&target);
+    }
+    let next = Next::Forward;
+    Ok(Routed { rule, next })
+}
+
+/// Whose business a request is.
+fn site<'a>(
+    listener: &'a Listener,
+    connection: &Connection,
+    version: Version,
+    host: &str,
+) -> Result<&'a Arc<Site>, Reason> {
+    let (sites, tls) = match (&listener.service, &connection.tls) {
+        (Service::Http(sites), None) => return sites.find(host).ok_or(Reason::NoRoute),
+        (Service::Tls(sites), Some(tls)) => (sites, tls),
+        // The port was another one when the connection began.
+        _ => return Err(Reason::NoRoute),
+    };
+    let name = tls.server_name.as_deref();
+    // It was there at the handshake; another connection will find what is there now.
+    let own = sites.find(name).ok_or(Reason::Misdirected)?;
+    let TlsSite::Https(site) = &**own else {
+        return Err(Reason::Misdirected);
+    };
+    // Each listener is a world of its own, which a connection to another one does not open
+    // (Gateway API, listener isolation; RFC 9110, section 15.5.20).
+    if !sites.gateways.is_empty()
+        && !host.is_empty()
+        && let Some(wanted) = sites.find(Some(host))
+        && !Arc::ptr_eq(own, wanted)
+    {
+        return Err(Reason::Misdirected);
+    }
+    let is_ingress = || {
+        let ingress = sites.ingress.as_ref();
+        ingress.is_some_and(|ingress| Arc::ptr_eq(ingress, own))
+    };
+    if version == Version::Http2
+        && is_ingress()
+        && site.certificates.misdirected(&tls.certificates, name, host)
+    {
+        return Err(Reason::Misdirected);
+    }
+    Ok(&site.site)
+}
+
+/// Chooses one of a rule's backends, where it has several: the one that has the client's session,
+/// else by weight.
+pub(super) fn choose(worker: &Worker, request: &RequestHead, facts: &Facts, rule: &Rule) {
+    let Action::Split(split) = &rule.action else {
+        return;
+    };
+    let session = || {
+        let affinity = rule.affinity.as_ref()?;
+        let name = balance::session(affinity, request)?;
+        let has_it = |share: &Share| match &share.target {
+            Target::Backend(backend) => {
+                let state = worker.upstreams.backend(backend);
+                let members = state.members(&worker.upstreams, backend);
+                members.named(affinity, name).is_some()
+            }
+            Target::Invalid => false,
+        };
+        split.shares().iter().position(has_it)
+    };
+    let share = session().unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
+    facts.share.set(u16::try_from(share).ok());
+}
+
+/// Who gets a request, once one of several was chosen.
+pub(super) fn backend<'a>(rule: &'a Rule, facts: &Facts) -> Result<&'a Arc<Backend>, Reason> {
+    match &rule.action {
+        Action::Forward(backend) => Ok(backend),
+        Action::NotFound => Err(Reason::NoRoute),
+        Action::Invalid => Err(Reason::InvalidBackend),
+        Action::Split(_) => match facts.share_of(rule).map(|share| &share.target) {
+            Some(Target::Backend(backend)) => Ok(backend),
+            Some(Target::Invalid) | None => Err(Reason::InvalidBackend),
+        },
+    }
 }
 
 /// TRACE would show a backend's view of the request to scripts; CONNECT is for forward proxies.
@@ -147,7 +256,7 @@ fn read_host(request: &RequestHead) -> Result<Option<HostName>, Reason> {
 }
 
 /// What the backend's connection is told of itself.
-enum Hop<'a> {
+pub(super) enum Hop<'a> {
     Plain,
     /// Trailers are welcome (RFC 9110, section 10.1.4); gRPC asks for them.
     Trailers,
@@ -155,8 +264,25 @@ enum Hop<'a> {
     Upgrade(&'a [u8]),
 }
 
+impl<'a> Hop<'a> {
+    /// For a request that may become a tunnel, or else take trailers.
+    pub(super) fn of(tunnel: Option<&'a [u8]>, trailers: bool) -> Self {
+        match tunnel {
+            Some(protocol) => Self::Upgrade(protocol),
+            None if trailers => Self::Trailers,
+            None => Self::Plain,
+        }
+    }
+}
+
 /// Writes the head for the backend anew, from what was understood.
-fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Length, hop: Hop<'_>) {
+pub(super) fn write_head(
+    out: &mut Vec<u8>,
+    request: &RequestHead,
+    path: &[u8],
+    length: Length,
+    hop: Hop<'_>,
+) {
     out.clear();
     let method = if matches!(hop, Hop::Upgrade(_)) {
         b"GET"
@@ -168,7 +294,7 @@ fn write_head(out: &mut Vec<u8>, request: &RequestHead, path: &[u8], length: Len
     out.extend_from_slice(path);
     out.extend_from_slice(request.query());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field(out, b"Host", request.authority());
+    write_field(out, b"Host", request.upstream_authority());
     request.headers.write_to(out);
     match length {
         Length::Absent => {}

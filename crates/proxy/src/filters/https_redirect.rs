@@ -2,8 +2,8 @@
 
 use model::HttpsRedirect;
 
+use super::location;
 use crate::forwarded::Client;
-use crate::respond;
 
 /// Where the client is sent, unless it came with TLS.
 pub(super) fn target(
@@ -17,17 +17,11 @@ pub(super) fn target(
     if client.secure || host.is_empty() || path.starts_with(b"/.well-known/acme-challenge/") {
         return None;
     }
-    let mut location = b"https://".to_vec();
-    if host.contains(':') {
-        location.extend([b"[", host.as_bytes(), b"]"].concat());
-    } else {
-        location.extend_from_slice(host.as_bytes());
-    }
-    if redirect.port != 443 {
-        location.push(b':');
-        location.extend_from_slice(respond::decimal(&mut [0; 20], u64::from(redirect.port)));
-    }
-    location.extend_from_slice(path);
-    location.extend_from_slice(query);
-    Some(location)
+    Some(location::url(
+        "https",
+        host,
+        Some(redirect.port),
+        path,
+        query,
+    ))
 }

@@ -1,25 +1,144 @@
-//! Filters: what happens to a request between routing and forwarding, one file a filter.
+//! Filters: what happens to a request between routing and forwarding, and to its response on the
+//! way back; one file a filter.
 
+mod cors;
+mod headers;
 mod https_redirect;
+mod location;
+mod redirect;
+mod rewrite;
 
-use model::{Filter, Selection};
+use model::{Filter, HttpsRedirect, PathMatch};
 
 use crate::forwarded::Client;
+use crate::headers::{Headers, RequestHead};
+use crate::record::Reason;
+use crate::respond::Given;
 
-/// Runs the filters. The target of a redirect, if one of them wants it.
-pub(crate) fn run(
-    selection: &Selection<'_>,
+/// What filters look at besides the request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// Who asks, and how.
+    pub(crate) client: Client,
+    /// Whether the client's connection itself is encrypted.
+    pub(crate) tls: bool,
+    /// The port as the client knows it.
+    pub(crate) public_port: u16,
+    /// The host as it is compared.
+    pub(crate) host: &'a str,
+    /// What the rule has matched.
+    pub(crate) matched: &'a PathMatch,
+}
+
+/// A filter answers in the place of the backend.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The client is sent elsewhere, with this status.
+    Redirect {
+        status: u16,
+        location: Vec<u8>,
+        reason: Reason,
+    },
+    /// A whole answer.
+    Given(Box<Given>, Reason),
+}
+
+impl Answer {
+    /// Why there is one.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Redirect { reason, .. } | Self::Given(_, reason) => *reason,
+        }
+    }
+}
+
+/// Whether filters do no more than send clients to HTTPS, for which nothing need be copied.
+pub(crate) fn are_simple(filters: &[Filter]) -> bool {
+    let is_simple = |filter: &Filter| matches!(filter, Filter::HttpsRedirect(_));
+    filters.iter().all(is_simple)
+}
+
+/// Whether any filter has to do with the response.
+pub(crate) fn touch_response(filters: &[Filter]) -> bool {
+    let touches = |filter: &Filter| matches!(filter, Filter::ResponseHeaders(_) | Filter::Cors(_));
+    filters.iter().any(touches)
+}
+
+/// Where the client is sent, if it came without TLS and a filter wants it to.
+pub(crate) fn to_https(
+    filters: &[Filter],
+    request: &RequestHead,
+    path: &[u8],
     client: Client,
     host: &str,
-    query: &[u8],
-) -> Option<Vec<u8>> {
-    selection
-        .rule
-        .filters
-        .iter()
-        .find_map(|filter| match filter {
-            Filter::HttpsRedirect(redirect) => {
-                https_redirect::target(*redirect, selection.path, client, host, query)
+) -> Option<Answer> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::HttpsRedirect(redirect) => {
+            let location = https_redirect::target(*redirect, path, client, host, request.query());
+            let HttpsRedirect { status, .. } = *redirect;
+            location.map(|location| Answer::Redirect {
+                status,
+                location,
+                reason: Reason::HttpsRedirect,
+            })
+        }
+        _ => None,
+    })
+}
+
+/// The answer to a question of a browser's that it asks before a request of another origin, which
+/// carries nothing that would tell who asks.
+pub(crate) fn preflight(filters: &[Filter], request: &RequestHead) -> Option<Answer> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Cors(cors) => cors::preflight(cors, request),
+        _ => None,
+    })
+}
+
+/// Runs the filters that change a request or answer it, in their order. `path` is what goes
+/// upstream.
+pub(crate) fn run(
+    filters: &[Filter],
+    request: &mut RequestHead,
+    path: &mut Vec<u8>,
+    context: Context<'_>,
+) -> Option<Answer> {
+    for filter in filters {
+        match filter {
+            Filter::RequestHeaders(edit) => {
+                if let Some(host) = headers::edit(edit, &mut request.headers) {
+                    request.set_upstream_authority(host.as_bytes());
+                }
             }
-        })
+            Filter::Redirect(redirect) => {
+                let location = redirect::target(redirect, path, request.query(), context);
+                return Some(Answer::Redirect {
+                    status: redirect.status,
+                    location,
+                    reason: Reason::Redirect,
+                });
+            }
+            Filter::Rewrite(rewrite) => rewrite::apply(rewrite, request, path, context.matched),
+            Filter::HttpsRedirect(_)
+            | Filter::ResponseHeaders(_)
+            | Filter::Mirror(_)
+            | Filter::Cors(_)
+            | Filter::Auth(_) => {}
+        }
+    }
+    None
+}
+
+/// Runs the filters that change a response. `origin` is the request's.
+pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, origin: Option<&[u8]>) {
+    for filter in filters {
+        match filter {
+            Filter::Cors(cors) => cors::finish(cors, headers, origin),
+            Filter::ResponseHeaders(edit) => {
+                // A response has no host.
+                let _ = self::headers::edit(edit, headers);
+            }
+            _ => {}
+        }
+    }
 }

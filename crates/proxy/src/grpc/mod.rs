@@ -54,7 +54,11 @@ pub(crate) fn status(reason: Reason) -> u8 {
     const INTERNAL: u8 = 13;
     const UNAVAILABLE: u8 = 14;
     const UNKNOWN: u8 = 2;
+    const PERMISSION_DENIED: u8 = 7;
     match respond::status(reason) {
+        // As GRPCRoute has it for references that are wrong.
+        500 if reason == Reason::InvalidBackend => UNAVAILABLE,
+        403 => PERMISSION_DENIED,
         404 | 405 => UNIMPLEMENTED,
         408 | 504 => DEADLINE_EXCEEDED,
         413 | 414 | 431 => RESOURCE_EXHAUSTED,
@@ -103,6 +107,8 @@ mod tests {
             (Reason::BodyTooLarge, 8),
             (Reason::BadHost, 13),
             (Reason::Misdirected, 14),
+            (Reason::InvalidBackend, 14),
+            (Reason::AuthFailed, 7),
         ] {
             assert_eq!(status(reason), expected, "{reason:?}");
         }

@@ -255,6 +255,7 @@ impl Session<'_> {
                 reason,
                 Form::Text,
                 false,
+                |_| {},
             );
             let _ = self
                 .timer

@@ -15,7 +15,7 @@ use model::path::PathError;
 
 pub(crate) use collect::Metrics;
 
-use crate::record::{Reason, Record};
+use crate::record::{Reason, Record, Version};
 use crate::upstream::tls::TlsFault;
 
 /// Listeners that have series of their own; the rest share the last one's.
@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 43;
+const REASONS: usize = 50;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -87,6 +87,10 @@ pub(crate) struct WorkerMetrics {
     retries: Counter,
     retries_refused: Counter,
     ejections: Counter,
+    mirrored: Counter,
+    mirrors_refused: Counter,
+    streams: Counter,
+    sessions: Counter,
 }
 
 /// What is counted for each port.
@@ -139,6 +143,10 @@ impl WorkerMetrics {
             retries: Counter::default(),
             retries_refused: Counter::default(),
             ejections: Counter::default(),
+            mirrored: Counter::default(),
+            mirrors_refused: Counter::default(),
+            streams: Counter::default(),
+            sessions: Counter::default(),
         })
     }
 
@@ -163,6 +171,34 @@ impl WorkerMetrics {
         if let Some(reason) = record.reason {
             self.errors[reason_index(reason)].add(1);
         }
+    }
+
+    /// Counts what was passed on byte for byte and has ended.
+    pub(crate) fn stream(&self, record: &Record<'_>) {
+        match record.version {
+            Version::Udp => self.sessions.add(1),
+            _ => self.streams.add(1),
+        }
+        self.request_bytes.add(record.bytes_in);
+        self.response_bytes.add(record.bytes_out);
+        if let Some(reason) = record.reason {
+            self.errors[reason_index(reason)].add(1);
+        }
+    }
+
+    /// Counts a datagram that nobody got.
+    pub(crate) fn datagram_dropped(&self, reason: Reason) {
+        self.errors[reason_index(reason)].add(1);
+    }
+
+    /// Counts a copy of a request.
+    pub(crate) fn mirrored(&self) {
+        self.mirrored.add(1);
+    }
+
+    /// Counts a copy that was not made, for want of room.
+    pub(crate) fn mirror_refused(&self) {
+        self.mirrors_refused.add(1);
     }
 
     /// Counts a connection that a client opened to a listener's configured port.
@@ -315,6 +351,13 @@ fn reason_index(reason: Reason) -> usize {
         Reason::UpstreamTls(TlsFault::Certificate) => 40,
         Reason::UpstreamReset => 41,
         Reason::UpstreamUpgrade => 42,
+        Reason::Redirect => 43,
+        Reason::CorsPreflight => 44,
+        Reason::AuthDenied => 45,
+        Reason::AuthFailed => 46,
+        Reason::InvalidBackend => 47,
+        Reason::UpstreamStatus(_) => 48,
+        Reason::IdleTimeout => 49,
     }
 }
 
@@ -363,6 +406,13 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::UpstreamTls(TlsFault::Certificate),
     Reason::UpstreamReset,
     Reason::UpstreamUpgrade,
+    Reason::Redirect,
+    Reason::CorsPreflight,
+    Reason::AuthDenied,
+    Reason::AuthFailed,
+    Reason::InvalidBackend,
+    Reason::UpstreamStatus(0),
+    Reason::IdleTimeout,
 ];
 
 #[cfg(test)]

@@ -11,9 +11,11 @@
 //! over to another identity: not after the Secret changed, and not to another host's certificates.
 //! rustls compares the server name alone. Therefore each ticket holds, under its encryption and
 //! authentication, a digest of the certificates that the full handshake could have shown; where
-//! today's differ, the ticket is as good as none and a full handshake follows. A policy by host (as
-//! of client certificates) must become part of that digest. Sessions are kept in tickets alone:
+//! today's differ, the ticket is as good as none and a full handshake follows. What clients have to
+//! show, and whether HTTP is inside, is part of that digest, too. Sessions are kept in tickets alone:
 //! rustls' session storage for TLS 1.2 would know nothing of the digest, so it is off.
+
+mod clients;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,17 +24,21 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use model::{CertificateSet, CertificateTable};
+use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TlsSite, TlsSites};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
     ResolvesServerCertUsingSni,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig};
+use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
+
+use crate::client::Tls;
 
 /// The most bytes that may come before a ClientHello is complete. The largest that browsers send,
 /// with post-quantum key shares and a ticket, are below 3 KiB.
@@ -52,9 +58,24 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 /// A fatal `record_overflow` (RFC 8446, section 6), in the clear as before any key.
 const TOO_LARGE: &[u8] = &[21, 3, 3, 0, 2, 2, 22];
 
+/// What we speak.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// A fatal `unrecognized_name` (RFC 6066, section 3).
+const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
+
+/// What a handshake depends on besides certificates.
+#[derive(Debug, Clone, Copy)]
+struct Terms<'a> {
+    /// What clients have to show.
+    clients: Option<&'a Arc<ClientAuth>>,
+    /// Whether HTTP is inside.
+    http: bool,
+}
+
 /// What all workers share: the settings and the ticket keys.
 #[derive(Debug)]
 pub(crate) struct Context {
+    provider: Arc<CryptoProvider>,
     base: ServerConfig,
     tickets: Arc<dyn ProducesTickets>,
 }
@@ -67,24 +88,47 @@ impl Context {
     pub(crate) fn new() -> Result<Arc<Self>, rustls::Error> {
         // Of the key exchange groups the client's order decides; post-quantum X25519MLKEM768 is
         // among the provider's.
-        let mut base = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        let provider = Arc::new(default_provider());
+        let mut base = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(VERSIONS)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
         base.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         base.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(Self {
+            provider,
             base,
             tickets: Ticketer::new()?,
         }))
     }
 
-    fn config(&self, set: &Arc<CertificateSet>) -> Arc<ServerConfig> {
+    fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
         let mut config = self.base.clone();
+        if let Some(clients) = terms.clients {
+            let verifier = clients::verifier(clients, &self.provider);
+            let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+                .with_protocol_versions(VERSIONS);
+            match builder {
+                Ok(builder) => {
+                    let alpn = std::mem::take(&mut config.alpn_protocols);
+                    config = builder
+                        .with_client_cert_verifier(verifier)
+                        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+                    config.alpn_protocols = alpn;
+                    config.session_storage = Arc::new(NoServerSessionStorage {});
+                }
+                // The same versions were possible when the context was made; without certificates
+                // to show, every handshake fails.
+                Err(_) => return Arc::new(config),
+            }
+        }
+        if !terms.http {
+            config.alpn_protocols.clear();
+        }
         config.cert_resolver = Arc::new(OneSet(Arc::downgrade(set)));
         config.ticketer = Arc::new(BoundTickets {
             tickets: Arc::clone(&self.tickets),
-            binding: digest(set),
+            binding: digest(set, terms),
         });
         Arc::new(config)
     }
@@ -94,26 +138,38 @@ impl Context {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     context: Arc<Context>,
-    /// By the set's address, which is not used again as long as the `Weak` is kept.
-    configs: RefCell<HashMap<usize, Configured>>,
+    /// By addresses, which are not used again as long as the `Weak`s are kept: of the set, and of
+    /// what clients have to show, if they do; and whether HTTP is inside.
+    configs: RefCell<HashMap<(usize, usize, bool), Configured>>,
 }
 
 /// The configuration of one set of certificates.
-type Configured = (Weak<CertificateSet>, Arc<ServerConfig>);
+type Configured = (
+    Weak<CertificateSet>,
+    Option<Arc<ClientAuth>>,
+    Arc<ServerConfig>,
+);
+
+/// What becomes of a connection.
+#[derive(Debug)]
+pub(crate) enum Secured {
+    /// HTTP is inside.
+    Https(Accepted),
+    /// Something else is inside, which is passed on.
+    Stream(Accepted, Arc<Stream>),
+    /// TLS is passed on as it is; with what has been read of it.
+    Passthrough(TcpStream, Vec<u8>, Arc<Stream>),
+}
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     /// What to read from and write to.
     pub(crate) stream: TlsStream<TcpStream>,
-    /// Those of which the handshake showed one, or could have if a session was resumed.
-    pub(crate) certificates: Arc<CertificateSet>,
+    /// What was settled.
+    pub(crate) tls: Tls,
     /// Whether HTTP/2 was agreed on.
     pub(crate) alpn_h2: bool,
-    /// The name that the client asked for (SNI).
-    pub(crate) server_name: Option<Box<str>>,
-    /// The TLS version, as `TLSv1.3`.
-    pub(crate) version: &'static str,
 }
 
 /// Why there is no connection. What there was to tell the client has been told.
@@ -125,6 +181,8 @@ pub(crate) enum HandshakeError {
     PlainHttp,
     /// The ClientHello is too long.
     HelloTooLarge,
+    /// Nothing is served by the server name that the client asked for.
+    UnknownName,
     /// The client's TLS, or the connection.
     Failed(io::Error),
 }
@@ -135,6 +193,7 @@ impl fmt::Display for HandshakeError {
             Self::NothingSent => f.write_str("the client closed the connection at once"),
             Self::PlainHttp => f.write_str("the client spoke HTTP without TLS"),
             Self::HelloTooLarge => f.write_str("the ClientHello is too long"),
+            Self::UnknownName => f.write_str("nothing is served by the name that was asked for"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -155,16 +214,19 @@ impl Acceptor {
         }
     }
 
-    /// Does the handshake. Takes as long as the client does: the caller sets the limit.
+    /// Does what the server name asks for: the handshake, or none. Takes as long as the client
+    /// does: the caller sets the limit.
     ///
     /// # Errors
     /// See [`HandshakeError`].
     pub(crate) async fn accept(
         &self,
         mut tcp: TcpStream,
-        table: &CertificateTable,
-    ) -> Result<Accepted, HandshakeError> {
+        sites: &TlsSites,
+    ) -> Result<Secured, HandshakeError> {
         let mut hello = Hello::default();
+        // Who serves Ingress alone passes nothing on.
+        hello.kept = (!sites.gateways.is_empty()).then(Vec::new);
         let accepted = loop {
             tcp.readable().await?;
             match hello.read(&tcp) {
@@ -176,39 +238,88 @@ impl Acceptor {
                 }
             }
         };
-        let server_name = server_name(&accepted.client_hello());
+        let name = server_name(&accepted.client_hello());
+        let site = sites.find(name.as_deref());
+        let stream = |streams: &model::HostTable<Stream>| {
+            streams.find(name.as_deref().unwrap_or_default()).cloned()
+        };
+        let (certificates, clients, stream) = match site.map(|site| &**site) {
+            Some(TlsSite::Https(site)) => (&site.certificates, &site.clients, None),
+            Some(TlsSite::Tcp(site)) if let Some(stream) = stream(&site.streams) => {
+                (&site.certificates, &site.clients, Some(stream))
+            }
+            Some(TlsSite::Passthrough(streams)) if let Some(stream) = stream(streams) => {
+                let sent = hello.kept.unwrap_or_default();
+                return Ok(Secured::Passthrough(tcp, sent, stream));
+            }
+            _ => {
+                send_last(&mut tcp, UNRECOGNIZED_NAME).await;
+                return Err(HandshakeError::UnknownName);
+            }
+        };
+        let terms = Terms {
+            clients: clients.as_ref(),
+            http: stream.is_none(),
+        };
+        let accepted = self
+            .handshake(accepted, tcp, certificates, name, terms)
+            .await?;
+        Ok(match stream {
+            None => Secured::Https(accepted),
+            Some(stream) => Secured::Stream(accepted, stream),
+        })
+    }
+
+    async fn handshake(
+        &self,
+        accepted: rustls::server::Accepted,
+        tcp: TcpStream,
+        table: &CertificateTable,
+        server_name: Option<Box<str>>,
+        terms: Terms<'_>,
+    ) -> Result<Accepted, HandshakeError> {
         let certificates = Arc::clone(table.find(server_name.as_deref()));
-        let config = self.config(&certificates);
+        let config = self.config(&certificates, &terms);
         let stream = StartHandshake::from_parts(accepted, tcp)
             .into_stream(config)
             .await?;
         let session = stream.get_ref().1;
         Ok(Accepted {
             alpn_h2: session.alpn_protocol() == Some(b"h2"),
-            version: match session.protocol_version() {
-                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                _ => "TLSv1.3",
+            tls: Tls {
+                version: match session.protocol_version() {
+                    Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                    _ => "TLSv1.3",
+                },
+                certificates,
+                server_name,
             },
             stream,
-            certificates,
-            server_name,
         })
     }
 
-    fn config(&self, set: &Arc<CertificateSet>) -> Arc<ServerConfig> {
+    fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
         let mut configs = self.configs.borrow_mut();
-        let address = Arc::as_ptr(set).addr();
-        if let Some((_, config)) = configs.get(&address) {
+        let clients = terms
+            .clients
+            .map_or(0, |clients| Arc::as_ptr(clients).addr());
+        let key = (Arc::as_ptr(set).addr(), clients, terms.http);
+        if let Some((.., config)) = configs.get(&key) {
             return Arc::clone(config);
         }
         if configs.len() >= MAX_CONFIGS {
-            configs.retain(|_, (set, _)| set.strong_count() > 0);
+            configs.retain(|_, (set, ..)| set.strong_count() > 0);
             if configs.len() >= MAX_CONFIGS {
                 configs.clear();
             }
         }
-        let config = self.context.config(set);
-        configs.insert(address, (Arc::downgrade(set), Arc::clone(&config)));
+        let config = self.context.config(set, terms);
+        let kept = (
+            Arc::downgrade(set),
+            terms.clients.cloned(),
+            Arc::clone(&config),
+        );
+        configs.insert(key, kept);
         config
     }
 }
@@ -224,6 +335,8 @@ fn server_name(hello: &ClientHello<'_>) -> Option<Box<str>> {
 struct Hello {
     acceptor: rustls::server::Acceptor,
     received: usize,
+    /// The bytes themselves, where they may have to be passed on.
+    kept: Option<Vec<u8>>,
 }
 
 /// Why a ClientHello is none, and what the client is told.
@@ -248,7 +361,11 @@ impl Refusal {
 impl Hello {
     /// Reads what there is to read. `None` if that is not all of it.
     fn read(&mut self, tcp: &TcpStream) -> Result<Option<rustls::server::Accepted>, Refusal> {
-        let mut source = Source { tcp, first: None };
+        let mut source = Source {
+            tcp,
+            first: None,
+            kept: self.kept.as_mut(),
+        };
         let read = match self.acceptor.read_tls(&mut source) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -286,12 +403,16 @@ impl Hello {
 struct Source<'a> {
     tcp: &'a TcpStream,
     first: Option<u8>,
+    kept: Option<&'a mut Vec<u8>>,
 }
 
 impl io::Read for Source<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.tcp.try_read(buffer)?;
         self.first = self.first.or_else(|| buffer[..read].first().copied());
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(&buffer[..read]);
+        }
         Ok(read)
     }
 }
@@ -369,16 +490,26 @@ impl ProducesTickets for BoundTickets {
     }
 }
 
-/// SHA-256 over all chains, with lengths, so that no two sets give the same input.
-fn digest(set: &CertificateSet) -> [u8; DIGEST] {
-    let mut all = Vec::new();
-    for certificate in &set.certificates {
-        let chain = &certificate.key.cert;
+/// SHA-256 over all chains and the terms, with lengths, so that no two give the same input.
+fn digest(set: &CertificateSet, terms: &Terms<'_>) -> [u8; DIGEST] {
+    let mut all = vec![u8::from(terms.http)];
+    let mut add = |chain: &[CertificateDer<'_>]| {
         all.extend_from_slice(&(chain.len() as u64).to_be_bytes());
         for der in chain {
             all.extend_from_slice(&(der.len() as u64).to_be_bytes());
             all.extend_from_slice(der);
         }
+    };
+    for certificate in &set.certificates {
+        add(&certificate.key.cert);
+    }
+    if let Some(clients) = terms.clients {
+        add(&clients.authorities);
+        all.extend_from_slice(if clients.optional {
+            b"optional"
+        } else {
+            b"required"
+        });
     }
     let mut digest = [0; DIGEST];
     // The suite is one of TLS 1.3 whose hash is SHA-256, of 32 bytes.

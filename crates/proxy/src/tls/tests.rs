@@ -103,6 +103,12 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
+/// HTTP, and no certificates of clients.
+const PLAIN: Terms<'_> = Terms {
+    clients: None,
+    http: true,
+};
+
 const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 const RSA: SignatureScheme = SignatureScheme::RSA_PSS_SHA256;
 const BOTH: &[SignatureScheme] = &[ECDSA, RSA];
@@ -149,6 +155,59 @@ async fn connect(config: Arc<ClientConfig>, name: &str, tcp: TcpStream) -> io::R
     })
 }
 
+/// One listener for all names, as Ingress has it.
+fn https(table: &CertificateTable, clients: Option<&Arc<ClientAuth>>) -> Arc<TlsSite> {
+    let nobody = Arc::new(model::Rule {
+        route: "".into(),
+        field: "".into(),
+        path: model::PathMatch::Prefix("".into()),
+        conditions: None,
+        filters: [].into(),
+        action: model::Action::NotFound,
+        timeouts: Arc::new(model::Timeouts {
+            connect: Duration::ZERO,
+            send: Duration::ZERO,
+            read: Duration::ZERO,
+            total: Duration::ZERO,
+            attempt: Duration::ZERO,
+        }),
+        max_body: 0,
+        retry: None,
+        affinity: None,
+    });
+    Arc::new(TlsSite::Https(model::HttpsSite {
+        site: Arc::new(model::Site {
+            name: "".into(),
+            hosts: Arc::default(),
+            default: Arc::new(model::VirtualHost::new("".into(), vec![], None, 0)),
+            nobody,
+        }),
+        certificates: Arc::new(CertificateTable {
+            hosts: table.hosts.clone(),
+            default: Arc::clone(&table.default),
+        }),
+        clients: clients.cloned(),
+    }))
+}
+
+fn sites(table: &CertificateTable) -> TlsSites {
+    TlsSites {
+        ingress: Some(https(table, None)),
+        ..TlsSites::default()
+    }
+}
+
+async fn accept(
+    acceptor: &Acceptor,
+    tcp: TcpStream,
+    sites: &TlsSites,
+) -> Result<Accepted, HandshakeError> {
+    match acceptor.accept(tcp, sites).await? {
+        Secured::Https(accepted) => Ok(accepted),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -162,9 +221,18 @@ async fn try_handshake(
     config: &Arc<ClientConfig>,
     name: &str,
 ) -> (Result<Accepted, HandshakeError>, io::Result<Seen>) {
+    try_sites(acceptor, &sites(table), config, name).await
+}
+
+async fn try_sites(
+    acceptor: &Acceptor,
+    sites: &TlsSites,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> (Result<Accepted, HandshakeError>, io::Result<Seen>) {
     let (client, server) = tcp_pair().await;
     let server = async {
-        let mut accepted = acceptor.accept(server, table).await?;
+        let mut accepted = accept(acceptor, server, sites).await?;
         accepted.stream.write_u8(1).await?;
         accepted.stream.flush().await?;
         Ok(accepted)
@@ -198,7 +266,7 @@ async fn the_server_name_selects_the_certificate() {
         ] {
             let (accepted, seen) = handshake(&acceptor, &table, &client, name).await;
             assert_eq!(seen.certificate, shown(expected, 0), "{name}");
-            assert!(Arc::ptr_eq(&accepted.certificates, expected), "{name}");
+            assert!(Arc::ptr_eq(&accepted.tls.certificates, expected), "{name}");
         }
     }
 }
@@ -266,7 +334,7 @@ async fn the_key_exchange_is_post_quantum_where_the_client_can() {
     .await;
     let group = accepted.stream.get_ref().1.negotiated_key_exchange_group();
     assert_eq!(group.unwrap().name(), NamedGroup::X25519MLKEM768);
-    assert_eq!(accepted.version, "TLSv1.3");
+    assert_eq!(accepted.tls.version, "TLSv1.3");
 }
 
 #[tokio::test]
@@ -280,7 +348,7 @@ async fn a_session_is_resumed_on_any_worker() {
             let worker = &workers[worker];
             let (accepted, seen) = handshake(worker, &table, &client, "example.com").await;
             assert_eq!(seen.resumed, turn > 0, "{name}");
-            assert_eq!(accepted.version, name);
+            assert_eq!(accepted.tls.version, name);
             assert!(accepted.alpn_h2);
         }
     }
@@ -300,7 +368,7 @@ async fn a_changed_certificate_is_shown_on_the_next_handshake() {
         let (accepted, seen) = handshake(&acceptor, &after, &client, "example.com").await;
         assert!(!seen.resumed, "a ticket is good for its own certificates");
         assert_eq!(seen.certificate, shown(&new, 0));
-        assert!(Arc::ptr_eq(&accepted.certificates, &new));
+        assert!(Arc::ptr_eq(&accepted.tls.certificates, &new));
         let (_, seen) = handshake(&acceptor, &after, &client, "example.com").await;
         assert!(seen.resumed);
     }
@@ -332,8 +400,8 @@ async fn configurations_of_sets_that_are_gone_are_not_kept_for_ever() {
             let set = Arc::new(CertificateSet {
                 certificates: [Arc::clone(&certificate)].into(),
             });
-            let config = acceptor.config(&set);
-            assert!(Arc::ptr_eq(&config, &acceptor.config(&set)));
+            let config = acceptor.config(&set, &PLAIN);
+            assert!(Arc::ptr_eq(&config, &acceptor.config(&set, &PLAIN)));
             assert!(acceptor.configs.borrow().len() <= MAX_CONFIGS);
             (index % 2 == 0).then_some(set)
         })
@@ -349,9 +417,9 @@ async fn http_without_tls_is_answered_400() {
         .await
         .unwrap();
     let mut answer = String::new();
-    let (acceptor, table) = (acceptor(), table([]));
+    let (acceptor, sites) = (acceptor(), sites(&table([])));
     let (accepted, read) = tokio::join!(
-        acceptor.accept(server, &table),
+        accept(&acceptor, server, &sites),
         client.read_to_string(&mut answer)
     );
     assert!(matches!(accepted, Err(HandshakeError::PlainHttp)));
@@ -367,9 +435,9 @@ async fn bytes_that_are_no_tls_get_an_alert() {
     let (mut client, server) = tcp_pair().await;
     client.write_all(&[0x16; 64]).await.unwrap();
     let mut answer = Vec::new();
-    let (acceptor, table) = (acceptor(), table([]));
+    let (acceptor, sites) = (acceptor(), sites(&table([])));
     let (accepted, read) = tokio::join!(
-        acceptor.accept(server, &table),
+        accept(&acceptor, server, &sites),
         client.read_to_end(&mut answer)
     );
     assert!(matches!(accepted, Err(HandshakeError::Failed(_))));
@@ -389,9 +457,9 @@ async fn a_client_hello_without_end_is_refused() {
         client.write_all(&record).await.unwrap();
     }
     let mut answer = Vec::new();
-    let (acceptor, table) = (acceptor(), table([]));
+    let (acceptor, sites) = (acceptor(), sites(&table([])));
     let (accepted, read) = tokio::join!(
-        acceptor.accept(server, &table),
+        accept(&acceptor, server, &sites),
         client.read_to_end(&mut answer)
     );
     assert!(matches!(accepted, Err(HandshakeError::HelloTooLarge)));
@@ -403,7 +471,7 @@ async fn a_client_hello_without_end_is_refused() {
 async fn a_client_that_says_nothing_is_no_failure() {
     let (client, server) = tcp_pair().await;
     drop(client);
-    let accepted = acceptor().accept(server, &table([])).await;
+    let accepted = accept(&acceptor(), server, &sites(&table([]))).await;
     assert!(matches!(accepted, Err(HandshakeError::NothingSent)));
 }
 
@@ -437,4 +505,172 @@ fn server_names_are_read_in_lower_case_without_trailing_dot() {
             Err(_) => assert_eq!(read, None, "rustls refuses what is no name"),
         }
     }
+}
+
+/// A client that shows a certificate, if it is given one.
+fn client_with(shown: Option<&(CertificateDer<'static>, KeyPair)>) -> Arc<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(BOTH.to_owned())));
+    Arc::new(match shown {
+        None => builder.with_no_client_auth(),
+        Some((der, key)) => {
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            builder
+                .with_client_auth_cert(vec![der.clone()], key)
+                .unwrap()
+        }
+    })
+}
+
+/// A certificate, from itself or from an authority.
+fn issued(by: Option<&rcgen::Issuer<'_, &KeyPair>>) -> (CertificateDer<'static>, KeyPair) {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
+    params.distinguished_name.push(
+        rcgen::DnType::CommonName,
+        if by.is_some() { "leaf" } else { "root" },
+    );
+    if by.is_none() {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    }
+    let certificate = match by {
+        Some(issuer) => params.signed_by(&key, issuer).unwrap(),
+        None => params.self_signed(&key).unwrap(),
+    };
+    (certificate.der().clone(), key)
+}
+
+#[tokio::test]
+async fn clients_get_in_by_the_certificate_that_they_show() {
+    let (root, root_key) = issued(None);
+    let mut params = CertificateParams::default();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "root");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::Issuer::new(params, &root_key);
+    let (known, stranger) = (issued(Some(&issuer)), issued(None));
+    let table = table([]);
+    let policy = |authorities: Vec<_>, optional| {
+        Arc::new(ClientAuth {
+            authorities: authorities.into(),
+            optional,
+        })
+    };
+    let of_root = || vec![root.clone()];
+    for (clients, shown, gets_in) in [
+        (policy(of_root(), false), Some(&known), true),
+        (policy(of_root(), false), Some(&stranger), false),
+        (policy(of_root(), false), None, false),
+        (policy(vec![], false), Some(&known), false),
+        (policy(vec![], false), None, false),
+        (policy(of_root(), true), Some(&known), true),
+        (policy(of_root(), true), Some(&stranger), true),
+        (policy(of_root(), true), None, true),
+        (policy(vec![], true), Some(&stranger), true),
+    ] {
+        let sites = TlsSites {
+            ingress: Some(https(&table, Some(&clients))),
+            ..TlsSites::default()
+        };
+        let config = client_with(shown);
+        let (accepted, seen) = try_sites(&acceptor(), &sites, &config, "example.com").await;
+        let shows = shown.map(|(der, _)| der == &known.0);
+        let optional = clients.optional;
+        assert_eq!(
+            accepted.is_ok(),
+            gets_in,
+            "optional {optional}, known {shows:?}"
+        );
+        assert_eq!(seen.is_ok(), gets_in);
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_from_where_nobody_is_asked_is_no_good_where_clients_are() {
+    let (root, _) = issued(None);
+    let certificate = set(&[Kind::Ecdsa]);
+    let table = table([("example.com", &certificate)]);
+    let clients = Arc::new(ClientAuth {
+        authorities: [root].into(),
+        optional: false,
+    });
+    let acceptor = acceptor();
+    let config = client(TLS13, BOTH, &[]);
+    handshake(&acceptor, &table, &config, "example.com").await;
+    let (_, seen) = handshake(&acceptor, &table, &config, "example.com").await;
+    assert!(seen.resumed);
+    let asking = TlsSites {
+        ingress: Some(https(&table, Some(&clients))),
+        ..TlsSites::default()
+    };
+    let (accepted, _) = try_sites(&acceptor, &asking, &config, "example.com").await;
+    assert!(accepted.is_err());
+}
+
+#[tokio::test]
+async fn a_name_that_nothing_is_served_by_is_refused() {
+    let mut sites = TlsSites::default();
+    sites.gateways.insert("a.example", https(&table([]), None));
+    for (name, expected) in [
+        ("a.example", true),
+        ("b.example", false),
+        ("127.0.0.1", false),
+    ] {
+        let config = client(TLS13, BOTH, &[]);
+        let (accepted, seen) = try_sites(&acceptor(), &sites, &config, name).await;
+        assert_eq!(accepted.is_ok(), expected, "{name}");
+        if !expected {
+            assert!(matches!(accepted, Err(HandshakeError::UnknownName)));
+            assert_eq!(alert(seen), AlertDescription::UnrecognisedName);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_passed_through_is_passed_on_from_its_first_byte() {
+    let route = Arc::new(Stream {
+        route: "default/route".into(),
+        field: "".into(),
+        split: None,
+        connect: Duration::ZERO,
+        idle: Duration::ZERO,
+    });
+    let mut streams = HostTable::default();
+    streams.insert(".example", route);
+    let mut sites = TlsSites::default();
+    sites
+        .gateways
+        .insert(".example", Arc::new(TlsSite::Passthrough(streams)));
+    let acceptor = acceptor();
+    let (client_end, server) = tcp_pair().await;
+    let (sender, mut wire) = tcp_pair().await;
+    // What the client says, byte for byte, in pieces that are no records.
+    let mut hello = vec![0; 4096];
+    let config = client(TLS13, BOTH, &["h2"]);
+    let connecting =
+        tokio::spawn(async move { connect(config, "x.y.example", sender).await.is_ok() });
+    let read = wire.read(&mut hello).await.unwrap();
+    hello.truncate(read);
+    let pieces = async {
+        let mut client_end = client_end;
+        for piece in hello.chunks(100) {
+            client_end.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        client_end
+    };
+    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites), pieces);
+    match accepted.unwrap() {
+        Secured::Passthrough(_, sent, route) => {
+            assert_eq!(sent, hello);
+            assert_eq!(&*route.route, "default/route");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(wire);
+    assert!(!connecting.await.unwrap());
 }

@@ -66,7 +66,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Lease(Rc<EndpointState>);
 
 impl Lease {
-    fn new(endpoint: Rc<EndpointState>) -> Self {
+    pub(crate) fn new(endpoint: Rc<EndpointState>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self(endpoint)
     }

@@ -35,6 +35,12 @@ impl Budget {
         self.saved.set(saved.min(most(retry)));
     }
 
+    /// Whether one may be sent again.
+    pub(crate) fn has_some(&self, retry: &Retry, now: Instant) -> bool {
+        self.fill(retry, now);
+        self.saved.get() >= RETRY
+    }
+
     /// Whether one may be sent again. If so, that is paid for.
     pub(crate) fn spend(&self, retry: &Retry, now: Instant) -> bool {
         self.fill(retry, now);

@@ -16,30 +16,55 @@ pub(crate) struct Keys {
     pub(crate) name: Option<u64>,
 }
 
-/// Reads what the policy asks for, which for most is nothing.
-pub(crate) fn keys(policy: &Policy, request: &RequestHead, client: Option<IpAddr>) -> Keys {
+/// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own.
+pub(crate) fn keys(
+    policy: &Policy,
+    affinity: Option<&policy::Affinity>,
+    request: &RequestHead,
+    client: Option<IpAddr>,
+) -> Keys {
     let hash = match &policy.algorithm {
         Algorithm::Hash(key) => hash(key, request, client),
         _ => None,
     };
-    let name = policy
-        .affinity
-        .as_ref()
-        .and_then(|affinity| cookie(request, affinity.cookie.as_bytes()))
-        .and_then(|value| u64::from_str_radix(str::from_utf8(value).ok()?, 16).ok());
+    let affinity = affinity.or(policy.affinity.as_ref());
+    let name = affinity.and_then(|affinity| session(affinity, request));
     Keys { hash, name }
+}
+
+/// The same of a connection that is passed on, of which only the client is known.
+pub(crate) fn stream_keys(policy: &Policy, client: IpAddr) -> Keys {
+    let hash = match policy.algorithm {
+        Algorithm::Hash(HashKey::Source) => Some(of_address(client)),
+        _ => None,
+    };
+    Keys { hash, name: None }
+}
+
+/// What a client that is to be known again calls its endpoint.
+pub(crate) fn session(affinity: &policy::Affinity, request: &RequestHead) -> Option<u64> {
+    let name = affinity.cookie.as_bytes();
+    let value = match affinity.header {
+        true => header(request, name),
+        false => cookie(request, name),
+    };
+    u64::from_str_radix(str::from_utf8(value?).ok()?, 16).ok()
 }
 
 fn hash(key: &HashKey, request: &RequestHead, client: Option<IpAddr>) -> Option<u64> {
     Some(match key {
         HashKey::Header(name) => maglev::hash(header(request, name.as_bytes())?),
         HashKey::Cookie(name) => maglev::hash(cookie(request, name.as_bytes())?),
-        HashKey::Source => match client? {
-            IpAddr::V4(address) => maglev::hash(&address.octets()),
-            IpAddr::V6(address) => maglev::hash(&address.octets()),
-        },
+        HashKey::Source => of_address(client?),
         HashKey::Uri => maglev::hash(request.target()),
     })
+}
+
+fn of_address(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(address) => maglev::hash(&address.octets()),
+        IpAddr::V6(address) => maglev::hash(&address.octets()),
+    }
 }
 
 fn header<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
@@ -68,8 +93,8 @@ fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
         })
 }
 
-/// The cookie that a response is to set.
-pub(crate) struct Affinity<'a> {
+/// By what a response has its client be known again.
+pub(crate) struct Token<'a> {
     pub(crate) policy: &'a policy::Affinity,
     /// What it calls the endpoint.
     pub(crate) name: u64,
@@ -77,14 +102,25 @@ pub(crate) struct Affinity<'a> {
     pub(crate) secure: bool,
 }
 
-impl Affinity<'_> {
-    /// The value of Set-Cookie.
-    pub(crate) fn set_cookie(&self) -> Vec<u8> {
+impl Token<'_> {
+    /// The name of the response's field.
+    pub(crate) fn field(&self) -> &str {
+        match self.policy.header {
+            true => &self.policy.cookie,
+            false => "Set-Cookie",
+        }
+    }
+
+    /// Its value.
+    pub(crate) fn value(&self) -> Vec<u8> {
         let Self {
             policy,
             name,
             secure,
         } = self;
+        if policy.header {
+            return format!("{name:016x}").into_bytes();
+        }
         let mut text = format!("{}={name:016x}; Path=/; HttpOnly", policy.cookie);
         if !policy.max_age.is_zero() {
             text += &format!("; Max-Age={}", policy.max_age.as_secs());
@@ -138,6 +174,7 @@ mod tests {
         let policy = Policy {
             affinity: Some(policy::Affinity {
                 cookie: "at".into(),
+                header: false,
                 max_age: std::time::Duration::from_secs(60),
                 key: "".into(),
             }),
@@ -147,16 +184,31 @@ mod tests {
             hash: None,
             name: Some(255),
         };
-        assert_eq!(keys(&policy, &request, client), expected);
-        assert_eq!(keys(&Policy::default(), &request, client), Keys::default());
-        let affinity = Affinity {
-            policy: policy.affinity.as_ref().expect("just set"),
+        assert_eq!(keys(&policy, None, &request, client), expected);
+        let of_none = keys(&Policy::default(), None, &request, client);
+        assert_eq!(of_none, Keys::default());
+        let affinity = policy.affinity.as_ref().expect("just set");
+        let token = |policy| Token {
+            policy,
             name: 255,
             secure: true,
         };
+        assert_eq!(token(affinity).field(), "Set-Cookie");
         assert_eq!(
-            affinity.set_cookie(),
+            token(affinity).value(),
             b"at=00000000000000ff; Path=/; HttpOnly; Max-Age=60; Secure"
         );
+        // A rule's own goes before the backend's.
+        let own = policy::Affinity {
+            cookie: "X-Session".into(),
+            header: true,
+            ..affinity.clone()
+        };
+        assert_eq!(token(&own).field(), "X-Session");
+        assert_eq!(token(&own).value(), b"00000000000000ff");
+        assert_eq!(keys(&policy, Some(&own), &request, client), of_none);
+        let mut request = request;
+        request.headers.push(b"x-session", b"00000000000000fe");
+        assert_eq!(keys(&policy, Some(&own), &request, client).name, Some(254));
     }
 }

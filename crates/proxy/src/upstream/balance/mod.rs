@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashSet;
-use model::policy::Algorithm;
+use model::policy::{Affinity, Algorithm};
 use model::{Backend, EndpointSet, Policy};
 
 use super::{EndpointState, Pool};
 use budget::Budget;
 use field::Field;
-pub(crate) use key::{Affinity, Keys, keys};
+pub(crate) use key::{Keys, Token, keys, session, stream_keys};
 
 /// From so many requests in flight at a near endpoint, farther ones are considered.
 const BUSY: u32 = 16;
@@ -53,6 +53,16 @@ pub(crate) struct Members {
     ramping: Option<Instant>,
     /// What was last found when they were counted.
     counted: Cell<Option<Counted>>,
+    /// What rules with an affinity of their own call the endpoints: nearly always one, and for all
+    /// rules the same, since the key is the process's.
+    named: RefCell<Option<Named>>,
+}
+
+/// What an affinity calls the endpoints, by index.
+#[derive(Debug)]
+struct Named {
+    by: Arc<Affinity>,
+    names: Rc<[u64]>,
 }
 
 /// Whether most of a tier's endpoints were out, when they were counted.
@@ -68,6 +78,27 @@ impl Members {
         &self.set.policy
     }
 
+    /// The endpoint that a rule's own affinity calls by this name.
+    pub(crate) fn named(&self, affinity: &Arc<Affinity>, name: u64) -> Option<usize> {
+        let names = self.names(affinity);
+        names.iter().position(|&known| known == name)
+    }
+
+    fn names(&self, affinity: &Arc<Affinity>) -> Rc<[u64]> {
+        let mut named = self.named.borrow_mut();
+        if let Some(known) = &*named
+            && (Arc::ptr_eq(&known.by, affinity) || known.by.key == affinity.key)
+        {
+            return Rc::clone(&known.names);
+        }
+        let names: Rc<[u64]> = self.set.names_by(affinity).into();
+        *named = Some(Named {
+            by: Arc::clone(affinity),
+            names: Rc::clone(&names),
+        });
+        names
+    }
+
     /// Why there is no endpoint.
     pub(crate) fn unavailable(&self) -> Option<model::Unavailable> {
         self.set.unavailable
@@ -80,6 +111,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) keys: Keys,
     /// The ids of endpoints that failed it already.
     pub(crate) tried: &'a [u64],
+    /// What keeps the client with an endpoint, where the rule says so and not the backend.
+    pub(crate) affinity: Option<&'a Arc<Affinity>>,
 }
 
 /// What was chosen.
@@ -95,6 +128,7 @@ impl BackendState {
             states: Box::default(),
             ramping: None,
             counted: Cell::new(None),
+            named: RefCell::default(),
         };
         Self {
             members: RefCell::new(Rc::new(members)),
@@ -139,7 +173,11 @@ impl BackendState {
                 return Some(proven);
             }
         }
-        if let Some(named) = ask.keys.name.and_then(|name| members.set.by_name(name))
+        let by_name = |name| match ask.affinity {
+            Some(affinity) => members.named(affinity, name),
+            None => members.set.by_name(name),
+        };
+        if let Some(named) = ask.keys.name.and_then(by_name)
             && whole.may_stay(named)
         {
             return Some(named);
@@ -193,12 +231,15 @@ impl BackendState {
 
 impl Choice {
     /// The name that the client's cookie is to have, if it has another or none.
-    pub(crate) fn new_name(&self, members: &Members, keys: Keys) -> Option<u64> {
-        members.set.policy.affinity.as_ref()?;
-        members
-            .set
-            .name(self.index)
-            .filter(|&name| keys.name != Some(name))
+    pub(crate) fn new_name(&self, members: &Members, ask: &Ask<'_>) -> Option<u64> {
+        let name = match ask.affinity {
+            Some(affinity) => members.names(affinity).get(self.index).copied(),
+            None => {
+                members.set.policy.affinity.as_ref()?;
+                members.set.name(self.index)
+            }
+        };
+        name.filter(|&name| ask.keys.name != Some(name))
     }
 }
 
@@ -227,5 +268,6 @@ fn renew(last: &Members, set: &Arc<EndpointSet>, pool: &Pool) -> Members {
         states,
         ramping,
         counted: Cell::new(None),
+        named: RefCell::default(),
     }
 }

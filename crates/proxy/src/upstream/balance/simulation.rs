@@ -84,6 +84,7 @@ fn simulate(algorithm: &Algorithm, machines: &[Machine], rate: f64, seed: u64) -
             now: at(now),
             keys,
             tried: &[],
+            affinity: None,
         };
         let choice = state.pick(&members, &ask).expect("endpoints");
         let machine = machines[choice.index];
@@ -238,6 +239,7 @@ fn cost(algorithm: &Algorithm, endpoints: u16) -> Duration {
                 now: begin,
                 keys,
                 tried: &[],
+                affinity: None,
             };
             let choice = state.pick(&members, &ask).expect("endpoints");
             choice.endpoint.answered(Duration::from_millis(1), begin);

@@ -37,6 +37,7 @@ impl Bench {
             algorithm: algorithm.clone(),
             affinity: Some(Affinity {
                 cookie: "c".into(),
+                header: false,
                 max_age: Duration::ZERO,
                 key: "k".into(),
             }),
@@ -88,6 +89,7 @@ impl Bench {
                 name,
             },
             tried: &ids,
+            affinity: None,
         };
         state.pick(&members, &ask).map(|choice| choice.index)
     }

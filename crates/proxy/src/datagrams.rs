@@ -1,0 +1,433 @@
+//! Datagrams that are passed on (UDPRoute).
+//!
+//! The kernel spreads clients over the workers' sockets by their addresses, so that all of one
+//! client's datagrams come to one worker. There, a session is what came from one address and port
+//! to one address of ours: it has a socket of its own, connected to an endpoint, and what that one
+//! answers goes back from the address that the client had asked. A session ends when nothing has
+//! been said for a while, when its endpoint is gone, or with the listener.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use model::endpoint::Failure;
+use model::{Backend, Entrance, Service};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::accept::Ending;
+use crate::admission::SessionPermit;
+use crate::client::plain;
+use crate::record::{Reason, Record, Version};
+use crate::streams::choose;
+use crate::upstream::balance::{Ask, stream_keys};
+use crate::upstream::{EndpointState, Lease};
+use crate::worker::Worker;
+
+/// The largest datagram, or several of one client that the kernel hands over at once.
+const LARGEST: usize = 64 * 1024;
+
+/// How many buffers of that size a socket reads into at once.
+const BATCH: usize = 4;
+
+/// How long a session lives without a datagram, where nothing is said.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often a session looks whether its endpoint is still one of the route's.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A listening socket, with what the kernel can do for it.
+struct Socket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// Where answers are read into: one after the other, each sent on before the next.
+    answer: RefCell<Box<[u8]>>,
+}
+
+impl Socket {
+    fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self {
+            socket,
+            state,
+            answer: RefCell::new(vec![0; LARGEST].into()),
+        })
+    }
+
+    async fn receive(
+        &self,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> io::Result<usize> {
+        let receive = || self.state.recv((&self.socket).into(), buffers, metas);
+        self.socket.async_io(Interest::READABLE, receive).await
+    }
+
+    /// Sends to a client from the address that it knows. What finds no room is lost, as it is in
+    /// networks.
+    fn send(&self, to: SocketAddr, from: Option<IpAddr>, contents: &[u8]) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents,
+            segment_size: None,
+            src_ip: from,
+        };
+        let send = || self.state.try_send((&self.socket).into(), &transmit);
+        self.socket.try_io(Interest::WRITABLE, send)
+    }
+}
+
+/// Whose datagrams are one session's.
+type Key = (SocketAddr, Option<IpAddr>);
+
+/// The sessions of one socket.
+type Sessions = RefCell<HashMap<Key, Rc<Session>>>;
+
+/// What is passed on between one client and one endpoint.
+struct Session {
+    upstream: UdpSocket,
+    endpoint: Rc<EndpointState>,
+    backend: Arc<Backend>,
+    route: Arc<model::Stream>,
+    client: SocketAddr,
+    begun: (Instant, SystemTime),
+    /// When a datagram last came, from either side.
+    moved: Cell<Instant>,
+    looked: Cell<Instant>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    /// Ends the task that passes answers on.
+    answers: RefCell<Option<AbortHandle>>,
+    _lease: Lease,
+    _permit: SessionPermit,
+}
+
+/// Passes datagrams on until the socket is to be given up.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    socket: UdpSocket,
+    entrance: Entrance,
+    mut stopped: oneshot::Receiver<Ending>,
+) {
+    let socket = match Socket::new(socket) {
+        Ok(socket) => Rc::new(socket),
+        Err(error) => {
+            tracing::error!(port = entrance.port, %error, "cannot receive datagrams");
+            return;
+        }
+    };
+    let sessions = Rc::new(Sessions::default());
+    let mut memory = vec![0; LARGEST * BATCH];
+    let mut metas = [RecvMeta::default(); BATCH];
+    loop {
+        let mut pieces = memory.chunks_mut(LARGEST);
+        let mut buffers: [IoSliceMut<'_>; BATCH] =
+            std::array::from_fn(|_| IoSliceMut::new(pieces.next().unwrap_or_default()));
+        let received = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            received = socket.receive(&mut buffers, &mut metas) => received,
+        };
+        let count = match received {
+            Ok(count) => count,
+            Err(error) => {
+                worker.metrics.accept_error();
+                tracing::debug!(port = entrance.port, %error, "cannot receive datagrams");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        for (meta, buffer) in metas.iter().zip(&buffers).take(count) {
+            let key = (meta.addr, meta.dst_ip);
+            let all = &buffer[..meta.len.min(buffer.len())];
+            // One is empty, which is a datagram too.
+            let mut rest = Some(all);
+            while let Some(now) = rest {
+                let (first, more) = now.split_at(meta.stride.clamp(1, LARGEST).min(now.len()));
+                pass_on(&worker, &socket, &sessions, entrance, key, first);
+                rest = (!more.is_empty()).then_some(more);
+            }
+        }
+    }
+    for (_, session) in sessions.borrow_mut().drain() {
+        session.stop();
+        session.record(&worker, entrance, None);
+    }
+}
+
+/// Passes one datagram of a client on.
+fn pass_on(
+    worker: &Rc<Worker>,
+    socket: &Rc<Socket>,
+    sessions: &Rc<Sessions>,
+    entrance: Entrance,
+    key: Key,
+    datagram: &[u8],
+) {
+    let known = sessions.borrow().get(&key).map(Rc::clone);
+    let known = known.filter(|session| {
+        let good = session.is_good(worker, entrance);
+        if !good {
+            end(worker, sessions, entrance, key, session, None);
+        }
+        good
+    });
+    let session = match known {
+        Some(session) => session,
+        None => match begin(worker, socket, sessions, entrance, key) {
+            Ok(session) => session,
+            Err(reason) => {
+                worker.metrics.datagram_dropped(reason);
+                return;
+            }
+        },
+    };
+    session.moved.set(Instant::now());
+    // A full queue drops, as the network does.
+    match session.upstream.try_send(datagram) {
+        Ok(_) => add(&session.bytes_in, datagram.len()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        // What was sent before was refused: the next datagram finds another endpoint.
+        Err(_) => {
+            session.fail(worker);
+            end(
+                worker,
+                sessions,
+                entrance,
+                key,
+                &session,
+                Some(Reason::ConnectFailed),
+            );
+        }
+    }
+}
+
+/// A new session for a client.
+fn begin(
+    worker: &Rc<Worker>,
+    socket: &Rc<Socket>,
+    sessions: &Rc<Sessions>,
+    entrance: Entrance,
+    key: Key,
+) -> Result<Rc<Session>, Reason> {
+    let view = worker.view();
+    let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
+        Some(Service::Udp(route)) => Arc::clone(route),
+        _ => return Err(Reason::NoRoute),
+    };
+    drop(view);
+    let permit = worker.admission.admit_session().ok_or(Reason::Overloaded)?;
+    let backend = choose(&route)?;
+    let state = worker.upstreams.backend(&backend);
+    let members = state.members(&worker.upstreams, &backend);
+    let client = plain(key.0);
+    let now = Instant::now();
+    let ask = Ask {
+        now,
+        keys: stream_keys(members.policy(), client.ip()),
+        tried: &[],
+        affinity: None,
+    };
+    let choice = state.pick(&members, &ask);
+    let unavailable = || {
+        members
+            .unavailable()
+            .map_or(Reason::ConnectFailed, Reason::Unavailable)
+    };
+    let endpoint = choice.ok_or_else(unavailable)?.endpoint;
+    let upstream = connected(endpoint.address()).map_err(|_| Reason::ConnectFailed)?;
+    let session = Rc::new(Session {
+        upstream,
+        backend,
+        client,
+        begun: (now, SystemTime::now()),
+        moved: Cell::new(now),
+        looked: Cell::new(now),
+        bytes_in: Cell::new(0),
+        bytes_out: Cell::new(0),
+        answers: RefCell::default(),
+        _lease: Lease::new(Rc::clone(&endpoint)),
+        _permit: permit,
+        endpoint,
+        route,
+    });
+    let answers = answers(
+        Rc::clone(worker),
+        Rc::clone(socket),
+        Rc::clone(sessions),
+        entrance,
+        key,
+        Rc::clone(&session),
+    );
+    let task = spawn_local(answers).abort_handle();
+    session.answers.replace(Some(task));
+    sessions.borrow_mut().insert(key, Rc::clone(&session));
+    Ok(session)
+}
+
+/// A socket that sends to an endpoint, and hears of nobody else.
+fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = std::net::UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+/// Passes an endpoint's answers on, until nothing has been said for too long.
+async fn answers(
+    worker: Rc<Worker>,
+    socket: Rc<Socket>,
+    sessions: Rc<Sessions>,
+    entrance: Entrance,
+    key: Key,
+    session: Rc<Session>,
+) {
+    let idle = match session.route.idle {
+        Duration::ZERO => IDLE,
+        idle => idle,
+    };
+    let reason = loop {
+        let end = session.moved.get() + idle;
+        let received = tokio::time::timeout_at(end.into(), session.upstream.readable()).await;
+        match received {
+            // Unless the client has said something meanwhile.
+            Err(_) if session.moved.get() + idle <= Instant::now() => break None,
+            Err(_) => continue,
+            Ok(Err(_)) => break Some(Reason::ConnectFailed),
+            Ok(Ok(())) => {}
+        }
+        let mut answer = socket.answer.borrow_mut();
+        match session.upstream.try_recv(&mut answer) {
+            Ok(count) => {
+                if session.bytes_out.get() == 0 {
+                    let members = worker.upstreams.backend(&session.backend);
+                    let members = members.members(&worker.upstreams, &session.backend);
+                    let ejection = &members.policy().ejection;
+                    session.endpoint.succeeded(ejection, Instant::now);
+                }
+                session.moved.set(Instant::now());
+                // A client that cannot be reached is as good as one that does not listen.
+                if socket.send(key.0, key.1, &answer[..count]).is_ok() {
+                    add(&session.bytes_out, count);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                session.fail(&worker);
+                break Some(Reason::ConnectFailed);
+            }
+        }
+    };
+    session.answers.take();
+    end(&worker, &sessions, entrance, key, &session, reason);
+}
+
+/// Ends a session, unless somebody has done so already.
+fn end(
+    worker: &Worker,
+    sessions: &Sessions,
+    entrance: Entrance,
+    key: Key,
+    session: &Rc<Session>,
+    reason: Option<Reason>,
+) {
+    let mut sessions = sessions.borrow_mut();
+    if sessions
+        .get(&key)
+        .is_some_and(|known| Rc::ptr_eq(known, session))
+    {
+        sessions.remove(&key);
+        drop(sessions);
+        session.stop();
+        session.record(worker, entrance, reason);
+    }
+}
+
+impl Session {
+    /// Whether the endpoint is still one of those that the route leads to.
+    fn is_good(&self, worker: &Worker, entrance: Entrance) -> bool {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.looked.get()) < LOOK {
+            return true;
+        }
+        self.looked.set(now);
+        let view = worker.view();
+        let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
+            Some(Service::Udp(route)) => route,
+            _ => return false,
+        };
+        let mut shares = route.split.iter().flat_map(|split| split.shares());
+        let is_ours = shares.any(|share| match &share.target {
+            model::Target::Backend(backend) => backend.id == self.backend.id,
+            model::Target::Invalid => false,
+        });
+        let endpoints = self.backend.endpoints();
+        is_ours
+            && endpoints
+                .ready
+                .iter()
+                .any(|one| one.id == self.endpoint.id())
+    }
+
+    fn fail(&self, worker: &Worker) {
+        let members = worker.upstreams.backend(&self.backend);
+        let members = members.members(&worker.upstreams, &self.backend);
+        let ejection = &members.policy().ejection;
+        worker.metrics.upstream_connect_failed();
+        let now = Instant::now();
+        if (self.endpoint).failed(ejection, Failure::Unreachable, Duration::ZERO, now) {
+            worker.metrics.endpoint_ejected();
+            let address = self.endpoint.address();
+            tracing::warn!(%address, "the endpoint is left out for a while: it failed again and again");
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(task) = self.answers.take() {
+            task.abort();
+        }
+    }
+
+    fn record(&self, worker: &Worker, entrance: Entrance, reason: Option<Reason>) {
+        worker.record_stream(&Record {
+            port: entrance.port,
+            start: self.begun.1,
+            client: self.client.ip(),
+            method: b"",
+            host: b"",
+            target: b"",
+            version: Version::Udp,
+            tls: None,
+            status: 0,
+            reason,
+            route: &self.route.route,
+            backend: &self.backend.name,
+            endpoint: Some(self.endpoint.address()),
+            attempts: 1,
+            duration: self.begun.0.elapsed(),
+            upstream: None,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            request_id: b"",
+            user_agent: b"",
+            referer: b"",
+            host_slot: 0,
+        });
+    }
+}
+
+fn add(counter: &Cell<u64>, count: usize) {
+    counter.set(counter.get() + count as u64);
+}

@@ -1,0 +1,94 @@
+//! Certificates that clients show (Gateway API: `tls.frontend`).
+
+use std::sync::Arc;
+
+use model::ClientAuth;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    SignatureScheme,
+};
+
+/// Whom a policy lets in.
+pub(super) fn verifier(
+    clients: &ClientAuth,
+    provider: &Arc<CryptoProvider>,
+) -> Arc<dyn ClientCertVerifier> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(clients.authorities.iter().cloned());
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    match builder.build() {
+        Ok(strict) if !clients.optional => strict,
+        built => Arc::new(Lenient {
+            strict: built.ok(),
+            optional: clients.optional,
+            provider: Arc::clone(provider),
+        }),
+    }
+}
+
+/// Lets in everybody, where that is what the policy says; or nobody, where it names no authority.
+#[derive(Debug)]
+struct Lenient {
+    /// Who would be let in otherwise.
+    strict: Option<Arc<dyn ClientCertVerifier>>,
+    optional: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for Lenient {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.optional
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        match &self.strict {
+            Some(strict) => strict.root_hint_subjects(),
+            None => &[],
+        }
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if self.optional {
+            return Ok(ClientCertVerified::assertion());
+        }
+        Err(CertificateError::UnknownIssuer.into())
+    }
+
+    // Whoever shows a certificate has to have its key, even where it is nobody's that we know.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
