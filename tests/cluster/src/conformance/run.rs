@@ -20,6 +20,15 @@ const CLASS: &str = "narthex";
 const USABLE: &str = "10.244.255.250";
 const UNUSABLE: &str = "192.0.2.1";
 
+/// Narthex's, as strict as Kubernetes has it.
+const NAMESPACE: &str = "
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: narthex
+  labels: {pod-security.kubernetes.io/enforce: restricted}
+";
+
 /// The suite has its time-outs; this is for a program that hangs.
 const AT_MOST: &str = "-test.timeout=60m";
 
@@ -60,8 +69,10 @@ pub fn run(content: &Content, options: &Options) -> Result<(Results, bool), Stri
     let done = |what: &str| println!("{:>6.1} s  {what}", begun.elapsed().as_secs_f32());
     cluster.install_gateway_api(Channel::Experimental);
     done("Gateway API's kinds are served");
+    let installed = cluster.get(&["-n", "narthex", "deployment/narthex"]);
+    cluster.apply(NAMESPACE);
     cluster.install("narthex", "narthex", &[]);
-    if options.folder.is_some() {
+    if installed.is_ok() {
         // The program may have been built anew since its pods started.
         cluster.kubectl(&["-n", "narthex", "rollout", "restart", "deployment/narthex"]);
         cluster.rolled_out("narthex", "deployment/narthex");
