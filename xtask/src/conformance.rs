@@ -8,8 +8,8 @@ use crate::cluster;
 use crate::process::{cargo, root, succeeds, target};
 use crate::tally::Tally;
 
-/// The kept cluster's name: `cargo xtask cluster down conformance` ends it.
-const KEPT: &str = "conformance";
+/// The kept clusters' names, by the build that their pods run: `cargo xtask cluster down` ends them.
+const KEPT: [&str; 2] = ["conformance", "conformance-debug"];
 
 /// Runs it as people ask for it, and puts the report of a full run where it is committed.
 pub(crate) fn run(words: &[&str]) -> Result<ExitCode, String> {
@@ -17,20 +17,23 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode, String> {
     let (ours, words): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| ours.contains(word));
     let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let is_full = words.is_empty();
-    let binary = match ours.contains(&"--debug") {
+    let is_debug = ours.contains(&"--debug");
+    let binary = match is_debug {
         true => debug_binary()?,
         false => release_binary()?,
     };
     let mut kept = None;
     if ours.contains(&"--keep") {
-        let folder = cluster::kept(KEPT, &binary)?;
+        let folder = cluster::kept(KEPT[usize::from(is_debug)], &binary)?;
         words.extend(["--cluster".to_owned(), folder.display().to_string()]);
         kept = Some(folder);
     }
     let into = target()?.join("conformance");
     let tally = suite(&words, &into, &binary)?;
     if let Some(folder) = kept {
-        println!("kept: KUBECONFIG={}", folder.join("kubeconfig").display());
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        println!("kept: KUBECONFIG={}/kubeconfig", folder.display());
+        println!("`cargo xtask cluster down {name}` ends it");
     }
     if is_full {
         let (from, to) = (

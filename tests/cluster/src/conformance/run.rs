@@ -59,8 +59,7 @@ pub struct Options {
 /// Why it could not be run at all.
 pub fn run(content: &Content, options: &Options) -> Result<(Results, bool), String> {
     let wanted = wanted(content, options)?;
-    std::fs::create_dir_all(&options.into)
-        .map_err(|error| format!("{}: {error}", options.into.display()))?;
+    prepare(&options.into)?;
     let cluster = match &options.folder {
         Some(folder) => Cluster::attached(folder),
         None => Cluster::start(),
@@ -83,6 +82,20 @@ pub fn run(content: &Content, options: &Options) -> Result<(Results, bool), Stri
     done("the suite has ended");
     let well = judge(&cluster, content, options, &wanted, &results);
     Ok((results, well))
+}
+
+/// Nothing of an earlier run is taken for this one's.
+fn prepare(into: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", into.display());
+    std::fs::create_dir_all(into).map_err(failed)?;
+    for entry in std::fs::read_dir(into).map_err(failed)?.flatten() {
+        let path = entry.path();
+        let is_log = path.extension().is_some_and(|it| it == "log");
+        if is_log || path == report(into) {
+            std::fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 fn wanted<'a>(content: &'a Content, options: &Options) -> Result<Vec<&'a Test>, String> {
@@ -230,22 +243,19 @@ fn judge(
     results: &Results,
 ) -> bool {
     keep_logs(cluster, options, wanted, results);
+    let set_up = results.log("");
+    if set_up.contains(ERROR) {
+        println!("\nthe set-up failed:\n{}", reasons(set_up));
+    }
     if options.set_up {
-        let well = !results.log("").contains("Error Trace:");
-        if !well {
-            println!("the set-up failed:\n{}", tail(results.log("")));
-        }
-        return well;
+        return !set_up.contains(ERROR) && set_up.contains(ALL_READY);
     }
     for test in wanted {
         if results.of(test) == Some(Outcome::Failed) {
-            println!("\n{}\n{}", test.name, tail(results.log(&test.name)));
+            println!("\n{}\n{}", test.name, reasons(results.log(&test.name)));
         }
     }
     let count = results.count(wanted.iter().copied());
-    if count.not_run > 0 {
-        println!("\nnot all have run:\n{}", tail(results.log("")));
-    }
     println!("\n{}", results.summary(content, wanted));
     let missing = missing_features(cluster, content);
     if !missing.is_empty() {
@@ -277,7 +287,7 @@ fn keep_logs(cluster: &Cluster, options: &Options, wanted: &[&Test], results: &R
         }
     };
     write("suite.log", results.log(""));
-    for test in wanted {
+    for test in wanted.iter().filter(|test| results.of(test).is_some()) {
         write(&format!("{}.log", test.name), results.log(&test.name));
     }
     let label = "app.kubernetes.io/instance=narthex";
@@ -298,8 +308,25 @@ fn keep_logs(cluster: &Cluster, options: &Options, wanted: &[&Test], results: &R
     write("pods.json", &format!("{pods:#}"));
 }
 
-/// The end of a log, where the reason is.
-fn tail(log: &str) -> String {
+/// What the suite begins its errors with, in what it says of one, and at the end of its set-up.
+const ERROR: &str = "Error:";
+const ALL_READY: &str = "namespaces ready";
+
+/// The errors of a log, each with what belongs to it; the end of one that has none.
+fn reasons(log: &str) -> String {
     let lines: Vec<_> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(25)..].join("\n")
+    let mut reasons = Vec::new();
+    let mut within = false;
+    for line in &lines {
+        // A line of the log begins with where it was said; what an error says is indented further.
+        within = line.contains(ERROR) || within && line.starts_with("        ");
+        if within {
+            reasons.push(*line);
+        }
+    }
+    if reasons.is_empty() {
+        reasons = lines[lines.len().saturating_sub(12)..].to_vec();
+    }
+    reasons.truncate(40);
+    reasons.join("\n")
 }
