@@ -47,7 +47,8 @@ cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
                                             tls-keepalive, tls-handshake, tls-resume, h2, h2-tls, h2-h2c, grpc,
-                                            routes-5000, log-on, idle-1000, idle-10000, websocket
+                                            routes-5000, log-on, idle-1000, idle-10000, websocket,
+                                            tcp, tcp-connect, tcp-1m
                                             propagation  from a cluster's event to the socket, alone
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
