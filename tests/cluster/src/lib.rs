@@ -17,6 +17,7 @@
 pub mod chart;
 mod cluster;
 pub mod conformance;
+pub mod crowd;
 mod door;
 mod faults;
 mod gateway;
