@@ -50,7 +50,7 @@ cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Env
                                             routes-5000, log-on, idle-1000, idle-10000, websocket,
                                             tcp, tcp-connect, tcp-1m
                                             propagation  from a cluster's event to the socket, alone
-                                            gateway [attached|propagation|change]  thousands of routes at a Gateway
+                                            gateway [attached|propagation|change|listener-sets]  thousands of routes at a Gateway
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
 ";

@@ -54,7 +54,7 @@ fn options() -> Result<(Options, bool), String> {
     let mut accept = false;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: String| text.parse().map_err(|_| format!("{word} {text}: a number"));
         match word.as_str() {
             "--run" => options.tests.extend(value()?.split(',').map(str::to_owned)),

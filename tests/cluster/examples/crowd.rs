@@ -12,7 +12,10 @@ const ROUTES: usize = 3_000;
 const PROBES: usize = 100;
 const CHANGES: usize = 20;
 
-const PARTS: [&str; 3] = ["attached", "propagation", "change"];
+/// Namespaces, ListenerSets in each, and routes of each.
+const SETS: [usize; 3] = [50, 50, 16];
+
+const PARTS: [&str; 4] = ["attached", "propagation", "change", "listener-sets"];
 
 fn main() -> ExitCode {
     let named: Vec<_> = std::env::args().skip(1).collect();
@@ -30,7 +33,8 @@ fn main() -> ExitCode {
         let run = AssertUnwindSafe(|| match part {
             "attached" => crowd.attached(ATTACHED),
             "propagation" => crowd.propagation(ROUTES, PROBES),
-            _ => crowd.change(CHANGES),
+            "change" => crowd.change(CHANGES),
+            _ => crowd.listener_sets(SETS[0], SETS[1], SETS[2]),
         });
         match catch_unwind(run) {
             Ok(figures) => println!("{part}: {figures}"),

@@ -4,18 +4,20 @@
 //! In comes a cluster with Gateway API and Narthex in it; out come figures. Only counts are
 //! asserted: times are for people, who compare them with those of the same machine.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+mod api;
+mod objects;
+mod steady;
+
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use program_tests::http1::Conn;
 use program_tests::ports;
 use serde_json::{Value, json};
 
+use self::api::most;
+use self::objects::{host, listener_set, of_team, route, route_of_set, suffix, team};
+use self::steady::Steady;
 use crate::kubectl::Background;
 use crate::{Channel, Cluster, wait};
 
@@ -24,11 +26,12 @@ const CLASS: &str = "narthex";
 const NAMESPACE: &str = "crowd";
 const GATEWAY: &str = "crowd";
 
-/// Connections to the API server that create and delete.
-const AT_ONCE: usize = 8;
-
 /// How often a Gateway's status may be written while a thousand routes come.
 const GATEWAY_WRITES: usize = 15;
+
+/// How many series of metrics a replica may export, and the port of its pods where it does.
+const SERIES: usize = 1_000;
+const METRICS: u16 = 10254;
 
 /// How long the API server and Narthex may take for thousands of objects.
 const LONG: Duration = Duration::from_secs(600);
@@ -59,7 +62,10 @@ impl<'a> Crowd<'a> {
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {{name: {GATEWAY}, namespace: {NAMESPACE}}}
-spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
+spec:
+  gatewayClassName: {CLASS}
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+  allowedListeners: {{namespaces: {{from: All}}}}
 "
         ));
         let what = format!("gateway/{GATEWAY}");
@@ -88,7 +94,7 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
     /// written.
     #[track_caller]
     pub fn attached(&self, routes: usize) -> String {
-        self.create(&[route("first", "a")]);
+        self.create_routes(&[route("first", "a")]);
         self.until_served("first");
         let gateways = self.follow("gateways", GATEWAY);
         let of_routes = self.follow("httproutes", "first");
@@ -96,7 +102,7 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
             .map(|n| route(&format!("attached-{n}"), "a"))
             .collect();
         let begun = Instant::now();
-        self.create(&all);
+        self.create_routes(&all);
         let created = begun.elapsed();
         self.until_attached(routes + 1);
         let attached = begun.elapsed();
@@ -114,12 +120,12 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
         let most = most(&of_routes.changes("MODIFIED attached-"));
         let names: Vec<_> = (0..routes).map(|n| format!("attached-{n}")).collect();
         let begun = Instant::now();
-        self.delete(&names);
+        self.delete_routes(&names);
         self.until_attached(1);
         let gone = begun.elapsed();
         std::thread::sleep(Duration::from_secs(3));
         let down = gateways.changes("MODIFIED").len() - up;
-        self.delete(&["first".to_owned()]);
+        self.delete_routes(&["first".to_owned()]);
         assert!(
             up <= GATEWAY_WRITES && down <= GATEWAY_WRITES,
             "the Gateway's status was written {up} times as {routes} routes came, {down} times as they went"
@@ -135,43 +141,99 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
     /// asked until it answers.
     #[track_caller]
     pub fn propagation(&self, routes: usize, probes: usize) -> String {
-        self.create(&[route("steady", "a")]);
+        self.create_routes(&[route("steady", "a")]);
         self.until_served("steady");
         let steady = Steady::start(self.door(), "steady");
         let all: Vec<_> = (0..routes)
             .map(|n| route(&format!("many-{n}"), "b"))
             .collect();
         let begun = Instant::now();
-        self.create(&all);
+        self.create_routes(&all);
         self.until_attached(routes + 1);
         let filled = begun.elapsed();
         let mut times: Vec<_> = (0..probes)
             .map(|n| {
                 let name = format!("probe-{n}");
-                self.create(&[route(&name, "a")]);
+                self.create_routes(&[route(&name, "a")]);
                 let begun = Instant::now();
                 self.until_served(&name);
                 begun.elapsed()
             })
             .collect();
         let (asked, failures) = steady.end();
+        let series = self.series();
         times.sort();
         let names = (0..routes).map(|n| format!("many-{n}"));
         let names = names.chain((0..probes).map(|n| format!("probe-{n}")));
-        self.delete(&names.chain(["steady".to_owned()]).collect::<Vec<_>>());
+        self.delete_routes(&names.chain(["steady".to_owned()]).collect::<Vec<_>>());
         self.until_attached(0);
         assert!(failures.is_empty(), "of {asked} requests: {failures:#?}");
         let (median, last) = (times[times.len() / 2], times[times.len() - 1]);
         format!(
             "{routes} routes attached after {filled:.1?}; one more of {probes} answers {median:.1?} after it was created \
-             (median; {last:.1?} at most); {asked} requests of another route meanwhile, none failed"
+             (median; {last:.1?} at most); {asked} requests of another route meanwhile, none failed; {series} series of metrics"
         )
+    }
+
+    /// Teams have listeners and routes of their own at the one Gateway: until the last route of each
+    /// namespace answers.
+    #[track_caller]
+    pub fn listener_sets(&self, namespaces: usize, sets: usize, routes: usize) -> String {
+        let begun = Instant::now();
+        let all = (0..namespaces).flat_map(|ns| (0..sets).map(move |set| (ns, set)));
+        let all: Vec<_> = all.collect();
+        let of_namespace = |ns| {
+            let object = json!({"metadata": {"name": team(ns)}});
+            ("/api/v1/namespaces".to_owned(), object)
+        };
+        self.create(&(0..namespaces).map(of_namespace).collect::<Vec<_>>());
+        let of_set =
+            |&(ns, set): &(usize, usize)| (of_team(ns, "listenersets"), listener_set(ns, set));
+        self.create(&all.iter().map(of_set).collect::<Vec<_>>());
+        let of_route = |&(ns, set): &(usize, usize)| {
+            (0..routes).map(move |n| (of_team(ns, "httproutes"), route_of_set(ns, set, n)))
+        };
+        self.create(&all.iter().flat_map(of_route).collect::<Vec<_>>());
+        let created = begun.elapsed();
+        for ns in 0..namespaces {
+            let last = format!("{}.{}", routes - 1, suffix(ns, sets - 1));
+            self.until_answered(&last, "/", 302);
+        }
+        let served = begun.elapsed();
+        let series = self.series();
+        let names = (0..namespaces).map(team);
+        let mut delete = vec!["namespaces".to_owned(), "--wait=false".to_owned()];
+        delete.extend(names);
+        self.cluster
+            .delete(&delete.iter().map(String::as_str).collect::<Vec<_>>());
+        let count = namespaces * sets * routes;
+        format!(
+            "{namespaces} namespaces of {sets} ListenerSets with {routes} routes each: {count} routes created in \
+             {created:.1?}, the last of each namespace served after {served:.1?}; {series} series of metrics"
+        )
+    }
+
+    /// Series that a replica exports: not one a route.
+    fn series(&self) -> usize {
+        let pods = self
+            .cluster
+            .pod_addresses("narthex", "app.kubernetes.io/instance=narthex");
+        let count = |pod: &String| {
+            let answer = self
+                .cluster
+                .ask(format!("{pod}:{METRICS}"), pod, "/metrics");
+            let text = answer.expect("a ready pod answers").text();
+            text.lines().filter(|line| !line.starts_with('#')).count()
+        };
+        let most = pods.iter().map(count).max().expect("it is installed");
+        assert!(most < SERIES, "{most} series of metrics");
+        most
     }
 
     /// A route leads from one backend to the other and back, under load.
     #[track_caller]
     pub fn change(&self, times: usize) -> String {
-        self.create(&[route("changing", "a")]);
+        self.create_routes(&[route("changing", "a")]);
         self.until_served("changing");
         let steady = Steady::start(self.door(), "changing");
         for turn in 0..times {
@@ -185,49 +247,13 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
             });
         }
         let (asked, failures) = steady.end();
-        self.delete(&["changing".to_owned()]);
+        self.delete_routes(&["changing".to_owned()]);
         assert!(failures.is_empty(), "of {asked} requests: {failures:#?}");
         format!("{times} changes of a route's backend among {asked} requests, none failed")
     }
 
     fn door(&self) -> SocketAddr {
         self.cluster.door(&self.address)
-    }
-
-    fn create(&self, objects: &[Value]) {
-        self.all("POST", objects.len(), |n| {
-            (String::new(), objects[n].to_string())
-        });
-    }
-
-    fn delete(&self, names: &[String]) {
-        self.all("DELETE", names.len(), |n| {
-            (format!("/{}", names[n]), String::new())
-        });
-    }
-
-    /// So many requests about HTTPRoutes, some at a time.
-    fn all(&self, method: &str, count: usize, request: impl Fn(usize) -> (String, String) + Sync) {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(count) {
-                scope.spawn(|| {
-                    let mut conn = Conn::to(self.api).expect("kubectl's proxy listens");
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n >= count {
-                            return;
-                        }
-                        let (path, body) = request(n);
-                        let answer = conn.ask(&format!(
-                            "{method} {ROUTES}{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                            body.len()
-                        ));
-                        assert!(answer.status < 300, "{method} {path}: {}", answer.text());
-                    }
-                });
-            }
-        });
     }
 
     fn until_attached(&self, routes: usize) {
@@ -245,13 +271,21 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
         // Not at the pace of `wait`: the time is measured.
         let deadline = Instant::now() + LONG;
         loop {
-            let error = match self.served_by(route) {
-                Ok(_) => return,
-                Err(error) => error,
+            let Err(error) = self.served_by(route) else {
+                return;
             };
             assert!(Instant::now() < deadline, "{route} is not served: {error}");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    fn until_answered(&self, host: &str, path: &str, status: u16) {
+        eventually_long(host, || {
+            match self.cluster.ask(&self.address, host, path)?.status {
+                got if got == status => Ok(()),
+                got => Err(format!("it is {got}")),
+            }
+        });
     }
 
     /// Which Service answers for a route.
@@ -264,136 +298,12 @@ spec: {{gatewayClassName: {CLASS}, listeners: [{{name: http, port: 80, protocol:
             status => Err(format!("it is {status}")),
         }
     }
-
-    /// Every event about a kind from now on; `there` is an object that is there already.
-    fn follow(&self, kind: &str, there: &str) -> Events {
-        let mut command = self.cluster.kubectl_command(&[
-            "-n",
-            NAMESPACE,
-            "get",
-            kind,
-            "--watch",
-            "--output-watch-events",
-            "-o",
-            "jsonpath={.type} {.object.metadata.name}{\"\\n\"}",
-        ]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("kubectl starts");
-        let stdout = child.stdout.take().expect("piped");
-        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-        let into = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                into.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(line);
-            }
-        });
-        let events = Events {
-            _kubectl: Background(child),
-            seen,
-        };
-        wait::until("events are followed", || {
-            !events.changes(&format!("ADDED {there}")).is_empty()
-        });
-        events
-    }
-}
-
-/// Where HTTPRoutes are.
-const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/crowd/httproutes";
-
-fn host(route: &str) -> String {
-    format!("{route}.example.com")
-}
-
-fn route(name: &str, service: &str) -> Value {
-    json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "parentRefs": [{"name": GATEWAY}],
-            "hostnames": [host(name)],
-            "rules": [{"backendRefs": [{"name": service, "port": 80}]}],
-        },
-    })
 }
 
 fn is_true(conditions: &Value, kind: &str) -> bool {
     let all = conditions.as_array().into_iter().flatten();
     all.into_iter()
         .any(|one| one["type"] == kind && one["status"] == "True")
-}
-
-/// Events as kubectl tells them: `MODIFIED name`.
-struct Events {
-    _kubectl: Background,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Events {
-    fn changes(&self, prefix: &str) -> Vec<String> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = seen.iter().filter(|line| line.starts_with(prefix));
-        seen.cloned().collect()
-    }
-}
-
-/// How often the most frequent one is among them.
-fn most(events: &[String]) -> usize {
-    let mut counts = BTreeMap::new();
-    for event in events {
-        *counts.entry(event).or_insert(0) += 1;
-    }
-    counts.into_values().max().unwrap_or(0)
-}
-
-/// Requests one after the other, until told to end.
-struct Steady {
-    end: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(usize, Vec<String>)>,
-}
-
-impl Steady {
-    fn start(door: SocketAddr, route: &str) -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let (ends, host) = (Arc::clone(&end), host(route));
-        let thread = std::thread::spawn(move || {
-            let (mut asked, mut failures) = (0, Vec::new());
-            let mut conn = None;
-            while !ends.load(Ordering::Relaxed) {
-                asked += 1;
-                if let Err(error) = ask(&mut conn, door, &host) {
-                    failures.push(error);
-                    conn = None;
-                }
-            }
-            failures.truncate(10);
-            (asked, failures)
-        });
-        Self { end, thread }
-    }
-
-    /// How many requests there were, and what went wrong.
-    fn end(self) -> (usize, Vec<String>) {
-        self.end.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it does not panic")
-    }
-}
-
-fn ask(conn: &mut Option<Conn>, door: SocketAddr, host: &str) -> Result<(), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let conn = match conn {
-        Some(conn) => conn,
-        none => none.insert(Conn::to(door).map_err(text)?),
-    };
-    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-    conn.write_all(request.as_bytes()).map_err(text)?;
-    match conn.try_response(false).map_err(text)?.status {
-        200 => Ok(()),
-        status => Err(format!("answered {status}")),
-    }
 }
 
 /// As [`wait::eventually`], for what thousands of objects take.
