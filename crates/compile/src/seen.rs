@@ -35,18 +35,7 @@ pub(crate) struct Changes {
     /// Namespaces that came, went or changed, by name.
     pub(crate) namespaces: HashSet<Box<str>>,
     /// Objects of Gateway API that came, went or changed, by kind, then in the store's order.
-    pub(crate) gateway: Vec<ChangedObject>,
-}
-
-/// An object that came, went or changed. One of the two is there, or both.
-#[derive(Debug)]
-#[expect(dead_code, reason = "until routes of Gateway API are compiled")]
-pub(crate) struct ChangedObject {
-    pub(crate) key: ObjectKey,
-    /// What it was.
-    pub(crate) old: Option<Object>,
-    /// What it is.
-    pub(crate) new: Option<Object>,
+    pub(crate) gateway: Vec<ObjectKey>,
 }
 
 /// An Ingress that came, went or changed.
@@ -130,7 +119,7 @@ impl Changes {
             | Changed::XBackendTrafficPolicy(..) => {
                 let (old, new) = (changed.old(), changed.new());
                 if let Some(key) = new.as_ref().or(old.as_ref()).map(Object::key) {
-                    self.gateway.push(ChangedObject { key, old, new });
+                    self.gateway.push(key);
                 }
             }
         }

@@ -129,7 +129,7 @@ impl Gateways {
             stale.extend(self.routes.keys().cloned());
             stale.extend(all_routes(world.store).map(|route| route.key()));
         } else {
-            let routes = changes.gateway.iter().map(|change| change.key.clone());
+            let routes = changes.gateway.iter().cloned();
             stale.extend(routes.filter(|key| is_route(key.kind)));
             let users = changes
                 .services
