@@ -317,11 +317,14 @@ impl Compiler {
 
     fn counts(&self) -> Counts {
         let ingresses = self.ingresses.numbers();
+        let (gateways, routes, hosts) = self.gateways.counts();
         Counts {
+            gateways,
+            routes,
             ingresses: ingresses.served,
             foreign: ingresses.foreign,
             classless: ingresses.classless,
-            hosts: self.hosts.routes().len(),
+            hosts: self.hosts.routes().len() + hosts,
             paths: self.hosts.paths(),
             services: self.services.in_use(),
             certificates: self.hosts.certificates().len(),

@@ -117,7 +117,7 @@ impl Changes {
             | Changed::UdpRoute(..)
             | Changed::XBackend(..)
             | Changed::XBackendTrafficPolicy(..) => {
-                let (old, new) = (changed.old(), changed.new());
+                let (old, new) = (changed.before(), changed.now());
                 if let Some(key) = new.as_ref().or(old.as_ref()).map(Object::key) {
                     self.gateway.push(key);
                 }

@@ -44,14 +44,14 @@ macro_rules! tables {
 
         impl Changed<'_> {
             /// The object as it was.
-            pub fn old(&self) -> Option<Object> {
+            pub fn before(&self) -> Option<Object> {
                 match self {
                     $(Self::$kind(old, _) => old.cloned().map(Object::$kind),)*
                 }
             }
 
             /// The object as it is.
-            pub fn new(&self) -> Option<Object> {
+            pub fn now(&self) -> Option<Object> {
                 match self {
                     $(Self::$kind(_, new) => new.cloned().map(Object::$kind),)*
                 }

@@ -61,11 +61,10 @@ pub(super) fn build(
     let mut built = Built::default();
     // A route without rules has one that matches all.
     let none = HttpRouteRule::default();
-    let rules = route
-        .spec
-        .rules
-        .as_deref()
-        .unwrap_or(std::slice::from_ref(&none));
+    let rules = match &route.spec.rules {
+        Some(rules) => &**rules,
+        None => std::slice::from_ref(&none),
+    };
     for (index, rule) in rules.iter().enumerate() {
         let place = format!("spec.rules[{index}]");
         let body = read(rule, &place, age, backends, options, &mut built);
@@ -117,12 +116,14 @@ pub(super) fn add(
             }
         };
         if !filters::fit(&body.filters.all, &path) {
-            built.unsupported.get_or_insert(Wrong::new(
-                "UnsupportedValue",
-                place,
-                "only a path of type PathPrefix has a prefix to replace",
-                "ReplaceFullPath, or matches of type PathPrefix",
-            ));
+            built.unsupported.get_or_insert_with(|| {
+                Wrong::new(
+                    "UnsupportedValue",
+                    place,
+                    "only a path of type PathPrefix has a prefix to replace",
+                    "ReplaceFullPath, or matches of type PathPrefix",
+                )
+            });
             continue;
         }
         good = true;

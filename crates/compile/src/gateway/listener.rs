@@ -146,7 +146,9 @@ impl Listener {
             listener.table = table(&listener.certificates);
             if let Some(clients) = clients {
                 listener.clients = clients.found.clone();
-                listener.unresolved = clients.wrong.clone().or(listener.unresolved.take());
+                if clients.wrong.is_some() {
+                    listener.unresolved.clone_from(&clients.wrong);
+                }
                 if clients.found.is_none() {
                     listener.refused = Some(Wrong::new(
                         "NoValidCACertificate",

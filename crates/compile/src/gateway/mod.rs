@@ -106,10 +106,10 @@ impl Gateways {
         Some(ObjectReport::new(key.clone(), said.served, [problems]))
     }
 
-    /// How many routes and hosts there are.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// How many Gateways, routes and hosts there are.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let hosts = self.sites.hosts().map(model::HostTable::len).sum();
-        (self.routes.len(), hosts)
+        (self.topology.gateways.len(), self.routes.len(), hosts)
     }
 
     /// Takes over what there is now.
@@ -201,10 +201,7 @@ impl Gateways {
         let mut secrets = changes.secrets.iter().map(Name::as_ref);
         let mut config_maps = changes.config_maps.iter().map(Name::as_ref);
         !self.started
-            || changes
-                .gateway
-                .iter()
-                .any(|change| of_kind(change.key.kind))
+            || changes.gateway.iter().any(|key| of_kind(key.kind))
             || (served && !changes.namespaces.is_empty())
             || secrets.any(|name| referred(Kind::Secret, name))
             || config_maps.any(|name| referred(Kind::ConfigMap, name))

@@ -23,12 +23,15 @@ pub(super) struct Sites {
 #[derive(Debug, Default)]
 pub(super) struct Site {
     /// By host, the older route first.
-    claims: HashMap<Box<str>, BTreeMap<(Age, ObjectKey), (usize, Arc<Resolved>)>>,
+    claims: HashMap<Box<str>, Claims>,
     /// How many of a route's parents lead here.
     routes: HashMap<ObjectKey, usize>,
     pub(super) hosts: HostTable<VirtualHost>,
     pub(super) streams: HostTable<Stream>,
 }
+
+/// The routes that claim a host, the older one first, each with the Gateway for which it does.
+type Claims = BTreeMap<(Age, ObjectKey), (usize, Arc<Resolved>)>;
 
 impl Site {
     /// How many routes are attached.
