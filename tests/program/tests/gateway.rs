@@ -392,11 +392,8 @@ fn connections_and_datagrams_are_passed_on() {
         format!("{{name: udp, port: {udp}, protocol: UDP}}"),
     ];
     let udp_service = program_tests::service("udp", &[udp_address])
-        .replace("port: 80", "port: 80, protocol: UDP")
-        .replace(
-            &format!("port: {}", udp_address.port()),
-            &format!("port: {}, protocol: UDP", udp_address.port()),
-        );
+        .replace("targetPort: 8080", "protocol: UDP")
+        .replace("protocol: TCP", "protocol: UDP");
     let documents = [
         gateway("gw", &listeners),
         route(
