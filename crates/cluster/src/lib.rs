@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod election;
 mod events;
+mod gateway;
 mod last_good;
 mod metrics;
 mod publish;

@@ -1,11 +1,15 @@
 //! What goes out: the Leases, and, while we lead, status and Events.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::Report;
+use compile::status::{ByObject, ObjectStatus};
+use compile::{GatewayPlan, Report};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
+use objects::Sorted;
+use objects::kinds::Kind;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -13,6 +17,7 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
+use crate::gateway;
 use crate::metrics::Metrics;
 use crate::replicas::{Others, Own, Position, Replica};
 use crate::status::{Addresses, Classes, IngressNginx, Inputs, Publish, Writer};
@@ -96,6 +101,14 @@ pub struct Served {
     pub report: Arc<Report>,
     /// Which classes there are.
     pub classes: Arc<Classes>,
+    /// What is said of each object of Gateway API that is ours.
+    pub statuses: Arc<Sorted<ObjectStatus, ByObject>>,
+    /// What is to be provided for each Gateway.
+    pub gateways: Arc<[GatewayPlan]>,
+    /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
+    pub kinds: Arc<BTreeMap<Kind, &'static str>>,
+    /// The ports that were to be opened for Gateways and could not be.
+    pub unbound: Arc<[u16]>,
     /// How new it is.
     pub position: Position,
 }
@@ -331,6 +344,13 @@ impl Work {
         if !options.update_status {
             return lead;
         }
+        let (provided, provisions) = watch::channel(None);
+        lead.tasks.spawn(gateway::follow(
+            self.connection.another(),
+            options.namespaces.clone(),
+            self.served.clone(),
+            provided,
+        ));
         let (node, publish) = (identity.node.clone(), options.publish.clone());
         lead.tasks
             .spawn(publish.follow(client.clone(), node, replicas.clone(), told));

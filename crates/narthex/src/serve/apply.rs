@@ -105,11 +105,16 @@ impl Control {
             self.live.served(received.elapsed());
         }
         // Of a copy, the cluster is told nothing: it may know better.
-        if let Some((classes, position)) = outcome.cluster.filter(|_| !self.is_copy) {
+        if let Some(cluster) = outcome.cluster.filter(|_| !self.is_copy) {
+            let unbound = self.unbound.iter().map(|entrance| entrance.port);
             self.served.send_replace(Some(Arc::new(Served {
                 report: Arc::clone(&compiled.report),
-                classes,
-                position,
+                classes: cluster.classes,
+                statuses: Arc::clone(&compiled.statuses),
+                gateways: Arc::clone(&compiled.gateways),
+                kinds: cluster.kinds,
+                unbound: unbound.collect(),
+                position: cluster.position,
             })));
         }
         // Serving comes first, telling afterwards.
@@ -273,13 +278,6 @@ impl Control {
             }
         }
         self.unbound = failed.iter().map(|error| error.entrance).collect();
-    }
-
-    /// What is to be listened on and cannot be. Whoever tells the world that a listener is there
-    /// asks here first.
-    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
-    pub(super) fn unbound(&self) -> &[Entrance] {
-        &self.unbound
     }
 
     /// Tells people what is open and what is served.
