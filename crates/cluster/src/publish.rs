@@ -1,11 +1,13 @@
 //! What goes out: the Leases, and, while we lead, status and Events.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::Report;
+use compile::{GatewayPlan, Report};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
+use model::Entrance;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -13,8 +15,9 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
+use crate::gateway::{Provisioner, Provisions, ServiceType, Sources};
 use crate::metrics::Metrics;
-use crate::replicas::{Others, Own, Position, Replica};
+use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
 use crate::status::{Addresses, Classes, IngressNginx, Inputs, Publish, Writer};
 
 /// How long a pod is asked for itself.
@@ -83,6 +86,10 @@ pub struct Options {
     pub take_over: bool,
     /// The names of the Lease of ingress-nginx's leader (`--ingress-nginx-election-id`).
     pub ingress_nginx_election_ids: Vec<String>,
+    /// What kind of Service each Gateway gets (`--gateway-service-type`).
+    pub gateway_service_type: ServiceType,
+    /// The controller whose GatewayClasses are ours (`--gateway-controller-name`).
+    pub gateway_controller: String,
     /// The most writes of status a second.
     pub status_writes_per_second: u32,
     /// The most Events a second.
@@ -98,6 +105,17 @@ pub struct Served {
     pub classes: Arc<Classes>,
     /// How new it is.
     pub position: Position,
+    /// What is to be provided for each Gateway.
+    pub gateways: Arc<[GatewayPlan]>,
+    /// What is to be listened on and cannot be.
+    pub unbound: Arc<[Entrance]>,
+}
+
+impl Served {
+    /// Which ports of Gateways are listened on.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening::new(&self.gateways, &self.unbound)
+    }
 }
 
 /// What is known of leader and replicas, for people.
@@ -205,7 +223,17 @@ impl Work {
             .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
-        let mut own = Own::new(client, id, Arc::clone(identity), self.served.clone());
+        let (told, addresses) = watch::channel(self.given_addresses());
+        let mut tasks = JoinSet::new();
+        if identity.is_pod {
+            tasks.spawn(ask_for_addresses(
+                client.clone(),
+                Arc::clone(identity),
+                told,
+            ));
+        }
+        let served = self.served.clone();
+        let mut own = Own::new(client, id, Arc::clone(identity), served, addresses.clone());
         let (mut election, leadership, leader) = Election::new(
             client,
             &identity.namespace,
@@ -220,7 +248,7 @@ impl Work {
             }
         });
         tokio::select! {
-            () = self.lead_again_and_again(leader, &leadership, &mut stopped) => {}
+            () = self.lead_again_and_again(leader, &leadership, &addresses, &mut stopped) => {}
             () = own.run() => {}
         }
         own.delete().await;
@@ -233,6 +261,7 @@ impl Work {
         &self,
         mut leader: watch::Receiver<Leader>,
         leadership: &Leadership,
+        addresses: &watch::Receiver<Arc<[IpAddr]>>,
         stopped: &mut watch::Receiver<Option<End>>,
     ) {
         // Whoever leads has something to tell: nothing is led before something is served.
@@ -245,7 +274,7 @@ impl Work {
             }
             term = now.term;
             if now.is_us && lead.is_none() {
-                lead = Some(self.lead(leadership));
+                lead = Some(self.lead(leadership, addresses));
             }
             self.metrics.leader.set(i64::from(now.is_us));
             let (replicas, addresses) = lead.as_ref().map_or_else(Default::default, Lead::known);
@@ -299,7 +328,18 @@ impl Work {
         }
     }
 
-    fn lead(&self, leadership: &Leadership) -> Lead {
+    /// Outside of a pod: those that are told.
+    fn given_addresses(&self) -> Arc<[IpAddr]> {
+        match &self.options.publish {
+            Publish::Addresses(given) if !self.identity.is_pod => {
+                let given = given.iter().filter_map(|it| it.ip.as_deref()?.parse().ok());
+                given.collect()
+            }
+            _ => Arc::default(),
+        }
+    }
+
+    fn lead(&self, leadership: &Leadership, own: &watch::Receiver<Arc<[IpAddr]>>) -> Lead {
         let (client, options, identity) = (&self.client, &self.options, &self.identity);
         let mut tasks = JoinSet::new();
         let (others, replicas) = Others::new(
@@ -321,11 +361,25 @@ impl Work {
             first_addresses,
         );
         tasks.spawn(events.run());
+        let (provisioner, provisions) = Provisioner::new(
+            client,
+            &self.connection,
+            options,
+            leadership.clone(),
+            Sources {
+                identity: Arc::clone(identity),
+                served: self.served.clone(),
+                replicas: replicas.clone(),
+                addresses: own.clone(),
+            },
+        );
+        tasks.spawn(provisioner.run());
         let (told, addresses) = watch::channel(None);
         let mut lead = Lead {
             tasks,
             replicas: replicas.clone(),
             addresses: addresses.clone(),
+            provisions,
             writer: None,
         };
         if !options.update_status {
@@ -385,6 +439,8 @@ struct Lead {
     tasks: JoinSet<()>,
     replicas: watch::Receiver<Option<Arc<[Replica]>>>,
     addresses: watch::Receiver<Option<Addresses>>,
+    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
+    provisions: watch::Receiver<Option<Arc<Provisions>>>,
     writer: Option<Box<Writer>>,
 }
 

@@ -110,6 +110,8 @@ impl Control {
                 report: Arc::clone(&compiled.report),
                 classes,
                 position,
+                gateways: Arc::clone(&compiled.gateways),
+                unbound: self.unbound.clone().into(),
             })));
         }
         // Serving comes first, telling afterwards.
@@ -273,13 +275,6 @@ impl Control {
             }
         }
         self.unbound = failed.iter().map(|error| error.entrance).collect();
-    }
-
-    /// What is to be listened on and cannot be. Whoever tells the world that a listener is there
-    /// asks here first.
-    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
-    pub(super) fn unbound(&self) -> &[Entrance] {
-        &self.unbound
     }
 
     /// Tells people what is open and what is served.
