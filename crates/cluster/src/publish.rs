@@ -1,13 +1,17 @@
 //! What goes out: the Leases, and, while we lead, status and Events.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use compile::status::{ByObject, ObjectStatus};
 use compile::{GatewayPlan, Report};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use model::Entrance;
+use objects::Sorted;
+use objects::kinds::Kind;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -103,12 +107,16 @@ pub struct Served {
     pub report: Arc<Report>,
     /// Which classes there are.
     pub classes: Arc<Classes>,
-    /// How new it is.
-    pub position: Position,
+    /// What is said of each object of Gateway API that is ours.
+    pub statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     /// What is to be provided for each Gateway.
     pub gateways: Arc<[GatewayPlan]>,
+    /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
+    pub kinds: Arc<BTreeMap<Kind, &'static str>>,
     /// What is to be listened on and cannot be.
     pub unbound: Arc<[Entrance]>,
+    /// How new it is.
+    pub position: Position,
 }
 
 impl Served {

@@ -52,6 +52,8 @@ pub enum Status {
     Gateway(GatewayStatus),
     /// Of a ListenerSet.
     ListenerSet {
+        /// The Gateway that it adds listeners to.
+        gateway: ObjectKey,
         /// Of the whole.
         conditions: Box<[Condition]>,
         /// Of each listener.

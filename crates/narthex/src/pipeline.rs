@@ -92,7 +92,7 @@ struct Taken {
     problems: Read,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
-    position: Option<Position>,
+    cluster: Option<(Arc<BTreeMap<Kind, &'static str>>, Position)>,
 }
 
 /// What one run brought.
@@ -110,8 +110,19 @@ pub(crate) struct Outcome {
     pub(crate) compiling: Duration,
     /// When the first of the changes was received, where a cluster told of them.
     pub(crate) received: Option<Instant>,
-    /// Of a cluster: its classes, and how new all of it is.
-    pub(crate) cluster: Option<(Arc<Classes>, Position)>,
+    /// Of a cluster: what of it is not in the objects' meaning.
+    pub(crate) cluster: Option<Cluster>,
+}
+
+/// What is known of a cluster beside the meaning of its objects.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Its classes.
+    pub(crate) classes: Arc<Classes>,
+    /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
+    pub(crate) kinds: Arc<BTreeMap<Kind, &'static str>>,
+    /// How new all of it is.
+    pub(crate) position: Position,
 }
 
 impl Pipeline {
@@ -155,9 +166,11 @@ impl Pipeline {
             findings: self.tell(&compiled.report, taken.problems),
             ignored: taken.ignored,
             received: taken.received,
-            cluster: taken
-                .position
-                .map(|position| (Arc::new(Classes::read(&store)), position)),
+            cluster: taken.cluster.map(|(kinds, position)| Cluster {
+                classes: Arc::new(Classes::read(&store)),
+                kinds,
+                position,
+            }),
             objects: count_objects(&store),
             compiled,
             compiling,
@@ -199,19 +212,22 @@ impl Pipeline {
                     problems: Read::Files(reload.problems.into_iter().map(Finding::from).collect()),
                     ignored: reload.ignored,
                     received: None,
-                    position: None,
+                    cluster: None,
                 }
             }
             Input::Cluster(inbox) => {
                 let batch = inbox.take();
                 let problems = Read::Cluster(Arc::clone(&batch.problems));
                 let (received, position) = (batch.earliest, batch.position.clone());
+                let offers = inbox.offers().into_iter().flat_map(|offer| offer.kinds);
+                let kinds = offers.filter(|(kind, _)| kind.is_of_gateway_api());
+                let kinds = Arc::new(kinds.collect());
                 batch.apply(&mut self.present.lock());
                 Taken {
                     problems,
                     ignored: BTreeMap::new(),
                     received,
-                    position: Some(position),
+                    cluster: Some((kinds, position)),
                 }
             }
         }

@@ -147,6 +147,7 @@ pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {
         }
     };
     let status = Status::ListenerSet {
+        gateway: ObjectKey::new(Kind::Gateway, &gateway.name.namespace, &gateway.name.name),
         conditions: conditions.into(),
         listeners: listeners
             .iter()

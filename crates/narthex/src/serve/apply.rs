@@ -105,13 +105,15 @@ impl Control {
             self.live.served(received.elapsed());
         }
         // Of a copy, the cluster is told nothing: it may know better.
-        if let Some((classes, position)) = outcome.cluster.filter(|_| !self.is_copy) {
+        if let Some(cluster) = outcome.cluster.filter(|_| !self.is_copy) {
             self.served.send_replace(Some(Arc::new(Served {
                 report: Arc::clone(&compiled.report),
-                classes,
-                position,
+                classes: cluster.classes,
+                statuses: Arc::clone(&compiled.statuses),
                 gateways: Arc::clone(&compiled.gateways),
+                kinds: cluster.kinds,
                 unbound: self.unbound.clone().into(),
+                position: cluster.position,
             })));
         }
         // Serving comes first, telling afterwards.
