@@ -1,6 +1,7 @@
 //! What goes out: the Leases, and, while we lead, status and Events.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use compile::status::{ByObject, ObjectStatus};
 use compile::{GatewayPlan, Report};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
+use model::Entrance;
 use objects::Sorted;
 use objects::kinds::Kind;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,9 +19,9 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
-use crate::gateway;
+use crate::gateway::{Provisioner, Provisions, ServiceType, Sources};
 use crate::metrics::Metrics;
-use crate::replicas::{Others, Own, Position, Replica};
+use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
 use crate::status::{Addresses, Classes, IngressNginx, Inputs, Publish, Writer};
 
 /// How long a pod is asked for itself.
@@ -88,6 +90,10 @@ pub struct Options {
     pub take_over: bool,
     /// The names of the Lease of ingress-nginx's leader (`--ingress-nginx-election-id`).
     pub ingress_nginx_election_ids: Vec<String>,
+    /// What kind of Service each Gateway gets (`--gateway-service-type`).
+    pub gateway_service_type: ServiceType,
+    /// The controller whose GatewayClasses are ours (`--gateway-controller-name`).
+    pub gateway_controller: String,
     /// The most writes of status a second.
     pub status_writes_per_second: u32,
     /// The most Events a second.
@@ -107,10 +113,17 @@ pub struct Served {
     pub gateways: Arc<[GatewayPlan]>,
     /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
     pub kinds: Arc<BTreeMap<Kind, &'static str>>,
-    /// The ports that were to be opened for Gateways and could not be.
-    pub unbound: Arc<[u16]>,
+    /// What is to be listened on and cannot be.
+    pub unbound: Arc<[Entrance]>,
     /// How new it is.
     pub position: Position,
+}
+
+impl Served {
+    /// Which ports of Gateways are listened on.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening::new(&self.gateways, &self.unbound)
+    }
 }
 
 /// What is known of leader and replicas, for people.
@@ -218,7 +231,17 @@ impl Work {
             .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
-        let mut own = Own::new(client, id, Arc::clone(identity), self.served.clone());
+        let (told, addresses) = watch::channel(self.given_addresses());
+        let mut tasks = JoinSet::new();
+        if identity.is_pod {
+            tasks.spawn(ask_for_addresses(
+                client.clone(),
+                Arc::clone(identity),
+                told,
+            ));
+        }
+        let served = self.served.clone();
+        let mut own = Own::new(client, id, Arc::clone(identity), served, addresses.clone());
         let (mut election, leadership, leader) = Election::new(
             client,
             &identity.namespace,
@@ -233,7 +256,7 @@ impl Work {
             }
         });
         tokio::select! {
-            () = self.lead_again_and_again(leader, &leadership, &mut stopped) => {}
+            () = self.lead_again_and_again(leader, &leadership, &addresses, &mut stopped) => {}
             () = own.run() => {}
         }
         own.delete().await;
@@ -246,6 +269,7 @@ impl Work {
         &self,
         mut leader: watch::Receiver<Leader>,
         leadership: &Leadership,
+        addresses: &watch::Receiver<Arc<[IpAddr]>>,
         stopped: &mut watch::Receiver<Option<End>>,
     ) {
         // Whoever leads has something to tell: nothing is led before something is served.
@@ -258,7 +282,7 @@ impl Work {
             }
             term = now.term;
             if now.is_us && lead.is_none() {
-                lead = Some(self.lead(leadership));
+                lead = Some(self.lead(leadership, addresses));
             }
             self.metrics.leader.set(i64::from(now.is_us));
             let (replicas, addresses) = lead.as_ref().map_or_else(Default::default, Lead::known);
@@ -312,7 +336,18 @@ impl Work {
         }
     }
 
-    fn lead(&self, leadership: &Leadership) -> Lead {
+    /// Outside of a pod: those that are told.
+    fn given_addresses(&self) -> Arc<[IpAddr]> {
+        match &self.options.publish {
+            Publish::Addresses(given) if !self.identity.is_pod => {
+                let given = given.iter().filter_map(|it| it.ip.as_deref()?.parse().ok());
+                given.collect()
+            }
+            _ => Arc::default(),
+        }
+    }
+
+    fn lead(&self, leadership: &Leadership, own: &watch::Receiver<Arc<[IpAddr]>>) -> Lead {
         let (client, options, identity) = (&self.client, &self.options, &self.identity);
         let mut tasks = JoinSet::new();
         let (others, replicas) = Others::new(
@@ -334,23 +369,30 @@ impl Work {
             first_addresses,
         );
         tasks.spawn(events.run());
+        let (provisioner, provisions) = Provisioner::new(
+            client,
+            &self.connection,
+            options,
+            leadership.clone(),
+            Sources {
+                identity: Arc::clone(identity),
+                served: self.served.clone(),
+                replicas: replicas.clone(),
+                addresses: own.clone(),
+            },
+        );
+        tasks.spawn(provisioner.run());
         let (told, addresses) = watch::channel(None);
         let mut lead = Lead {
             tasks,
             replicas: replicas.clone(),
             addresses: addresses.clone(),
+            provisions,
             writer: None,
         };
         if !options.update_status {
             return lead;
         }
-        let (provided, provisions) = watch::channel(None);
-        lead.tasks.spawn(gateway::follow(
-            self.connection.another(),
-            options.namespaces.clone(),
-            self.served.clone(),
-            provided,
-        ));
         let (node, publish) = (identity.node.clone(), options.publish.clone());
         lead.tasks
             .spawn(publish.follow(client.clone(), node, replicas.clone(), told));
@@ -405,6 +447,8 @@ struct Lead {
     tasks: JoinSet<()>,
     replicas: watch::Receiver<Option<Arc<[Replica]>>>,
     addresses: watch::Receiver<Option<Addresses>>,
+    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
+    provisions: watch::Receiver<Option<Arc<Provisions>>>,
     writer: Option<Box<Writer>>,
 }
 

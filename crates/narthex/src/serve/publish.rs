@@ -43,7 +43,10 @@ impl Publish {
             node: compilation.node_name().map(str::to_owned),
             is_pod,
         };
-        let options = publishing.options.clone();
+        let options = cluster::PublishOptions {
+            gateway_controller: control.options().gateway_controller.clone(),
+            ..publishing.options.clone()
+        };
         let publisher = Publisher::start(connection, identity, options, control.served(), metrics);
         live.lead(publisher.view());
         Self::Now(publisher)
