@@ -13,6 +13,8 @@ pub(crate) struct Case {
     pub(crate) routes: bool,
     /// With an access log.
     pub(crate) log: bool,
+    /// Bytes are forwarded unread: the configurations of `peers/…-tcp`.
+    pub(crate) tcp: bool,
     /// Fewer connections than the plan's: where answers are long, what is under way when a turn
     /// ends costs time and is not counted.
     pub(crate) connections: Option<usize>,
@@ -58,6 +60,8 @@ const GET: Load = Load::Http1 {
 const NO_PARSER: (&str, &str) = ("floor", "it does not read HTTP");
 const NO_TLS: (&str, &str) = ("floor", "it has no TLS");
 
+const NO_STREAMS: (&str, &str) = ("caddy", "it forwards HTTP alone");
+
 const PLAIN: Case = Case {
     name: "keepalive",
     about: "100-byte answers over kept connections",
@@ -65,6 +69,7 @@ const PLAIN: Case = Case {
     backend: Kind::Nginx,
     routes: false,
     log: false,
+    tcp: false,
     connections: None,
     latency: false,
     smoke: false,
@@ -211,6 +216,36 @@ pub(crate) const ALL: &[Case] = &[
         load: Load::Websocket,
         backend: Kind::Own,
         smoke: true,
+        ..PLAIN
+    },
+    Case {
+        name: "tcp",
+        about: "TCP forwarded unread: 100-byte answers over kept connections",
+        tcp: true,
+        latency: true,
+        without: &[NO_STREAMS],
+        ..PLAIN
+    },
+    Case {
+        name: "tcp-connect",
+        about: "TCP forwarded unread: a connection for each 100-byte answer",
+        load: Load::Http1 {
+            tls: false,
+            path: "/",
+            script: None,
+            close: true,
+        },
+        tcp: true,
+        without: &[NO_STREAMS],
+        ..PLAIN
+    },
+    Case {
+        name: "tcp-1m",
+        about: "TCP forwarded unread: 1 MiB answers over kept connections",
+        load: get("/1m"),
+        connections: Some(8),
+        tcp: true,
+        without: &[NO_STREAMS],
         ..PLAIN
     },
 ];

@@ -153,6 +153,9 @@ pub(crate) struct Peer {
     pub(crate) h2c: u16,
 }
 
+/// nginx's module for TCP, where Debian has it.
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 /// Starts a proxy for a case.
 pub(crate) fn start(
     proxy: Proxy,
@@ -179,6 +182,7 @@ pub(crate) fn start(
             ("CERT", file("cert.pem")),
             ("KEY", file("key.pem")),
             ("PEM", file("both.pem")),
+            ("NGINX_STREAM", NGINX_STREAM.to_owned()),
             ("CERT_BASE64", BASE64.encode(&certificate.chain)),
             ("KEY_BASE64", BASE64.encode(&certificate.key)),
         ],
@@ -187,7 +191,8 @@ pub(crate) fn start(
         h2c: case.backend == Kind::H2c,
     };
     if proxy != Proxy::Floor {
-        let from = root().join("peers").join(proxy.name());
+        let kind = if case.tcp { "-tcp" } else { "" };
+        let from = root().join("peers").join(format!("{}{kind}", proxy.name()));
         template::folder(&from, &folder.join(proxy.name()), &values)?;
     }
     let program = programs
@@ -218,6 +223,16 @@ fn command(
         Proxy::Floor => start
             .arg(format!("127.0.0.1:{http}"))
             .arg(format!("127.0.0.1:{backend}")),
+        Proxy::Narthex if case.tcp => start
+            .arg("serve")
+            .arg(own)
+            .args(&["--workers", "1", "--bind-address", "127.0.0.1"])
+            .args(&["--gateway-address", "127.0.0.1"])
+            .args(&["--http-port", &free_port().to_string()])
+            .args(&["--https-port", &https.to_string()])
+            .args(&["--endpoint", &format!("default/web=127.0.0.1:{backend}")])
+            .args(&["--access-log-format", "off"])
+            .args(&["--admin-address", &format!("127.0.0.1:{}", free_port())]),
         Proxy::Narthex => start
             .arg("serve")
             .arg(own)

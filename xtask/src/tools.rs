@@ -11,7 +11,7 @@ const CARGO_DENY: &str = "0.20.2";
 /// The last release of h2spec; Go's module proxy has it.
 const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 
-/// A command that tests run, and the Debian package that has it.
+/// A command that tests run, or a file by its whole path, and the Debian package that has it.
 pub(crate) struct Tool {
     command: &'static str,
     package: &'static str,
@@ -76,10 +76,16 @@ pub(crate) const LOADS: &[Tool] = &[
 ];
 
 /// What Narthex is measured against; the bench does without one that is missing.
-pub(crate) const PEERS: &[Tool] = &[Tool {
-    command: "haproxy",
-    package: "haproxy",
-}];
+pub(crate) const PEERS: &[Tool] = &[
+    Tool {
+        command: "haproxy",
+        package: "haproxy",
+    },
+    Tool {
+        command: "/usr/lib/nginx/modules/ngx_stream_module.so",
+        package: "libnginx-mod-stream",
+    },
+];
 
 /// What the cluster rig is built with and runs.
 pub(crate) const CLUSTER: &[Tool] = &[

@@ -519,36 +519,50 @@ async fn a_streamed_list_takes_nothing_away_before_it_is_complete() {
     follower.until("listed again", anew).await;
 }
 
-#[tokio::test]
-async fn an_optional_api_is_read_while_it_is_there() {
-    let is_there = Arc::new(AtomicUsize::new(0));
-    let server = Server::start({
-        let is_there = Arc::clone(&is_there);
-        move |asked| {
-            if asked.path == "/apis/shop.example" {
-                let group = json!({"versions": [{"version": "v1beta1"}, {"version": "v1"}]});
-                return Some(match is_there.load(Ordering::Relaxed) {
-                    0 => Answer::Json(404, status(404, "not found")),
-                    1 => Answer::Json(200, group),
-                    _ => Answer::Json(503, status(503, "etcd is away")),
-                });
-            }
-            let maps = asked.path == "/api/v1/configmaps" && !asked.is_watch();
-            let mut map = service("mine", "1");
-            map["data"] = json!({"a": "b"});
-            maps.then(|| Answer::Json(200, list("5", &[map])))
+/// The answer of an API server that has Gateway API as far as `stage` says: not, an old release,
+/// or a newer one.
+fn gateway_api(stage: usize, asked: &Asked) -> Option<Answer> {
+    let resources = |kinds: &[&str]| {
+        let resource = |name: &&str| json!({"name": name, "verbs": ["get", "list", "watch"]});
+        let status = json!({"name": "gateways/status", "verbs": ["get", "patch"]});
+        let all = kinds.iter().map(resource).chain([status]);
+        json!({"resources": all.collect::<Vec<_>>()})
+    };
+    let group = |versions: &[&str]| {
+        let versions = versions.iter().map(|version| json!({"version": version}));
+        json!({"versions": versions.collect::<Vec<_>>()})
+    };
+    let path = asked.path.strip_prefix("/apis/gateway.networking.k8s.io")?;
+    let found = match (stage, path) {
+        (3, _) => return Some(Answer::Json(503, status(503, "etcd is away"))),
+        (1, "") => group(&["v1", "v1beta1", "v1alpha2"]),
+        (2, "") => group(&["v1", "v1beta1"]),
+        (1, "/v1") => resources(&["gateways", "httproutes"]),
+        (2, "/v1") => resources(&["gateways", "httproutes", "tcproutes"]),
+        (1 | 2, "/v1beta1") => resources(&["gateways", "referencegrants"]),
+        (1, "/v1alpha2") => resources(&["tcproutes"]),
+        (1, "/v1alpha2/tcproutes") | (2, "/v1/tcproutes") if !asked.is_watch() => {
+            list("5", &[service("stream", "1")])
         }
+        (1 | 2, "/v1beta1/referencegrants") if !asked.is_watch() => {
+            list("5", &[service("grant", "1")])
+        }
+        (0, _) => return Some(Answer::Json(404, status(404, "not found"))),
+        _ => return None,
+    };
+    Some(Answer::Json(200, found))
+}
+
+#[tokio::test]
+async fn each_kind_of_an_optional_api_is_read_in_the_best_version_while_it_is_there() {
+    let stage = Arc::new(AtomicUsize::new(0));
+    let server = Server::start({
+        let stage = Arc::clone(&stage);
+        move |asked| gateway_api(stage.load(Ordering::Relaxed), asked)
     })
     .await;
-    // No kind of the store's is a custom resource yet: another one stands for it.
-    let api = Optional {
-        name: "Shop",
-        group: "shop.example",
-        version: "v1",
-        kinds: vec![Kind::ConfigMap],
-    };
     let options = Options {
-        optional: vec![api],
+        optional: vec![Optional::known().swap_remove(0)],
         ..Options::default()
     };
     let mut follower = Follower::start_with(&server, &options).await;
@@ -556,32 +570,60 @@ async fn an_optional_api_is_read_while_it_is_there() {
         .await
         .expect("listed");
     follower.take();
-    assert_eq!(follower.store.config_maps().count(), 0);
-    assert!(server.asked("configmaps").is_empty());
+    let routes = |follower: &Follower| follower.store.count(Kind::TcpRoute);
+    assert_eq!(routes(&follower), 0);
+    assert!(server.asked("tcproutes").is_empty());
+    assert!(server.asked("namespaces").is_empty());
 
-    is_there.store(1, Ordering::Relaxed);
-    let is_read = |follower: &Follower| follower.store.config_maps().count() == 1;
+    stage.store(1, Ordering::Relaxed);
+    let is_read = |follower: &Follower| {
+        routes(follower) == 1 && follower.store.count(Kind::ReferenceGrant) == 1
+    };
     follower.until("read", is_read).await;
-    assert!(follower.watches.inbox().offers()[0].is_served());
+    let served = follower.watches.inbox().offers().swap_remove(0).kinds;
+    let group = "gateway.networking.k8s.io";
+    let served: Vec<_> = served
+        .iter()
+        .map(|(kind, version)| format!("{kind} {}", version.trim_start_matches(group)))
+        .collect();
+    let expected = [
+        "Gateway /v1",
+        "HTTPRoute /v1",
+        "ReferenceGrant /v1beta1",
+        "TCPRoute /v1alpha2",
+    ];
+    assert_eq!(served, expected);
+    assert!(!server.asked("namespaces").is_empty());
+
+    // A kind that moves to another version never seems to go.
+    stage.store(2, Ordering::Relaxed);
+    let moved = async {
+        let of_v1 = |asked: &Asked| asked.path.ends_with("/v1/tcproutes") && asked.is_watch();
+        while !server.asked("tcproutes").iter().any(of_v1) {
+            follower.take();
+            assert_eq!(routes(&follower), 1);
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, moved).await.expect("watched");
+
     // That nobody answers does not mean that it is gone.
-    is_there.store(2, Ordering::Relaxed);
-    let asked = server.asked("shop.example").len();
-    while server.asked("shop.example").len() == asked {
+    stage.store(3, Ordering::Relaxed);
+    let asked = server.asked(group).len();
+    while server.asked(group).len() == asked {
         sleep(Duration::from_millis(100)).await;
     }
     sleep(Duration::from_millis(300)).await;
     follower.take();
     assert!(is_read(&follower));
-    is_there.store(0, Ordering::Relaxed);
-    let is_gone = |follower: &Follower| follower.store.config_maps().count() == 0;
-    follower.until("gone", is_gone).await;
-    assert!(!follower.watches.inbox().offers()[0].is_served());
+    stage.store(0, Ordering::Relaxed);
+    follower
+        .until("gone", |follower| routes(follower) == 0)
+        .await;
+    assert!(!follower.watches.inbox().offers()[0].is_read());
     let kinds = follower.watches.inbox().conditions();
-    assert!(
-        kinds
-            .iter()
-            .all(|condition| condition.kind != Kind::ConfigMap)
-    );
+    let is_optional = |kind: Kind| kind.is_of_gateway_api() || kind == Kind::Namespace;
+    assert!(kinds.iter().all(|condition| !is_optional(condition.kind)));
 }
 
 #[tokio::test]
@@ -608,7 +650,7 @@ async fn of_very_many_secrets_some_are_watched_and_the_others_asked_for() {
     assert_eq!(watched.count(), 2);
     let message = &follower.problems[0].message;
     assert!(
-        message.contains("4 Secrets are referred to; the changes of 2"),
+        message.contains("4 Secrets and ConfigMaps are referred to; the changes of 2"),
         "{message}"
     );
 

@@ -7,10 +7,11 @@ use model::{
     Backend, CertificateSet, CertificateTable, Entrance, HostTable, HttpSites, HttpsSite, Listener,
     Service, Site, Snapshot, TlsSite, TlsSites, VirtualHost,
 };
-use objects::Store;
 use objects::kinds::{Kind, ObjectKey};
+use objects::{Sorted, Store};
 
 use crate::certificates::Certificates;
+use crate::gateway::{GatewayPlan, Gateways};
 use crate::hosts::fallback::Fallbacks;
 use crate::hosts::{Hosts, Updated};
 use crate::ingress::class::Classes;
@@ -23,6 +24,7 @@ use crate::references::References;
 use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
+use crate::status::{ByObject, ObjectStatus};
 
 /// Compiles again and again, and reuses what did not change.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Compiler {
     hosts: Hosts,
     fallbacks: Fallbacks,
     references: References,
+    gateways: Gateways,
     tables: Tables,
     /// What is wrong with the default certificate.
     default_report: Option<Arc<ObjectReport>>,
@@ -61,6 +64,12 @@ pub struct Compiled {
     /// The Secrets that the served Ingresses and the options name, there or not, in order; the
     /// same `Arc` as last time if they are the same.
     pub references: Arc<[ObjectKey]>,
+    /// What is said of each Gateway API object that is ours; the same `Arc` as last time if it says
+    /// the same.
+    pub statuses: Arc<Sorted<ObjectStatus, ByObject>>,
+    /// What is to be provided for each Gateway in a cluster; the same `Arc` as last time if it is
+    /// the same.
+    pub gateways: Arc<[GatewayPlan]>,
     /// Whether `snapshot` is another one than last time.
     pub changed: bool,
     /// How many backends got other endpoints.
@@ -100,12 +109,15 @@ impl Compiler {
                 checked: Arc::default(),
                 metrics_hosts: hosts.slot_labels(),
                 references: references.keys(),
+                statuses: Arc::default(),
+                gateways: Arc::default(),
                 changed: false,
                 endpoint_updates: 0,
             },
             certificates,
             hosts,
             references,
+            gateways: Gateways::default(),
             tables,
             default_report: None,
             options,
@@ -150,16 +162,36 @@ impl Compiler {
         let updated = self
             .hosts
             .update(&replaced, &self.fallbacks, fallbacks, &self.options);
+        let mut world = World {
+            store,
+            options: &self.options,
+            services: &mut self.services,
+            certificates: &mut self.certificates,
+            now,
+        };
+        let hosts = &mut self.hosts;
+        let gateways = self.gateways.update(
+            &changes,
+            tls_is_stale,
+            &mut world,
+            self.fallbacks.not_found(),
+            |host| hosts.slot(host),
+        );
+        stale.0.extend(gateways.stale);
         let (default, default_report) = self.certificates.default_set(&self.options, store, now);
         if self.default_report != default_report {
             stale.extend(self.default_report.iter().chain(&default_report));
             self.default_report = default_report;
         }
-        self.last.changed = self.assemble(&updated, fallbacks.any || fallbacks.hosts, default);
+        let others = fallbacks.any || fallbacks.hosts || gateways.listeners;
+        self.last.changed = self.assemble(&updated, others, default);
+        self.last.statuses = self.gateways.statuses();
+        self.last.gateways = self.gateways.plans();
+        self.certificates.sweep(&gateways.secrets);
         self.forget(replaced);
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
-        self.last.references = self.references.keys();
+        self.last.references = self.references.with(self.gateways.references());
         let lists = self.services.lists();
         self.last.external = lists.external;
         self.last.checked = lists.checked;
@@ -219,7 +251,14 @@ impl Compiler {
             let hosts = self.hosts.certificates().clone();
             self.tables.certificates = Arc::new(CertificateTable { hosts, default });
         }
-        let mut listeners = self.ingress_listeners();
+        let mut listeners: Vec<_> = self.ingress_listeners().into();
+        for listener in self.gateways.listeners() {
+            let mut known = listeners.iter_mut();
+            match known.find(|known| known.entrance == listener.entrance) {
+                Some(known) => *known = Arc::new(shared(known, listener)),
+                None => listeners.push(Arc::clone(listener)),
+            }
+        }
         listeners.sort_by_key(|listener| listener.entrance);
         self.last.snapshot = Arc::new(Snapshot {
             generation: self.last.snapshot.generation + 1,
@@ -278,11 +317,14 @@ impl Compiler {
 
     fn counts(&self) -> Counts {
         let ingresses = self.ingresses.numbers();
+        let (gateways, routes, hosts) = self.gateways.counts();
         Counts {
+            gateways,
+            routes,
             ingresses: ingresses.served,
             foreign: ingresses.foreign,
             classless: ingresses.classless,
-            hosts: self.hosts.routes().len(),
+            hosts: self.hosts.routes().len() + hosts,
             paths: self.hosts.paths(),
             services: self.services.in_use(),
             certificates: self.hosts.certificates().len(),
@@ -307,15 +349,41 @@ impl Compiler {
                 .chain(self.fallbacks.problems(ingress));
             return Some(ObjectReport::new(key.clone(), true, parts));
         }
+        let gateway = self.gateways.report(key).map(Arc::new);
         let said = self
             .classes
             .reports()
+            .chain(&gateway)
             .chain(self.services.report(key))
             .chain(self.fallbacks.report())
             .chain(&self.default_report);
         said.filter(|report| report.object == *key)
             .map(|report| ObjectReport::clone(report))
             .reduce(|all, report| all.merged(&report))
+    }
+}
+
+/// A port that both Ingress and a Gateway serve.
+fn shared(ingress: &Listener, gateway: &Listener) -> Listener {
+    let service = match (&ingress.service, &gateway.service) {
+        (Service::Http(ingress), Service::Http(gateway)) => Service::Http(Arc::new(HttpSites {
+            gateways: gateway.gateways.clone(),
+            ingress: ingress.ingress.clone(),
+        })),
+        (Service::Tls(ingress), Service::Tls(gateway)) => Service::Tls(Arc::new(TlsSites {
+            gateways: gateway.gateways.clone(),
+            ingress: ingress.ingress.clone(),
+        })),
+        // Nothing else is put together.
+        (Service::Http(sites), _) => Service::Http(Arc::clone(sites)),
+        (Service::Tls(sites), _) => Service::Tls(Arc::clone(sites)),
+        (Service::Tcp(stream), _) => Service::Tcp(Arc::clone(stream)),
+        (Service::Udp(stream), _) => Service::Udp(Arc::clone(stream)),
+    };
+    Listener {
+        entrance: gateway.entrance,
+        public_port: gateway.public_port,
+        service,
     }
 }
 

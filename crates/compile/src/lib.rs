@@ -13,6 +13,7 @@
 
 mod certificates;
 mod compiler;
+mod gateway;
 mod hosts;
 mod ingress;
 mod name;
@@ -22,6 +23,7 @@ mod references;
 mod report;
 mod seen;
 mod service;
+pub mod status;
 mod suggest;
 #[cfg(test)]
 mod testing;
@@ -29,6 +31,7 @@ mod testing;
 mod tests;
 
 pub use compiler::{Compiled, Compiler};
-pub use options::{EndpointOverride, Options};
+pub use gateway::{GatewayPlan, PlannedPort};
+pub use options::{EndpointOverride, GatewayPorts, Options};
 pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{ByObject, Counts, ObjectReport, Report};

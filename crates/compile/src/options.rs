@@ -1,6 +1,7 @@
 //! What the command line decides about compiling.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,16 @@ pub struct Options {
     pub retry: Retry,
     /// How many hosts get metrics of their own; all others share one value.
     pub metrics_hosts: u16,
+    /// The value of a GatewayClass's `spec.controllerName` that means us
+    /// (`--gateway-controller-name`).
+    pub gateway_controller: String,
+    /// Which ports serve Gateways.
+    pub gateway_ports: GatewayPorts,
+    /// The lowest port that can be bound; to those below, 8000 is added.
+    pub lowest_port: u16,
+    /// After so long without a byte in either direction a TCP connection of a TCPRoute or TLSRoute
+    /// ends (`--tunnel-idle-timeout`).
+    pub stream_idle: Duration,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
     pub annotations_prefix: String,
 }
@@ -87,9 +98,22 @@ impl Options {
             max_backend_requests: 0,
             retry: Retry::default(),
             metrics_hosts: 100,
+            gateway_controller: "narthex.dev/gateway".into(),
+            gateway_ports: GatewayPorts::Own([].into()),
+            lowest_port: 0,
+            stream_idle: Duration::from_secs(3600),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
         }
     }
+}
+
+/// Which ports serve Gateways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayPorts {
+    /// Their own, on these addresses, or on all that the process listens on (`--gateway-address`).
+    Own(Box<[IpAddr]>),
+    /// Some of a range, to which each Gateway's Service leads (`--gateway-port-range`).
+    Range(RangeInclusive<u16>),
 }
 
 /// Where a Service's endpoints are, as the command line says.

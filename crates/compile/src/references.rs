@@ -1,6 +1,7 @@
 //! Which objects beside Ingresses, Services and endpoints the compiled ones refer to: a source
 //! that reads those one by one has to know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,6 +18,8 @@ pub(crate) struct References {
     secrets: HashMap<Name, usize>,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
+    /// The same with others'.
+    all: Arc<[ObjectKey]>,
 }
 
 impl References {
@@ -28,9 +31,25 @@ impl References {
                 .map(|(namespace, name)| (Name::new(namespace, name), 1))
                 .collect(),
             keys: Arc::default(),
+            all: Arc::default(),
         };
         new.list();
         new
+    }
+
+    /// What is referred to, with what others refer to, in order, each once; the same list as long as
+    /// nothing changes.
+    pub(crate) fn with(&mut self, others: &BTreeSet<ObjectKey>) -> Arc<[ObjectKey]> {
+        if others.is_empty() {
+            return self.keys();
+        }
+        let own = self.keys.iter().cloned();
+        let all: BTreeSet<ObjectKey> = own.chain(others.iter().cloned()).collect();
+        let all: Vec<_> = all.into_iter().collect();
+        if *self.all != *all {
+            self.all = all.into();
+        }
+        Arc::clone(&self.all)
     }
 
     /// Takes over what is not served as it was.

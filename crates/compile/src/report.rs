@@ -129,6 +129,10 @@ pub struct Counts {
     /// Ingresses without a class, or with one that nothing defines, left alone because nothing says
     /// that they are ours.
     pub classless: usize,
+    /// Gateways that are ours.
+    pub gateways: usize,
+    /// Routes of Gateway API that have a parent of ours.
+    pub routes: usize,
     /// Hosts that are claimed; all hosts together (a rule without host) count as one.
     pub hosts: usize,
     /// Paths of all hosts.

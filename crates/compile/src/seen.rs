@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
-use objects::kinds::{EndpointSlice, Ingress, ObjectMeta};
+use objects::kinds::{EndpointSlice, Ingress, Object, ObjectKey, ObjectMeta};
 use objects::{Changed, SERVICE_NAME_LABEL, Store};
 
 use crate::name::{Name, NameRef};
@@ -30,6 +30,12 @@ pub(crate) struct Changes {
     pub(crate) secrets: HashSet<Name>,
     /// Ingresses that came, went or changed, in the store's order.
     pub(crate) ingresses: Vec<ChangedIngress>,
+    /// ConfigMaps that came, went or changed.
+    pub(crate) config_maps: HashSet<Name>,
+    /// Namespaces that came, went or changed, by name.
+    pub(crate) namespaces: HashSet<Box<str>>,
+    /// Objects of Gateway API that came, went or changed, by kind, then in the store's order.
+    pub(crate) gateway: Vec<ObjectKey>,
 }
 
 /// An Ingress that came, went or changed.
@@ -89,7 +95,33 @@ impl Changes {
                     });
                 }
             }
-            Changed::ConfigMap(..) | Changed::Namespace(..) => {}
+            Changed::ConfigMap(old, new) => {
+                let object = new.or(old).map(|object| name(&object.metadata));
+                self.config_maps.extend(object);
+            }
+            Changed::Namespace(old, new) => {
+                let object = new
+                    .or(old)
+                    .map(|object| object.metadata.name.as_str().into());
+                self.namespaces.extend(object);
+            }
+            Changed::BackendTlsPolicy(..)
+            | Changed::Gateway(..)
+            | Changed::GatewayClass(..)
+            | Changed::GrpcRoute(..)
+            | Changed::HttpRoute(..)
+            | Changed::ListenerSet(..)
+            | Changed::ReferenceGrant(..)
+            | Changed::TcpRoute(..)
+            | Changed::TlsRoute(..)
+            | Changed::UdpRoute(..)
+            | Changed::XBackend(..)
+            | Changed::XBackendTrafficPolicy(..) => {
+                let (old, new) = (changed.before(), changed.now());
+                if let Some(key) = new.as_ref().or(old.as_ref()).map(Object::key) {
+                    self.gateway.push(key);
+                }
+            }
         }
     }
 }

@@ -16,6 +16,19 @@ pub struct Transport {
 }
 
 impl Transport {
+    /// The same version of HTTP inside TLS.
+    #[must_use]
+    pub fn over(self, tls: Arc<BackendTls>) -> Self {
+        let http = match self.http {
+            HttpVersion::Http1 if self.tls.is_none() => HttpVersion::Negotiated,
+            http => http,
+        };
+        Self {
+            http,
+            tls: Some(tls),
+        }
+    }
+
     /// Whether it is HTTP/1.1 in clear text.
     pub fn is_plain_http1(&self) -> bool {
         self.http == HttpVersion::Http1 && self.tls.is_none()
@@ -46,6 +59,17 @@ pub struct BackendTls {
     pub authorities: Option<Arc<[CertificateDer<'static>]>>,
     /// What we show if the backend asks for a certificate.
     pub client: Option<Arc<Certificate>>,
+    /// What the certificate has to have one of instead of `server_name`; none is that one.
+    pub names: Box<[SubjectName]>,
+}
+
+/// A subject alternative name (RFC 5280, section 4.2.1.6).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SubjectName {
+    /// A DNS name.
+    Host(Box<str>),
+    /// A URI, as SPIFFE's identities are.
+    Uri(Box<str>),
 }
 
 impl BackendTls {
@@ -56,6 +80,7 @@ impl BackendTls {
             verify: true,
             authorities: None,
             client: None,
+            names: Box::default(),
         }
     }
 }
@@ -70,6 +95,7 @@ impl PartialEq for BackendTls {
         self.server_name == other.server_name
             && self.verify == other.verify
             && self.authorities == other.authorities
+            && self.names == other.names
             && same_client
     }
 }

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::kinds::{
-    ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Kind, Namespace, Object, ObjectKey,
-    ObjectMeta, Secret, Service,
+    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute,
+    HttpRoute, Ingress, IngressClass, Kind, ListenerSet, Namespace, Object, ObjectKey, ObjectMeta,
+    ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute, XBackend, XBackendTrafficPolicy,
 };
 use crate::sorted::{Order, Sorted};
 
@@ -20,41 +21,128 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// [`Sorted::changes`].
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    config_maps: Table<ConfigMap>,
-    endpoints: Table<Endpoints>,
-    endpoint_slices: Table<EndpointSlice>,
+    tables: Tables,
     /// The slices that name a Service again.
     slices_by_service: Sorted<EndpointSlice, ByService>,
-    ingresses: Table<Ingress>,
-    ingress_classes: Table<IngressClass>,
-    namespaces: Table<Namespace>,
-    secrets: Table<Secret>,
-    services: Table<Service>,
 }
 
-/// An object that is not the same in two stores: what it was, and what it is. One of the two is
-/// there, or both.
-#[derive(Debug)]
-pub enum Changed<'a> {
-    /// v1 ConfigMap.
-    ConfigMap(Option<&'a Arc<ConfigMap>>, Option<&'a Arc<ConfigMap>>),
-    /// v1 Endpoints.
-    Endpoints(Option<&'a Arc<Endpoints>>, Option<&'a Arc<Endpoints>>),
-    /// discovery.k8s.io/v1 EndpointSlice.
-    EndpointSlice(
-        Option<&'a Arc<EndpointSlice>>,
-        Option<&'a Arc<EndpointSlice>>,
-    ),
-    /// networking.k8s.io/v1 Ingress.
-    Ingress(Option<&'a Arc<Ingress>>, Option<&'a Arc<Ingress>>),
-    /// networking.k8s.io/v1 IngressClass.
-    IngressClass(Option<&'a Arc<IngressClass>>, Option<&'a Arc<IngressClass>>),
-    /// v1 Namespace.
-    Namespace(Option<&'a Arc<Namespace>>, Option<&'a Arc<Namespace>>),
-    /// v1 Secret.
-    Secret(Option<&'a Arc<Secret>>, Option<&'a Arc<Secret>>),
-    /// v1 Service.
-    Service(Option<&'a Arc<Service>>, Option<&'a Arc<Service>>),
+/// Makes the tables, one for each kind, and what is done with the one of a kind.
+macro_rules! tables {
+    ($($kind:ident $table:ident,)*) => {
+        #[derive(Debug, Clone, Default)]
+        struct Tables {
+            $($table: Table<$kind>,)*
+        }
+
+        /// An object that is not the same in two stores: what it was, and what it is. One of the
+        /// two is there, or both.
+        #[derive(Debug)]
+        pub enum Changed<'a> {
+            $(#[doc = concat!("A ", stringify!($kind), ".")]
+            $kind(Option<&'a Arc<$kind>>, Option<&'a Arc<$kind>>),)*
+        }
+
+        impl Changed<'_> {
+            /// The object as it was.
+            pub fn before(&self) -> Option<Object> {
+                match self {
+                    $(Self::$kind(old, _) => old.cloned().map(Object::$kind),)*
+                }
+            }
+
+            /// The object as it is.
+            pub fn now(&self) -> Option<Object> {
+                match self {
+                    $(Self::$kind(_, new) => new.cloned().map(Object::$kind),)*
+                }
+            }
+        }
+
+        impl Tables {
+            fn put(&mut self, object: Object) -> bool {
+                match object {
+                    $(Object::$kind(object) => put(&mut self.$table, object),)*
+                }
+            }
+
+            fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
+                let name = (&*key.namespace, &*key.name);
+                match key.kind {
+                    $(Kind::$kind => self.$table.remove(&name).map(Object::$kind),)*
+                }
+            }
+
+            fn get(&self, key: &ObjectKey) -> Option<Object> {
+                let name = (&*key.namespace, &*key.name);
+                match key.kind {
+                    $(Kind::$kind => self.$table.get(&name).cloned().map(Object::$kind),)*
+                }
+            }
+
+            fn len(&self, kind: Kind) -> usize {
+                match kind {
+                    $(Kind::$kind => self.$table.len(),)*
+                }
+            }
+
+            fn keys(&self, kind: Kind, namespace: Option<&str>) -> Vec<ObjectKey> {
+                match kind {
+                    $(Kind::$kind => keys(&self.$table, kind, namespace),)*
+                }
+            }
+
+            fn objects(&self) -> impl Iterator<Item = Object> {
+                std::iter::empty()
+                    $(.chain(self.$table.iter().cloned().map(Object::$kind)))*
+            }
+
+            fn changes<'a>(&'a self, former: &'a Self, told: &mut dyn FnMut(Changed<'a>)) {
+                $(self.$table.changes(&former.$table, |a, b| told(Changed::$kind(a, b)));)*
+            }
+        }
+
+        $(impl Order<$kind> for ByName {
+            type Key<'a> = (&'a str, &'a str);
+
+            fn key(object: &$kind) -> (&str, &str) {
+                name_of(&object.metadata)
+            }
+
+            fn compare(object: &$kind, key: &(&str, &str)) -> Ordering {
+                name_of(&object.metadata).cmp(key)
+            }
+        })*
+
+        impl Store {
+            $(#[doc = concat!("Every ", stringify!($kind), ", by namespace and name.")]
+            pub fn $table(&self) -> impl Iterator<Item = &Arc<$kind>> {
+                self.tables.$table.iter()
+            })*
+        }
+    };
+}
+
+tables! {
+    BackendTlsPolicy backend_tls_policies,
+    ConfigMap config_maps,
+    Endpoints all_endpoints,
+    EndpointSlice slices_by_name,
+    Gateway gateways,
+    GatewayClass gateway_classes,
+    GrpcRoute grpc_routes,
+    HttpRoute http_routes,
+    Ingress ingresses,
+    IngressClass ingress_classes,
+    ListenerSet listener_sets,
+    Namespace namespaces,
+    ReferenceGrant reference_grants,
+    Secret secrets,
+    Service services,
+    TcpRoute tcp_routes,
+    TlsRoute tls_routes,
+    UdpRoute udp_routes,
+    XBackend backends,
+    XBackendTrafficPolicy backend_traffic_policies,
 }
 
 impl Store {
@@ -64,73 +152,38 @@ impl Store {
     pub fn apply(&mut self, mut object: Object) -> bool {
         object.trim();
         match object {
-            Object::ConfigMap(object) => put(&mut self.config_maps, object),
-            Object::Endpoints(object) => put(&mut self.endpoints, object),
             Object::EndpointSlice(object) => self.apply_slice(object),
-            Object::Ingress(object) => put(&mut self.ingresses, object),
-            Object::IngressClass(object) => put(&mut self.ingress_classes, object),
-            Object::Namespace(object) => put(&mut self.namespaces, object),
-            Object::Secret(object) => put(&mut self.secrets, object),
-            Object::Service(object) => put(&mut self.services, object),
+            object => self.tables.put(object),
         }
     }
 
     /// Takes an object out. Returns whether it was there.
     pub fn delete(&mut self, key: &ObjectKey) -> bool {
-        let name = (&*key.namespace, &*key.name);
-        match key.kind {
-            Kind::ConfigMap => self.config_maps.remove(&name).is_some(),
-            Kind::Endpoints => self.endpoints.remove(&name).is_some(),
-            Kind::EndpointSlice => self.delete_slice(name),
-            Kind::Ingress => self.ingresses.remove(&name).is_some(),
-            Kind::IngressClass => self.ingress_classes.remove(&name).is_some(),
-            Kind::Namespace => self.namespaces.remove(&name).is_some(),
-            Kind::Secret => self.secrets.remove(&name).is_some(),
-            Kind::Service => self.services.remove(&name).is_some(),
+        let former = self.tables.remove(key);
+        if let Some(Object::EndpointSlice(slice)) = &former {
+            self.slices_by_service.remove(&ByService::key(slice));
         }
+        former.is_some()
+    }
+
+    /// The object with this key.
+    pub fn get(&self, key: &ObjectKey) -> Option<Object> {
+        self.tables.get(key)
     }
 
     /// Whether there is an object with this key.
     pub fn contains(&self, key: &ObjectKey) -> bool {
-        let name = (&*key.namespace, &*key.name);
-        match key.kind {
-            Kind::ConfigMap => self.config_maps.get(&name).is_some(),
-            Kind::Endpoints => self.endpoints.get(&name).is_some(),
-            Kind::EndpointSlice => self.endpoint_slices.get(&name).is_some(),
-            Kind::Ingress => self.ingresses.get(&name).is_some(),
-            Kind::IngressClass => self.ingress_classes.get(&name).is_some(),
-            Kind::Namespace => self.namespaces.get(&name).is_some(),
-            Kind::Secret => self.secrets.get(&name).is_some(),
-            Kind::Service => self.services.get(&name).is_some(),
-        }
+        self.get(key).is_some()
     }
 
     /// How many objects of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::ConfigMap => self.config_maps.len(),
-            Kind::Endpoints => self.endpoints.len(),
-            Kind::EndpointSlice => self.endpoint_slices.len(),
-            Kind::Ingress => self.ingresses.len(),
-            Kind::IngressClass => self.ingress_classes.len(),
-            Kind::Namespace => self.namespaces.len(),
-            Kind::Secret => self.secrets.len(),
-            Kind::Service => self.services.len(),
-        }
+        self.tables.len(kind)
     }
 
     /// The keys of the objects of a kind, in one namespace or in all.
     pub fn keys(&self, kind: Kind, namespace: Option<&str>) -> Vec<ObjectKey> {
-        match kind {
-            Kind::ConfigMap => keys(&self.config_maps, kind, namespace),
-            Kind::Endpoints => keys(&self.endpoints, kind, namespace),
-            Kind::EndpointSlice => keys(&self.endpoint_slices, kind, namespace),
-            Kind::Ingress => keys(&self.ingresses, kind, namespace),
-            Kind::IngressClass => keys(&self.ingress_classes, kind, namespace),
-            Kind::Namespace => keys(&self.namespaces, kind, namespace),
-            Kind::Secret => keys(&self.secrets, kind, namespace),
-            Kind::Service => keys(&self.services, kind, namespace),
-        }
+        self.tables.keys(kind, namespace)
     }
 
     /// How many objects there are, of all kinds.
@@ -145,38 +198,7 @@ impl Store {
 
     /// Every object, by kind.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
-        let config_maps = self.config_maps.iter().cloned().map(Object::ConfigMap);
-        let endpoints = self.endpoints.iter().cloned().map(Object::Endpoints);
-        let slices = self.endpoint_slices.iter().cloned();
-        let classes = self.ingress_classes.iter().cloned();
-        config_maps
-            .chain(endpoints)
-            .chain(slices.map(Object::EndpointSlice))
-            .chain(self.ingresses.iter().cloned().map(Object::Ingress))
-            .chain(classes.map(Object::IngressClass))
-            .chain(self.namespaces.iter().cloned().map(Object::Namespace))
-            .chain(self.secrets.iter().cloned().map(Object::Secret))
-            .chain(self.services.iter().cloned().map(Object::Service))
-    }
-
-    /// Every Ingress.
-    pub fn ingresses(&self) -> impl Iterator<Item = &Arc<Ingress>> {
-        self.ingresses.iter()
-    }
-
-    /// Every IngressClass.
-    pub fn ingress_classes(&self) -> impl Iterator<Item = &Arc<IngressClass>> {
-        self.ingress_classes.iter()
-    }
-
-    /// Every Service.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.iter()
-    }
-
-    /// Every Secret.
-    pub fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
-        self.secrets.iter()
+        self.tables.objects()
     }
 
     /// Every EndpointSlice that names a Service, by namespace, Service, then name.
@@ -184,43 +206,9 @@ impl Store {
         self.slices_by_service.iter()
     }
 
-    /// Every Endpoints object.
-    pub fn all_endpoints(&self) -> impl Iterator<Item = &Arc<Endpoints>> {
-        self.endpoints.iter()
-    }
-
-    /// Every ConfigMap.
-    pub fn config_maps(&self) -> impl Iterator<Item = &Arc<ConfigMap>> {
-        self.config_maps.iter()
-    }
-
-    /// Every Namespace.
-    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
-        self.namespaces.iter()
-    }
-
     /// Tells of every object that is not the same as in `former`: what it was, and what it is.
     pub fn changes<'a>(&'a self, former: &'a Self, mut told: impl FnMut(Changed<'a>)) {
-        self.ingress_classes
-            .changes(&former.ingress_classes, |a, b| {
-                told(Changed::IngressClass(a, b))
-            });
-        self.services
-            .changes(&former.services, |a, b| told(Changed::Service(a, b)));
-        self.endpoint_slices
-            .changes(&former.endpoint_slices, |a, b| {
-                told(Changed::EndpointSlice(a, b))
-            });
-        self.endpoints
-            .changes(&former.endpoints, |a, b| told(Changed::Endpoints(a, b)));
-        self.secrets
-            .changes(&former.secrets, |a, b| told(Changed::Secret(a, b)));
-        self.config_maps
-            .changes(&former.config_maps, |a, b| told(Changed::ConfigMap(a, b)));
-        self.namespaces
-            .changes(&former.namespaces, |a, b| told(Changed::Namespace(a, b)));
-        self.ingresses
-            .changes(&former.ingresses, |a, b| told(Changed::Ingress(a, b)));
+        self.tables.changes(&former.tables, &mut told);
     }
 
     /// The EndpointSlices of a Service, which need not exist itself.
@@ -239,42 +227,75 @@ impl Store {
 
     /// The Endpoints object of the Service with this name.
     pub fn endpoints(&self, namespace: &str, name: &str) -> Option<&Arc<Endpoints>> {
-        self.endpoints.get(&(namespace, name))
+        self.tables.all_endpoints.get(&(namespace, name))
     }
 
     /// One Service.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
-        self.services.get(&(namespace, name))
+        self.tables.services.get(&(namespace, name))
     }
 
     /// One Secret.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<&Arc<Secret>> {
-        self.secrets.get(&(namespace, name))
+        self.tables.secrets.get(&(namespace, name))
     }
 
     /// One ConfigMap.
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&Arc<ConfigMap>> {
-        self.config_maps.get(&(namespace, name))
+        self.tables.config_maps.get(&(namespace, name))
     }
 
     /// One Ingress.
     pub fn ingress(&self, namespace: &str, name: &str) -> Option<&Arc<Ingress>> {
-        self.ingresses.get(&(namespace, name))
+        self.tables.ingresses.get(&(namespace, name))
     }
 
     /// One Namespace.
     pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
-        self.namespaces.get(&("", name))
+        self.tables.namespaces.get(&("", name))
+    }
+
+    /// One GatewayClass.
+    pub fn gateway_class(&self, name: &str) -> Option<&Arc<GatewayClass>> {
+        self.tables.gateway_classes.get(&("", name))
+    }
+
+    /// One Gateway.
+    pub fn gateway(&self, namespace: &str, name: &str) -> Option<&Arc<Gateway>> {
+        self.tables.gateways.get(&(namespace, name))
+    }
+
+    /// One ListenerSet.
+    pub fn listener_set(&self, namespace: &str, name: &str) -> Option<&Arc<ListenerSet>> {
+        self.tables.listener_sets.get(&(namespace, name))
+    }
+
+    /// One XBackend.
+    pub fn backend(&self, namespace: &str, name: &str) -> Option<&Arc<XBackend>> {
+        self.tables.backends.get(&(namespace, name))
+    }
+
+    /// The ReferenceGrants of a namespace.
+    pub fn reference_grants_of<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ReferenceGrant>> {
+        let grants = self.tables.reference_grants.from(&(namespace, ""));
+        grants.take_while(move |grant| name_of(&grant.metadata).0 == namespace)
     }
 
     /// One IngressClass.
     pub fn ingress_class(&self, name: &str) -> Option<&Arc<IngressClass>> {
-        self.ingress_classes.get(&("", name))
+        self.tables.ingress_classes.get(&("", name))
     }
 
     fn apply_slice(&mut self, slice: Arc<EndpointSlice>) -> bool {
-        let former = self.endpoint_slices.get(&ByName::key(&*slice)).cloned();
-        if !put(&mut self.endpoint_slices, Arc::clone(&slice)) {
+        let former = self
+            .tables
+            .slices_by_name
+            .get(&ByName::key(&*slice))
+            .cloned();
+        if !put(&mut self.tables.slices_by_name, Arc::clone(&slice)) {
             return false;
         }
         if let Some(former) = former {
@@ -283,14 +304,6 @@ impl Store {
         if service_of(&slice).is_some() {
             self.slices_by_service.insert(slice);
         }
-        true
-    }
-
-    fn delete_slice(&mut self, name: (&str, &str)) -> bool {
-        let Some(former) = self.endpoint_slices.remove(&name) else {
-            return false;
-        };
-        self.slices_by_service.remove(&ByService::key(&former));
         true
     }
 }
@@ -309,33 +322,6 @@ pub(crate) enum ByName {}
 /// EndpointSlices by namespace, Service and name.
 #[derive(Debug)]
 pub(crate) enum ByService {}
-
-macro_rules! by_name {
-    ($($kind:ty),*) => {
-        $(impl Order<$kind> for ByName {
-            type Key<'a> = (&'a str, &'a str);
-
-            fn key(object: &$kind) -> (&str, &str) {
-                name_of(&object.metadata)
-            }
-
-            fn compare(object: &$kind, key: &(&str, &str)) -> Ordering {
-                name_of(&object.metadata).cmp(key)
-            }
-        })*
-    };
-}
-
-by_name!(
-    ConfigMap,
-    Endpoints,
-    EndpointSlice,
-    Ingress,
-    IngressClass,
-    Namespace,
-    Secret,
-    Service
-);
 
 impl Order<EndpointSlice> for ByService {
     type Key<'a> = (&'a str, &'a str, &'a str);

@@ -12,14 +12,43 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [patch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources:
+    - backendtlspolicies
+    - gateways
+    - grpcroutes
+    - httproutes
+    - listenersets
+    - referencegrants
+    - tcproutes
+    - tlsroutes
+    - udproutes
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources:
+    - backendtlspolicies/status
+    - gateways/status
+    - grpcroutes/status
+    - httproutes/status
+    - listenersets/status
+    - tcproutes/status
+    - tlsroutes/status
+    - udproutes/status
+  verbs: [patch]
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackends, xbackendtrafficpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.x-k8s.io]
+  resources: [xbackends/status, xbackendtrafficpolicies/status]
+  verbs: [patch]
 {{- if .Values.controller.watchAllSecrets }}
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get, list, watch]
 {{- else }}
-# Each by its name, when an Ingress refers to it; never a list.
+# Each by its name, when an object refers to it; never a list.
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [secrets, configmaps]
   verbs: [get, watch]
 {{- end }}
 - apiGroups: [events.k8s.io]
@@ -31,17 +60,22 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses/status]
+  verbs: [patch]
+# Listeners, and controller.scope.namespaceSelector, select namespaces by their labels.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
 {{- if not .Values.controller.takeOver }}
 # Whether an ingress-nginx is running.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [ingress-nginx-leader, ingress-controller-leader]
   verbs: [list]
-{{- end }}
-{{- if .Values.controller.scope.namespaceSelector }}
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get, list, watch]
 {{- end }}
 {{- if not (or .Values.controller.publishStatusAddress (include "narthex.publishedService" .)) }}
 # The addresses of the nodes that replicas run on are what Ingresses' status says.

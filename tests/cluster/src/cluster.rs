@@ -14,7 +14,7 @@ use crate::wait;
 /// test's process, whatever ended that.
 pub struct Cluster {
     folder: PathBuf,
-    /// The cluster ends when nobody holds this any more.
+    /// The cluster ends when nobody holds this any more. None of one that is not ours.
     lease: Option<ChildStdin>,
     pub took: Duration,
 }
@@ -81,6 +81,15 @@ impl Cluster {
         }
     }
 
+    /// One that `cargo xtask cluster up` started, by its folder; it goes on afterwards.
+    pub fn attached(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            lease: None,
+            took: Duration::ZERO,
+        }
+    }
+
     /// One for all tests of a file that do not break it; use a namespace each.
     #[track_caller]
     pub fn shared() -> &'static Self {
@@ -142,7 +151,9 @@ impl Drop for Cluster {
             eprintln!("{}", tail(&self.log()));
             return;
         }
-        self.lease = None;
+        if self.lease.take().is_none() {
+            return;
+        }
         wait::eventually("the cluster removes its folder", || {
             match self.folder.exists() {
                 true => Err(tail(&self.log())),

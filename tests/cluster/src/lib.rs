@@ -16,8 +16,11 @@
 
 pub mod chart;
 mod cluster;
+pub mod conformance;
+pub mod crowd;
 mod door;
 mod faults;
+mod gateway;
 pub mod ingress;
 mod inside;
 mod kubectl;
@@ -27,6 +30,7 @@ pub mod storm;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup, rig};
+pub use gateway::Channel;
 pub use inside::{Inside, Serve};
 pub use kubectl::{Background, Said};
 pub use shell::Shell;

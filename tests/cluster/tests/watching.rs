@@ -1,6 +1,7 @@
 //! A cluster's objects are served as they are, and whatever its API server does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use cluster_tests::{Cluster, Inside, wait};
@@ -385,38 +386,82 @@ fn a_cluster_that_was_wiped_is_served_as_it_is_then() {
     narthex.until_status("again.test", "/", 200);
 }
 
-/// A CustomResourceDefinition of a group that is looked for.
-const GATEWAYS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: gateways.gateway.networking.k8s.io
-  annotations: {api-approved.kubernetes.io: https://github.com/kubernetes-sigs/gateway-api}
+/// The CustomResourceDefinitions of Gateway API's experimental channel, each for itself.
+fn definitions() -> Vec<(String, String)> {
+    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/rig");
+    let output = Command::new("go")
+        .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api"])
+        .current_dir(rig)
+        .output()
+        .expect("go, which the rig is built with");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let module = String::from_utf8(output.stdout).expect("a path");
+    let folder = Path::new(module.trim()).join("config/crd/experimental");
+    let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let definition = |file: std::io::Result<std::fs::DirEntry>| {
+        let path = file.expect("a file").path();
+        let name = path.file_name()?.to_str()?;
+        let (group, plural) = name.strip_suffix(".yaml")?.split_once('_')?;
+        let name = format!("crd/{plural}.{group}");
+        let text = std::fs::read_to_string(&path).expect("text");
+        text.contains("kind: CustomResourceDefinition")
+            .then_some((name, text))
+    };
+    files.filter_map(definition).collect()
+}
+
+/// One object of each kind of two.
+const GATEWAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: default}
 spec:
-  group: gateway.networking.k8s.io
-  names: {kind: Gateway, plural: gateways}
-  scope: Namespaced
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+  gatewayClassName: narthex
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: stream, namespace: default}
+spec:
+  parentRefs: [{name: web}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
 ";
 
 #[test]
-fn custom_resources_are_noticed_when_they_come_and_when_they_go() {
+fn gateway_api_is_read_as_soon_as_it_is_there_and_no_longer() {
     let cluster = Cluster::shared();
     cluster.apply(CLASS);
     let narthex = cluster.serve().start();
     let apis = || status(&narthex)["apis"].clone();
+    let objects = |kind: &str| status(&narthex)["objects"][kind].as_u64();
     assert_eq!(apis(), Value::Null);
-    cluster.apply(GATEWAYS);
-    wait::until("the API is noticed", || {
-        apis()[0]["group"] == "gateway.networking.k8s.io" && apis()[0]["versions"][0] == "v1"
+    let definitions = definitions();
+    assert!(definitions.len() > 10, "{definitions:?}");
+    for (_, definition) in &definitions {
+        cluster.apply(definition);
+    }
+    for (name, _) in &definitions {
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name]);
+    }
+    cluster.apply(GATEWAY);
+    wait::until("the objects are read", || {
+        objects("Gateway") == Some(1) && objects("TCPRoute") == Some(1)
     });
-    assert_eq!(apis()[0]["is_read"], false);
+    assert_eq!(apis()[0]["group"], "gateway.networking.k8s.io");
+    assert_eq!(apis()[0]["is_read"], true);
     let log = narthex.log();
     assert!(log.contains("the cluster serves Gateway API"), "{log}");
-    cluster.delete(&["crd/gateways.gateway.networking.k8s.io"]);
-    wait::until("it is noticed that it is gone", || apis() == Value::Null);
+
+    cluster.delete(&["crd/tcproutes.gateway.networking.k8s.io"]);
+    wait::until("a kind is gone", || objects("TCPRoute") == Some(0));
+    assert_eq!(objects("Gateway"), Some(1));
+    for (name, _) in &definitions {
+        if name != "crd/tcproutes.gateway.networking.k8s.io" {
+            cluster.delete(&[name]);
+        }
+    }
+    wait::until("it is noticed that it is gone", || {
+        apis() == Value::Null && objects("Gateway") == Some(0)
+    });
 }

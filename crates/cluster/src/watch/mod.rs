@@ -138,9 +138,14 @@ impl Watches {
                 let group = api.group;
                 watches.inbox.sources(|sources| sources.expect(group));
             }
+            let mut api = api.clone();
+            if options.namespace_selector.is_some() {
+                // Those that it selects are watched, and no others.
+                api.beside.retain(|kind| *kind != Kind::Namespace);
+            }
             let seeker = Seeker {
                 place: watches.pool.place(),
-                api: api.clone(),
+                api,
                 namespaces: options.namespaces.clone(),
                 inbox: Arc::clone(&watches.inbox),
             };

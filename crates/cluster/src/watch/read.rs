@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Problem, Severity, validate};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// An object as the API server has it.
@@ -48,7 +46,7 @@ pub(crate) fn read(kind: Kind, raw: &RawValue) -> Option<Read> {
     let key = ObjectKey::new(kind, namespace, &metadata.name);
     let object = typed(kind, raw.get())
         .map_err(|field| malformed(&key, field))
-        .and_then(|mut object| match first_error(validate(&object)) {
+        .and_then(|mut object| match first_error(refused(&object)) {
             Some(problem) => Err(problem),
             None => {
                 // While nobody else holds it.
@@ -103,25 +101,24 @@ pub(crate) fn bookmark(raw: &RawValue) -> Bookmark {
 /// # Errors
 /// The field that is not of its type.
 pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
-    fn of<T: DeserializeOwned>(json: &str) -> Result<Arc<T>, String> {
-        // Which field it was costs time, and is asked for where something is wrong alone.
-        serde_json::from_str(json).map(Arc::new).map_err(|_| {
-            let mut json = serde_json::Deserializer::from_str(json);
-            serde_path_to_error::deserialize::<_, T>(&mut json)
-                .map_or_else(|error| error.path().to_string(), |_| String::new())
-        })
-    }
-
-    Ok(match kind {
-        Kind::ConfigMap => Object::ConfigMap(of(json)?),
-        Kind::Endpoints => Object::Endpoints(of(json)?),
-        Kind::EndpointSlice => Object::EndpointSlice(of(json)?),
-        Kind::Ingress => Object::Ingress(of(json)?),
-        Kind::IngressClass => Object::IngressClass(of(json)?),
-        Kind::Namespace => Object::Namespace(of(json)?),
-        Kind::Secret => Object::Secret(of(json)?),
-        Kind::Service => Object::Service(of(json)?),
+    // Which field it was costs time, and is asked for where something is wrong alone.
+    let object = kind.deserialize(&mut serde_json::Deserializer::from_str(json));
+    object.map_err(|_| {
+        let mut json = serde_json::Deserializer::from_str(json);
+        let mut track = serde_path_to_error::Track::new();
+        let from = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+        kind.deserialize(from)
+            .map_or_else(|_| track.path().to_string(), |_| String::new())
     })
+}
+
+/// Everything for which the API server should have refused an object. Of custom resources that is
+/// for their definition to say, which may be newer than what is known here, or older.
+fn refused(object: &Object) -> Vec<Problem> {
+    match object.kind().is_of_gateway_api() {
+        true => Vec::new(),
+        false => validate(object),
+    }
 }
 
 /// Without the reason, which might quote a Secret's value.

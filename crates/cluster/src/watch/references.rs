@@ -127,7 +127,7 @@ impl References {
                 object: None,
                 field: String::new(),
                 message: format!(
-                    "{} Secrets are referred to; the changes of {polled} of them are seen after \
+                    "{} Secrets and ConfigMaps are referred to; the changes of {polled} of them are seen after \
                      up to {} s",
                     self.tasks.len(),
                     POLL.end

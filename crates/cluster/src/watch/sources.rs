@@ -256,11 +256,21 @@ impl Sources {
 
 impl Source {
     /// Whether nothing more is to be waited for: a single object that we may not read is as good
-    /// as one that is not there, and classes can be told by their name.
+    /// as one that is not there, classes can be told by their name, and who has no right to read
+    /// Gateway API is served without it.
     fn is_in(&self, target: &Target) -> bool {
-        let can_do_without = target.name.is_some() || target.kind == Kind::IngressClass;
+        let can_do_without = target.name.is_some()
+            || target.kind == Kind::IngressClass
+            || target.kind.is_of_gateway_api()
+            || is_for_listeners(target);
         self.synced || (can_do_without && self.refused.is_some())
     }
+}
+
+/// Whether it is of all namespaces, of which listeners' selectors want to know the labels. Those
+/// that are selected for the whole of Narthex have labels.
+fn is_for_listeners(target: &Target) -> bool {
+    target.kind == Kind::Namespace && target.labels.is_none()
 }
 
 /// What is said where the API server refuses a watch.
@@ -273,6 +283,10 @@ pub(crate) fn refusal(target: &Target, code: u16, said: &str) -> Problem {
         (None, Kind::IngressClass) => (
             Severity::Warning,
             "classes are told by --ingress-class alone",
+        ),
+        (None, _) if is_for_listeners(target) => (
+            Severity::Warning,
+            "no listener's selector of namespaces selects any",
         ),
         (Some(_), _) => (Severity::Error, "it is as if it were not there"),
         (None, _) => (Severity::Error, "nothing is known of them"),

@@ -10,6 +10,8 @@ use objects::kinds::{Kind, ObjectKey};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Target {
     pub(crate) kind: Kind,
+    /// The version that is read, as `apps/v1`.
+    pub(crate) api_version: &'static str,
     /// Everywhere, if none.
     pub(crate) namespace: Option<Box<str>>,
     /// One object.
@@ -19,10 +21,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The objects of a kind.
+    /// The objects of a kind, in its best version.
     pub(crate) fn all(kind: Kind, namespace: Option<&str>) -> Self {
         Self {
             kind,
+            api_version: kind.api_version(),
             namespace: namespace.filter(|_| kind.namespaced()).map(Into::into),
             name: None,
             labels: None,
@@ -56,7 +59,7 @@ impl Target {
 
     /// The collection's address.
     pub(crate) fn request(&self) -> Request {
-        let (group, plural) = (group_path(self.kind), plural(self.kind));
+        let (group, plural) = (group_path(self.api_version), self.kind.plural());
         Request::new(match &self.namespace {
             Some(namespace) => format!("{group}/namespaces/{namespace}/{plural}"),
             None => format!("{group}/{plural}"),
@@ -81,8 +84,6 @@ impl Target {
 
     /// The rule of a Role or ClusterRole that allows `verbs`.
     pub(crate) fn rule(&self, verbs: &str) -> String {
-        let group = group_path(self.kind).strip_prefix("/apis/");
-        let group = group.and_then(|path| path.split('/').next());
         let role = if self.namespace.is_some() {
             "Role or ClusterRole"
         } else {
@@ -90,8 +91,8 @@ impl Target {
         };
         format!(
             "a {role} with the rule {{apiGroups: [\"{}\"], resources: [{}], verbs: [{verbs}]}}",
-            group.unwrap_or_default(),
-            plural(self.kind)
+            self.kind.group(),
+            self.kind.plural()
         )
     }
 
@@ -112,27 +113,10 @@ impl fmt::Display for Target {
     }
 }
 
-/// The kind as it is called in an API server's paths.
-pub(crate) fn plural(kind: Kind) -> &'static str {
-    match kind {
-        Kind::ConfigMap => "configmaps",
-        Kind::Endpoints => "endpoints",
-        Kind::EndpointSlice => "endpointslices",
-        Kind::Ingress => "ingresses",
-        Kind::IngressClass => "ingressclasses",
-        Kind::Namespace => "namespaces",
-        Kind::Secret => "secrets",
-        Kind::Service => "services",
-    }
-}
-
-fn group_path(kind: Kind) -> &'static str {
-    match kind {
-        Kind::ConfigMap | Kind::Endpoints | Kind::Namespace | Kind::Secret | Kind::Service => {
-            "/api/v1"
-        }
-        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1",
-        Kind::Ingress | Kind::IngressClass => "/apis/networking.k8s.io/v1",
+fn group_path(api_version: &str) -> String {
+    match api_version.contains('/') {
+        true => format!("/apis/{api_version}"),
+        false => format!("/api/{api_version}"),
     }
 }
 
@@ -142,14 +126,14 @@ mod tests {
 
     #[test]
     fn the_paths_and_groups_are_those_of_the_api_version() {
-        for kind in Kind::ALL {
-            let version = kind.api_version();
-            let expected = match version {
-                "v1" => "/api/v1".to_owned(),
-                version => format!("/apis/{version}"),
-            };
-            assert_eq!(group_path(kind), expected, "{kind}");
-        }
+        let services = Target::all(Kind::Service, None);
+        assert_eq!(services.request().url_path, "/api/v1/services");
+        let older = Target {
+            api_version: "gateway.networking.k8s.io/v1alpha2",
+            ..Target::all(Kind::TcpRoute, Some("shop"))
+        };
+        let path = "/apis/gateway.networking.k8s.io/v1alpha2/namespaces/shop/tcproutes";
+        assert_eq!(older.request().url_path, path);
         let one = Target::one(&ObjectKey::new(Kind::Secret, "shop", "tls"));
         assert_eq!(one.request().url_path, "/api/v1/namespaces/shop/secrets");
         assert_eq!(one.to_string(), "Secret shop/tls");

@@ -29,6 +29,7 @@ pub(crate) struct Fallbacks {
     pub(crate) host: Arc<Rule>,
     /// `any` as a host.
     pub(crate) virtual_host: Arc<VirtualHost>,
+    not_found: Arc<Rule>,
     /// What the last resort is: the Service that the command line names, or 404.
     last: Arc<Rule>,
     /// The Ingress that `any` comes from.
@@ -102,6 +103,7 @@ impl Fallbacks {
             any: Arc::clone(&rule),
             host: Arc::clone(&rule),
             virtual_host: as_host(Arc::clone(&rule)),
+            not_found: Arc::clone(&rule),
             last: rule,
             winner: None,
             candidates: BTreeSet::new(),
@@ -114,6 +116,11 @@ impl Fallbacks {
         self.service
             .as_ref()
             .and_then(|service| service.report.as_ref())
+    }
+
+    /// What answers where not even the command line says what does.
+    pub(crate) fn not_found(&self) -> &Arc<Rule> {
+        &self.not_found
     }
 
     /// Takes over what there is now.

@@ -272,6 +272,11 @@ impl Hosts {
         &self.certificates
     }
 
+    /// The slot of the metrics that a host's requests go to.
+    pub(crate) fn slot(&mut self, host: &str) -> u16 {
+        self.slots.of(host)
+    }
+
     /// The label of each slot of the metrics.
     pub(crate) fn slot_labels(&mut self) -> Arc<[Box<str>]> {
         self.slots.labels()

@@ -73,6 +73,8 @@ pub(crate) enum BackendRef {
 pub(crate) enum PortRef {
     Name(Box<str>),
     Number(u16),
+    /// The number of a port that speaks UDP.
+    Udp(u16),
     /// The first one, for references that cannot name a port.
     First,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for PortRef {
         match self {
             Self::Name(name) => f.write_str(name),
             Self::Number(number) => number.fmt(f),
+            Self::Udp(number) => write!(f, "{number}/udp"),
             Self::First => f.write_str("(first)"),
         }
     }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{Backend, Endpoint, EndpointSet, Member, Policy, Transport, Unavailable};
+use model::{Backend, BackendTls, Endpoint, EndpointSet, Member, Policy, Transport, Unavailable};
 use objects::Store;
 use objects::kinds::ObjectKey;
 
@@ -77,6 +77,8 @@ struct Entry {
 #[derive(Debug)]
 struct Port {
     port: PortRef,
+    /// What is spoken to it where the Service does not say (BackendTLSPolicy).
+    tls: Option<Arc<BackendTls>>,
     users: usize,
     backend: Weak<Backend>,
 }
@@ -172,6 +174,17 @@ impl Services {
         port: &PortRef,
         store: &Store,
     ) -> (Arc<Backend>, Option<Refused>) {
+        self.acquire_with(name, port, None, store)
+    }
+
+    /// The same, with TLS that somebody else than the Service wants.
+    pub(crate) fn acquire_with(
+        &mut self,
+        name: NameRef<'_>,
+        port: &PortRef,
+        tls: Option<&Arc<BackendTls>>,
+        store: &Store,
+    ) -> (Arc<Backend>, Option<Refused>) {
         let view = View::read(
             name,
             store,
@@ -183,17 +196,22 @@ impl Services {
             Ok(plan) => (plan.discovery, plan.transport, None),
             Err(refused) => (Discovery::Listed, Transport::default(), Some(refused)),
         };
+        let transport = match tls {
+            Some(tls) => transport.over(Arc::clone(tls)),
+            None => transport,
+        };
         let entry = match self.entries.get_mut(&name) {
             Some(entry) => entry,
             None => self.entries.entry(name.to_owned()).or_default(),
         };
         entry.users += 1;
         self.in_use += usize::from(entry.users == 1);
-        let used = match entry.ports.iter().position(|known| known.port == *port) {
+        let used = match entry.ports.iter().position(|known| known.is(port, tls)) {
             Some(index) => &mut entry.ports[index],
             None => {
                 entry.ports.push(Port {
                     port: port.clone(),
+                    tls: tls.cloned(),
                     users: 0,
                     backend: Weak::new(),
                 });
@@ -230,10 +248,20 @@ impl Services {
 
     /// Takes back one [`Self::acquire`].
     pub(crate) fn release(&mut self, name: NameRef<'_>, port: &PortRef) {
+        self.release_with(name, port, None);
+    }
+
+    /// Takes back one [`Self::acquire_with`].
+    pub(crate) fn release_with(
+        &mut self,
+        name: NameRef<'_>,
+        port: &PortRef,
+        tls: Option<&Arc<BackendTls>>,
+    ) {
         let Some(entry) = self.entries.get_mut(&name) else {
             return;
         };
-        let Some(used) = entry.ports.iter_mut().find(|known| known.port == *port) else {
+        let Some(used) = entry.ports.iter_mut().find(|known| known.is(port, tls)) else {
             return;
         };
         // Each release has had its acquire, so that neither count goes below zero.
@@ -297,6 +325,12 @@ impl Services {
             }
         }
         updates
+    }
+}
+
+impl Port {
+    fn is(&self, port: &PortRef, tls: Option<&Arc<BackendTls>>) -> bool {
+        self.port == *port && self.tls.as_ref() == tls
     }
 }
 

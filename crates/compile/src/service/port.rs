@@ -22,7 +22,7 @@ impl Refused {
         match (self, port) {
             (Self::NoService, _) => "name",
             (_, PortRef::Name(_)) => "port.name",
-            (_, PortRef::Number(_)) => "port.number",
+            (_, PortRef::Number(_) | PortRef::Udp(_)) => "port.number",
             (_, PortRef::First) => "port",
         }
     }
@@ -35,6 +35,9 @@ impl Refused {
             }
             (Self::NoPort { .. }, PortRef::Number(number)) => {
                 format!("Service {service} has no port {number}")
+            }
+            (Self::NoPort { .. }, PortRef::Udp(number)) => {
+                format!("Service {service} has no port {number} that speaks UDP")
             }
             (Self::NoPort { .. }, PortRef::First) => format!("Service {service} has no port"),
             (Self::NotTcp { protocol }, port) => {
@@ -61,6 +64,7 @@ pub(super) fn find<'a>(service: &'a Service, port: &PortRef) -> Result<&'a Servi
     let is_meant = |known: &&ServicePort| match port {
         PortRef::Name(name) => known.name.as_deref() == Some(&**name),
         PortRef::Number(number) => known.port == *number,
+        PortRef::Udp(number) => known.port == *number && is_udp(known),
         PortRef::First => true,
     };
     let mut meant = ports.iter().filter(is_meant).peekable();
@@ -72,6 +76,9 @@ pub(super) fn find<'a>(service: &'a Service, port: &PortRef) -> Result<&'a Servi
             .collect();
         return Err(Refused::NoPort { others });
     };
+    if matches!(port, PortRef::Udp(_)) {
+        return Ok(first);
+    }
     // One number may be there for TCP and for UDP.
     meant
         .find(|port| speaks_tcp(port))
@@ -82,6 +89,10 @@ pub(super) fn find<'a>(service: &'a Service, port: &PortRef) -> Result<&'a Servi
 
 fn speaks_tcp(port: &ServicePort) -> bool {
     is_tcp(port.protocol.as_deref())
+}
+
+fn is_udp(port: &ServicePort) -> bool {
+    port.protocol.as_deref() == Some("UDP")
 }
 
 /// TCP is what no protocol means.

@@ -328,25 +328,10 @@ mod disordered {
     fn resync(store: &mut Store, truth: &Store) {
         let mut edits = Vec::new();
         truth.changes(store, |changed| {
-            use objects::Changed;
-            macro_rules! edit {
-                ($kind:ident, $old:expr, $new:expr) => {
-                    match ($old, $new) {
-                        (_, Some(new)) => Edit::Apply(Object::$kind(Arc::clone(new))),
-                        (Some(old), None) => Edit::Delete(Object::$kind(Arc::clone(old)).key()),
-                        (None, None) => return,
-                    }
-                };
-            }
-            edits.push(match changed {
-                Changed::Ingress(old, new) => edit!(Ingress, old, new),
-                Changed::IngressClass(old, new) => edit!(IngressClass, old, new),
-                Changed::Service(old, new) => edit!(Service, old, new),
-                Changed::EndpointSlice(old, new) => edit!(EndpointSlice, old, new),
-                Changed::Endpoints(old, new) => edit!(Endpoints, old, new),
-                Changed::Secret(old, new) => edit!(Secret, old, new),
-                Changed::ConfigMap(old, new) => edit!(ConfigMap, old, new),
-                Changed::Namespace(old, new) => edit!(Namespace, old, new),
+            edits.extend(match (changed.before(), changed.now()) {
+                (_, Some(new)) => Some(Edit::Apply(new)),
+                (Some(old), None) => Some(Edit::Delete(old.key())),
+                (None, None) => None,
             });
         });
         for edit in edits {

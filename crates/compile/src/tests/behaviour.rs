@@ -419,18 +419,16 @@ fn listeners_are_two_with_one_table_of_hosts_and_options_reach_the_rules() {
         .snapshot
         .listeners
         .iter()
-        .map(|listener| listener.port)
+        .map(|listener| (listener.entrance.port, listener.service.name()))
         .collect();
-    assert_eq!(ports, [8443, 9999]);
+    assert_eq!(ports, [(8443, "https"), (9999, "http")]);
     let [https, http] = &*compiled.snapshot.listeners else {
         panic!("two listeners")
     };
-    assert!(Arc::ptr_eq(&http.hosts, &https.hosts));
-    assert!(http.certificates.is_none() && https.certificates.is_some());
-    assert_eq!(
-        http.hosts.find("x.test").map(|host| host.rules[0].max_body),
-        Some(7)
-    );
+    let [https, http] = [https, http].map(|one| one.service.ingress().expect("Ingress's"));
+    assert!(Arc::ptr_eq(https, http));
+    let host = http.hosts.find("x.test");
+    assert_eq!(host.map(|host| host.rules()[0].max_body), Some(7));
     assert_eq!(&*compiled.metrics_hosts, ["_".into(), "x.test".into()]);
 }
 

@@ -2,11 +2,17 @@
 
 mod agreement;
 mod behaviour;
+mod gateway;
 mod naive;
 mod reuse;
 mod tls;
 
-use model::{Action, Filter, Listener, NormalPath, PathMatch, Rule};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use model::{
+    Action, Entrance, Filter, NormalPath, PathMatch, RequestView, Rule, Service, Site, TlsSite,
+};
 
 use crate::Compiled;
 
@@ -20,15 +26,48 @@ struct Answer {
     target: String,
 }
 
-fn listener(compiled: &Compiled) -> &Listener {
-    compiled.snapshot.listener(8080).expect("the HTTP listener")
+/// A request as far as conditions look at it.
+#[derive(Debug, Clone, Copy)]
+struct Get<'a> {
+    query: &'a str,
+    headers: &'a [(&'a str, &'a str)],
 }
 
-fn rule<'a>(compiled: &'a Compiled, host: &str, path: &str) -> &'a std::sync::Arc<Rule> {
-    let listener = listener(compiled);
-    let host = listener.hosts.find(host).unwrap_or(&listener.default);
+impl RequestView for Get<'_> {
+    fn method(&self) -> &[u8] {
+        b"GET"
+    }
+
+    fn header(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let found = self.headers.iter().find(|(known, _)| *known == name)?;
+        Some(Cow::Borrowed(found.1.as_bytes()))
+    }
+
+    fn query(&self) -> &[u8] {
+        self.query.as_bytes()
+    }
+}
+
+const PLAIN: Get<'_> = Get {
+    query: "",
+    headers: &[],
+};
+
+fn service(compiled: &Compiled, port: u16) -> &Service {
+    let listener = compiled.snapshot.listener(Entrance::tcp(port));
+    &listener.expect("a listener").service
+}
+
+fn site(compiled: &Compiled) -> &Arc<Site> {
+    service(compiled, 8080).ingress().expect("Ingress's")
+}
+
+fn rule<'a>(compiled: &'a Compiled, host: &str, path: &str) -> &'a Arc<Rule> {
     let path = NormalPath::parse(path.as_bytes()).expect("a good path");
-    host.rule(path.routed())
+    let site = site(compiled);
+    let host = site.host(host);
+    let found = host.rule(path.routed(), &PLAIN);
+    found.or(host.default.as_ref()).expect("a default")
 }
 
 fn answer(compiled: &Compiled, host: &str, path: &str) -> Answer {
@@ -38,6 +77,7 @@ fn answer(compiled: &Compiled, host: &str, path: &str) -> Answer {
     }
     let target = match &rule.action {
         Action::NotFound => "404".to_owned(),
+        Action::Invalid | Action::Split(_) => unreachable!("Ingress has none"),
         Action::Forward(backend) => {
             let set = backend.endpoints();
             let addresses: Vec<_> = set.ready.iter().map(|e| e.address.to_string()).collect();
@@ -58,12 +98,13 @@ fn answer(compiled: &Compiled, host: &str, path: &str) -> Answer {
 
 /// The Secrets whose certificates a handshake for `host` may get.
 fn certificates(compiled: &Compiled, host: &str) -> Vec<String> {
-    let listener = compiled
-        .snapshot
-        .listener(8443)
-        .expect("the HTTPS listener");
-    let table = listener.certificates.as_ref().expect("certificates");
-    let set = table.find(Some(host));
+    let Service::Tls(sites) = service(compiled, 8443) else {
+        panic!("no TLS");
+    };
+    let TlsSite::Https(site) = &**sites.ingress.as_ref().expect("Ingress's") else {
+        panic!("no HTTPS");
+    };
+    let set = site.certificates.find(Some(host));
     set.certificates
         .iter()
         .map(|certificate| certificate.source.to_string())

@@ -7,7 +7,7 @@ use objects::Store;
 use objects::kinds::{Kind, Object, ObjectKey};
 use serde_json::json;
 
-use super::{listener, rule};
+use super::{rule, site};
 use crate::testing::{self, options};
 use crate::{Compiled, Compiler};
 
@@ -48,7 +48,7 @@ fn put_slice(store: &mut Store, service: &str, addresses: &[&str]) {
 fn backend(compiled: &Compiled, host: &str) -> Arc<Backend> {
     match &rule(compiled, host, "/").action {
         Action::Forward(backend) => Arc::clone(backend),
-        Action::NotFound => panic!("no backend"),
+        _ => panic!("no backend"),
     }
 }
 
@@ -94,7 +94,7 @@ fn one_ingress_rebuilds_its_host_and_only_the_rules_that_changed() {
     let after = compiler.compile(&store, 0);
     assert!(after.changed);
     let host = |compiled: &Compiled, name: &str| {
-        Arc::clone(listener(compiled).hosts.find(name).expect("a host"))
+        Arc::clone(site(compiled).hosts.find(name).expect("a host"))
     };
     assert!(Arc::ptr_eq(
         &host(&before, "b.test"),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::EndpointOverride;
+use compile::{EndpointOverride, GatewayPorts};
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
@@ -21,6 +21,9 @@ use crate::{flags, workers};
 
 /// The port on which a pod tells how it is.
 const HEALTH_PORT: u16 = 10254;
+
+/// How long a connection that is passed on as it is may be idle where nothing is served.
+const STREAM_IDLE: Duration = Duration::from_secs(3600);
 
 /// What is wrong with the command line as a whole, for people.
 #[derive(Debug)]
@@ -89,6 +92,7 @@ impl Serve {
         Ok(Self {
             compilation: Compilation {
                 in_cluster: matches!(source, Source::Cluster(_)),
+                stream_idle: serving.tunnel_idle_timeout,
                 ..Compilation::new(compilation)?
             },
             without_ipv6,
@@ -123,6 +127,8 @@ pub(crate) struct Compilation {
     /// Whether there may be other controllers beside this one.
     in_cluster: bool,
     endpoints: Vec<EndpointOverride>,
+    /// After so long without a byte a connection that is passed on as it is ends.
+    stream_idle: Duration,
 }
 
 impl Compilation {
@@ -139,6 +145,7 @@ impl Compilation {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             flags: flags.clone(),
             in_cluster: false,
+            stream_idle: STREAM_IDLE,
         })
     }
 
@@ -194,9 +201,32 @@ impl Compilation {
                 min_per_second: flags.balancing.min_retries_per_second,
             },
             metrics_hosts: flags.metrics_hosts,
+            gateway_controller: flags.gateway_controller_name.clone(),
+            gateway_ports: match self.in_cluster {
+                true => GatewayPorts::Range(flags.gateway_port_range.clone()),
+                false => GatewayPorts::Own(flags.gateway_address.clone().into()),
+            },
+            lowest_port: lowest_port(),
+            stream_idle: self.stream_idle,
             ..compile::Options::new(fallback)
         }
     }
+}
+
+/// The lowest port that this process can bind.
+fn lowest_port() -> u16 {
+    const BIND_SERVICE: u64 = 1 << 10;
+
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let status = read("/proc/self/status");
+    let mut lines = status.lines();
+    let effective = lines.find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    if effective.is_some_and(|bits| bits & BIND_SERVICE != 0) {
+        return 0;
+    }
+    let start = read("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    start.trim().parse().unwrap_or(1024)
 }
 
 fn endpoint_override(typed: &flags::values::Endpoint) -> Result<EndpointOverride, Invalid> {

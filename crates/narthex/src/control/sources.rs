@@ -80,7 +80,7 @@ impl Sources {
             .map(|offer| view::Api {
                 name: offer.api.name,
                 group: offer.api.group,
-                is_read: offer.is_served() && !offer.api.kinds.is_empty(),
+                is_read: offer.is_read(),
                 versions: offer.versions,
             })
             .collect()

@@ -1,5 +1,7 @@
 //! Flags that decide what the manifests mean; `serve`, `check` and `explain` share them.
 
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -55,6 +57,32 @@ pub(crate) struct Compilation {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = ArgAction::Set, help_heading = "Which Ingresses")]
     pub(crate) watch_ingress_without_class: Option<bool>,
+
+    /// The controller whose GatewayClasses are served: `spec.controllerName`.
+    #[arg(
+        long,
+        env = "NARTHEX_GATEWAY_CONTROLLER_NAME",
+        value_name = "CONTROLLER"
+    )]
+    #[arg(default_value = "narthex.dev/gateway", help_heading = "Gateways")]
+    pub(crate) gateway_controller_name: String,
+
+    /// Where Gateways are served without a cluster; repeatable. Each Gateway is served on those of
+    /// its spec.addresses, else on all of them. [default: as --bind-address]
+    #[arg(long, env = "NARTHEX_GATEWAY_ADDRESS", value_name = "ADDRESS")]
+    #[arg(value_delimiter = ',', help_heading = "Gateways")]
+    pub(crate) gateway_address: Vec<IpAddr>,
+
+    /// In a cluster, the ports to which Gateways' Services lead: each Gateway has some of its own,
+    /// the same on every replica.
+    #[arg(
+        long,
+        env = "NARTHEX_GATEWAY_PORT_RANGE",
+        value_name = "FIRST-LAST",
+        default_value = "20000-29999"
+    )]
+    #[arg(value_parser = values::port_range, help_heading = "Gateways")]
+    pub(crate) gateway_port_range: RangeInclusive<u16>,
 
     /// Answers hosts and paths that nobody claims. [default: a plain 404]
     #[arg(long, env = "NARTHEX_DEFAULT_BACKEND_SERVICE", value_name = "NS/NAME")]

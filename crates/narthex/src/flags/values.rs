@@ -1,6 +1,7 @@
 //! Values of flags: how they are written, and what to say when they are not.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -208,6 +209,17 @@ fn split_number(text: &str) -> (&str, &str) {
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     text.split_at(digits)
+}
+
+/// `FIRST-LAST`, both from 1 on.
+pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let number = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        Some(number(first)?..=number(last)?)
+    });
+    range
+        .filter(|range| !range.is_empty())
+        .ok_or_else(|| "two ports, the lower one first, as 20000-29999".to_owned())
 }
 
 #[cfg(test)]

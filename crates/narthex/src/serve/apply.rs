@@ -306,11 +306,20 @@ impl Control {
 
     /// `2 Ingresses with 3 hosts and 5 paths are served; 1 problem, see narthex check`
     fn summary(&self) -> String {
+        let counts = &self.counts;
+        let gateways = match counts.gateways {
+            0 => String::new(),
+            gateways => format!(
+                ", {} with {}",
+                plural(gateways, "Gateway"),
+                plural(counts.routes, "route")
+            ),
+        };
         let served = format!(
-            "{} with {} and {} served",
-            plural(self.counts.ingresses, "Ingress"),
-            plural(self.counts.hosts, "host"),
-            plural(self.counts.paths, "path"),
+            "{} with {} and {}{gateways} served",
+            plural(counts.ingresses, "Ingress"),
+            plural(counts.hosts, "host"),
+            plural(counts.paths, "path"),
         );
         match self.told.len() {
             0 => format!("{served}; no problems"),

@@ -5,6 +5,7 @@
 
 mod core;
 mod discovery;
+pub mod gateway;
 mod networking;
 mod shared;
 mod string_map;
@@ -13,7 +14,7 @@ mod trim;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::core::{
     ConfigMap, EndpointAddress, EndpointSubset, Endpoints, IntOrString, Namespace, ObjectReference,
@@ -21,6 +22,10 @@ pub use self::core::{
 };
 pub use discovery::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, NamedHint,
+};
+pub use gateway::{
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant,
+    TcpRoute, TlsRoute, UdpRoute, XBackend, XBackendTrafficPolicy,
 };
 pub use networking::{
     HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressClass, IngressClassSpec,
@@ -43,6 +48,10 @@ pub struct ObjectMeta {
     pub uid: Box<str>,
     /// `metadata.creationTimestamp` as in the object (RFC 3339), which sorts by age as it stands.
     pub creation_timestamp: Option<Box<str>>,
+    /// `metadata.generation`, which counts the changes of `spec`; 0 for manifests, and for kinds
+    /// whose status does not say which one it is of.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub generation: i64,
     /// `metadata.labels`.
     #[serde(skip_serializing_if = "StringMap::is_empty")]
     pub labels: StringMap,
@@ -51,63 +60,154 @@ pub struct ObjectMeta {
     pub annotations: StringMap,
 }
 
-/// The kinds that the store holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// v1 ConfigMap.
-    ConfigMap,
-    /// v1 Endpoints.
-    Endpoints,
-    /// discovery.k8s.io/v1 EndpointSlice.
-    EndpointSlice,
-    /// networking.k8s.io/v1 Ingress.
-    Ingress,
-    /// networking.k8s.io/v1 IngressClass.
-    IngressClass,
-    /// v1 Namespace.
-    Namespace,
-    /// v1 Secret.
-    Secret,
-    /// v1 Service.
-    Service,
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls it with"
+)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// Makes [`Kind`] and [`Object`] of a table: type, name, plural, scope, and the API versions that
+/// are read, the best one first.
+macro_rules! kinds {
+    ($($kind:ident $name:literal $plural:literal $scope:ident $versions:expr;)*) => {
+        /// The kinds that the store holds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $(#[doc = concat!($name, ".")] $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind, in alphabetical order.
+            pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+
+            /// The kind's name as manifests write it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// The kind as it is called in an API server's paths, and in rules of roles.
+            pub fn plural(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $plural,)*
+                }
+            }
+
+            /// Every `apiVersion` that is read, the best one first.
+            pub fn api_versions(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$kind => &$versions,)*
+                }
+            }
+
+            /// Whether objects of this kind live in a namespace.
+            pub fn namespaced(self) -> bool {
+                match self {
+                    $(Self::$kind => kinds!(@$scope),)*
+                }
+            }
+
+            /// Reads an object of this kind.
+            ///
+            /// # Errors
+            /// If it is none.
+            pub fn deserialize<'de, D: Deserializer<'de>>(self, from: D) -> Result<Object, D::Error> {
+                Ok(match self {
+                    $(Self::$kind => Object::$kind(Arc::new($kind::deserialize(from)?)),)*
+                })
+            }
+        }
+
+        /// One object of any kind that the store holds.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Object {
+            $(#[doc = concat!($name, ".")] $kind(Arc<$kind>),)*
+        }
+
+        impl Object {
+            /// The object's kind.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            /// The object's `metadata`.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Self::$kind(object) => &object.metadata,)*
+                }
+            }
+        }
+
+        /// Without `apiVersion` and `kind`.
+        impl Serialize for Object {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$kind(object) => object.serialize(serializer),)*
+                }
+            }
+        }
+
+        $(impl From<Arc<$kind>> for Object {
+            fn from(object: Arc<$kind>) -> Self {
+                Self::$kind(object)
+            }
+        })*
+    };
+    (@namespaced) => { true };
+    (@cluster) => { false };
+}
+
+kinds! {
+    BackendTlsPolicy "BackendTLSPolicy" "backendtlspolicies" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"];
+    ConfigMap "ConfigMap" "configmaps" namespaced ["v1"];
+    Endpoints "Endpoints" "endpoints" namespaced ["v1"];
+    EndpointSlice "EndpointSlice" "endpointslices" namespaced ["discovery.k8s.io/v1"];
+    Gateway "Gateway" "gateways" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    GatewayClass "GatewayClass" "gatewayclasses" cluster
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    GrpcRoute "GRPCRoute" "grpcroutes" namespaced ["gateway.networking.k8s.io/v1"];
+    HttpRoute "HTTPRoute" "httproutes" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    Ingress "Ingress" "ingresses" namespaced ["networking.k8s.io/v1"];
+    IngressClass "IngressClass" "ingressclasses" cluster ["networking.k8s.io/v1"];
+    ListenerSet "ListenerSet" "listenersets" namespaced ["gateway.networking.k8s.io/v1"];
+    Namespace "Namespace" "namespaces" cluster ["v1"];
+    ReferenceGrant "ReferenceGrant" "referencegrants" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
+    Secret "Secret" "secrets" namespaced ["v1"];
+    Service "Service" "services" namespaced ["v1"];
+    TcpRoute "TCPRoute" "tcproutes" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
+    TlsRoute "TLSRoute" "tlsroutes" namespaced
+        [
+            "gateway.networking.k8s.io/v1",
+            "gateway.networking.k8s.io/v1alpha3",
+            "gateway.networking.k8s.io/v1alpha2",
+        ];
+    UdpRoute "UDPRoute" "udproutes" namespaced
+        ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"];
+    XBackend "XBackend" "xbackends" namespaced ["gateway.networking.x-k8s.io/v1alpha1"];
+    XBackendTrafficPolicy "XBackendTrafficPolicy" "xbackendtrafficpolicies" namespaced
+        ["gateway.networking.x-k8s.io/v1alpha1"];
 }
 
 impl Kind {
-    /// Every kind, in alphabetical order.
-    pub const ALL: [Self; 8] = [
-        Self::ConfigMap,
-        Self::Endpoints,
-        Self::EndpointSlice,
-        Self::Ingress,
-        Self::IngressClass,
-        Self::Namespace,
-        Self::Secret,
-        Self::Service,
-    ];
-
-    /// The kind's name as manifests write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ConfigMap => "ConfigMap",
-            Self::Endpoints => "Endpoints",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Ingress => "Ingress",
-            Self::IngressClass => "IngressClass",
-            Self::Namespace => "Namespace",
-            Self::Secret => "Secret",
-            Self::Service => "Service",
-        }
+    /// The best `apiVersion` that is read.
+    pub fn api_version(self) -> &'static str {
+        self.api_versions().first().copied().unwrap_or("v1")
     }
 
-    /// The `apiVersion` that is read.
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::ConfigMap | Self::Endpoints | Self::Namespace | Self::Secret | Self::Service => {
-                "v1"
-            }
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::Ingress | Self::IngressClass => "networking.k8s.io/v1",
-        }
+    /// The API group, empty for the core group.
+    pub fn group(self) -> &'static str {
+        let version = self.api_version();
+        version.split_once('/').map_or("", |(group, _)| group)
     }
 
     /// The kind that manifests call `name`, letter for letter.
@@ -115,9 +215,9 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether objects of this kind live in a namespace.
-    pub fn namespaced(self) -> bool {
-        !matches!(self, Self::IngressClass | Self::Namespace)
+    /// Whether it is one of Gateway API's: custom resources, which a cluster may have or not.
+    pub fn is_of_gateway_api(self) -> bool {
+        [gateway::GROUP, gateway::EXPERIMENTAL_GROUP].contains(&self.group())
     }
 }
 
@@ -161,56 +261,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// One object of any kind that the store holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
-    /// v1 ConfigMap.
-    ConfigMap(Arc<ConfigMap>),
-    /// v1 Endpoints.
-    Endpoints(Arc<Endpoints>),
-    /// discovery.k8s.io/v1 EndpointSlice.
-    EndpointSlice(Arc<EndpointSlice>),
-    /// networking.k8s.io/v1 Ingress.
-    Ingress(Arc<Ingress>),
-    /// networking.k8s.io/v1 IngressClass.
-    IngressClass(Arc<IngressClass>),
-    /// v1 Namespace.
-    Namespace(Arc<Namespace>),
-    /// v1 Secret.
-    Secret(Arc<Secret>),
-    /// v1 Service.
-    Service(Arc<Service>),
-}
-
 impl Object {
-    /// The object's kind.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::ConfigMap(_) => Kind::ConfigMap,
-            Self::Endpoints(_) => Kind::Endpoints,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::Ingress(_) => Kind::Ingress,
-            Self::IngressClass(_) => Kind::IngressClass,
-            Self::Namespace(_) => Kind::Namespace,
-            Self::Secret(_) => Kind::Secret,
-            Self::Service(_) => Kind::Service,
-        }
-    }
-
-    /// The object's `metadata`.
-    pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::ConfigMap(object) => &object.metadata,
-            Self::Endpoints(object) => &object.metadata,
-            Self::EndpointSlice(object) => &object.metadata,
-            Self::Ingress(object) => &object.metadata,
-            Self::IngressClass(object) => &object.metadata,
-            Self::Namespace(object) => &object.metadata,
-            Self::Secret(object) => &object.metadata,
-            Self::Service(object) => &object.metadata,
-        }
-    }
-
     /// The key under which the store holds the object.
     pub fn key(&self) -> ObjectKey {
         let metadata = self.metadata();

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Namespace, Object, ObjectMeta,
-    Secret, Service, Shared,
+    ConfigMap, EndpointSlice, Endpoints, Gateway, Ingress, IngressClass, Namespace, Object,
+    ObjectMeta, Secret, Service, Shared,
 };
 use crate::SERVICE_NAME_LABEL;
 
@@ -46,11 +46,30 @@ impl Object {
             Self::Namespace(object) => own(object, |Namespace { metadata }| annotations(metadata)),
             Self::Secret(object) => own(object, |Secret { metadata, .. }| usual(metadata)),
             Self::Service(object) => own(object, service),
+            // What is made for a Gateway names it as its owner.
+            Self::Gateway(object) => own(object, |Gateway { metadata, .. }| standing(metadata)),
+            Self::BackendTlsPolicy(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::GatewayClass(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::GrpcRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::HttpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::ListenerSet(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::ReferenceGrant(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::TcpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::TlsRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::UdpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::XBackend(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::XBackendTrafficPolicy(object) => own(object, |it| by_name(&mut it.metadata)),
         }
     }
 }
 
 fn annotations(metadata: &mut ObjectMeta) {
+    metadata.generation = 0;
+    tools(metadata);
+}
+
+/// What tools write for themselves goes.
+fn tools(metadata: &mut ObjectMeta) {
     metadata
         .annotations
         .retain(|name| !TOOLS.iter().any(|tool| name.starts_with(tool)));
@@ -59,6 +78,18 @@ fn annotations(metadata: &mut ObjectMeta) {
 fn usual(metadata: &mut ObjectMeta) {
     annotations(metadata);
     metadata.labels.retain(|_| false);
+}
+
+/// Of an object whose status says which generation it is of.
+fn standing(metadata: &mut ObjectMeta) {
+    tools(metadata);
+    metadata.labels.retain(|_| false);
+}
+
+/// The same, of one that is told by its name alone.
+fn by_name(metadata: &mut ObjectMeta) {
+    standing(metadata);
+    metadata.uid = Box::default();
 }
 
 /// Of what controllers make, only the name, and the Service's.

@@ -23,13 +23,17 @@ pub(super) enum Recognised {
 /// Looks at a document's `kind` and `apiVersion`.
 pub(super) fn recognise(kind: &str, api_version: &str) -> Recognised {
     if let Some(known) = Kind::from_name(kind) {
-        if known.api_version() == api_version {
+        if known.api_versions().contains(&api_version) {
             return Recognised::Kind(known);
         }
         // Other projects have kinds of these names too (Knative's Service, OpenShift's Ingress).
-        // Kubernetes' own groups have no dot, or end in k8s.io.
+        // Kubernetes' own groups have no dot, or end in k8s.io or x-k8s.io.
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        if group.contains('.') && !group.ends_with(".k8s.io") {
+        if group.contains('.')
+            && ![".k8s.io", ".x-k8s.io"]
+                .iter()
+                .any(|own| group.ends_with(own))
+        {
             return Recognised::Other;
         }
         return Recognised::Wrong {
@@ -41,7 +45,7 @@ pub(super) fn recognise(kind: &str, api_version: &str) -> Recognised {
     }
     let ours = Kind::ALL
         .into_iter()
-        .filter(|kind| kind.api_version() == api_version);
+        .filter(|kind| kind.api_versions().contains(&api_version));
     match nearest(kind, ours.map(Kind::name)).and_then(Kind::from_name) {
         Some(meant) => Recognised::Wrong {
             kind: meant,

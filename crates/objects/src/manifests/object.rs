@@ -1,9 +1,7 @@
 //! From a document's tree to a typed object, with everything that is wrong with it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::document::Entry;
@@ -115,22 +113,9 @@ fn fill_namespace(json: &mut Json, kind: Kind) -> Option<Problem> {
 }
 
 fn deserialize(kind: Kind, json: Json) -> Result<Object, String> {
-    fn typed<T: DeserializeOwned>(json: Json) -> Result<Arc<T>, String> {
-        serde_path_to_error::deserialize(json)
-            .map(Arc::new)
-            .map_err(|error| error.path().to_string())
-    }
-
-    Ok(match kind {
-        Kind::ConfigMap => Object::ConfigMap(typed(json)?),
-        Kind::Endpoints => Object::Endpoints(typed(json)?),
-        Kind::EndpointSlice => Object::EndpointSlice(typed(json)?),
-        Kind::Ingress => Object::Ingress(typed(json)?),
-        Kind::IngressClass => Object::IngressClass(typed(json)?),
-        Kind::Namespace => Object::Namespace(typed(json)?),
-        Kind::Secret => Object::Secret(typed(json)?),
-        Kind::Service => Object::Service(typed(json)?),
-    })
+    let mut track = serde_path_to_error::Track::new();
+    let from = serde_path_to_error::Deserializer::new(json, &mut track);
+    kind.deserialize(from).map_err(|_| track.path().to_string())
 }
 
 /// Whether `field` is `ancestor` or lies below it.

@@ -5,8 +5,10 @@
 //! loopback, so that Narthex can stand before programs on the same machine.
 
 mod endpoints;
+mod gateway;
 mod ingress;
 mod names;
+mod route;
 mod service;
 
 use crate::kinds::{ConfigMap, IngressClass, Kind, Object, ObjectMeta, Secret};
@@ -26,6 +28,18 @@ pub fn validate(object: &Object) -> Vec<Problem> {
         Object::Namespace(_) => {}
         Object::Secret(object) => secret(object, &mut found),
         Object::Service(object) => service::service(object, &mut found),
+        Object::BackendTlsPolicy(object) => gateway::backend_tls_policy(object, &mut found),
+        Object::Gateway(object) => gateway::gateway(object, &mut found),
+        Object::GatewayClass(object) => gateway::class(object, &mut found),
+        Object::ListenerSet(object) => gateway::listener_set(object, &mut found),
+        Object::ReferenceGrant(object) => gateway::grant(object, &mut found),
+        Object::GrpcRoute(object) => route::grpc(object, &mut found),
+        Object::HttpRoute(object) => route::http(object, &mut found),
+        Object::TcpRoute(object) => route::stream(&object.spec, &mut found),
+        Object::TlsRoute(object) => route::stream(&object.spec, &mut found),
+        Object::UdpRoute(object) => route::stream(&object.spec, &mut found),
+        // Experiments, whose form is not settled.
+        Object::XBackend(_) | Object::XBackendTrafficPolicy(_) => {}
     }
     let key = object.key();
     for problem in &mut found.0 {

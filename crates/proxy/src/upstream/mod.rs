@@ -6,6 +6,7 @@ mod endpoint;
 mod http1;
 mod http2;
 mod message;
+mod subject;
 pub(crate) mod tls;
 
 use std::cell::RefCell;

@@ -20,6 +20,8 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::subject::OneOf;
+
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
 const MAX_CONFIGS: usize = 1024;
 
@@ -137,10 +139,18 @@ impl Trust {
             }
         };
         let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
-            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider))
+            let builder =
+                WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&self.provider));
+            // There is nobody at all whom we trust.
+            let chain = builder
                 .build()
-                // There is nobody at all whom we trust.
-                .map_err(|_| CertificateError::UnknownIssuer)?
+                .map_err(|_| CertificateError::UnknownIssuer)?;
+            if tls.names.is_empty() {
+                chain
+            } else {
+                let names = tls.names.clone();
+                Arc::new(OneOf { names, chain })
+            }
         } else {
             Arc::new(Unverified(Arc::clone(&self.provider)))
         };

@@ -14,10 +14,13 @@ func writeImages(path, narthex string) error {
 	if err != nil {
 		return err
 	}
-	echo := filepath.Join(filepath.Dir(self), "echo-basic")
-	images := []node.Image{{Prefix: "rig/host", Host: true, Entrypoint: []string{"/bin/sh"}}}
+	beside := func(name string) string { return filepath.Join(filepath.Dir(self), name) }
+	images := []node.Image{
+		{Prefix: "rig/host", Host: true, Entrypoint: []string{"/bin/sh"}},
+		{Prefix: "registry.k8s.io/coredns/coredns", Files: map[string]string{"/coredns": beside("whoami")}, Entrypoint: []string{"/coredns"}},
+	}
 	for _, prefix := range []string{"rig/echo", "registry.k8s.io/gateway-api/echo-basic", "registry.k8s.io/gateway-api/echo-advanced"} {
-		images = append(images, node.Image{Prefix: prefix, Files: map[string]string{"/echo-basic": echo}, Entrypoint: []string{"/echo-basic"}})
+		images = append(images, node.Image{Prefix: prefix, Files: map[string]string{"/echo-basic": beside("echo-basic")}, Entrypoint: []string{"/echo-basic"}})
 	}
 	if narthex != "" {
 		program, err := filepath.Abs(narthex)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -26,6 +27,7 @@ type Proxy struct {
 	Pool netip.Prefix
 
 	changed chan struct{}
+	given   map[types.UID]string // addresses of load balancers, as published last
 	last    string
 	written atomic.Pointer[world]
 }
@@ -48,6 +50,7 @@ func (p *Proxy) Until(ctx context.Context, address string, port int) error {
 // Run watches and writes until the context ends.
 func (p *Proxy) Run(ctx context.Context) error {
 	p.changed = make(chan struct{}, 1)
+	p.given = map[types.UID]string{}
 	handler := cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { p.touch() },
 		UpdateFunc: func(any, any) { p.touch() },

@@ -3,6 +3,8 @@
 //! Every field that the API server knows is here, also those that Narthex never looks at, so
 //! that a name which is not here is a mistake. Source: the OpenAPI document of Kubernetes.
 
+mod gateway;
+
 use crate::kinds::Kind;
 
 /// What a field holds.
@@ -46,6 +48,17 @@ pub(super) fn of(kind: Kind) -> &'static [Field] {
         Kind::Namespace => NAMESPACE,
         Kind::Secret => SECRET,
         Kind::Service => SERVICE,
+        Kind::BackendTlsPolicy => gateway::BACKEND_TLS_POLICY,
+        Kind::Gateway => gateway::GATEWAY,
+        Kind::GatewayClass => gateway::GATEWAY_CLASS,
+        Kind::GrpcRoute => gateway::GRPC_ROUTE,
+        Kind::HttpRoute => gateway::HTTP_ROUTE,
+        Kind::ListenerSet => gateway::LISTENER_SET,
+        Kind::ReferenceGrant => gateway::REFERENCE_GRANT,
+        Kind::TcpRoute | Kind::UdpRoute => gateway::STREAM_ROUTE,
+        Kind::TlsRoute => gateway::TLS_ROUTE,
+        Kind::XBackend => gateway::X_BACKEND,
+        Kind::XBackendTrafficPolicy => gateway::X_BACKEND_TRAFFIC_POLICY,
     }
 }
 

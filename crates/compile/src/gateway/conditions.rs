@@ -1,0 +1,270 @@
+//! What is said of Gateways, ListenerSets, routes and policies.
+
+use objects::kinds::gateway::{GROUP, ParentReference};
+use objects::kinds::{Kind, ObjectKey};
+use objects::{Problem, Severity};
+
+use super::attach::ListenerKey;
+use super::class::FEATURES;
+use super::listener::Listener;
+use super::route::Resolved;
+use super::sites::Sites;
+use super::tls_policy::Policy;
+use super::topology::{Class, Gateway, Owner, Set};
+use crate::name::Name;
+use crate::status::{
+    Condition, GatewayStatus, ListenerStatus, ObjectStatus, ParentStatus, Status, Wrong,
+};
+
+/// What is said of an object: to programs, and to people.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Said {
+    pub(super) status: ObjectStatus,
+    pub(super) problems: Vec<Problem>,
+    /// Whether anything of it is served.
+    pub(super) served: bool,
+}
+
+impl Said {
+    fn new(object: ObjectKey, generation: i64, status: Status, served: bool) -> Self {
+        Self {
+            status: ObjectStatus {
+                object,
+                generation,
+                status,
+            },
+            problems: Vec::new(),
+            served,
+        }
+    }
+
+    fn note<'a>(mut self, wrongs: impl IntoIterator<Item = &'a Wrong>) -> Self {
+        for wrong in wrongs {
+            let problem = Problem {
+                severity: Severity::Error,
+                object: Some(self.status.object.clone()),
+                field: wrong.field.clone(),
+                message: wrong.message.to_string(),
+                hint: wrong.hint.to_owned(),
+            };
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+        self
+    }
+}
+
+pub(super) fn of_class(class: &Class) -> Said {
+    let metadata = &class.source.metadata;
+    let key = ObjectKey::new(Kind::GatewayClass, "", &metadata.name);
+    let accepted = Condition::unless(
+        "Accepted",
+        class.wrong.as_ref(),
+        "Accepted",
+        "Gateways of this class are served",
+    );
+    let status = Status::Class {
+        conditions: [accepted].into(),
+        features: FEATURES,
+    };
+    Said::new(key, metadata.generation, status, class.wrong.is_none()).note(&class.wrong)
+}
+
+pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
+    let key = ObjectKey::new(Kind::Gateway, &gateway.name.namespace, &gateway.name.name);
+    let own = gateway.listeners_of(Owner::Gateway);
+    let refused = gateway.refused.as_ref();
+    let accepted = match refused {
+        Some(wrong) => Condition::no("Accepted", wrong.reason, wrong.message.clone()),
+        None if own.iter().all(Listener::serves) => {
+            Condition::yes("Accepted", "Accepted", "it is served")
+        }
+        None => {
+            let message = "some listeners are not valid, and are not served";
+            Condition::yes("Accepted", "ListenersNotValid", message)
+        }
+    };
+    let programmed = match refused {
+        Some(_) => Condition::no("Programmed", "Invalid", "it is not accepted"),
+        None => Condition::yes("Programmed", "Programmed", "it is served by every replica"),
+    };
+    let resolved = Condition::unless(
+        "ResolvedRefs",
+        gateway.unresolved.as_ref(),
+        "ResolvedRefs",
+        "all that it refers to is there",
+    );
+    let mut conditions = vec![accepted, programmed, resolved];
+    if gateway.insecure_clients {
+        conditions.push(Condition::yes(
+            "InsecureFrontendValidationMode",
+            "ConfigurationChanged",
+            "clients without a valid certificate are let in where AllowInsecureFallback says so",
+        ));
+    }
+    let attached = gateway.sets.iter().filter(|set| set.refused.is_none());
+    let status = Status::Gateway(GatewayStatus {
+        conditions: conditions.into(),
+        listeners: own.iter().map(|one| of_listener(one, sites)).collect(),
+        listener_sets: attached.count(),
+        addresses: gateway.addresses.clone(),
+    });
+    let listeners = own.iter().flat_map(wrongs_of);
+    let generation = gateway.source.metadata.generation;
+    Said::new(key, generation, status, refused.is_none()).note(
+        refused
+            .into_iter()
+            .chain(&gateway.unresolved)
+            .filter(|wrong| !wrong.reason.starts_with("Listeners"))
+            .chain(listeners),
+    )
+}
+
+pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {
+    let metadata = &set.source.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let key = ObjectKey::new(Kind::ListenerSet, namespace, &metadata.name);
+    let listeners = &gateway.listeners[set.listeners.clone()];
+    let conditions = match &set.refused {
+        Some(wrong) => {
+            let no = |name| Condition::no(name, wrong.reason, wrong.message.clone());
+            [no("Accepted"), no("Programmed")]
+        }
+        None => {
+            let accepted = match listeners.iter().all(Listener::serves) {
+                true => Condition::yes("Accepted", "Accepted", "it is served"),
+                false => {
+                    let message = "some listeners are not valid, and are not served";
+                    Condition::yes("Accepted", "ListenersNotValid", message)
+                }
+            };
+            let message = "it is served by every replica";
+            [
+                accepted,
+                Condition::yes("Programmed", "Programmed", message),
+            ]
+        }
+    };
+    let status = Status::ListenerSet {
+        conditions: conditions.into(),
+        listeners: listeners
+            .iter()
+            .map(|one| of_listener(one, sites))
+            .collect(),
+    };
+    let wrongs = listeners.iter().flat_map(wrongs_of);
+    Said::new(key, metadata.generation, status, set.refused.is_none())
+        .note(set.refused.iter().chain(wrongs))
+}
+
+fn wrongs_of(listener: &Listener) -> impl Iterator<Item = &Wrong> {
+    let all = listener.refused.iter().chain(&listener.unresolved);
+    all.chain(&listener.conflict)
+}
+
+fn of_listener(listener: &Listener, sites: &Sites) -> ListenerStatus {
+    let refused = listener.refused.as_ref().or(listener.conflict.as_ref());
+    let conditions = [
+        Condition::unless("Accepted", refused, "Accepted", "it takes routes"),
+        match listener.programmed() {
+            None => Condition::yes("Programmed", "Programmed", "it is served by every replica"),
+            Some(wrong) => {
+                let reason = match listener.conflict.is_some() {
+                    true => wrong.reason,
+                    false => "Invalid",
+                };
+                Condition::no("Programmed", reason, wrong.message.clone())
+            }
+        },
+        match &listener.conflict {
+            None => Condition::no("Conflicted", "NoConflicts", "it is in no other's way"),
+            Some(wrong) => Condition::yes("Conflicted", wrong.reason, wrong.message.clone()),
+        },
+        Condition::unless(
+            "ResolvedRefs",
+            listener.unresolved.as_ref(),
+            "ResolvedRefs",
+            "all that it refers to is there",
+        ),
+    ];
+    let key = ListenerKey {
+        owner: listener.owner.clone(),
+        name: listener.name.clone(),
+    };
+    ListenerStatus {
+        name: listener.name.clone(),
+        port: listener.port,
+        kinds: listener.kinds.clone().into(),
+        attached: sites.get(&key).map_or(0, super::sites::Site::attached),
+        conditions: conditions.into(),
+    }
+}
+
+pub(super) fn of_route(route: &Resolved) -> Said {
+    let resolved = || {
+        Condition::unless(
+            "ResolvedRefs",
+            route.unresolved.as_ref(),
+            "ResolvedRefs",
+            "all that it refers to is there",
+        )
+    };
+    let parents = route.parents.iter().map(|parent| {
+        let accepted = Condition::unless(
+            "Accepted",
+            parent.wrong.as_ref(),
+            "Accepted",
+            "it is served",
+        );
+        let mut conditions = vec![accepted, resolved()];
+        if let Some(wrong) = &route.partial {
+            let message = wrong.message.clone();
+            conditions.push(Condition::yes("PartiallyInvalid", wrong.reason, message));
+        }
+        ParentStatus {
+            parent: parent.reference.clone(),
+            conditions: conditions.into(),
+        }
+    });
+    let status = Status::Route(parents.collect());
+    let served = route.attachments().next().is_some();
+    let wrongs = route.parents.iter().filter_map(|one| one.wrong.as_ref());
+    let others = route.partial.iter().chain(&route.unresolved);
+    Said::new(route.key.clone(), route.generation, status, served).note(wrongs.chain(others))
+}
+
+/// What is said of a policy, for each Gateway whose routes use a Service that it is about.
+pub(super) fn of_policy(policy: &Policy, gateways: &[&Name]) -> Said {
+    let accepted = Condition::unless(
+        "Accepted",
+        policy.refused.as_ref(),
+        "Accepted",
+        "it is in effect",
+    );
+    let resolved = Condition::unless(
+        "ResolvedRefs",
+        policy.unresolved.as_ref(),
+        "ResolvedRefs",
+        "all that it refers to is there",
+    );
+    let ancestors = gateways.iter().map(|gateway| ParentStatus {
+        parent: ParentReference {
+            group: Some(GROUP.into()),
+            kind: Some("Gateway".into()),
+            namespace: Some((*gateway.namespace).into()),
+            name: (*gateway.name).into(),
+            ..ParentReference::default()
+        },
+        conditions: [accepted.clone(), resolved.clone()].into(),
+    });
+    let status = Status::Policy(ancestors.collect());
+    let generation = policy.source.metadata.generation;
+    Said::new(
+        policy.key.clone(),
+        generation,
+        status,
+        policy.refused.is_none(),
+    )
+    .note(policy.refused.iter().chain(&policy.unresolved))
+}

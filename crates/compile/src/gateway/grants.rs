@@ -1,0 +1,73 @@
+//! References across namespaces: allowed by a ReferenceGrant in the namespace that is referred to.
+
+use hashbrown::HashMap;
+use objects::Store;
+use objects::kinds::Kind;
+use objects::kinds::gateway::ReferenceGrant;
+use std::sync::Arc;
+
+/// Every ReferenceGrant, by namespace.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    by_namespace: HashMap<Box<str>, Vec<Arc<ReferenceGrant>>>,
+}
+
+/// Who refers to something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct From<'a> {
+    pub(super) kind: Kind,
+    pub(super) namespace: &'a str,
+}
+
+/// What is referred to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct To<'a> {
+    pub(super) kind: Kind,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Grants {
+    pub(super) fn read(store: &Store) -> Self {
+        let mut by_namespace: HashMap<Box<str>, Vec<_>> = HashMap::new();
+        for grant in store.reference_grants() {
+            let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+            by_namespace
+                .entry(namespace.into())
+                .or_default()
+                .push(Arc::clone(grant));
+        }
+        Self { by_namespace }
+    }
+
+    /// Whether somebody may refer to something.
+    pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
+        if from.namespace == to.namespace {
+            return true;
+        }
+        let grants = self.by_namespace.get(to.namespace);
+        grants.into_iter().flatten().any(|grant| {
+            let from_matches = grant.spec.from.iter().flatten().any(|allowed| {
+                *allowed.group == *group(from.kind)
+                    && *allowed.kind == *from.kind.name()
+                    && *allowed.namespace == *from.namespace
+            });
+            let to_matches = grant.spec.to.iter().flatten().any(|allowed| {
+                *allowed.group == *group(to.kind)
+                    && *allowed.kind == *to.kind.name()
+                    && allowed
+                        .name
+                        .as_deref()
+                        .is_none_or(|name| name.is_empty() || name == to.name)
+            });
+            from_matches && to_matches
+        })
+    }
+}
+
+/// The API group of a kind; of the core, the empty text.
+pub(super) fn group(kind: Kind) -> &'static str {
+    kind.api_version()
+        .split_once('/')
+        .map_or("", |(group, _)| group)
+}
