@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::replicas::{Others, Own, Position, Replica};
-use crate::status::{Addresses, Classes, IngressNginx, Inputs, Publish, Writer};
+use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Publish, Writer};
 
 /// How long a pod is asked for itself.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -88,6 +88,9 @@ pub struct Options {
     pub take_over: bool,
     /// The names of the Lease of ingress-nginx's leader (`--ingress-nginx-election-id`).
     pub ingress_nginx_election_ids: Vec<String>,
+    /// What our entries in the status of Gateway API's objects are known by
+    /// (`--gateway-controller-name`).
+    pub gateway_controller: String,
     /// The most writes of status a second.
     pub status_writes_per_second: u32,
     /// The most Events a second.
@@ -344,13 +347,6 @@ impl Work {
         if !options.update_status {
             return lead;
         }
-        let (provided, provisions) = watch::channel(None);
-        lead.tasks.spawn(gateway::follow(
-            self.connection.another(),
-            options.namespaces.clone(),
-            self.served.clone(),
-            provided,
-        ));
         let (node, publish) = (identity.node.clone(), options.publish.clone());
         lead.tasks
             .spawn(publish.follow(client.clone(), node, replicas.clone(), told));
@@ -366,12 +362,36 @@ impl Work {
             addresses,
             ingress_nginx,
         };
+        let a_second = options.status_writes_per_second;
+        let budget = Budget::new(a_second, a_second);
+        let (provided, provisions) = watch::channel(None);
+        lead.tasks.spawn(gateway::follow(
+            self.connection.another(),
+            options.namespaces.clone(),
+            self.served.clone(),
+            provided,
+        ));
+        let gateways = gateway::Writer::new(
+            client.clone(),
+            &self.connection,
+            options,
+            leadership.clone(),
+            self.metrics.clone(),
+            budget.clone(),
+            gateway::Inputs {
+                served: self.served.clone(),
+                replicas: inputs.replicas.clone(),
+                provisions,
+            },
+        );
+        lead.tasks.spawn(gateways.run());
         lead.writer = Some(Box::new(Writer::new(
             client.clone(),
             &self.connection,
             options,
             leadership.clone(),
             self.metrics.clone(),
+            budget,
             inputs,
             news,
         )));
