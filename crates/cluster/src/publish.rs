@@ -19,10 +19,10 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
-use crate::gateway::{Provisioner, Provisions, ServiceType, Sources};
+use crate::gateway::{self, Provisioner, ServiceType, Sources};
 use crate::metrics::Metrics;
 use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
-use crate::status::{Addresses, Classes, IngressNginx, Inputs, Publish, Writer};
+use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Publish, Writer};
 
 /// How long a pod is asked for itself.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -92,7 +92,8 @@ pub struct Options {
     pub ingress_nginx_election_ids: Vec<String>,
     /// What kind of Service each Gateway gets (`--gateway-service-type`).
     pub gateway_service_type: ServiceType,
-    /// The controller whose GatewayClasses are ours (`--gateway-controller-name`).
+    /// What our entries in the status of Gateway API's objects are known by, and whose GatewayClasses
+    /// are ours (`--gateway-controller-name`).
     pub gateway_controller: String,
     /// The most writes of status a second.
     pub status_writes_per_second: u32,
@@ -231,7 +232,7 @@ impl Work {
             .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
-        let (told, addresses) = watch::channel(self.given_addresses());
+        let (told, addresses) = watch::channel(self.given_addresses().await);
         let mut tasks = JoinSet::new();
         if identity.is_pod {
             tasks.spawn(ask_for_addresses(
@@ -336,15 +337,20 @@ impl Work {
         }
     }
 
-    /// Outside of a pod: those that are told.
-    fn given_addresses(&self) -> Arc<[IpAddr]> {
-        match &self.options.publish {
-            Publish::Addresses(given) if !self.identity.is_pod => {
-                let given = given.iter().filter_map(|it| it.ip.as_deref()?.parse().ok());
-                given.collect()
-            }
-            _ => Arc::default(),
+    /// Outside of a pod: those that are told, else the one by which we reach the API server.
+    async fn given_addresses(&self) -> Arc<[IpAddr]> {
+        if self.identity.is_pod {
+            return Arc::default();
         }
+        if let Publish::Addresses(given) = &self.options.publish {
+            let given = given.iter();
+            return given
+                .filter_map(|it| it.ip.as_deref()?.parse().ok())
+                .collect();
+        }
+        let own = self.connection.own_address().await;
+        // Nobody else reaches a process there.
+        own.filter(|own| !own.is_loopback()).into_iter().collect()
     }
 
     fn lead(&self, leadership: &Leadership, own: &watch::Receiver<Arc<[IpAddr]>>) -> Lead {
@@ -387,7 +393,6 @@ impl Work {
             tasks,
             replicas: replicas.clone(),
             addresses: addresses.clone(),
-            provisions,
             writer: None,
         };
         if !options.update_status {
@@ -408,12 +413,29 @@ impl Work {
             addresses,
             ingress_nginx,
         };
+        let a_second = options.status_writes_per_second;
+        let budget = Budget::new(a_second, a_second);
+        let gateways = gateway::Writer::new(
+            client.clone(),
+            &self.connection,
+            options,
+            leadership.clone(),
+            self.metrics.clone(),
+            budget.clone(),
+            gateway::Inputs {
+                served: self.served.clone(),
+                replicas: inputs.replicas.clone(),
+                provisions,
+            },
+        );
+        lead.tasks.spawn(gateways.run());
         lead.writer = Some(Box::new(Writer::new(
             client.clone(),
             &self.connection,
             options,
             leadership.clone(),
             self.metrics.clone(),
+            budget,
             inputs,
             news,
         )));
@@ -447,8 +469,6 @@ struct Lead {
     tasks: JoinSet<()>,
     replicas: watch::Receiver<Option<Arc<[Replica]>>>,
     addresses: watch::Receiver<Option<Addresses>>,
-    #[expect(dead_code, reason = "the status of Gateways is not written yet")]
-    provisions: watch::Receiver<Option<Arc<Provisions>>>,
     writer: Option<Box<Writer>>,
 }
 

@@ -1,15 +1,28 @@
-//! Gateway API's side: what is provided for Gateways.
+//! Gateway API's side: what is said of its objects, and what is provided for Gateways.
+//!
+//! What is said ([`compile::status`]) is the compiler's; here it becomes an object's status
+//! ([`render`], [`merge`]), as far as it is so on every live replica and the Gateway has its Service
+//! ([`gate`]). The leader alone writes ([`Writer`]), and only what differs from what the API server
+//! has ([`view`]). [`provision`] knows what the Services of Gateways provide.
 
+mod decide;
 mod endpoints;
+mod gate;
+mod merge;
+mod pace;
 mod provision;
 mod provision_service;
 mod provision_table;
 mod provisioner;
+mod render;
+mod view;
+mod writer;
 
 pub use provision_service::ServiceType;
 
 pub(crate) use provision::{Obstacle, Owner, Provision, Provisions};
 pub(crate) use provisioner::{Provisioner, Sources};
+pub(crate) use writer::{Inputs, Writer};
 
 #[cfg(test)]
 pub(crate) use tests::plan;
@@ -31,6 +44,7 @@ mod tests {
             name: name.into(),
             uid: format!("uid-{name}").into(),
             class: "narthex".into(),
+            is_refused: false,
             service: format!("{name}-narthex").into(),
             labels: Default::default(),
             annotations: Default::default(),

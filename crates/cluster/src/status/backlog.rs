@@ -1,17 +1,16 @@
-//! Which Ingresses are to be looked at, and which are to be written: no clock, no network.
+//! Which objects are to be looked at, and which are to be written: no clock, no network.
 //!
-//! What costs work for every Ingress happens when something changed for every one of them: a list,
+//! What costs work for every object happens when something changed for every one of them: a list,
 //! other addresses, other classes. All else names the few that it is about.
 
 use std::collections::{BTreeSet, VecDeque};
 
+use objects::kinds::ObjectKey as Key;
 use tokio::time::Instant;
 
-use super::view::Key;
-
-/// Which Ingresses are to be looked at, and which are to be written. Bounded by how many there are.
+/// Which objects are to be looked at, and which are to be written. Bounded by how many there are.
 #[derive(Debug)]
-pub(super) struct Backlog {
+pub(crate) struct Backlog {
     /// Whether all are to be looked at.
     all: bool,
     /// Those about which something has changed.
@@ -27,14 +26,14 @@ pub(super) struct Backlog {
 
 /// What is to be looked at now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(crate) enum Look {
     All,
     These(BTreeSet<Key>),
 }
 
 impl Backlog {
     /// Everything is to be looked at.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             all: true,
             changed: BTreeSet::new(),
@@ -46,41 +45,41 @@ impl Backlog {
     }
 
     /// Something has changed about all of them.
-    pub(super) fn all_changed(&mut self) {
+    pub(crate) fn all_changed(&mut self) {
         self.all = true;
     }
 
     /// Something has changed about this one.
-    pub(super) fn changed(&mut self, key: Key) {
+    pub(crate) fn changed(&mut self, key: Key) {
         if !self.all {
             self.changed.insert(key);
         }
     }
 
     /// A replica serves more than it did, or is live no more.
-    pub(super) fn replicas_changed(&mut self) {
+    pub(crate) fn replicas_changed(&mut self) {
         self.changed.append(&mut self.waiting);
     }
 
     /// It waits until replicas change.
-    pub(super) fn wait(&mut self, key: Key) {
+    pub(crate) fn wait(&mut self, key: Key) {
         self.waiting.insert(key);
     }
 
     /// It is to be looked at again, but not before.
-    pub(super) fn later(&mut self, at: Instant, key: Key) {
+    pub(crate) fn later(&mut self, at: Instant, key: Key) {
         self.later.insert((at, key));
     }
 
     /// It is to be written.
-    pub(super) fn enqueue(&mut self, key: Key) {
+    pub(crate) fn enqueue(&mut self, key: Key) {
         if self.queued.insert(key.clone()) {
             self.queue.push_back(key);
         }
     }
 
     /// What is to be looked at at `now`; it is taken to be done.
-    pub(super) fn take(&mut self, now: Instant) -> Look {
+    pub(crate) fn take(&mut self, now: Instant) -> Look {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.later.pop_first() {
                 self.changed.insert(key);
@@ -96,17 +95,17 @@ impl Backlog {
     }
 
     /// When something is to be looked at by the clock alone.
-    pub(super) fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         self.later.first().map(|(at, _)| *at)
     }
 
     /// The next that is to be written.
-    pub(super) fn peek(&self) -> Option<&Key> {
+    pub(crate) fn peek(&self) -> Option<&Key> {
         self.queue.front()
     }
 
     /// It is written, or need not be.
-    pub(super) fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         if let Some(key) = self.queue.pop_front() {
             self.queued.remove(&key);
         }

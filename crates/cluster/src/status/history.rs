@@ -1,19 +1,18 @@
-//! What was tried for one Ingress, and when it may be tried again: no network.
+//! What was tried for one object, and when it may be tried again: no network.
 
 use tokio::time::Instant;
 
-use super::Addresses;
 use super::pace::backoff;
 
 /// How often another may undo what we wrote before we become slow to write it again.
 const UNDONE: u32 = 3;
 
-/// What was tried for one Ingress.
+/// What was tried for one object, of what is written to it.
 #[derive(Debug)]
-pub(super) struct History {
+pub(crate) struct History<T> {
     failures: u32,
     /// What was last written.
-    wrote: Option<Addresses>,
+    wrote: Option<T>,
     /// How often that was to be written again.
     again: u32,
     not_before: Instant,
@@ -21,8 +20,8 @@ pub(super) struct History {
     is_outdated: bool,
 }
 
-impl History {
-    pub(super) fn new(now: Instant) -> Self {
+impl<T: PartialEq + Clone> History<T> {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             failures: 0,
             wrote: None,
@@ -33,29 +32,29 @@ impl History {
     }
 
     /// Before this, it is left alone.
-    pub(super) fn not_before(&self) -> Instant {
+    pub(crate) fn not_before(&self) -> Instant {
         self.not_before
     }
 
     /// The API server took what was written.
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
     /// The API server knew more of it than we did.
-    pub(super) fn conflicted(&mut self, now: Instant) {
+    pub(crate) fn conflicted(&mut self, now: Instant) {
         self.failed(1, now);
         self.is_outdated = true;
     }
 
     /// Two controllers that each write their own would do so for ever: the one that sees it is the
     /// one that gives way, more and more.
-    pub(super) fn wrote(&mut self, wrote: &Option<Addresses>, now: Instant) {
-        if self.wrote == *wrote {
+    pub(crate) fn wrote(&mut self, wrote: &T, now: Instant) {
+        if self.wrote.as_ref() == Some(wrote) {
             self.again = self.again.saturating_add(1);
         } else {
             self.again = 0;
-            self.wrote.clone_from(wrote);
+            self.wrote = Some(wrote.clone());
         }
         if self.again >= UNDONE {
             self.not_before = now + backoff(self.again);
@@ -63,14 +62,14 @@ impl History {
     }
 
     /// What was missing to write it may be known now.
-    pub(super) fn news(&mut self) {
+    pub(crate) fn news(&mut self) {
         if std::mem::take(&mut self.is_outdated) {
             self.failures = 0;
             self.not_before = Instant::now();
         }
     }
 
-    pub(super) fn failed(&mut self, weight: u32, now: Instant) {
+    pub(crate) fn failed(&mut self, weight: u32, now: Instant) {
         self.failures = self.failures.saturating_add(weight);
         self.not_before = now + backoff(self.failures);
     }
@@ -80,7 +79,7 @@ impl History {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Address;
+    use super::super::{Address, Addresses};
     use super::*;
 
     #[test]

@@ -21,6 +21,9 @@ pub use classes::Classes;
 pub use publish::Publish;
 
 pub(crate) use address::Addresses;
+pub(crate) use backlog::{Backlog, Look};
+pub(crate) use history::History;
 pub(crate) use ingress_nginx::IngressNginx;
 pub(crate) use pace::{Budget, backoff};
-pub(crate) use writer::{FirstAddress, Inputs, Writer};
+pub(crate) use write::{Outcome, send};
+pub(crate) use writer::{AT_ONCE, FirstAddress, Inputs, PLANNING, REFUSED, Writer};

@@ -1,14 +1,18 @@
 //! How fast, and how soon again.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::again::doubled;
 
-/// So many a second, and as many at once after a rest.
+/// So many a second, and as many at once after a rest; its clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(Arc<Mutex<Left>>);
+
 #[derive(Debug)]
-pub(crate) struct Budget {
+struct Left {
     per_second: f64,
     burst: f64,
     left: f64,
@@ -18,16 +22,24 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let burst = f64::from(burst.max(1));
-        Self {
+        Self(Arc::new(Mutex::new(Left {
             per_second: f64::from(per_second.max(1)),
             burst,
             left: burst,
             at: Instant::now(),
-        }
+        })))
     }
 
     /// Takes one, or tells when there will be one.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&self, now: Instant) -> Result<(), Instant> {
+        // Nothing that holds it can leave it half changed.
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.take(now)
+    }
+}
+
+impl Left {
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + since * self.per_second).min(self.burst);
         self.at = now;
@@ -55,7 +67,7 @@ mod tests {
     #[test]
     fn a_budget_is_a_burst_and_then_a_rate() {
         let start = Instant::now();
-        let mut budget = Budget::new(10, 3);
+        let budget = Budget::new(10, 3);
         assert!((0..3).all(|_| budget.take(start).is_ok()));
         let next = budget.take(start).expect_err("spent");
         let wait = next - start;

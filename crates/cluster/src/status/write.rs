@@ -18,9 +18,9 @@ const REQUEST: Duration = Duration::from_secs(4);
 
 /// What became of a write.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome<T> {
     /// It is written; this is the object now.
-    Written(Box<Slim>),
+    Written(Box<T>),
     /// The object is another than we thought; the watch will tell.
     Conflict,
     /// The object has gone.
@@ -33,9 +33,9 @@ pub(super) enum Outcome {
     NotLeader,
 }
 
-impl Outcome {
+impl<T> Outcome<T> {
     /// For metrics.
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Written(_) => "ok",
             Self::Conflict => "conflict",
@@ -57,7 +57,7 @@ pub(super) async fn write(
     key: Key,
     version: Box<str>,
     addresses: Option<Addresses>,
-) -> Outcome {
+) -> Outcome<Slim> {
     let (namespace, name) = (&*key.namespace, &*key.name);
     let mut patch = json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -71,6 +71,14 @@ pub(super) async fn write(
     let parameters = PatchParams::apply(MANAGER).force();
     let patch = Patch::Apply(patch);
     let sent = ingresses.patch_status(name, &parameters, &patch);
+    send(leadership, sent).await
+}
+
+/// Sends a write, if we lead; `sent` has not begun.
+pub(crate) async fn send<T>(
+    leadership: Leadership,
+    sent: impl Future<Output = kube::Result<T>>,
+) -> Outcome<T> {
     // Last of all: nothing may be between this and the sending.
     if !leadership.is_held() {
         return Outcome::NotLeader;

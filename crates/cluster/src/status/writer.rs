@@ -17,7 +17,7 @@ use super::desired::{Decision, Facts, decide};
 use super::history::History;
 use super::ingress_nginx::State;
 use super::pace::{Budget, backoff};
-use super::view::{Entry, Key, News, View};
+use super::view::{Entry, Key, News, Slim, View};
 use super::write::{Outcome, write};
 use crate::client::Connection;
 use crate::election::Leadership;
@@ -26,13 +26,13 @@ use crate::publish::{Options, Served};
 use crate::replicas::Replica;
 
 /// The most writes under way.
-const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// How often, at most, it is worked out what is to be written.
-const PLANNING: Duration = Duration::from_millis(100);
+pub(crate) const PLANNING: Duration = Duration::from_millis(100);
 
 /// How long an Ingress is left alone that the API server refuses to write.
-const REFUSED: u32 = 8;
+pub(crate) const REFUSED: u32 = 8;
 
 /// How often taking addresses away is tried at the end.
 const CLEARINGS: usize = 3;
@@ -64,7 +64,7 @@ pub(crate) struct Writer {
     planned: Option<World>,
     writing: BTreeSet<Key>,
     tasks: JoinSet<Done>,
-    history: HashMap<Key, History>,
+    history: HashMap<Key, History<Option<Addresses>>>,
     /// Failures of the API server in a row, whatever the object.
     outage: u32,
     /// Before this, nothing is written.
@@ -76,7 +76,7 @@ struct Done {
     key: Key,
     wrote: Option<Addresses>,
     was_empty: bool,
-    outcome: Outcome,
+    outcome: Outcome<Slim>,
 }
 
 impl Writer {
@@ -87,6 +87,7 @@ impl Writer {
         options: &Options,
         leadership: Leadership,
         metrics: Metrics,
+        budget: Budget,
         inputs: Inputs,
         news: mpsc::Sender<FirstAddress>,
     ) -> Self {
@@ -97,10 +98,7 @@ impl Writer {
             metrics,
             inputs,
             news,
-            budget: Budget::new(
-                options.status_writes_per_second,
-                options.status_writes_per_second,
-            ),
+            budget,
             backlog: Backlog::new(),
             planned: None,
             writing: BTreeSet::new(),
@@ -407,8 +405,12 @@ impl World {
         decide(Facts {
             entry,
             is_served: is_served(&self.served.report, key),
-            is_judged: self.served.position.reaches(namespace, version),
-            is_everywhere: others.all(|other| other.position.reaches(namespace, version)),
+            is_judged: self
+                .served
+                .position
+                .reaches(Kind::Ingress, namespace, version),
+            is_everywhere: others
+                .all(|other| other.position.reaches(Kind::Ingress, namespace, version)),
             is_anothers: !self.is_alone && self.served.classes.is_shared(entry.class.as_deref()),
             addresses: self.addresses.as_ref(),
         })
@@ -424,7 +426,7 @@ fn consider(
     key: &Key,
     decision: &Decision,
     now: Instant,
-    history: &HashMap<Key, History>,
+    history: &HashMap<Key, History<Option<Addresses>>>,
     backlog: &mut Backlog,
 ) {
     match decision {

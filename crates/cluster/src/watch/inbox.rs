@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use objects::kinds::{Kind, Object, ObjectKey};
+use objects::kinds::{Object, ObjectKey};
 use objects::{Problem, Store};
 use tokio::sync::Notify;
 
@@ -33,7 +33,7 @@ struct State {
     resyncs: Vec<Resync>,
     malformed: BTreeMap<ObjectKey, Problem>,
     sources: Sources,
-    /// Up to where the Ingresses were read.
+    /// Up to where the Ingresses and the objects of Gateway API were read.
     position: Position,
     /// Made of the two above, when somebody asks.
     problems: Option<Arc<[Problem]>>,
@@ -60,7 +60,7 @@ pub struct Batch {
     /// Everything that is wrong now: with objects, and with reading them. The same `Arc` as last
     /// time if it is the same.
     pub problems: Arc<[Problem]>,
-    /// Up to where the Ingresses were read, with these changes.
+    /// Up to where the Ingresses and the objects of Gateway API were read, with these changes.
     pub position: Position,
     /// When the first of the changes was received.
     pub earliest: Option<Instant>,
@@ -171,15 +171,15 @@ impl Inbox {
 
     /// Notes that everything up to this version was taken in; `anew` if it was a whole list.
     pub(crate) fn reached(&self, target: &Target, version: &str, anew: bool) {
-        if target.kind != Kind::Ingress {
+        if !Position::counts(target.kind) {
             return;
         }
         let mut state = self.lock();
         let scope = target.namespace.as_deref().unwrap_or_default();
         if anew {
-            state.position.set(scope, version);
+            state.position.set(target.kind, scope, version);
         } else {
-            state.position.advance(scope, version);
+            state.position.advance(target.kind, scope, version);
         }
         state.pending = true;
         drop(state);
@@ -343,7 +343,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use objects::Severity;
-    use objects::kinds::{ObjectMeta, Service};
+    use objects::kinds::{Kind, ObjectMeta, Service};
 
     use super::*;
 

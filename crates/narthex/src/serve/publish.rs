@@ -1,6 +1,6 @@
 //! What the cluster is told of what is served here.
 
-use cluster::{Access, End, Identity, Metrics, Publisher};
+use cluster::{Access, End, Identity, Metrics, PublishOptions, Publisher};
 use tokio::task::JoinHandle;
 
 use super::apply::Control;
@@ -43,7 +43,7 @@ impl Publish {
             node: compilation.node_name().map(str::to_owned),
             is_pod,
         };
-        let options = cluster::PublishOptions {
+        let options = PublishOptions {
             gateway_controller: control.options().gateway_controller.clone(),
             ..publishing.options.clone()
         };

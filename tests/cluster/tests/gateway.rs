@@ -1,0 +1,243 @@
+//! What the objects of Gateway API are told of themselves, and by whom.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use cluster_tests::ingress::service;
+use cluster_tests::{Channel, Cluster, Inside, wait};
+use serde_json::Value;
+
+/// Long enough for a controller that would write again to do so.
+const QUIET: Duration = Duration::from_secs(4);
+
+const CONTROLLER: &str = "narthex.dev/gateway";
+
+/// A namespace with a Service, a class, and Narthex that serves it alone, with an election of its
+/// own.
+fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
+    static INSTALLED: std::sync::Once = std::sync::Once::new();
+    let cluster = Cluster::shared();
+    INSTALLED.call_once(|| cluster.install_gateway_api(Channel::Experimental));
+    cluster.namespace(namespace);
+    cluster.apply(&service(namespace));
+    let controller = format!("{CONTROLLER}-{namespace}");
+    cluster.apply(&class(namespace, &controller));
+    let range = match namespace {
+        "one" => "20000-20999",
+        "others" => "21000-21999",
+        "many" => "22000-22999",
+        "static" => "23000-23999",
+        _ => "24000-24999",
+    };
+    let narthex = cluster
+        .serve()
+        .args(&["--watch-namespace", namespace])
+        .args(&["--pod-namespace", namespace])
+        .args(&["--election-id", namespace])
+        .args(&["--gateway-controller-name", &controller])
+        .args(&["--gateway-port-range", range])
+        .start();
+    wait::until("it leads", || narthex.leads());
+    (cluster, narthex)
+}
+
+fn class(name: &str, controller: &str) -> String {
+    format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {{name: {name}}}
+spec: {{controllerName: {controller}}}
+---"
+    )
+}
+
+fn gateway(namespace: &str) -> String {
+    format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: web, namespace: {namespace}}}
+spec:
+  gatewayClassName: {namespace}
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+---"
+    )
+}
+
+fn route(namespace: &str, name: &str) -> String {
+    format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  parentRefs: [{{name: web}}]
+  hostnames: [{name}.example.com]
+  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+---"
+    )
+}
+
+/// A condition's status and reason, as `True Accepted`.
+fn condition(conditions: &Value, name: &str) -> String {
+    let all = conditions.as_array().into_iter().flatten();
+    let found = all.into_iter().find(|it| it["type"] == name);
+    found.map_or_else(String::new, |it| {
+        let text = |field: &str| it[field].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("status"), text("reason"))
+    })
+}
+
+fn parents(route: &Value) -> &[Value] {
+    let parents = route["status"]["parents"].as_array();
+    parents.map(Vec::as_slice).unwrap_or_default()
+}
+
+fn accepted(route: &Value) -> bool {
+    let mut parents = parents(route).iter();
+    parents.any(|it| condition(&it["conditions"], "Accepted") == "True Accepted")
+}
+
+fn patch_status(cluster: &Cluster, namespace: &str, what: &str, status: &str) {
+    let patch = [
+        "-n",
+        namespace,
+        "patch",
+        what,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        status,
+    ];
+    cluster.kubectl(&patch);
+}
+
+#[test]
+fn a_class_a_gateway_and_a_route_are_accepted_each_with_its_generation() {
+    let (cluster, narthex) = prepare("one");
+    let class = cluster.until(&["gatewayclass/one"], |it| {
+        condition(&it["status"]["conditions"], "Accepted") == "True Accepted"
+    });
+    let features = class["status"]["supportedFeatures"].as_array();
+    assert!(features.is_some_and(|it| it.len() > 40), "{class:#}");
+    cluster.apply(&(gateway("one") + &route("one", "shop")));
+    let gateway = cluster.until(&["-n", "one", "gateway/web"], |it| {
+        condition(&it["status"]["conditions"], "Accepted") == "True Accepted"
+            && it["status"]["listeners"][0]["attachedRoutes"] == 1
+    });
+    let listener = &gateway["status"]["listeners"][0];
+    assert_eq!(
+        listener["supportedKinds"][0]["kind"], "HTTPRoute",
+        "{gateway:#}"
+    );
+    assert_eq!(
+        condition(&listener["conditions"], "Conflicted"),
+        "False NoConflicts"
+    );
+    let route = cluster.until(&["-n", "one", "httproute/shop"], accepted);
+    let parent = &parents(&route)[0];
+    assert_eq!(parent["controllerName"], format!("{CONTROLLER}-one"));
+    assert_eq!(
+        condition(&parent["conditions"], "ResolvedRefs"),
+        "True ResolvedRefs"
+    );
+    assert_eq!(parent["conditions"][0]["observedGeneration"], 1);
+    sleep(QUIET);
+    let later = cluster
+        .get(&["-n", "one", "httproute/shop"])
+        .expect("there");
+    let version = |it: &Value| it["metadata"]["resourceVersion"].clone();
+    assert_eq!(version(&route), version(&later), "{}", narthex.log());
+
+    let missing = r#"[{"op":"replace","path":"/spec/rules/0/backendRefs/0/name","value":"no"}]"#;
+    let patch = [
+        "-n",
+        "one",
+        "patch",
+        "httproute/shop",
+        "--type=json",
+        "-p",
+        missing,
+    ];
+    cluster.kubectl(&patch);
+    let route = cluster.until(&["-n", "one", "httproute/shop"], |it| {
+        let conditions = &parents(it)[0]["conditions"];
+        condition(conditions, "ResolvedRefs") == "False BackendNotFound"
+    });
+    let conditions = &parents(&route)[0]["conditions"];
+    assert_eq!(conditions[0]["observedGeneration"], 2, "{route:#}");
+}
+
+#[test]
+fn what_another_controller_says_of_a_route_stays_and_ours_goes_with_its_gateway() {
+    let (cluster, _narthex) = prepare("others");
+    cluster.apply(&(gateway("others") + &route("others", "shop")));
+    cluster.until(&["-n", "others", "httproute/shop"], accepted);
+    let route = cluster
+        .get(&["-n", "others", "httproute/shop"])
+        .expect("there");
+    let mut both = parents(&route).to_vec();
+    let mut theirs = both[0].clone();
+    theirs["controllerName"] = "example.com/other".into();
+    both.insert(0, theirs.clone());
+    let status = serde_json::json!({"status": {"parents": both}}).to_string();
+    patch_status(cluster, "others", "httproute/shop", &status);
+    // Ours has something new to say.
+    let other = r#"{"spec":{"hostnames":["other.example.com"]}}"#;
+    let patch = [
+        "-n",
+        "others",
+        "patch",
+        "httproute/shop",
+        "--type=merge",
+        "-p",
+        other,
+    ];
+    cluster.kubectl(&patch);
+    let route = cluster.until(&["-n", "others", "httproute/shop"], |it| {
+        parents(it)
+            .get(1)
+            .is_some_and(|it| it["conditions"][0]["observedGeneration"] == 2)
+    });
+    assert_eq!(parents(&route)[0], theirs);
+    cluster.delete(&["-n", "others", "gateway/web"]);
+    let route = cluster.until(&["-n", "others", "httproute/shop"], |it| {
+        parents(it).len() == 1
+    });
+    assert_eq!(parents(&route)[0], theirs);
+}
+
+#[test]
+fn many_routes_are_a_write_each_and_few_of_their_gateway() {
+    const ROUTES: usize = 300;
+    let (cluster, narthex) = prepare("many");
+    cluster.apply(&gateway("many"));
+    cluster.until(&["-n", "many", "gateway/web"], |it| {
+        condition(&it["status"]["conditions"], "Accepted") == "True Accepted"
+    });
+    let of_kind = |kind: &str| narthex.status_writes(&format!("kind=\"{kind}\""));
+    let before = of_kind("Gateway");
+    let many: String = (0..ROUTES)
+        .map(|index| route("many", &format!("shop-{index}")))
+        .collect();
+    cluster.apply(&many);
+    cluster.until(&["-n", "many", "gateway/web"], |it| {
+        it["status"]["listeners"][0]["attachedRoutes"] == ROUTES
+    });
+    wait::until("every route is written", || {
+        of_kind("HTTPRoute") >= ROUTES as u64
+    });
+    sleep(QUIET);
+    assert_eq!(of_kind("HTTPRoute"), ROUTES as u64, "{}", narthex.log());
+    let writes = of_kind("Gateway") - before;
+    assert!(writes <= 15, "{writes}");
+    let all = cluster.get(&["-n", "many", "httproute"]).expect("routes");
+    assert!(
+        all["items"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .all(accepted)
+    );
+}
