@@ -259,6 +259,13 @@ impl<T> HostTable<T> {
         exact.chain(wildcard).chain(suffix).chain(any)
     }
 
+    /// Every value, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &Arc<T>> {
+        let tables = [&self.exact, &self.wildcard, &self.suffix];
+        let values = tables.into_iter().flat_map(Shards::iter);
+        values.map(|(_, value)| value).chain(&self.any)
+    }
+
     /// How many hosts there are.
     pub fn len(&self) -> usize {
         self.exact.len() + self.wildcard.len() + self.suffix.len() + usize::from(self.any.is_some())

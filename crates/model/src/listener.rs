@@ -258,6 +258,12 @@ pub struct ClientAuth {
 }
 
 impl TlsSites {
+    /// Whether TLS ends here for any name: else nobody here speaks it, not even to refuse.
+    pub fn end_here(&self) -> bool {
+        let ends = |site: &Arc<TlsSite>| !matches!(**site, TlsSite::Passthrough(_));
+        self.ingress.is_some() || self.gateways.values().any(ends)
+    }
+
     /// The site for the server name that a client asked for, if it did.
     pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<TlsSite>> {
         let name = server_name.unwrap_or_default();

@@ -397,7 +397,7 @@ impl Gateway {
             if refused {
                 let message = "its Gateway is not accepted";
                 set.refused = Some(Wrong::new("ParentNotAccepted", "", message, ""));
-            } else if !listeners.iter().any(Listener::serves) {
+            } else if listeners.iter().all(|one| one.programmed().is_some()) {
                 let message = "no listener is valid";
                 let hint = "see the conditions of each listener";
                 set.refused = Some(Wrong::new(

@@ -254,6 +254,8 @@ impl Acceptor {
                 let sent = hello.kept.unwrap_or_default();
                 return Ok(Secured::Passthrough(tcp, sent, stream));
             }
+            Some(TlsSite::Passthrough(_)) => return Err(HandshakeError::UnknownName),
+            None if !sites.end_here() => return Err(HandshakeError::UnknownName),
             _ => {
                 send_last(&mut tcp, UNRECOGNIZED_NAME).await;
                 return Err(HandshakeError::UnknownName);
