@@ -26,6 +26,7 @@ pub mod webhook;
 pub use k8s_openapi::jiff::Timestamp;
 
 pub use client::{Access, Connection, NoAccess};
+pub use gateway::ServiceType;
 pub use last_good::{Found, LastGood, Unusable};
 pub use metrics::Metrics;
 pub use publish::{End, Identity, Options as PublishOptions, Publisher, Served, View};

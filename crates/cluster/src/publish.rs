@@ -1,6 +1,7 @@
 //! What goes out: the Leases, and, while we lead, status and Events.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use compile::status::{ByObject, ObjectStatus};
 use compile::{GatewayPlan, Report};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
+use model::Entrance;
 use objects::Sorted;
 use objects::kinds::Kind;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,10 +19,10 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
-use crate::gateway;
+use crate::gateway::{self, Provisioner, ServiceType, Sources};
 use crate::metrics::Metrics;
-use crate::replicas::{Others, Own, Position, Replica};
-use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Publish, Writer};
+use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
+use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Means, Publish, Writer};
 
 /// How long a pod is asked for itself.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -88,7 +90,9 @@ pub struct Options {
     pub take_over: bool,
     /// The names of the Lease of ingress-nginx's leader (`--ingress-nginx-election-id`).
     pub ingress_nginx_election_ids: Vec<String>,
-    /// What our entries in the status of Gateway API's objects are known by
+    /// What kind of Service each Gateway gets (`--gateway-service-type`).
+    pub gateway_service_type: ServiceType,
+    /// The controller whose GatewayClasses are ours, and by which our entries in a status are known
     /// (`--gateway-controller-name`).
     pub gateway_controller: String,
     /// The most writes of status a second.
@@ -110,10 +114,17 @@ pub struct Served {
     pub gateways: Arc<[GatewayPlan]>,
     /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
     pub kinds: Arc<BTreeMap<Kind, &'static str>>,
-    /// The ports that were to be opened for Gateways and could not be.
-    pub unbound: Arc<[u16]>,
+    /// What is to be listened on and cannot be.
+    pub unbound: Arc<[Entrance]>,
     /// How new it is.
     pub position: Position,
+}
+
+impl Served {
+    /// Which ports of Gateways are listened on.
+    pub(crate) fn listening(&self) -> Listening {
+        Listening::new(&self.gateways, &self.unbound)
+    }
 }
 
 /// What is known of leader and replicas, for people.
@@ -221,7 +232,17 @@ impl Work {
             .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
-        let mut own = Own::new(client, id, Arc::clone(identity), self.served.clone());
+        let (told, addresses) = watch::channel(self.given_addresses());
+        let mut tasks = JoinSet::new();
+        if identity.is_pod {
+            tasks.spawn(ask_for_addresses(
+                client.clone(),
+                Arc::clone(identity),
+                told,
+            ));
+        }
+        let served = self.served.clone();
+        let mut own = Own::new(client, id, Arc::clone(identity), served, addresses.clone());
         let (mut election, leadership, leader) = Election::new(
             client,
             &identity.namespace,
@@ -236,7 +257,7 @@ impl Work {
             }
         });
         tokio::select! {
-            () = self.lead_again_and_again(leader, &leadership, &mut stopped) => {}
+            () = self.lead_again_and_again(leader, &leadership, &addresses, &mut stopped) => {}
             () = own.run() => {}
         }
         own.delete().await;
@@ -249,6 +270,7 @@ impl Work {
         &self,
         mut leader: watch::Receiver<Leader>,
         leadership: &Leadership,
+        addresses: &watch::Receiver<Arc<[IpAddr]>>,
         stopped: &mut watch::Receiver<Option<End>>,
     ) {
         // Whoever leads has something to tell: nothing is led before something is served.
@@ -261,7 +283,7 @@ impl Work {
             }
             term = now.term;
             if now.is_us && lead.is_none() {
-                lead = Some(self.lead(leadership));
+                lead = Some(self.lead(leadership, addresses));
             }
             self.metrics.leader.set(i64::from(now.is_us));
             let (replicas, addresses) = lead.as_ref().map_or_else(Default::default, Lead::known);
@@ -315,7 +337,18 @@ impl Work {
         }
     }
 
-    fn lead(&self, leadership: &Leadership) -> Lead {
+    /// Outside of a pod: those that are told.
+    fn given_addresses(&self) -> Arc<[IpAddr]> {
+        match &self.options.publish {
+            Publish::Addresses(given) if !self.identity.is_pod => {
+                let given = given.iter().filter_map(|it| it.ip.as_deref()?.parse().ok());
+                given.collect()
+            }
+            _ => Arc::default(),
+        }
+    }
+
+    fn lead(&self, leadership: &Leadership, own: &watch::Receiver<Arc<[IpAddr]>>) -> Lead {
         let (client, options, identity) = (&self.client, &self.options, &self.identity);
         let mut tasks = JoinSet::new();
         let (others, replicas) = Others::new(
@@ -337,6 +370,19 @@ impl Work {
             first_addresses,
         );
         tasks.spawn(events.run());
+        let (provisioner, provisions) = Provisioner::new(
+            client,
+            &self.connection,
+            options,
+            leadership.clone(),
+            Sources {
+                identity: Arc::clone(identity),
+                served: self.served.clone(),
+                replicas: replicas.clone(),
+                addresses: own.clone(),
+            },
+        );
+        tasks.spawn(provisioner.run());
         let (told, addresses) = watch::channel(None);
         let mut lead = Lead {
             tasks,
@@ -363,21 +409,16 @@ impl Work {
             ingress_nginx,
         };
         let a_second = options.status_writes_per_second;
-        let budget = Budget::new(a_second, a_second);
-        let (provided, provisions) = watch::channel(None);
-        lead.tasks.spawn(gateway::follow(
-            self.connection.another(),
-            options.namespaces.clone(),
-            self.served.clone(),
-            provided,
-        ));
+        let means = Means {
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+            budget: Budget::new(a_second, a_second),
+        };
         let gateways = gateway::Writer::new(
             client.clone(),
             &self.connection,
             options,
-            leadership.clone(),
-            self.metrics.clone(),
-            budget.clone(),
+            means.clone(),
             gateway::Inputs {
                 served: self.served.clone(),
                 replicas: inputs.replicas.clone(),
@@ -389,9 +430,7 @@ impl Work {
             client.clone(),
             &self.connection,
             options,
-            leadership.clone(),
-            self.metrics.clone(),
-            budget,
+            means,
             inputs,
             news,
         )));

@@ -130,9 +130,11 @@ fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
 ///
 /// Two are equal if their texts are.
 #[derive(Clone)]
-pub struct Pattern {
+pub struct Pattern(Arc<Compiled>);
+
+struct Compiled {
     text: Box<str>,
-    regex: Arc<Regex>,
+    regex: Regex,
 }
 
 impl Pattern {
@@ -178,32 +180,30 @@ impl Pattern {
                 Some(limit) => format!("takes more than {limit} bytes when compiled"),
                 None => error.to_string(),
             })?;
-        Ok(Self {
-            text: text.into(),
-            regex: Arc::new(regex),
-        })
+        let text = text.into();
+        Ok(Self(Arc::new(Compiled { text, regex })))
     }
 
     /// As it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Whether a value matches.
     pub fn is_match(&self, value: &[u8]) -> bool {
-        self.regex.is_match(value)
+        self.0.regex.is_match(value)
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}/", self.text)
+        write!(f, "/{}/", self.0.text)
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.0.text == other.0.text
     }
 }
 
@@ -211,7 +211,7 @@ impl Eq for Pattern {}
 
 impl Hash for Pattern {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        self.0.text.hash(state);
     }
 }
 
@@ -223,7 +223,7 @@ impl PartialOrd for Pattern {
 
 impl Ord for Pattern {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+        self.0.text.cmp(&other.0.text)
     }
 }
 

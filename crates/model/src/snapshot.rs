@@ -38,16 +38,23 @@ pub struct VirtualHost {
     rules: Box<[Arc<Rule>]>,
     /// From paths to indexes of `rules`: the first of each path.
     paths: PathRouter,
-    /// The rules whose paths are patterns.
-    patterns: Box<[u32]>,
-    /// For each rule, which one is tried if its conditions do not hold: of the same path, else of
-    /// the next shorter prefix. Empty if no rule has conditions.
-    next: Box<[u32]>,
+    /// In which order rules are tried, where there is any.
+    order: Option<Box<Order>>,
     /// Answers what no rule claims. Without one, the rules of less specific hosts that stand for
     /// the request's are tried (Gateway API), and the site's own default is last.
     pub default: Option<Arc<Rule>>,
     /// Which counters of the metrics the host's requests go to; 0 is shared by unknown hosts.
     pub metrics_slot: u16,
+}
+
+/// In which order rules with conditions or patterns are tried.
+#[derive(Debug)]
+struct Order {
+    /// The rules whose paths are patterns.
+    patterns: Box<[u32]>,
+    /// For each rule, which one is tried if its conditions do not hold: of the same path, else of
+    /// the next shorter prefix.
+    next: Box<[u32]>,
 }
 
 /// No rule.
@@ -73,17 +80,17 @@ impl VirtualHost {
         }
         paths.shrink_to_fit();
         let conditional = rules.iter().any(|rule| rule.conditions.is_some());
-        let next = if conditional {
-            chain(&rules)
-        } else {
-            Box::default()
-        };
+        let order = (conditional || !patterns.is_empty()).then(|| {
+            Box::new(Order {
+                patterns: patterns.into(),
+                next: chain(&rules),
+            })
+        });
         Self {
             name,
             rules: rules.into(),
             paths,
-            patterns: patterns.into(),
-            next,
+            order,
             default,
             metrics_slot,
         }
@@ -98,32 +105,37 @@ impl VirtualHost {
     #[inline]
     pub fn rule(&self, path: &[u8], request: &impl RequestView) -> Option<&Arc<Rule>> {
         let found = self.paths.find(path);
-        if self.next.is_empty() && self.patterns.is_empty() {
+        let Some(order) = &self.order else {
             return found.closest().map(|index| &self.rules[index as usize]);
-        }
+        };
         let pattern = || {
-            let mut patterns = self.patterns.iter();
+            let mut patterns = order.patterns.iter();
             patterns.find(|&&index| {
                 let rule = &self.rules[index as usize];
                 rule.path.matches(path) && rule.holds(request)
             })
         };
         let index = self
-            .holding(found.exact, request)
+            .holding(order, found.exact, request)
             .or_else(|| pattern().copied())
-            .or_else(|| self.holding(found.prefix, request));
+            .or_else(|| self.holding(order, found.prefix, request));
         index.map(|index| &self.rules[index as usize])
     }
 
     /// The first rule of a chain whose conditions hold.
-    fn holding(&self, first: Option<u32>, request: &impl RequestView) -> Option<u32> {
+    fn holding(
+        &self,
+        order: &Order,
+        first: Option<u32>,
+        request: &impl RequestView,
+    ) -> Option<u32> {
         let mut index = first?;
         loop {
             if self.rules.get(index as usize)?.holds(request) {
                 return Some(index);
             }
             // There is no rule of the index that stands for none.
-            index = self.next.get(index as usize).copied().unwrap_or(NONE);
+            index = order.next.get(index as usize).copied().unwrap_or(NONE);
         }
     }
 }

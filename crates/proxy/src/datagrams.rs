@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::endpoint::Failure;
 use model::{Backend, Entrance, Service};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
@@ -191,8 +192,9 @@ fn pass_on(
         },
     };
     session.moved.set(Instant::now());
-    // A full queue drops, as the network does.
-    match session.upstream.try_send(datagram) {
+    // A full queue drops, as the network does. The runtime is not asked, for it knows nothing yet
+    // of a socket that is new.
+    match SockRef::from(&session.upstream).send(datagram) {
         Ok(_) => add(&session.bytes_in, datagram.len()),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         // What was sent before was refused: the next datagram finds another endpoint.

@@ -150,6 +150,9 @@ spec:
 {{- if $controller.watchAllSecrets }}
 - --watch-all-secrets
 {{- end }}
+{{- if .Values.gatewayAPI.enabled }}
+- --gateway-service-type={{ .Values.gatewayAPI.service.type }}
+{{- end }}
 {{- if $controller.takeOver }}
 - --take-over
 {{- end }}

@@ -12,6 +12,14 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingresses/status]
   verbs: [patch]
+{{- if .Values.gatewayAPI.enabled }}
+# Each Gateway gets a Service, whose endpoints are Narthex's replicas.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, patch, delete]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [create, patch, delete]
 - apiGroups: [gateway.networking.k8s.io]
   resources:
     - backendtlspolicies
@@ -41,6 +49,7 @@
 - apiGroups: [gateway.networking.x-k8s.io]
   resources: [xbackends/status, xbackendtrafficpolicies/status]
   verbs: [patch]
+{{- end }}
 {{- if .Values.controller.watchAllSecrets }}
 - apiGroups: [""]
   resources: [secrets, configmaps]
@@ -60,12 +69,14 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [get, list, watch]
+{{- if .Values.gatewayAPI.enabled }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses/status]
   verbs: [patch]
+{{- end }}
 # Listeners, and controller.scope.namespaceSelector, select namespaces by their labels.
 - apiGroups: [""]
   resources: [namespaces]

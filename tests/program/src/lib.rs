@@ -22,6 +22,7 @@ pub mod files;
 pub mod folder;
 pub mod frames;
 pub mod framing;
+pub mod gateway;
 pub mod grpc;
 pub mod h2_backend;
 pub mod hand_over;

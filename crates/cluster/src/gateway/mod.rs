@@ -3,16 +3,53 @@
 //! What is said ([`compile::status`]) is the compiler's; here it becomes an object's status
 //! ([`render`], [`merge`]), as far as it is so on every live replica and the Gateway has its Service
 //! ([`gate`]). The leader alone writes ([`Writer`]), and only what differs from what the API server
-//! has ([`view`]). [`provision`] knows what the Services of Gateways provide.
+//! has ([`view`]). A [`Provisioner`] keeps a Service for each Gateway; [`provision`] is what that
+//! provides.
 
 mod decide;
+mod endpoints;
 mod gate;
 mod merge;
 mod pace;
 mod provision;
+mod provision_service;
+mod provision_table;
+mod provisioner;
 mod render;
 mod view;
 mod writer;
 
-pub(crate) use provision::follow;
+pub use provision_service::ServiceType;
+
+pub(crate) use provision::{Obstacle, Owner, Provision, Provisions};
+pub(crate) use provisioner::{Provisioner, Sources};
 pub(crate) use writer::{Inputs, Writer};
+
+#[cfg(test)]
+pub(crate) use tests::plan;
+
+#[cfg(test)]
+mod tests {
+    use compile::{GatewayPlan, PlannedPort};
+    use model::Layer;
+
+    /// A Gateway `shop/<name>` with TCP ports, each with the port of ours.
+    pub(crate) fn plan(name: &str, ports: &[(u16, u16)]) -> GatewayPlan {
+        let port = |&(port, target)| PlannedPort {
+            port,
+            layer: Layer::Tcp,
+            target,
+        };
+        GatewayPlan {
+            namespace: "shop".into(),
+            name: name.into(),
+            uid: format!("uid-{name}").into(),
+            class: "narthex".into(),
+            service: format!("{name}-narthex").into(),
+            labels: Default::default(),
+            annotations: Default::default(),
+            addresses: [].into(),
+            ports: ports.iter().map(port).collect(),
+        }
+    }
+}

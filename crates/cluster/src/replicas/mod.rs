@@ -4,10 +4,14 @@
 //! most once a second when it serves something newer. A replica is live while it is ready and was
 //! renewed within 15 s, as seen here: one that is stopped blocks nobody for longer.
 
+mod listening;
 mod others;
 mod own;
+mod place;
 mod position;
 
+pub(crate) use listening::{Listening, hash};
+pub(crate) use place::ask as ask_for_addresses;
 pub use position::Position;
 pub(crate) use position::parse_version;
 
@@ -24,6 +28,12 @@ const SERVED: &str = "narthex.dev/served-resource-version";
 
 /// The annotation that tells which node a replica is on.
 const NODE: &str = "narthex.dev/node";
+
+/// The annotation that tells by which addresses a replica is reached.
+const ADDRESSES: &str = "narthex.dev/addresses";
+
+/// The annotation that tells which ports of Gateways a replica listens on.
+const LISTENING: &str = "narthex.dev/gateway-ports";
 
 /// How long a replica that is not renewed is waited for.
 const LIVE: Duration = Duration::from_secs(15);

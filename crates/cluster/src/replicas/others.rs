@@ -1,6 +1,7 @@
 //! The other replicas, as the leader sees them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::interval;
 
-use super::{LABEL, LIVE, NODE, Position, SERVED};
+use super::{ADDRESSES, LABEL, LISTENING, LIVE, Listening, NODE, Position, SERVED};
 use crate::again::Again;
 use crate::clock::Moment;
 use crate::election::Leadership;
@@ -33,6 +34,10 @@ pub(crate) struct Replica {
     pub(crate) node: Option<String>,
     /// What it serves.
     pub(crate) position: Position,
+    /// By which addresses it is reached.
+    pub(crate) addresses: Arc<[IpAddr]>,
+    /// Which ports of Gateways it listens on.
+    pub(crate) listening: Listening,
 }
 
 /// Watches the other replicas' Leases.
@@ -153,11 +158,16 @@ impl Table {
         }
         let name = lease.metadata.name.unwrap_or_default();
         let annotations = lease.metadata.annotations.unwrap_or_default();
-        let position = annotations.get(SERVED).map(String::as_str);
+        let text = |name| annotations.get(name).map_or("", String::as_str);
         let replica = Replica {
             name: holder,
             node: annotations.get(NODE).cloned(),
-            position: position.unwrap_or_default().parse().unwrap_or_default(),
+            position: text(SERVED).parse().unwrap_or_default(),
+            addresses: text(ADDRESSES)
+                .split(',')
+                .filter_map(|it| it.parse().ok())
+                .collect(),
+            listening: text(LISTENING).parse().unwrap_or_default(),
         };
         let known = self.seen.get(&name);
         let renewed = match known {

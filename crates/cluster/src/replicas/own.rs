@@ -1,6 +1,7 @@
 //! The Lease that says that we are here, and what we serve.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{CHANGED, LABEL, LIVE, NODE, RENEW, SERVED};
+use super::{ADDRESSES, CHANGED, LABEL, LISTENING, LIVE, NODE, RENEW, SERVED};
 use crate::MANAGER;
 use crate::publish::{Identity, Served};
 
@@ -27,6 +28,7 @@ pub(crate) struct Own {
     election: String,
     identity: Arc<Identity>,
     served: watch::Receiver<Option<Arc<Served>>>,
+    addresses: watch::Receiver<Arc<[IpAddr]>>,
     is_failing: bool,
 }
 
@@ -36,6 +38,7 @@ impl Own {
         election: &str,
         identity: Arc<Identity>,
         served: watch::Receiver<Option<Arc<Served>>>,
+        addresses: watch::Receiver<Arc<[IpAddr]>>,
     ) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), &identity.namespace),
@@ -43,6 +46,7 @@ impl Own {
             election: election.to_owned(),
             identity,
             served,
+            addresses,
             is_failing: false,
         }
     }
@@ -51,6 +55,7 @@ impl Own {
     pub(crate) async fn run(&mut self) {
         loop {
             let served = self.served.borrow_and_update().clone();
+            self.addresses.mark_unchanged();
             let began = Instant::now();
             if let Some(served) = served {
                 self.renew(&served).await;
@@ -63,6 +68,7 @@ impl Own {
                     }
                     sleep_until(began + CHANGED).await;
                 }
+                Ok(()) = self.addresses.changed() => sleep_until(began + CHANGED).await,
                 () = sleep_until(began + RENEW) => {}
             }
         }
@@ -103,6 +109,15 @@ impl Own {
     fn lease(&self, served: &Served) -> Lease {
         let mut annotations = BTreeMap::new();
         annotations.insert(SERVED.to_owned(), served.position.to_string());
+        let addresses = self.addresses.borrow().clone();
+        if !addresses.is_empty() {
+            let all: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            annotations.insert(ADDRESSES.to_owned(), all.join(","));
+        }
+        let listening = served.listening().to_string();
+        if !listening.is_empty() {
+            annotations.insert(LISTENING.to_owned(), listening);
+        }
         if let Some(node) = &self.identity.node {
             annotations.insert(NODE.to_owned(), node.clone());
         }

@@ -41,7 +41,7 @@ pub struct GatewayPlan {
 }
 
 /// A port of a Gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlannedPort {
     /// As clients know it.
     pub port: u16,
@@ -58,8 +58,7 @@ pub(super) fn of(
     former: &Arc<[GatewayPlan]>,
 ) -> Arc<[GatewayPlan]> {
     let gateways = topology.gateways.iter();
-    let served = gateways.filter(|gateway| gateway.refused.is_none());
-    let plans: Vec<_> = served.map(|gateway| plan(gateway, ports)).collect();
+    let plans: Vec<_> = gateways.map(|gateway| plan(gateway, ports)).collect();
     match *plans == **former {
         true => Arc::clone(former),
         false => plans.into(),
@@ -69,7 +68,12 @@ pub(super) fn of(
 fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
     let spec = &gateway.source.spec;
     let infrastructure = spec.infrastructure.as_deref();
-    let planned = groups(gateway).into_iter().filter_map(|(port, layer, _)| {
+    // What is refused keeps its Service, and with it its address, and has no ports.
+    let groups = match gateway.refused {
+        None => groups(gateway),
+        Some(_) => Vec::new(),
+    };
+    let planned = groups.into_iter().filter_map(|(port, layer, _)| {
         let wanted = Wanted {
             gateway: gateway.name.clone(),
             port,

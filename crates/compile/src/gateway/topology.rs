@@ -2,16 +2,16 @@
 //!
 //! It changes seldom, and is read anew as a whole when it does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::ClientAuth;
+use model::{ClientAuth, Layer};
 use objects::kinds::gateway::{self as api, FromNamespaces, FrontendValidationMode, GROUP};
 use objects::kinds::{Kind, ObjectKey, ObjectMeta};
 
 use super::grants::Grants;
-use super::listener::{Clients, Listener, certificate};
+use super::listener::{Clients, Listener, Mode, certificate};
 use super::namespaces::Namespaces;
 use super::references::{Reference, object};
 use crate::certificates::Loaded;
@@ -310,46 +310,64 @@ impl Gateway {
         })
     }
 
-    /// Listeners that cannot be told apart. Of one object's, none is served; of several objects',
-    /// the Gateway's own, then the older ListenerSet's.
+    /// Listeners that cannot be told apart. Of the Gateway's own, none is served; of a ListenerSet's,
+    /// what is in the way of the Gateway's, of an older ListenerSet's, or of one before it.
     fn find_conflicts(&mut self) {
-        let mut lost: Vec<(usize, &'static str)> = Vec::new();
-        for (index, one) in self.listeners.iter().enumerate() {
-            let Some(mode) = one.mode else { continue };
-            for (other_index, other) in self.listeners.iter().enumerate() {
-                let Some(other_mode) = other.mode else {
-                    continue;
-                };
-                let first = other_index < index;
-                // Whoever lost to a third one is in nobody's way.
-                let gone = first
-                    && one.owner != other.owner
-                    && lost.iter().any(|&(place, _)| place == other_index);
-                if other_index == index
-                    || gone
-                    || one.port != other.port
-                    || mode.layer() != other_mode.layer()
-                    || !(one.owner == other.owner || first)
-                {
+        let mut ports: BTreeMap<(u16, Layer), Vec<(usize, Mode)>> = BTreeMap::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            if let Some(mode) = listener.mode {
+                let port = ports.entry((listener.port, mode.layer())).or_default();
+                port.push((index, mode));
+            }
+        }
+        for port in ports.values() {
+            let (own, others) = port.split_at(port.partition_point(|one| one.0 < self.own));
+            // Two TCP listeners cannot share a port either.
+            let mixed = own.windows(2).any(|two| !two[0].1.shares_port(two[1].1));
+            let mut first: HashMap<Box<str>, usize> = HashMap::new();
+            for &(index, _) in own {
+                if mixed {
+                    self.lose(index, "ProtocolConflict");
                     continue;
                 }
-                if !mode.shares_port(other_mode) {
-                    lost.push((index, "ProtocolConflict"));
-                } else if one.hostname == other.hostname {
-                    lost.push((index, "HostnameConflict"));
+                let host = self.listeners[index].hostname.clone();
+                if let Some(&other) = first.get(&host) {
+                    self.lose(other, "HostnameConflict");
+                    self.lose(index, "HostnameConflict");
+                } else {
+                    first.insert(host, index);
+                }
+            }
+            // Whoever lost is in nobody's way.
+            let served = own
+                .iter()
+                .filter(|one| self.listeners[one.0].conflict.is_none());
+            let mut spoken = served.map(|one| one.1).next();
+            for &(index, mode) in others {
+                let host = &self.listeners[index].hostname;
+                if spoken.is_some_and(|spoken| !mode.shares_port(spoken)) {
+                    self.lose(index, "ProtocolConflict");
+                } else if first
+                    .get(host)
+                    .is_some_and(|&other| self.listeners[other].conflict.is_none())
+                {
+                    self.lose(index, "HostnameConflict");
+                } else {
+                    spoken = spoken.or(Some(mode));
+                    first.insert(host.clone(), index);
                 }
             }
         }
-        for (index, reason) in lost {
-            let listener = &mut self.listeners[index];
-            let message = match reason {
-                "HostnameConflict" => "another listener of the port has the same host name",
-                _ => "another listener of the port has a protocol that cannot share it",
-            };
-            let hint = "another port, or another host name where the protocol has them";
-            let wrong = Wrong::new(reason, "", message, hint);
-            listener.conflict.get_or_insert(wrong);
-        }
+    }
+
+    fn lose(&mut self, index: usize, reason: &'static str) {
+        let message = match reason {
+            "HostnameConflict" => "another listener of the port has the same host name",
+            _ => "another listener of the port has a protocol that cannot share it",
+        };
+        let hint = "another port, or another host name where the protocol has them";
+        let wrong = Wrong::new(reason, "", message, hint);
+        self.listeners[index].conflict.get_or_insert(wrong);
     }
 
     fn judge(&mut self) {

@@ -10,7 +10,7 @@ use objects::kinds::{
 
 use super::given::{Given, canonical};
 use super::locality::{Place, Preference, Standing};
-use super::port::is_tcp;
+use super::port::protocol;
 use crate::ingress::annotations::WEIGHT;
 
 /// Where requests go.
@@ -185,7 +185,8 @@ pub(super) fn weight(slice: &EndpointSlice) -> Option<u16> {
 fn target(ports: &[EndpointPort], wanted: &ServicePort) -> Option<u16> {
     let name = wanted.name.as_deref().unwrap_or_default();
     let found = ports.iter().find(|port| {
-        port.name.as_deref().unwrap_or_default() == name && is_tcp(port.protocol.as_deref())
+        port.name.as_deref().unwrap_or_default() == name
+            && protocol(port.protocol.as_deref()) == protocol(wanted.protocol.as_deref())
     })?;
     // Without a number every port is meant: then the Service says which.
     let port = found.port.unwrap_or(match wanted.target_port {

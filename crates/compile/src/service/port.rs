@@ -88,16 +88,16 @@ pub(super) fn find<'a>(service: &'a Service, port: &PortRef) -> Result<&'a Servi
 }
 
 fn speaks_tcp(port: &ServicePort) -> bool {
-    is_tcp(port.protocol.as_deref())
+    protocol(port.protocol.as_deref()) == "TCP"
 }
 
 fn is_udp(port: &ServicePort) -> bool {
-    port.protocol.as_deref() == Some("UDP")
+    protocol(port.protocol.as_deref()) == "UDP"
 }
 
 /// TCP is what no protocol means.
-pub(super) fn is_tcp(protocol: Option<&str>) -> bool {
-    matches!(protocol, None | Some("" | "TCP"))
+pub(super) fn protocol(protocol: Option<&str>) -> &str {
+    protocol.filter(|text| !text.is_empty()).unwrap_or("TCP")
 }
 
 fn describe(port: &ServicePort) -> String {

@@ -328,7 +328,7 @@ mod disordered {
     fn resync(store: &mut Store, truth: &Store) {
         let mut edits = Vec::new();
         truth.changes(store, |changed| {
-            edits.extend(match (changed.old(), changed.new()) {
+            edits.extend(match (changed.before(), changed.now()) {
                 (_, Some(new)) => Some(Edit::Apply(new)),
                 (Some(old), None) => Some(Edit::Delete(old.key())),
                 (None, None) => None,

@@ -1,6 +1,6 @@
 //! Flags of what is told to the cluster.
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::values;
 
@@ -40,6 +40,16 @@ pub(crate) struct Publishing {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = true, action = ArgAction::Set, help_heading = "Kubernetes: status")]
     pub(crate) update_status_on_shutdown: bool,
+
+    /// The kind of Service that each Gateway gets.
+    #[arg(
+        long,
+        env = "NARTHEX_GATEWAY_SERVICE_TYPE",
+        value_name = "TYPE",
+        default_value = "LoadBalancer"
+    )]
+    #[arg(help_heading = "Gateways")]
+    pub(crate) gateway_service_type: ServiceType,
 
     /// The most writes of status a second.
     #[arg(
@@ -90,4 +100,28 @@ pub(crate) struct Publishing {
     #[arg(long, env = "NARTHEX_POD_NAME", value_name = "NAME")]
     #[arg(help_heading = "Kubernetes: status")]
     pub(crate) pod_name: Option<String>,
+}
+
+/// The kind of Service that each Gateway gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServiceType {
+    /// An address of the cluster's load balancers.
+    #[value(name = "LoadBalancer")]
+    LoadBalancer,
+    /// A port of every node.
+    #[value(name = "NodePort")]
+    NodePort,
+    /// An address for inside alone.
+    #[value(name = "ClusterIP")]
+    ClusterIp,
+}
+
+impl From<ServiceType> for cluster::ServiceType {
+    fn from(kind: ServiceType) -> Self {
+        match kind {
+            ServiceType::LoadBalancer => Self::LoadBalancer,
+            ServiceType::NodePort => Self::NodePort,
+            ServiceType::ClusterIp => Self::ClusterIp,
+        }
+    }
 }

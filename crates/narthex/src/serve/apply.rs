@@ -106,14 +106,13 @@ impl Control {
         }
         // Of a copy, the cluster is told nothing: it may know better.
         if let Some(cluster) = outcome.cluster.filter(|_| !self.is_copy) {
-            let unbound = self.unbound.iter().map(|entrance| entrance.port);
             self.served.send_replace(Some(Arc::new(Served {
                 report: Arc::clone(&compiled.report),
                 classes: cluster.classes,
                 statuses: Arc::clone(&compiled.statuses),
                 gateways: Arc::clone(&compiled.gateways),
                 kinds: cluster.kinds,
-                unbound: unbound.collect(),
+                unbound: self.unbound.clone().into(),
                 position: cluster.position,
             })));
         }

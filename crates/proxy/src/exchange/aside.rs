@@ -23,7 +23,7 @@ pub(super) struct Aside<'a> {
     pub(super) connection: &'a Connection,
     /// Its head; method, authority and fields are what the backend gets.
     pub(super) request: &'a mut RequestHead,
-    /// Path and query.
+    /// Path and query; the query is that of the head's own target.
     pub(super) target: &'a [u8],
     pub(super) body: &'a [u8],
     /// How long all of it may take.
@@ -54,13 +54,9 @@ impl Aside<'_> {
         let rule = rule(limit);
         let mut body = Whole::new(body);
         let mut upstream_out = Vec::new();
-        write_head(
-            &mut upstream_out,
-            request,
-            target,
-            body.length(),
-            Hop::Plain,
-        );
+        // The query is the request's own.
+        let path = &target[..target.len().saturating_sub(request.query().len())];
+        write_head(&mut upstream_out, request, path, body.length(), Hop::Plain);
         request.set_upstream_target(target);
         let start = Start {
             clock: Instant::now(),

@@ -6,6 +6,7 @@ use model::filter::{AuthProtocol, ExternalAuth};
 
 use super::aside::{Aside, Reply};
 use super::detour::{Ended, Spool};
+use super::ext_authz::{self, Check, Verdict};
 use super::parts::Parts;
 use crate::client::RequestBody;
 use crate::filters::Answer;
@@ -69,7 +70,95 @@ pub(super) async fn ask<B: RequestBody>(
             take_over(&mut parts.request.headers, &given.headers, response_headers);
             Ok(())
         }
-        AuthProtocol::Grpc { .. } => Err(failed(auth, Reason::UpstreamProtocol)),
+        AuthProtocol::Grpc { headers } => {
+            let message = check(parts, headers, shown).encode();
+            let aside = Aside {
+                worker: parts.worker,
+                connection: parts.connection,
+                request: &mut call(),
+                target: CHECK,
+                body: &message,
+                limit,
+                most: MOST_BODY,
+            };
+            let reply = aside.make(&auth.backend).await;
+            let reply = reply.map_err(|reason| failed(auth, reason))?;
+            let verdict = Some(&reply)
+                .filter(|reply| is_answered(reply))
+                .and_then(|reply| ext_authz::decode(&reply.given.body));
+            match verdict {
+                Some(Verdict::Pass(pass)) => {
+                    pass.apply(&mut parts.request.headers);
+                    Ok(())
+                }
+                Some(Verdict::Deny(given)) => Err(denied(given)),
+                None => Err(failed(auth, Reason::UpstreamProtocol)),
+            }
+        }
+    }
+}
+
+/// Whether a field of an answer may go further: it frames no message, and stays in its line.
+pub(super) fn may_be_given(name: &[u8], value: &[u8]) -> bool {
+    let token = Name::of(name);
+    !token.is_hop_by_hop()
+        && !matches!(token, Name::Host | Name::ContentLength | Name::Trailer)
+        && http::HeaderName::from_bytes(name).is_ok()
+        && http::HeaderValue::from_bytes(value).is_ok()
+}
+
+/// The method that is called.
+const CHECK: &[u8] = b"/envoy.service.auth.v3.Authorization/Check";
+
+/// The head of such a call.
+fn call() -> RequestHead {
+    let mut call = RequestHead::default();
+    call.start(Version::Http11, b"POST", CHECK);
+    call.set_authority(b"ext-authz");
+    let fields = &mut call.headers;
+    fields.push_known(Name::ContentType, b"Content-Type", b"application/grpc");
+    call
+}
+
+/// Whether a call has succeeded; its status is in the trailers, or in the head if there is nothing
+/// else.
+fn is_answered(reply: &Reply) -> bool {
+    let status = |headers: &Headers| {
+        headers
+            .joined(b"grpc-status")
+            .map(|status| status == &b"0"[..])
+    };
+    let status = status(&reply.trailers).or_else(|| status(&reply.given.headers));
+    reply.given.status == 200 && status == Some(true)
+}
+
+/// What is told of a request: the fields that are named, or all.
+fn check<'a>(parts: &'a Parts<'_>, named: &[Box<str>], body: &'a [u8]) -> Check<'a> {
+    let request = &*parts.request;
+    let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (_, name, _) in request.headers.iter() {
+        let name = name.to_ascii_lowercase();
+        let is_named = |one: &Box<str>| one.as_bytes().eq_ignore_ascii_case(&name);
+        let wanted = named.is_empty() || named.iter().any(is_named);
+        if wanted && !headers.iter().any(|(known, _)| *known == name) {
+            let value = request.headers.joined(&name).unwrap_or_default();
+            headers.push((name, value.into_owned()));
+        }
+    }
+    Check {
+        source: parts.connection.peer,
+        destination: parts.connection.local,
+        id: request.headers.get(Name::XRequestId).unwrap_or_default(),
+        method: request.method(),
+        path: request.target(),
+        host: request.authority(),
+        scheme: match parts.connection.tls {
+            Some(_) => "https",
+            None => "http",
+        },
+        protocol: request.version.as_str(),
+        headers,
+        body,
     }
 }
 

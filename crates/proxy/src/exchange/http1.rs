@@ -117,6 +117,7 @@ pub(super) async fn replayed<B: RequestBody, S: ResponseSink>(
 ) -> Result<(), Failed> {
     // Of what was sent before nothing counts.
     facts.bytes_in.set(0);
+    kept.keep_head(parts.upstream_out);
     let mut body = Replay::new(body, kept, facts);
     let sent = with_body(parts, &mut body, sink, facts, limits, upstream, begin).await;
     sent.map_err(|failed| Failed {

@@ -6,6 +6,7 @@ mod concurrent;
 mod course;
 mod detour;
 mod download;
+mod ext_authz;
 mod forward;
 mod http1;
 mod http2;

@@ -10,6 +10,8 @@ const MOST: usize = 16 * 1024;
 /// What has been read of a body.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    /// The head as HTTP/1 writes it, which is gone once it is sent together with a body.
+    head: Vec<u8>,
     bytes: Vec<u8>,
     /// Of it, what the current attempt has sent.
     sent: usize,
@@ -21,6 +23,15 @@ impl Kept {
     /// Whether the whole of what was read is here.
     pub(super) fn is_whole(&self) -> bool {
         !self.gone
+    }
+
+    /// Keeps the head that is to be sent, or puts it back.
+    pub(super) fn keep_head(&mut self, head: &mut Vec<u8>) {
+        if self.head.is_empty() {
+            self.head.clone_from(head);
+        } else {
+            head.clone_from(&self.head);
+        }
     }
 
     /// Whether nothing has been read.

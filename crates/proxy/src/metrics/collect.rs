@@ -265,6 +265,30 @@ impl Metrics {
             "Endpoints that were left out for a while after failures in a row.",
             self.sum(|worker| &worker.ejections),
         )?;
+        counter(
+            encoder,
+            "narthex_mirrored_requests",
+            "Copies of requests that were sent.",
+            self.sum(|worker| &worker.mirrored),
+        )?;
+        counter(
+            encoder,
+            "narthex_mirrored_requests_refused",
+            "Copies of requests that were not made, for want of room.",
+            self.sum(|worker| &worker.mirrors_refused),
+        )?;
+        counter(
+            encoder,
+            "narthex_streams",
+            "Connections that were passed on byte for byte and have ended.",
+            self.sum(|worker| &worker.streams),
+        )?;
+        counter(
+            encoder,
+            "narthex_udp_sessions",
+            "Sessions of UDP that have ended.",
+            self.sum(|worker| &worker.sessions),
+        )?;
         let mut metric = encoder.encode_descriptor(
             "narthex_health_checks",
             "Active health checks, by whether the endpoint passed.",
@@ -559,6 +583,10 @@ mod tests {
                 "narthex_retries_total 0",
                 "narthex_retries_refused_total 0",
                 "narthex_endpoint_ejections_total 0",
+                "narthex_mirrored_requests_total 0",
+                "narthex_mirrored_requests_refused_total 0",
+                "narthex_streams_total 0",
+                "narthex_udp_sessions_total 0",
                 "narthex_endpoints_unhealthy 0",
                 "narthex_tls_handshake_failures_total 0",
                 "narthex_http2_abusive_connections_total 0",

@@ -1,0 +1,182 @@
+//! What a Gateway gets in a cluster: a Service whose endpoints are Narthex's replicas.
+
+use std::sync::OnceLock;
+
+use cluster_tests::{Channel, Cluster, wait};
+use serde_json::Value;
+
+/// Two replicas of Narthex, as its chart installs them, and a class of theirs.
+fn cluster() -> &'static Cluster {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    let cluster = Cluster::shared();
+    INSTALLED.get_or_init(|| {
+        cluster.install_gateway_api(Channel::Experimental);
+        cluster.namespace("narthex");
+        cluster.install("narthex", "narthex", &[]);
+        cluster.gateway_class("narthex");
+    });
+    cluster
+}
+
+/// A Gateway with listeners on these ports, and a route of its first to the Service `echo`.
+fn gateway(namespace: &str, name: &str, ports: &[u16]) -> String {
+    let listener = |port: &u16| format!("  - {{name: p{port}, protocol: HTTP, port: {port}}}\n");
+    let listeners: String = ports.iter().map(listener).collect();
+    format!(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  gatewayClassName: narthex
+  infrastructure:
+    labels: {{team: a}}
+    annotations: {{note: b}}
+  listeners:
+{listeners}---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  parentRefs: [{{name: {name}}}]
+  rules: [{{backendRefs: [{{name: echo, port: 80}}]}}]
+---
+"
+    )
+}
+
+fn address(service: &Value) -> Option<&str> {
+    service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str()
+}
+
+/// The Service of a Gateway when it has an address, and that address.
+fn until_address(cluster: &Cluster, namespace: &str, name: &str) -> (Value, String) {
+    let what = format!("service/{name}-narthex");
+    let service = cluster.until(&["-n", namespace, &what], |it| address(it).is_some());
+    let address = address(&service).expect("waited for").to_owned();
+    (service, address)
+}
+
+fn until_answered(cluster: &Cluster, address: &str) {
+    wait::eventually("the route answers", || {
+        let response = cluster.ask(address, "any.example", "/there")?;
+        match response.status {
+            200 => Ok(()),
+            other => Err(format!("it is {other}")),
+        }
+    });
+}
+
+/// The addresses of the endpoints of a Service, all of its slices together.
+fn endpoints(cluster: &Cluster, namespace: &str, service: &str) -> Vec<String> {
+    let label = format!("kubernetes.io/service-name={service}");
+    let slices = cluster.get(&["-n", namespace, "endpointslices", "-l", &label]);
+    let slices = slices.unwrap_or_default();
+    let items = slices["items"].as_array().into_iter().flatten();
+    let endpoints = items.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let addresses = endpoints.filter_map(|it| it["addresses"][0].as_str());
+    let mut addresses: Vec<_> = addresses.map(str::to_owned).collect();
+    addresses.sort();
+    addresses
+}
+
+#[test]
+fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
+    let cluster = cluster();
+    cluster.namespace("served");
+    cluster.echo("served", "echo", 1);
+    cluster.apply(&gateway("served", "web", &[80, 8080]));
+    let (service, address) = until_address(cluster, "served", "web");
+    let labels = &service["metadata"]["labels"];
+    assert_eq!(labels["gateway.networking.k8s.io/gateway-name"], "web");
+    assert_eq!(labels["team"], "a");
+    assert_eq!(service["metadata"]["annotations"]["note"], "b");
+    until_answered(cluster, &format!("{address}:80"));
+    until_answered(cluster, &format!("{address}:8080"));
+    let label = "app.kubernetes.io/instance=narthex";
+    wait::eventually("both replicas are endpoints", || {
+        let mut pods = cluster.pod_addresses("narthex", label);
+        pods.sort();
+        match endpoints(cluster, "served", "web-narthex") {
+            found if found == pods && pods.len() == 2 => Ok(()),
+            found => Err(format!("{found:?} of {pods:?}")),
+        }
+    });
+
+    // A port that is there already keeps its port of ours, whatever comes or goes beside it.
+    let target = service["spec"]["ports"][0]["targetPort"].clone();
+    cluster.apply(&gateway("served", "web", &[80, 9090]));
+    until_answered(cluster, &format!("{address}:9090"));
+    let service = cluster.get(&["-n", "served", "service/web-narthex"]);
+    let service = service.expect("there");
+    let ports = service["spec"]["ports"].as_array().expect("ports");
+    let ports: Vec<_> = ports.iter().map(|it| &it["port"]).collect();
+    assert_eq!(ports, [80, 9090]);
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], target);
+    assert_eq!(self::address(&service), Some(&*address));
+
+    // What somebody took away or changed is brought back.
+    cluster.kubectl(&["-n", "served", "delete", "endpointslices", "--all"]);
+    until_answered(cluster, &format!("{address}:80"));
+    cluster.kubectl(&["-n", "served", "delete", "service/web-narthex"]);
+    let (_, address) = until_address(cluster, "served", "web");
+    until_answered(cluster, &format!("{address}:80"));
+
+    cluster.delete(&["-n", "served", "gateway/web"]);
+    wait::until("the Service goes with its Gateway", || {
+        let found = cluster.get(&["-n", "served", "service/web-narthex"]);
+        found.is_err() && endpoints(cluster, "served", "web-narthex").is_empty()
+    });
+}
+
+#[test]
+fn a_service_of_the_name_that_is_somebody_elses_is_left_alone() {
+    let cluster = cluster();
+    cluster.namespace("taken");
+    cluster.echo("taken", "echo", 1);
+    cluster.apply(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: web-narthex, namespace: taken}
+spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 3000}]}
+",
+    );
+    let find = ["-n", "taken", "service/web-narthex"];
+    let before = cluster.get(&find).expect("there");
+    cluster.apply(&gateway("taken", "web", &[80]));
+    cluster.apply(&gateway("taken", "other", &[80]));
+    let (_, address) = until_address(cluster, "taken", "other");
+    until_answered(cluster, &format!("{address}:80"));
+    let after = cluster.get(&find).expect("there");
+    let version = |service: &Value| service["metadata"]["resourceVersion"].clone();
+    assert_eq!(version(&before), version(&after));
+
+    // Once its owner takes it away, the Gateway has its own.
+    cluster.delete(&find);
+    let (_, address) = until_address(cluster, "taken", "web");
+    until_answered(cluster, &format!("{address}:80"));
+}
+
+#[test]
+fn a_service_goes_when_its_gateway_is_of_another_class() {
+    let cluster = cluster();
+    cluster.namespace("moved");
+    cluster.echo("moved", "echo", 1);
+    cluster.apply(&gateway("moved", "web", &[80]));
+    let (_, address) = until_address(cluster, "moved", "web");
+    until_answered(cluster, &format!("{address}:80"));
+    let patch = r#"{"spec": {"gatewayClassName": "somebody-elses"}}"#;
+    cluster.kubectl(&[
+        "-n",
+        "moved",
+        "patch",
+        "gateway/web",
+        "--type=merge",
+        &format!("--patch={patch}"),
+    ]);
+    wait::until("the Service goes", || {
+        let found = cluster.get(&["-n", "moved", "service/web-narthex"]);
+        found.is_err()
+    });
+}
