@@ -104,10 +104,10 @@ fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
     assert_eq!(service["metadata"]["annotations"]["note"], "b");
     until_answered(cluster, &format!("{address}:80"));
     until_answered(cluster, &format!("{address}:8080"));
-    let gateway = cluster.until(&["-n", "served", "gateway/web"], |it| {
+    let served = cluster.until(&["-n", "served", "gateway/web"], |it| {
         programmed(it) == "True Programmed"
     });
-    assert_eq!(gateway["status"]["addresses"][0]["value"], *address);
+    assert_eq!(served["status"]["addresses"][0]["value"], *address);
     let label = "app.kubernetes.io/instance=narthex";
     let both = || {
         wait::eventually("both replicas are endpoints", || {
