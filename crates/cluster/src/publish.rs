@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::gateway::{self, Provisioner, ServiceType, Sources};
 use crate::metrics::Metrics;
 use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
-use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Publish, Writer};
+use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Means, Publish, Writer};
 
 /// How long a pod is asked for itself.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -92,8 +92,8 @@ pub struct Options {
     pub ingress_nginx_election_ids: Vec<String>,
     /// What kind of Service each Gateway gets (`--gateway-service-type`).
     pub gateway_service_type: ServiceType,
-    /// What our entries in the status of Gateway API's objects are known by, and whose GatewayClasses
-    /// are ours (`--gateway-controller-name`).
+    /// The controller whose GatewayClasses are ours, and by which our entries in a status are known
+    /// (`--gateway-controller-name`).
     pub gateway_controller: String,
     /// The most writes of status a second.
     pub status_writes_per_second: u32,
@@ -414,14 +414,16 @@ impl Work {
             ingress_nginx,
         };
         let a_second = options.status_writes_per_second;
-        let budget = Budget::new(a_second, a_second);
+        let means = Means {
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+            budget: Budget::new(a_second, a_second),
+        };
         let gateways = gateway::Writer::new(
             client.clone(),
             &self.connection,
             options,
-            leadership.clone(),
-            self.metrics.clone(),
-            budget.clone(),
+            means.clone(),
             gateway::Inputs {
                 served: self.served.clone(),
                 replicas: inputs.replicas.clone(),
@@ -433,9 +435,7 @@ impl Work {
             client.clone(),
             &self.connection,
             options,
-            leadership.clone(),
-            self.metrics.clone(),
-            budget,
+            means,
             inputs,
             news,
         )));

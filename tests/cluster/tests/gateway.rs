@@ -12,6 +12,13 @@ const QUIET: Duration = Duration::from_secs(4);
 
 const CONTROLLER: &str = "narthex.dev/gateway";
 
+/// Where Narthex is, beside the pods.
+const NODE: &str = "10.244.0.1";
+
+/// An address of the rig's load balancers, and one that none of them can give (RFC 5737).
+const USABLE: &str = "10.244.255.251";
+const UNUSABLE: &str = "192.0.2.1";
+
 /// A namespace with a Service, a class, and Narthex that serves it alone, with an election of its
 /// own.
 fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
@@ -36,6 +43,7 @@ fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
         .args(&["--election-id", namespace])
         .args(&["--gateway-controller-name", &controller])
         .args(&["--gateway-port-range", range])
+        .args(&["--publish-status-address", NODE])
         .start();
     wait::until("it leads", || narthex.leads());
     (cluster, narthex)
@@ -99,6 +107,15 @@ fn accepted(route: &Value) -> bool {
     parents.any(|it| condition(&it["conditions"], "Accepted") == "True Accepted")
 }
 
+/// Whether a Gateway is programmed, with this reason, as is its only listener.
+fn is_programmed(gateway: &Value, expected: &str) -> bool {
+    let generation = &gateway["metadata"]["generation"];
+    let conditions = &gateway["status"]["conditions"];
+    let mut all = conditions.as_array().into_iter().flatten();
+    all.all(|it| it["observedGeneration"] == *generation)
+        && condition(conditions, "Programmed") == expected
+}
+
 fn patch_status(cluster: &Cluster, namespace: &str, what: &str, status: &str) {
     let patch = [
         "-n",
@@ -123,10 +140,12 @@ fn a_class_a_gateway_and_a_route_are_accepted_each_with_its_generation() {
     assert!(features.is_some_and(|it| it.len() > 40), "{class:#}");
     cluster.apply(&(gateway("one") + &route("one", "shop")));
     let gateway = cluster.until(&["-n", "one", "gateway/web"], |it| {
-        condition(&it["status"]["conditions"], "Accepted") == "True Accepted"
-            && it["status"]["listeners"][0]["attachedRoutes"] == 1
+        is_programmed(it, "True Programmed") && it["status"]["listeners"][0]["attachedRoutes"] == 1
     });
+    assert_eq!(gateway["status"]["addresses"][0]["type"], "IPAddress");
     let listener = &gateway["status"]["listeners"][0];
+    let programmed = condition(&listener["conditions"], "Programmed");
+    assert_eq!(programmed, "True Programmed", "{gateway:#}");
     assert_eq!(
         listener["supportedKinds"][0]["kind"], "HTTPRoute",
         "{gateway:#}"
@@ -240,4 +259,25 @@ fn many_routes_are_a_write_each_and_few_of_their_gateway() {
             .iter()
             .all(accepted)
     );
+}
+
+#[test]
+fn a_gateway_is_programmed_with_the_addresses_that_it_asks_for_and_no_others() {
+    let (cluster, _narthex) = prepare("static");
+    let ask = |addresses: &str| {
+        let with = format!("spec:\n  addresses: [{addresses}]");
+        cluster.apply(&gateway("static").replacen("spec:", &with, 1));
+    };
+    let address = |value: &str| format!("{{type: IPAddress, value: {value}}}");
+    ask(&format!("{}, {}", address(UNUSABLE), address(USABLE)));
+    let web = ["-n", "static", "gateway/web"];
+    cluster.until(&web, |it| is_programmed(it, "False AddressNotUsable"));
+    ask(&address(USABLE));
+    let gateway = cluster.until(&web, |it| is_programmed(it, "True Programmed"));
+    let addresses = serde_json::json!([{"type": "IPAddress", "value": USABLE}]);
+    assert_eq!(gateway["status"]["addresses"], addresses);
+    ask("{type: IPAddress}");
+    let gateway = cluster.until(&web, |it| is_programmed(it, "True Programmed"));
+    let addresses = gateway["status"]["addresses"].as_array();
+    assert_eq!(addresses.map(Vec::len), Some(1), "{gateway:#}");
 }

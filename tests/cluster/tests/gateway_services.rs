@@ -67,6 +67,17 @@ fn until_answered(cluster: &Cluster, address: &str) {
     });
 }
 
+/// A condition of a Gateway, as `True Programmed`.
+fn programmed(gateway: &Value) -> String {
+    let conditions = gateway["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let found = conditions.find(|it| it["type"] == "Programmed");
+    found.map_or_else(String::new, |it| {
+        let text = |field: &str| it[field].as_str().unwrap_or_default();
+        format!("{} {}", text("status"), text("reason"))
+    })
+}
+
 /// The addresses of the endpoints of a Service, all of its slices together.
 fn endpoints(cluster: &Cluster, namespace: &str, service: &str) -> Vec<String> {
     let label = format!("kubernetes.io/service-name={service}");
@@ -93,15 +104,31 @@ fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
     assert_eq!(service["metadata"]["annotations"]["note"], "b");
     until_answered(cluster, &format!("{address}:80"));
     until_answered(cluster, &format!("{address}:8080"));
-    let label = "app.kubernetes.io/instance=narthex";
-    wait::eventually("both replicas are endpoints", || {
-        let mut pods = cluster.pod_addresses("narthex", label);
-        pods.sort();
-        match endpoints(cluster, "served", "web-narthex") {
-            found if found == pods && pods.len() == 2 => Ok(()),
-            found => Err(format!("{found:?} of {pods:?}")),
-        }
+    let served = cluster.until(&["-n", "served", "gateway/web"], |it| {
+        programmed(it) == "True Programmed"
     });
+    assert_eq!(served["status"]["addresses"][0]["value"], *address);
+    let label = "app.kubernetes.io/instance=narthex";
+    let both = || {
+        wait::eventually("both replicas are endpoints", || {
+            let mut pods = cluster.pod_addresses("narthex", label);
+            pods.sort();
+            match endpoints(cluster, "served", "web-narthex") {
+                found if found == pods && pods.len() == 2 => Ok(pods),
+                found => Err(format!("{found:?} of {pods:?}")),
+            }
+        })
+    };
+    let before = both();
+    let replica = cluster.get(&["-n", "narthex", "pods", "-l", label]);
+    let replica = replica.expect("pods")["items"][0]["metadata"]["name"].clone();
+    let replica = replica.as_str().expect("a name");
+    cluster.kubectl(&["-n", "narthex", "delete", "pod", replica, "--wait=false"]);
+    wait::until("another replica is an endpoint in its place", || {
+        until_answered(cluster, &format!("{address}:80"));
+        before != endpoints(cluster, "served", "web-narthex")
+    });
+    assert_ne!(before, both());
 
     // A port that is there already keeps its port of ours, whatever comes or goes beside it.
     let target = service["spec"]["ports"][0]["targetPort"].clone();
@@ -148,6 +175,9 @@ spec: {selector: {app: echo}, ports: [{port: 80, targetPort: 3000}]}
     cluster.apply(&gateway("taken", "other", &[80]));
     let (_, address) = until_address(cluster, "taken", "other");
     until_answered(cluster, &format!("{address}:80"));
+    cluster.until(&["-n", "taken", "gateway/web"], |it| {
+        programmed(it) == "False Invalid"
+    });
     let after = cluster.get(&find).expect("there");
     let version = |service: &Value| service["metadata"]["resourceVersion"].clone();
     assert_eq!(version(&before), version(&after));

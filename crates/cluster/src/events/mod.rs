@@ -110,7 +110,7 @@ impl Events {
     }
 
     /// Tells it, or gives it up after some attempts.
-    async fn tell(&mut self, note: &Note) {
+    async fn tell(&self, note: &Note) {
         for failures in 1..=ATTEMPTS {
             while let Err(at) = self.budget.take(Instant::now()) {
                 sleep_until(at).await;

@@ -3,7 +3,8 @@
 //! What is said ([`compile::status`]) is the compiler's; here it becomes an object's status
 //! ([`render`], [`merge`]), as far as it is so on every live replica and the Gateway has its Service
 //! ([`gate`]). The leader alone writes ([`Writer`]), and only what differs from what the API server
-//! has ([`view`]). [`provision`] knows what the Services of Gateways provide.
+//! has ([`view`]). A [`Provisioner`] keeps a Service for each Gateway; [`provision`] is what that
+//! provides.
 
 mod decide;
 mod endpoints;

@@ -21,12 +21,10 @@ use super::provision::{Owner, Provisions};
 use super::view::{News, Slim, View};
 use crate::MANAGER;
 use crate::client::Connection;
-use crate::election::Leadership;
-use crate::metrics::Metrics;
 use crate::publish::{Options, Served};
 use crate::replicas::Replica;
 use crate::status::{
-    AT_ONCE, Backlog, Budget, History, Look, Outcome, PLANNING, REFUSED, backoff, send,
+    AT_ONCE, Backlog, History, Look, Means, Outcome, PLANNING, REFUSED, backoff, send,
 };
 
 /// What the writer goes by, each of which may change.
@@ -43,11 +41,9 @@ pub(crate) struct Writer {
     client: Client,
     /// What our entries are known by.
     controller: String,
-    leadership: Leadership,
-    metrics: Metrics,
+    means: Means,
     inputs: Inputs,
     view: View,
-    budget: Budget,
     backlog: Backlog,
     /// What was known when the backlog was last brought up to date.
     planned: Option<World>,
@@ -95,19 +91,15 @@ impl Writer {
         client: Client,
         connection: &Connection,
         options: &Options,
-        leadership: Leadership,
-        metrics: Metrics,
-        budget: Budget,
+        means: Means,
         inputs: Inputs,
     ) -> Self {
         Self {
             view: View::new(connection, &options.namespaces),
             client,
             controller: options.gateway_controller.clone(),
-            leadership,
-            metrics,
+            means,
             inputs,
-            budget,
             backlog: Backlog::new(),
             planned: None,
             writing: BTreeSet::new(),
@@ -222,7 +214,7 @@ impl Writer {
 
     /// Begins as many writes as may be. Returns when the next may begin, if it is a matter of time.
     fn start_writes(&mut self, now: Instant) -> Option<Instant> {
-        if self.backlog.peek().is_none() || !self.leadership.is_held() {
+        if self.backlog.peek().is_none() || !self.means.leadership.is_held() {
             return None;
         }
         let world = self.inputs.world()?;
@@ -243,12 +235,12 @@ impl Writer {
                 self.backlog.pop();
                 continue;
             };
-            if let Err(at) = self.budget.take(now) {
+            if let Err(at) = self.means.budget.take(now) {
                 return Some(at);
             }
             self.backlog.pop();
             self.writing.insert(key.clone());
-            let leadership = self.leadership.clone();
+            let leadership = self.means.leadership.clone();
             self.tasks.spawn(async move {
                 // The version makes a late write of a leader that was, harmless.
                 let patch = Patch::Merge(json!({
@@ -279,7 +271,9 @@ impl Writer {
         } = done;
         self.writing.remove(&key);
         self.backlog.changed(key.clone());
-        self.metrics.wrote_status(key.kind.name(), outcome.name());
+        self.means
+            .metrics
+            .wrote_status(key.kind.name(), outcome.name());
         let now = Instant::now();
         let record = self.records.entry(key.clone());
         let record = record.or_insert_with(|| Record::new(now));

@@ -25,5 +25,5 @@ pub(crate) use backlog::{Backlog, Look};
 pub(crate) use history::History;
 pub(crate) use ingress_nginx::IngressNginx;
 pub(crate) use pace::{Budget, backoff};
-pub(crate) use write::{Outcome, send};
+pub(crate) use write::{Means, Outcome, send};
 pub(crate) use writer::{AT_ONCE, FirstAddress, Inputs, PLANNING, REFUSED, Writer};

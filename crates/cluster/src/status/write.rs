@@ -8,13 +8,24 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::Addresses;
+use super::pace::Budget;
 use super::view::{Key, Slim, api};
 use crate::MANAGER;
 use crate::election::Leadership;
+use crate::metrics::Metrics;
 
 /// How long one may take: with what is left of the lease when it is sent, it has ended before
 /// another leader begins.
 const REQUEST: Duration = Duration::from_secs(4);
+
+/// What every writer of status goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Means {
+    pub(crate) leadership: Leadership,
+    pub(crate) metrics: Metrics,
+    /// All share it.
+    pub(crate) budget: Budget,
+}
 
 /// What became of a write.
 #[derive(Debug)]

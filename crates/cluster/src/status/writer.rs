@@ -16,12 +16,10 @@ use super::backlog::{Backlog, Look};
 use super::desired::{Decision, Facts, decide};
 use super::history::History;
 use super::ingress_nginx::State;
-use super::pace::{Budget, backoff};
+use super::pace::backoff;
 use super::view::{Entry, Key, News, Slim, View};
-use super::write::{Outcome, write};
+use super::write::{Means, Outcome, write};
 use crate::client::Connection;
-use crate::election::Leadership;
-use crate::metrics::Metrics;
 use crate::publish::{Options, Served};
 use crate::replicas::Replica;
 
@@ -53,12 +51,10 @@ pub(crate) type FirstAddress = (ObjectKey, Addresses);
 /// Brings every Ingress's status to what it should be, while we lead.
 pub(crate) struct Writer {
     client: Client,
-    leadership: Leadership,
-    metrics: Metrics,
+    means: Means,
     inputs: Inputs,
     view: View,
     news: mpsc::Sender<FirstAddress>,
-    budget: Budget,
     backlog: Backlog,
     /// What was known when the backlog was last brought up to date.
     planned: Option<World>,
@@ -85,20 +81,16 @@ impl Writer {
         client: Client,
         connection: &Connection,
         options: &Options,
-        leadership: Leadership,
-        metrics: Metrics,
-        budget: Budget,
+        means: Means,
         inputs: Inputs,
         news: mpsc::Sender<FirstAddress>,
     ) -> Self {
         Self {
             view: View::new(connection, &options.namespaces),
             client,
-            leadership,
-            metrics,
+            means,
             inputs,
             news,
-            budget,
             backlog: Backlog::new(),
             planned: None,
             writing: BTreeSet::new(),
@@ -187,7 +179,7 @@ impl Writer {
 
     /// Begins as many writes as may be. Returns when the next may begin, if it is a matter of time.
     fn start_writes(&mut self, now: Instant) -> Option<Instant> {
-        if self.backlog.peek().is_none() || !self.leadership.is_held() {
+        if self.backlog.peek().is_none() || !self.means.leadership.is_held() {
             return None;
         }
         let world = self.inputs.world()?;
@@ -212,14 +204,14 @@ impl Writer {
                     continue;
                 }
             };
-            if let Err(at) = self.budget.take(now) {
+            if let Err(at) = self.means.budget.take(now) {
                 return Some(at);
             }
             let (key, version) = (key.clone(), entry.version.clone());
             let was_empty = entry.addresses.is_empty();
             self.backlog.pop();
             self.writing.insert(key.clone());
-            let (client, leadership) = (self.client.clone(), self.leadership.clone());
+            let (client, leadership) = (self.client.clone(), self.means.leadership.clone());
             self.tasks.spawn(async move {
                 let (wrote, name) = (addresses.clone(), key.clone());
                 Done {
@@ -242,7 +234,7 @@ impl Writer {
         } = done;
         self.writing.remove(&key);
         self.backlog.changed(key.clone());
-        self.metrics.wrote_status("Ingress", outcome.name());
+        self.means.metrics.wrote_status("Ingress", outcome.name());
         let now = Instant::now();
         let history = self.history.entry(key.clone());
         let history = history.or_insert_with(|| History::new(now));
@@ -285,7 +277,7 @@ impl Writer {
     /// Takes away every address that we wrote: nobody serves any more.
     pub(crate) async fn clear(&mut self) {
         self.tasks.shutdown().await;
-        while !self.view.is_complete() && self.leadership.is_held() {
+        while !self.view.is_complete() && self.means.leadership.is_held() {
             self.view.changed().await;
         }
         for _ in 0..CLEARINGS {
@@ -314,7 +306,7 @@ impl Writer {
             while under_way.len() < AT_ONCE
                 && let Some((key, version)) = ours.pop()
             {
-                let (client, leadership) = (self.client.clone(), self.leadership.clone());
+                let (client, leadership) = (self.client.clone(), self.means.leadership.clone());
                 under_way.spawn(write(client, leadership, key, version, None));
             }
             let Some(done) = under_way.join_next().await else {
@@ -323,7 +315,7 @@ impl Writer {
             let Ok(outcome) = done else {
                 continue;
             };
-            self.metrics.wrote_status("Ingress", outcome.name());
+            self.means.metrics.wrote_status("Ingress", outcome.name());
             if let Outcome::Written(object) = outcome {
                 self.view.see(*object);
             }
