@@ -1,5 +1,6 @@
 //! Access to an API server.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fmt};
@@ -10,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::net::{UdpSocket, lookup_host};
 use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
 
@@ -148,6 +150,24 @@ impl Connection {
                 .flat_map(|name| name.bytes()),
         );
         format!("{} {}", self.config.cluster_url, sha256(&authorities))
+    }
+
+    /// The address from which the API server is reached.
+    pub(crate) async fn own_address(&self) -> Option<IpAddr> {
+        let url = &self.config.cluster_url;
+        let host = url.host()?.trim_matches(['[', ']']);
+        let mut found = lookup_host((host, url.port_u16().unwrap_or(443)))
+            .await
+            .ok()?;
+        let server = found.next()?;
+        let any: IpAddr = match server {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // Of UDP: nothing is sent.
+        let socket = UdpSocket::bind((any, 0)).await.ok()?;
+        socket.connect(server).await.ok()?;
+        Some(socket.local_addr().ok()?.ip())
     }
 
     /// Another client, with a connection of its own.

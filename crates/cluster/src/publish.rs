@@ -232,7 +232,7 @@ impl Work {
             .await;
         let (client, identity) = (&self.client, &self.identity);
         let id = &self.options.election_id;
-        let (told, addresses) = watch::channel(self.given_addresses());
+        let (told, addresses) = watch::channel(self.given_addresses().await);
         let mut tasks = JoinSet::new();
         if identity.is_pod {
             tasks.spawn(ask_for_addresses(
@@ -337,15 +337,20 @@ impl Work {
         }
     }
 
-    /// Outside of a pod: those that are told.
-    fn given_addresses(&self) -> Arc<[IpAddr]> {
-        match &self.options.publish {
-            Publish::Addresses(given) if !self.identity.is_pod => {
-                let given = given.iter().filter_map(|it| it.ip.as_deref()?.parse().ok());
-                given.collect()
-            }
-            _ => Arc::default(),
+    /// Outside of a pod: those that are told, else the one by which we reach the API server.
+    async fn given_addresses(&self) -> Arc<[IpAddr]> {
+        if self.identity.is_pod {
+            return Arc::default();
         }
+        if let Publish::Addresses(given) = &self.options.publish {
+            let given = given.iter();
+            return given
+                .filter_map(|it| it.ip.as_deref()?.parse().ok())
+                .collect();
+        }
+        let own = self.connection.own_address().await;
+        // Nobody else reaches a process there.
+        own.filter(|own| !own.is_loopback()).into_iter().collect()
     }
 
     fn lead(&self, leadership: &Leadership, own: &watch::Receiver<Arc<[IpAddr]>>) -> Lead {

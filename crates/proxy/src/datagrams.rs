@@ -366,9 +366,9 @@ impl Session {
         }
         self.looked.set(now);
         let view = worker.view();
-        let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
-            Some(Service::Udp(route)) => route,
-            _ => return false,
+        let listener = view.snapshot.listener(entrance);
+        let Some(Service::Udp(route)) = listener.map(|one| &one.service) else {
+            return false;
         };
         let mut shares = route.split.iter().flat_map(|split| split.shares());
         let is_ours = shares.any(|share| match &share.target {

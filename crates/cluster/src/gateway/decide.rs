@@ -157,7 +157,6 @@ impl World {
             provision: self.provisions.get(&owner),
             is_everywhere,
             unbound: &self.served.unbound,
-            replicas: &self.replicas,
             had_time: now >= entry.seen + ADDRESSES,
         })
     }
@@ -195,7 +194,8 @@ impl World {
 pub(super) fn plan<'a>(plans: &'a [GatewayPlan], owner: &Owner) -> Option<&'a GatewayPlan> {
     let is_its =
         |plan: &&GatewayPlan| (&plan.namespace, &plan.name) == (&owner.namespace, &owner.name);
-    plans.iter().find(is_its)
+    let mut served = plans.iter().filter(|plan| !plan.is_refused);
+    served.find(is_its)
 }
 
 fn compare(present: &Value, rendered: Value) -> Decision {

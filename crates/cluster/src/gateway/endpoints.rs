@@ -16,7 +16,7 @@ use crate::replicas::{Replica, hash};
 /// The label of who keeps an EndpointSlice …
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// … and its value.
-const MANAGER: &str = "narthex.dev/gateway";
+const MANAGER: &str = "gateway.narthex.dev";
 
 /// The label of the Service that an EndpointSlice is of.
 const SERVICE: &str = "kubernetes.io/service-name";

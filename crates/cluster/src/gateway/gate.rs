@@ -6,7 +6,6 @@ use compile::{GatewayPlan, PlannedPort};
 use model::{Entrance, Layer};
 
 use super::provision::Provision;
-use crate::replicas::Replica;
 use crate::status::Address;
 
 /// The most addresses of a Gateway's status.
@@ -21,10 +20,8 @@ pub(super) struct Facts<'a> {
     pub(super) provision: Option<&'a Provision>,
     /// Whether every live replica serves it as it is.
     pub(super) is_everywhere: bool,
-    /// What could not be opened here.
+    /// The ports of ours that could not be opened.
     pub(super) unbound: &'a [Entrance],
-    /// The other live replicas.
-    pub(super) replicas: &'a [Replica],
     /// Whether it has had the time to get the addresses that it asks for.
     pub(super) had_time: bool,
 }
@@ -62,14 +59,11 @@ impl Gate {
         let mut addresses = provision.map_or_else(Vec::new, |it| it.addresses.clone());
         addresses.truncate(ADDRESSES);
         let leads = |port: &PlannedPort| provision.is_some_and(|it| it.ports.contains(port));
-        let is_open = |port: &PlannedPort| {
+        let is_unbound = |port: &PlannedPort| {
             let mut unbound = facts.unbound.iter();
-            let mut replicas = facts.replicas.iter();
-            facts.is_everywhere
-                && leads(port)
-                && !unbound.any(|it| (it.port, it.layer) == (port.target, port.layer))
-                && replicas.all(|replica| replica.listening.has(plan, port))
+            unbound.any(|it| (it.port, it.layer) == (port.target, port.layer))
         };
+        let is_open = |port: &PlannedPort| facts.is_everywhere && leads(port) && !is_unbound(port);
         let ports = plan.ports.iter().filter(|port| is_open(port));
         Self {
             closed: closed(plan, facts),
@@ -125,6 +119,8 @@ fn closed(plan: &GatewayPlan, facts: Facts<'_>) -> Option<Closed> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::provision::Obstacle;
     use super::*;
 
@@ -138,8 +134,16 @@ mod tests {
 
     fn plan(addresses: &[&str]) -> GatewayPlan {
         GatewayPlan {
+            namespace: "shop".into(),
+            name: "web".into(),
+            uid: "".into(),
+            class: "narthex".into(),
+            is_refused: false,
+            service: "web-narthex".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             addresses: addresses.iter().map(|one| (*one).into()).collect(),
-            ..super::super::plan("web", &[(80, 20000), (443, 20001)])
+            ports: [port(80, 20000), port(443, 20001)].into(),
         }
     }
 
@@ -157,7 +161,6 @@ mod tests {
             provision: Some(provision),
             is_everywhere: true,
             unbound: &[],
-            replicas: &[],
             had_time: true,
         }
     }

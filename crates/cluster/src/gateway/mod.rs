@@ -45,6 +45,7 @@ mod tests {
             name: name.into(),
             uid: format!("uid-{name}").into(),
             class: "narthex".into(),
+            is_refused: false,
             service: format!("{name}-narthex").into(),
             labels: Default::default(),
             annotations: Default::default(),

@@ -47,6 +47,7 @@ pub(super) struct Table<K> {
     listed: BTreeMap<String, BTreeMap<Owner, K>>,
     complete: BTreeSet<String>,
     scopes: Vec<String>,
+    is_failing: bool,
     events: SelectAll<Pin<Box<dyn Stream<Item = Told<K>> + Send>>>,
 }
 
@@ -77,6 +78,7 @@ impl<K: Kept> Table<K> {
             complete: BTreeSet::new(),
             events: select_all(watches),
             scopes,
+            is_failing: false,
         }
     }
 
@@ -85,9 +87,15 @@ impl<K: Kept> Table<K> {
         loop {
             match self.events.next().await {
                 Some((scope, Ok(event))) => {
+                    self.is_failing = false;
                     if self.take(&scope, event) {
                         return;
                     }
+                }
+                // Once until it works, as it is tried again and again.
+                Some((_, Err(error))) if !std::mem::replace(&mut self.is_failing, true) => {
+                    let kind = K::kind(&());
+                    tracing::warn!("each {kind} of a Gateway is not known: {error}");
                 }
                 Some((_, Err(error))) => tracing::debug!("what Gateways have: {error}"),
                 // Watches do not end.
@@ -205,6 +213,7 @@ mod tests {
             listed: BTreeMap::new(),
             complete: BTreeSet::new(),
             scopes: vec![String::new()],
+            is_failing: false,
             events: SelectAll::new(),
         };
         for event in [

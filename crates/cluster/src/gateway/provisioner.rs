@@ -473,15 +473,21 @@ impl Provisioner {
                 return None;
             }
             let mut provided = service.map(provision).unwrap_or_default();
-            provided.obstacle = obstacle.or_else(|| pending(plan, &world.replicas));
+            // A port of which a replica does not know leads only to the others.
+            provided.ports.retain(|port| {
+                let mut replicas = world.replicas.iter();
+                replicas.all(|replica| replica.listening.has(plan, port))
+            });
+            let is_nowhere = provided.ports.is_empty();
+            provided.obstacle = obstacle.or_else(|| pending(plan, &world.replicas, is_nowhere));
             Some((gateway(plan), provided))
         });
         provisions.collect::<BTreeMap<Owner, Provision>>()
     }
 }
 
-/// What is missing before all replicas serve all of a Gateway's ports.
-fn pending(plan: &GatewayPlan, replicas: &[Replica]) -> Option<Obstacle> {
+/// What is missing before a Gateway's Service leads to replicas that serve it.
+fn pending(plan: &GatewayPlan, replicas: &[Replica], is_nowhere: bool) -> Option<Obstacle> {
     let pending = |message: String| {
         Some(Obstacle {
             reason: "Pending",
@@ -497,9 +503,9 @@ fn pending(plan: &GatewayPlan, replicas: &[Replica]) -> Option<Obstacle> {
     }
     let listens = |replica: &&Replica| endpoints::ports(plan, replica).count() == plan.ports.len();
     let (ready, all) = (replicas.iter().filter(listens).count(), replicas.len());
-    match ready == all {
-        true => None,
-        false => pending(format!("{ready} of {all} replicas listen on its ports")),
+    match is_nowhere && !plan.ports.is_empty() {
+        false => None,
+        true => pending(format!("{ready} of {all} replicas listen on its ports")),
     }
 }
 

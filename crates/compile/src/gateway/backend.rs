@@ -14,7 +14,7 @@ use crate::certificates::Loaded;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::World;
 use crate::name::{Name, NameRef};
-use crate::service::Refused;
+use crate::service::{Refused, Spoken};
 use crate::status::Wrong;
 
 /// A Service port that was acquired, to be released.
@@ -22,7 +22,7 @@ use crate::status::Wrong;
 pub(super) struct Acquired {
     pub(super) service: Name,
     pub(super) port: PortRef,
-    pub(super) tls: Option<Arc<BackendTls>>,
+    pub(super) spoken: Spoken,
 }
 
 /// What backends of one route are resolved with.
@@ -48,6 +48,17 @@ impl Backends<'_, '_> {
         field: &str,
         reference: Reference<'_>,
         port: Option<u16>,
+    ) -> Result<Arc<Backend>, Wrong> {
+        self.find_speaking(field, reference, port, false)
+    }
+
+    /// The same, which speaks HTTP/2 whatever the Service says, if that is wanted.
+    pub(super) fn find_speaking(
+        &mut self,
+        field: &str,
+        reference: Reference<'_>,
+        port: Option<u16>,
+        http2: bool,
     ) -> Result<Arc<Backend>, Wrong> {
         if (reference.group, reference.kind) != ("", "Service") {
             return Err(Wrong::new(
@@ -106,15 +117,15 @@ impl Backends<'_, '_> {
             Some(Ok(tls)) => Some(tls),
             None => None,
         };
+        let spoken = Spoken { tls, http2 };
         let world = &mut *self.world;
-        let (backend, refused) =
-            world
-                .services
-                .acquire_with(name, &port, tls.as_ref(), world.store);
+        let (backend, refused) = world
+            .services
+            .acquire_with(name, &port, &spoken, world.store);
         self.acquired.push(Acquired {
             service: name.to_owned(),
             port: port.clone(),
-            tls,
+            spoken,
         });
         match refused {
             None => Ok(backend),

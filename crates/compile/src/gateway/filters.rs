@@ -226,7 +226,8 @@ fn auth(
 ) -> Result<ExternalAuth, Failed> {
     let reference = Reference::to_backend(&asked.backend_ref);
     let place = format!("{field}.externalAuth.backendRef");
-    let backend = backends.find(&place, reference, asked.backend_ref.port);
+    let is_grpc = asked.protocol == ExternalAuthProtocol::Grpc;
+    let backend = backends.find_speaking(&place, reference, asked.backend_ref.port, is_grpc);
     let backend = backend.map_err(Failed::Unresolved)?;
     let lower = |list: Option<&[Box<str>]>| {
         let list = list.unwrap_or_default().iter();

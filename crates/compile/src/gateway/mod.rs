@@ -150,9 +150,7 @@ impl Gateways {
         for old in &replaced {
             for used in &old.acquired {
                 let name = used.service.as_ref();
-                world
-                    .services
-                    .release_with(name, &used.port, used.tls.as_ref());
+                world.services.release_with(name, &used.port, &used.spoken);
             }
         }
         let dirty = self.sites.rebuild(slot);

@@ -34,6 +34,8 @@ pub struct GatewayPlan {
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `spec.infrastructure.annotations`.
     pub annotations: BTreeMap<Box<str>, Box<str>>,
+    /// Whether nothing of it is served, and it has no ports. It keeps its Service.
+    pub is_refused: bool,
     /// The addresses that it asks for.
     pub addresses: Box<[Box<str>]>,
     /// Its ports.
@@ -91,6 +93,7 @@ fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
         name: gateway.name.name.clone(),
         uid: gateway.source.metadata.uid.clone(),
         class: (*spec.gateway_class_name).into(),
+        is_refused: gateway.refused.is_some(),
         service: service_name(&gateway.name.name, &spec.gateway_class_name).into(),
         labels: infrastructure
             .map(|one| one.labels.clone())

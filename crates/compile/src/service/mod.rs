@@ -18,7 +18,9 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{Backend, BackendTls, Endpoint, EndpointSet, Member, Policy, Transport, Unavailable};
+use model::{
+    Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
+};
 use objects::Store;
 use objects::kinds::ObjectKey;
 
@@ -74,11 +76,35 @@ struct Entry {
     reported: Vec<ObjectKey>,
 }
 
+/// What is spoken to a port where others than the Service say so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Spoken {
+    /// TLS (BackendTLSPolicy).
+    pub(crate) tls: Option<Arc<BackendTls>>,
+    /// HTTP/2 and nothing else: gRPC.
+    pub(crate) http2: bool,
+}
+
+impl Spoken {
+    fn over(&self, transport: Transport) -> Transport {
+        let transport = match &self.tls {
+            Some(tls) => transport.over(Arc::clone(tls)),
+            None => transport,
+        };
+        match self.http2 {
+            true => Transport {
+                http: HttpVersion::Http2,
+                ..transport
+            },
+            false => transport,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Port {
     port: PortRef,
-    /// What is spoken to it where the Service does not say (BackendTLSPolicy).
-    tls: Option<Arc<BackendTls>>,
+    spoken: Spoken,
     users: usize,
     backend: Weak<Backend>,
 }
@@ -174,15 +200,15 @@ impl Services {
         port: &PortRef,
         store: &Store,
     ) -> (Arc<Backend>, Option<Refused>) {
-        self.acquire_with(name, port, None, store)
+        self.acquire_with(name, port, &Spoken::default(), store)
     }
 
-    /// The same, with TLS that somebody else than the Service wants.
+    /// The same, with what somebody else than the Service wants to be spoken.
     pub(crate) fn acquire_with(
         &mut self,
         name: NameRef<'_>,
         port: &PortRef,
-        tls: Option<&Arc<BackendTls>>,
+        spoken: &Spoken,
         store: &Store,
     ) -> (Arc<Backend>, Option<Refused>) {
         let view = View::read(
@@ -196,22 +222,19 @@ impl Services {
             Ok(plan) => (plan.discovery, plan.transport, None),
             Err(refused) => (Discovery::Listed, Transport::default(), Some(refused)),
         };
-        let transport = match tls {
-            Some(tls) => transport.over(Arc::clone(tls)),
-            None => transport,
-        };
+        let transport = spoken.over(transport);
         let entry = match self.entries.get_mut(&name) {
             Some(entry) => entry,
             None => self.entries.entry(name.to_owned()).or_default(),
         };
         entry.users += 1;
         self.in_use += usize::from(entry.users == 1);
-        let used = match entry.ports.iter().position(|known| known.is(port, tls)) {
+        let used = match entry.ports.iter().position(|known| known.is(port, spoken)) {
             Some(index) => &mut entry.ports[index],
             None => {
                 entry.ports.push(Port {
                     port: port.clone(),
-                    tls: tls.cloned(),
+                    spoken: spoken.clone(),
                     users: 0,
                     backend: Weak::new(),
                 });
@@ -248,20 +271,15 @@ impl Services {
 
     /// Takes back one [`Self::acquire`].
     pub(crate) fn release(&mut self, name: NameRef<'_>, port: &PortRef) {
-        self.release_with(name, port, None);
+        self.release_with(name, port, &Spoken::default());
     }
 
     /// Takes back one [`Self::acquire_with`].
-    pub(crate) fn release_with(
-        &mut self,
-        name: NameRef<'_>,
-        port: &PortRef,
-        tls: Option<&Arc<BackendTls>>,
-    ) {
+    pub(crate) fn release_with(&mut self, name: NameRef<'_>, port: &PortRef, spoken: &Spoken) {
         let Some(entry) = self.entries.get_mut(&name) else {
             return;
         };
-        let Some(used) = entry.ports.iter_mut().find(|known| known.is(port, tls)) else {
+        let Some(used) = entry.ports.iter_mut().find(|known| known.is(port, spoken)) else {
             return;
         };
         // Each release has had its acquire, so that neither count goes below zero.
@@ -329,8 +347,8 @@ impl Services {
 }
 
 impl Port {
-    fn is(&self, port: &PortRef, tls: Option<&Arc<BackendTls>>) -> bool {
-        self.port == *port && self.tls.as_ref() == tls
+    fn is(&self, port: &PortRef, spoken: &Spoken) -> bool {
+        self.port == *port && self.spoken == *spoken
     }
 }
 

@@ -63,8 +63,9 @@ impl Publishing {
                 publish,
                 take_over: flags.take_over,
                 gateway_service_type: flags.gateway_service_type.into(),
-                gateway_controller: String::new(),
                 ingress_nginx_election_ids: flags.ingress_nginx_election_id,
+                // Known with what the objects mean.
+                gateway_controller: String::new(),
                 status_writes_per_second: flags.status_writes_per_second,
                 events_per_second: flags.events_per_second,
             },

@@ -345,6 +345,15 @@ fn in_split(split: &Split) -> Vec<&Arc<Backend>> {
     backends.collect()
 }
 
+/// What tells a path from others: its kind and its text.
+fn path_text(path: &PathMatch) -> (u8, &str) {
+    match path {
+        PathMatch::Exact(path) => (0, path),
+        PathMatch::Prefix(path) => (1, path),
+        PathMatch::Pattern(pattern) => (2, pattern.as_str()),
+    }
+}
+
 /// How much a snapshot holds. A host, a rule and a backend count once, on however many ports.
 pub(super) fn count(snapshot: &Snapshot) -> view::Counts {
     use std::collections::{HashMap, HashSet};
@@ -364,7 +373,7 @@ pub(super) fn count(snapshot: &Snapshot) -> view::Counts {
                 rules.extend(
                     host.rules()
                         .iter()
-                        .map(|rule| (&rule.route, &rule.field, &rule.path)),
+                        .map(|rule| (&rule.route, &rule.field, path_text(&rule.path))),
                 );
             }
         }

@@ -138,8 +138,7 @@ fn check<'a>(parts: &'a Parts<'_>, named: &[Box<str>], body: &'a [u8]) -> Check<
     let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (_, name, _) in request.headers.iter() {
         let name = name.to_ascii_lowercase();
-        let is_named = |one: &Box<str>| one.as_bytes().eq_ignore_ascii_case(&name);
-        let wanted = named.is_empty() || named.iter().any(is_named);
+        let wanted = named.is_empty() || has(named, &name);
         if wanted && !headers.iter().any(|(known, _)| *known == name) {
             let value = request.headers.joined(&name).unwrap_or_default();
             headers.push((name, value.into_owned()));
@@ -173,12 +172,17 @@ fn question(request: &RequestHead, headers: &[Box<str>]) -> RequestHead {
     question.start(Version::Http11, method, request.target());
     question.set_authority(request.authority());
     for (token, name, value) in request.headers.iter() {
-        let is_named = |named: &Box<str>| name.eq_ignore_ascii_case(named.as_bytes());
-        if name.eq_ignore_ascii_case(b"authorization") || headers.iter().any(is_named) {
+        if name.eq_ignore_ascii_case(b"authorization") || has(headers, name) {
             question.headers.push_known(token, name, value);
         }
     }
     question
+}
+
+/// Whether a name is among these.
+fn has(names: &[Box<str>], name: &[u8]) -> bool {
+    let mut names = names.iter();
+    names.any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
 }
 
 /// Gives the request the fields of an answer that it is to have: those that are named, or all.
@@ -191,12 +195,7 @@ fn take_over(to: &mut Headers, from: &Headers, named: &[Box<str>]) {
         Name::Date,
         Name::Trailer,
     ]);
-    let is_wanted = |name: &[u8]| {
-        named.is_empty()
-            || named
-                .iter()
-                .any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
-    };
+    let is_wanted = |name: &[u8]| named.is_empty() || has(named, name);
     let wanted = || {
         let fields = from.iter();
         fields.filter(|&(token, name, _)| {

@@ -234,7 +234,7 @@ impl<'a> Course<'a> {
 /// Has the response say what keeps the client with its endpoint, if it says something else.
 fn remember(parts: &Parts<'_>, facts: &Facts, members: &Members, choice: &Choice, ask: &Ask<'_>) {
     let own = ask.affinity.map(|affinity| &**affinity);
-    let Some(policy) = own.or(members.policy().affinity.as_ref()) else {
+    let Some(policy) = own.or_else(|| members.policy().affinity.as_ref()) else {
         return;
     };
     let remember = choice.new_name(members, ask).map(|name| {

@@ -100,7 +100,12 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
                 let kept = kept.get_or_insert_default();
                 // As with HTTP/2.
                 Ok(Box::pin(http1::replayed(
-                    parts, body, sink, facts, &limits, upstream, begin, kept,
+                    parts,
+                    body,
+                    sink,
+                    facts,
+                    &limits,
+                    (upstream, kept),
                 ))
                 .await)
             }

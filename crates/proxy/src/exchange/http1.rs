@@ -111,10 +111,9 @@ pub(super) async fn replayed<B: RequestBody, S: ResponseSink>(
     sink: &mut S,
     facts: &Facts,
     limits: &Limits<'_>,
-    upstream: Upstream,
-    begin: Instant,
-    kept: &mut Kept,
+    (upstream, kept): (Upstream, &mut Kept),
 ) -> Result<(), Failed> {
+    let begin = Instant::now();
     // Of what was sent before nothing counts.
     facts.bytes_in.set(0);
     kept.keep_head(parts.upstream_out);

@@ -45,7 +45,7 @@ impl Drop for Place {
 }
 
 /// Who gets copies of a request.
-pub(super) fn targets<'a>(filters: &'a [Filter], to: &mut Vec<Arc<Backend>>) {
+pub(super) fn targets(filters: &[Filter], to: &mut Vec<Arc<Backend>>) {
     for filter in filters {
         if let Filter::Mirror(mirror) = filter
             && is_chosen(mirror)

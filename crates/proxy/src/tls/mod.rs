@@ -224,9 +224,11 @@ impl Acceptor {
         mut tcp: TcpStream,
         sites: &TlsSites,
     ) -> Result<Secured, HandshakeError> {
-        let mut hello = Hello::default();
-        // Who serves Ingress alone passes nothing on.
-        hello.kept = (!sites.gateways.is_empty()).then(Vec::new);
+        let mut hello = Hello {
+            // Who serves Ingress alone passes nothing on.
+            kept: (!sites.gateways.is_empty()).then(Vec::new),
+            ..Hello::default()
+        };
         let accepted = loop {
             tcp.readable().await?;
             match hello.read(&tcp) {

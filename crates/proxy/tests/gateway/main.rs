@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod filters;
+mod grpc_auth;
 mod listeners;
 mod retries;
 mod sites;
