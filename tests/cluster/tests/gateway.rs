@@ -43,9 +43,6 @@ fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
         .args(&["--election-id", namespace])
         .args(&["--gateway-controller-name", &controller])
         .args(&["--gateway-port-range", range])
-        .env(
-            "info,cluster=debug,narthex_cluster=debug,kube=debug",
-        )
         .args(&["--publish-status-address", NODE])
         .start();
     wait::until("it leads", || narthex.leads());
