@@ -157,6 +157,7 @@ impl World {
             provision: self.provisions.get(&owner),
             is_everywhere,
             unbound: &self.served.unbound,
+            replicas: &self.replicas,
             had_time: now >= entry.seen + ADDRESSES,
         })
     }
