@@ -160,10 +160,10 @@ mod tests {
         let moved = plan("web", &[(80, 20005)]);
         let replicas = [
             replica("a", &["10.0.0.1"], std::slice::from_ref(&whole)),
-            replica("b", &["10.0.0.2", "fd00::2"], &[whole.clone()]),
+            replica("b", &["10.0.0.2", "fd00::2"], std::slice::from_ref(&whole)),
             replica("c", &["10.0.0.3"], &[part]),
             replica("d", &["10.0.0.4"], &[moved]),
-            replica("e", &[], &[whole.clone()]),
+            replica("e", &[], std::slice::from_ref(&whole)),
         ];
         let slices = super::slices(&whole, &service(&["IPv4"]), &replicas);
         let mut found = endpoints(&slices);

@@ -264,7 +264,7 @@ impl Provisioner {
             let (key, what) = action.id();
             match self.tried.get(&key) {
                 Some(tried) if tried.what == what && tried.next() > now => {
-                    again = Some(again.map_or(tried.next(), |at| at.min(tried.next())));
+                    again = Some(again.map_or_else(|| tried.next(), |at| at.min(tried.next())));
                 }
                 _ => due.push(action),
             }
