@@ -183,7 +183,7 @@ fn intersect_all(listener: &str, route: &[Box<str>]) -> Box<[Box<str>]> {
 }
 
 /// The names that both stand for: one of the two, if there are any.
-fn intersect<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
+pub(super) fn intersect<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
     // Whether the first stands for all that the second does.
     let covers = |wide: &str, close: &str| {
         wide.is_empty() || wide == close || (wide.starts_with('.') && close.ends_with(wide))

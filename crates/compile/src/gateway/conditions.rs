@@ -4,7 +4,7 @@ use objects::kinds::gateway::{GROUP, ParentReference};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Severity};
 
-use super::attach::ListenerKey;
+use super::attach::{ListenerKey, Parent};
 use super::class::FEATURES;
 use super::listener::Listener;
 use super::route::Resolved;
@@ -202,7 +202,7 @@ fn of_listener(listener: &Listener, sites: &Sites) -> ListenerStatus {
     }
 }
 
-pub(super) fn of_route(route: &Resolved) -> Said {
+pub(super) fn of_route(route: &Resolved, sites: &Sites) -> Said {
     let resolved = || {
         Condition::unless(
             "ResolvedRefs",
@@ -211,13 +211,18 @@ pub(super) fn of_route(route: &Resolved) -> Said {
             "all that it refers to is there",
         )
     };
-    let parents = route.parents.iter().map(|parent| {
-        let accepted = Condition::unless(
-            "Accepted",
-            parent.wrong.as_ref(),
-            "Accepted",
-            "it is served",
-        );
+    let wrongs: Vec<_> = route
+        .parents
+        .iter()
+        .map(|parent| {
+            parent
+                .wrong
+                .clone()
+                .or_else(|| rejected(route, parent, sites))
+        })
+        .collect();
+    let parents = route.parents.iter().zip(&wrongs).map(|(parent, wrong)| {
+        let accepted = Condition::unless("Accepted", wrong.as_ref(), "Accepted", "it is served");
         let mut conditions = vec![accepted, resolved()];
         if let Some(wrong) = &route.partial {
             let message = wrong.message.clone();
@@ -229,10 +234,27 @@ pub(super) fn of_route(route: &Resolved) -> Said {
         }
     });
     let status = Status::Route(parents.collect());
-    let served = route.attachments().next().is_some();
-    let wrongs = route.parents.iter().filter_map(|one| one.wrong.as_ref());
+    let served = wrongs.iter().any(Option::is_none);
     let others = route.partial.iter().chain(&route.unresolved);
-    Said::new(route.key.clone(), route.generation, status, served).note(wrongs.chain(others))
+    let wrongs = wrongs.iter().flatten().chain(others);
+    Said::new(route.key.clone(), route.generation, status, served).note(wrongs)
+}
+
+/// Why no listener of a parent takes a route that could be attached.
+fn rejected(route: &Resolved, parent: &Parent, sites: &Sites) -> Option<Wrong> {
+    let rejects = |listener| {
+        let site = sites.get(listener);
+        site.is_some_and(|site| site.rejects(&route.key))
+    };
+    let mut attachments = parent.attachments.iter();
+    attachments.all(|one| rejects(&one.listener)).then(|| {
+        Wrong::new(
+            "HostnameConflict",
+            "spec.hostnames",
+            "an older route of the other kind, HTTPRoute or GRPCRoute, has one of its host names",
+            "other host names, or rules of one kind for each",
+        )
+    })
 }
 
 /// What is said of a policy, for each Gateway whose routes use a Service that it is about.

@@ -153,6 +153,11 @@ impl Gateways {
                 world.services.release_with(name, &used.port, &used.spoken);
             }
         }
+        for key in self.sites.settle() {
+            let route = self.routes.get(&key).cloned();
+            let said = route.map(|route| conditions::of_route(&route, &self.sites));
+            self.say(&key, said, &mut updated);
+        }
         let dirty = self.sites.rebuild(slot);
         let services = changes.services.iter();
         let recorded = services
@@ -252,7 +257,10 @@ impl Gateways {
                 }
             }
         }
-        self.say(key, new.as_deref().map(conditions::of_route), updated);
+        let said = new
+            .as_deref()
+            .map(|route| conditions::of_route(route, &self.sites));
+        self.say(key, said, updated);
         if let Some(new) = new {
             self.routes.insert(key.clone(), new);
         }

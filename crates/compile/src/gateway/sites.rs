@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use model::{HostTable, Rule, Stream, VirtualHost};
-use objects::kinds::ObjectKey;
+use objects::kinds::{Kind, ObjectKey};
 
-use super::attach::ListenerKey;
+use super::attach::{ListenerKey, intersect};
 use super::rank::{Age, Rank};
 use super::route::{Resolved, Served};
 
@@ -26,6 +26,8 @@ pub(super) struct Site {
     claims: HashMap<Box<str>, Claims>,
     /// How many of a route's parents lead here.
     routes: HashMap<ObjectKey, usize>,
+    /// Those that are not taken, because one of another kind has a host of theirs.
+    rejected: HashSet<ObjectKey>,
     pub(super) hosts: HostTable<VirtualHost>,
     pub(super) streams: HostTable<Stream>,
 }
@@ -36,7 +38,12 @@ type Claims = BTreeMap<(Age, ObjectKey), (usize, Arc<Resolved>)>;
 impl Site {
     /// How many routes are attached.
     pub(super) fn attached(&self) -> usize {
-        self.routes.len()
+        self.routes.len() - self.rejected.len()
+    }
+
+    /// Whether a route is not taken, because one of another kind has a host of its.
+    pub(super) fn rejects(&self, route: &ObjectKey) -> bool {
+        self.rejected.contains(route)
     }
 }
 
@@ -96,6 +103,33 @@ impl Sites {
         }
     }
 
+    /// Decides which routes are taken where HTTPRoutes and GRPCRoutes meet (GRPCRoute: of two that
+    /// have a host in common, the older one). The routes of which that is another thing than it was.
+    pub(super) fn settle(&mut self) -> Vec<ObjectKey> {
+        let mut turned = Vec::new();
+        for (listener, dirty) in &mut self.dirty {
+            let Some(site) = self.all.get_mut(listener) else {
+                continue;
+            };
+            let rejected = site.conflicts();
+            if rejected == site.rejected {
+                continue;
+            }
+            let changed: HashSet<_> = rejected
+                .symmetric_difference(&site.rejected)
+                .cloned()
+                .collect();
+            for (host, claims) in &site.claims {
+                if claims.keys().any(|(_, key)| changed.contains(key)) {
+                    dirty.insert(host.clone());
+                }
+            }
+            site.rejected = rejected;
+            turned.extend(changed);
+        }
+        turned
+    }
+
     /// Builds what is not what it was. The listeners that it concerns.
     pub(super) fn rebuild(&mut self, mut slot: impl FnMut(&str) -> u16) -> Vec<ListenerKey> {
         let mut changed = Vec::new();
@@ -115,12 +149,71 @@ impl Sites {
     }
 }
 
+/// The hosts that routes of one kind have.
+#[derive(Default)]
+struct Taken<'a> {
+    exact: HashSet<&'a str>,
+    /// Those that stand for several.
+    wide: Vec<&'a str>,
+}
+
+impl<'a> Taken<'a> {
+    fn add(&mut self, host: &'a str) {
+        if is_wide(host) {
+            self.wide.push(host);
+        } else {
+            self.exact.insert(host);
+        }
+    }
+
+    /// Whether one of them stands for a name that a host stands for too.
+    fn meets(&self, host: &str) -> bool {
+        let meets = |other: &&str| intersect(other, host).is_some();
+        self.exact.contains(host)
+            || self.wide.iter().any(meets)
+            || (is_wide(host) && self.exact.iter().any(meets))
+    }
+}
+
+fn is_wide(host: &str) -> bool {
+    host.is_empty() || host.starts_with('.')
+}
+
 impl Site {
+    /// The routes that are not taken.
+    fn conflicts(&self) -> HashSet<ObjectKey> {
+        let has = |kind| self.routes.keys().any(|key| key.kind == kind);
+        if !(has(Kind::HttpRoute) && has(Kind::GrpcRoute)) {
+            return HashSet::new();
+        }
+        let mut routes: BTreeMap<&(Age, ObjectKey), Vec<&str>> = BTreeMap::new();
+        for (host, claims) in &self.claims {
+            for key in claims.keys() {
+                routes.entry(key).or_default().push(host);
+            }
+        }
+        let (mut http, mut grpc) = (Taken::default(), Taken::default());
+        let mut rejected = HashSet::new();
+        for ((_, key), hosts) in routes {
+            let (own, other) = match key.kind {
+                Kind::GrpcRoute => (&mut grpc, &http),
+                _ => (&mut http, &grpc),
+            };
+            if hosts.iter().any(|host| other.meets(host)) {
+                rejected.insert(key.clone());
+            } else {
+                hosts.into_iter().for_each(|host| own.add(host));
+            }
+        }
+        rejected
+    }
+
     fn build(&mut self, host: &str, slot: &mut impl FnMut(&str) -> u16) {
         let claims = self.claims.get(host);
-        let served = claims.into_iter().flat_map(|claims| claims.values());
+        let served = claims.into_iter().flatten();
         let served: Vec<_> = served
-            .filter_map(|(gateway, route)| route.served(*gateway))
+            .filter(|((_, key), _)| !self.rejected.contains(key))
+            .filter_map(|(_, (gateway, route))| route.served(*gateway))
             .collect();
         let mut rules: Vec<&(Rank, Arc<Rule>)> = Vec::new();
         let mut stream = None;

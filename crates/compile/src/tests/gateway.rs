@@ -499,3 +499,49 @@ fn one_routes_change_leaves_other_hosts_as_they_are() {
     assert_eq!(listener_said(&gone, "gw", "http").0, 1);
     assert!(!compiler.compile(&store, NOW).changed);
 }
+
+#[test]
+fn of_an_http_and_a_grpc_route_with_a_host_in_common_the_older_one_is_taken() {
+    let made = |kind: &str, name: &str, host: &str, created: &str| {
+        format!(
+            "
+apiVersion: gateway.networking.k8s.io/v1
+kind: {kind}
+metadata: {{name: {name}, creationTimestamp: '{created}'}}
+spec:
+  parentRefs: [{{name: gw}}]
+  hostnames: ['{host}']
+  rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
+---"
+        )
+    };
+    let text = format!(
+        "{CLASS}{}{}{}{}",
+        gateway("gw", "[{name: http, port: 80, protocol: HTTP}]"),
+        made("HTTPRoute", "old", "*.test", "2024-01-01T00:00:00Z"),
+        made("GRPCRoute", "new", "a.test", "2025-01-01T00:00:00Z"),
+        made("GRPCRoute", "apart", "a.other", "2025-01-01T00:00:00Z"),
+    );
+    let mut compiler = Compiler::new(options());
+    let mut store = store(&text);
+    let compiled = compiler.compile(&store, NOW);
+    assert_eq!(
+        answer(&compiled, "a.test", "/x"),
+        "default/old spec.rules[0]"
+    );
+    assert_eq!(
+        answer(&compiled, "a.other", "/x"),
+        "default/apart spec.rules[0]"
+    );
+    let accepted = |compiled: &Compiled| said(compiled, Kind::GrpcRoute, "new")[0].clone();
+    assert_eq!(accepted(&compiled), "!Accepted HostnameConflict");
+    assert_eq!(listener_said(&compiled, "gw", "http").0, 2);
+    store.delete(&ObjectKey::new(Kind::HttpRoute, "default", "old"));
+    let compiled = compiler.compile(&store, NOW);
+    assert_eq!(
+        answer(&compiled, "a.test", "/x"),
+        "default/new spec.rules[0]"
+    );
+    assert_eq!(accepted(&compiled), "Accepted Accepted");
+    assert_eq!(listener_said(&compiled, "gw", "http").0, 2);
+}
