@@ -282,7 +282,7 @@ pub(super) fn of_policy(policy: &Policy, gateways: &[&Name]) -> Said {
         conditions: [accepted.clone(), resolved.clone()].into(),
     });
     let status = Status::Policy(ancestors.collect());
-    let generation = policy.source.metadata.generation;
+    let generation = policy.generation;
     Said::new(
         policy.key.clone(),
         generation,

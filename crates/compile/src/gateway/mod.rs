@@ -26,6 +26,7 @@ mod sites;
 mod stream;
 mod tls_policy;
 mod topology;
+mod traffic_policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -194,6 +195,7 @@ impl Gateways {
                     | Kind::ListenerSet
                     | Kind::ReferenceGrant
                     | Kind::BackendTlsPolicy
+                    | Kind::XBackendTrafficPolicy
             )
         };
         let served = !self.topology.gateways.is_empty();
@@ -219,6 +221,9 @@ impl Gateways {
             referred: &mut referred,
         };
         self.policies = Policies::read(&mut look);
+        let (traffic, said) = traffic_policy::read(look.world.store);
+        look.world.services.say_of_traffic(said);
+        self.policies.all.extend(traffic);
         let gone = self.references.difference(&referred);
         let secrets = gone.filter(|key| key.kind == Kind::Secret);
         updated.secrets = secrets
@@ -310,7 +315,8 @@ impl Gateways {
             conditions::of_policy(policy, &names)
         });
         let said = said.collect();
-        self.say_all(|kind| kind == Kind::BackendTlsPolicy, said, updated);
+        let of_kind = |kind| matches!(kind, Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy);
+        self.say_all(of_kind, said, updated);
     }
 
     /// Says all that there is to say of some kinds.

@@ -22,12 +22,12 @@ pub(super) struct Policies {
     by_target: HashMap<(Name, Option<Box<str>>), usize>,
 }
 
-/// One policy.
+/// One policy about Services.
 #[derive(Debug)]
 pub(super) struct Policy {
-    pub(super) source: Arc<BackendTlsPolicy>,
     pub(super) key: ObjectKey,
-    /// What is spoken; none if nothing can be.
+    pub(super) generation: i64,
+    /// What is spoken; none if nothing can be, or the policy is about something else.
     pub(super) tls: Option<Arc<BackendTls>>,
     pub(super) refused: Option<Wrong>,
     pub(super) unresolved: Option<Wrong>,
@@ -42,9 +42,9 @@ impl Policies {
         let mut policies = Self::default();
         for source in sources {
             let index = policies.all.len();
-            let mut policy = Policy::read(source, look);
+            let mut policy = Policy::read(&source, look);
             let namespace = policy.key.namespace.clone();
-            let targets = policy.source.spec.target_refs.iter().flatten();
+            let targets = source.spec.target_refs.iter().flatten();
             let mut lost = false;
             for target in targets {
                 if !target.group.is_empty() || *target.kind != *"Service" {
@@ -97,7 +97,7 @@ impl Policies {
 }
 
 impl Policy {
-    fn read(source: Arc<BackendTlsPolicy>, look: &mut Look<'_, '_>) -> Self {
+    fn read(source: &BackendTlsPolicy, look: &mut Look<'_, '_>) -> Self {
         let name = NameRef::of(&source.metadata);
         let key = object(Kind::BackendTlsPolicy, name.namespace, name.name);
         let validation = &source.spec.validation;
@@ -148,7 +148,7 @@ impl Policy {
             refused,
             unresolved,
             services: Vec::new(),
-            source,
+            generation: source.metadata.generation,
         }
     }
 }

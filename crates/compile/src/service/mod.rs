@@ -18,6 +18,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
+use model::policy::Affinity;
 use model::{
     Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Services {
     place: Place,
     /// What holds where a Service says nothing.
     default_policy: Arc<Policy>,
+    /// What others than the Service say of it.
+    traffic: HashMap<Name, Arc<Traffic>>,
     /// Those whose endpoints or problems may not be what they were.
     stale: BTreeSet<Name>,
     /// Those of type ExternalName.
@@ -74,6 +77,15 @@ struct Entry {
     endpoints: Vec<Weak<Endpoint>>,
     /// The objects in `reports` that are reported on because of this Service.
     reported: Vec<ObjectKey>,
+}
+
+/// What others than a Service say of its traffic (XBackendTrafficPolicy).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// What keeps clients with an endpoint.
+    pub(crate) affinity: Option<Affinity>,
+    /// What part of the requests may be sent again, in percent, and how many a second in any case.
+    pub(crate) retry: Option<(u8, u16)>,
 }
 
 /// What is spoken to a port where others than the Service say so.
@@ -125,6 +137,7 @@ impl Services {
                 retry: options.retry,
                 ..Policy::default()
             }),
+            traffic: HashMap::new(),
             stale: BTreeSet::new(),
             external: BTreeSet::new(),
             checked: BTreeSet::new(),
@@ -184,6 +197,17 @@ impl Services {
     /// What is to be said of a Service, or of one of its EndpointSlices.
     pub(crate) fn report(&self, key: &ObjectKey) -> Option<&Arc<ObjectReport>> {
         self.reports.get(key)
+    }
+
+    /// Takes over what others than the Services say of their traffic.
+    pub(crate) fn say_of_traffic(&mut self, said: HashMap<Name, Arc<Traffic>>) {
+        let former = std::mem::replace(&mut self.traffic, said);
+        let names: BTreeSet<_> = former.keys().chain(self.traffic.keys()).cloned().collect();
+        let changed = names
+            .into_iter()
+            .filter(|name| former.get(name) != self.traffic.get(name))
+            .collect();
+        self.touch(&changed);
     }
 
     /// Notes that the object or the endpoints of these Services changed.
@@ -305,7 +329,8 @@ impl Services {
                 &self.overrides,
                 &self.place,
                 &self.default_policy,
-            );
+            )
+            .with(self.traffic.get(&name));
             updates += entry.publish(&view);
             let reports = entry.describe(&view);
             let changed = replace_reports(&mut self.reports, &mut entry.reported, reports);

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
+use model::policy::Retry;
 use model::{HostName, Policy, Transport, Unavailable};
 use objects::Store;
 use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
 
+use super::Traffic;
 use super::balance;
 use super::endpoints::{Addresses, Found, is_names, weight};
 use super::given::{self, Given};
@@ -28,6 +30,7 @@ pub(super) struct View<'a> {
     overrides: &'a [EndpointOverride],
     place: &'a Place,
     default: &'a Arc<Policy>,
+    traffic: Option<&'a Arc<Traffic>>,
 }
 
 /// What a reference to a port comes to.
@@ -66,7 +69,13 @@ impl<'a> View<'a> {
             overrides: overrides.get(&name).map(Vec::as_slice).unwrap_or_default(),
             place,
             default,
+            traffic: None,
         }
+    }
+
+    /// The same, with what others than the Service say of its traffic.
+    pub(super) fn with(self, traffic: Option<&'a Arc<Traffic>>) -> Self {
+        Self { traffic, ..self }
     }
 
     pub(super) fn is_external(&self) -> bool {
@@ -147,10 +156,26 @@ impl<'a> View<'a> {
 
     /// How requests are spread over the endpoints.
     pub(super) fn policy(&self) -> Arc<Policy> {
-        match self.service {
+        let policy = match self.service {
             Some(service) => balance::read(service, self.default, None),
             None => Arc::clone(self.default),
-        }
+        };
+        let Some(traffic) = self.traffic else {
+            return policy;
+        };
+        let retry = match traffic.retry {
+            Some((budget, min_per_second)) => Retry {
+                budget,
+                min_per_second,
+                ..policy.retry
+            },
+            None => policy.retry,
+        };
+        Arc::new(Policy {
+            retry,
+            affinity: traffic.affinity.clone().or_else(|| policy.affinity.clone()),
+            ..Policy::clone(&policy)
+        })
     }
 
     /// What is wrong with the Service and its slices, as far as these ports go.

@@ -545,3 +545,57 @@ spec:
     assert_eq!(accepted(&compiled), "Accepted Accepted");
     assert_eq!(listener_said(&compiled, "gw", "http").0, 2);
 }
+
+#[test]
+fn a_traffic_policy_sets_the_retry_budget_of_its_service() {
+    let policy = |name: &str, percent: u8| {
+        format!(
+            "
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {{name: {name}}}
+spec:
+  targetRefs: [{{group: '', kind: Service, name: web}}]
+  retryConstraint: {{budget: {{percent: {percent}, interval: 10s}}, minRetryRate: {{count: 30, interval: 2s}}}}
+  sessionPersistence: {{sessionName: stay}}
+---"
+        )
+    };
+    let route = route(
+        "a",
+        "{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
+    );
+    let gateway = gateway("gw", "[{name: http, port: 80, protocol: HTTP}]");
+    let mut compiler = Compiler::new(options());
+    let mut store = store(&format!(
+        "{CLASS}{gateway}{route}{}{}",
+        policy("a", 7),
+        policy("b", 9)
+    ));
+    let retry = |compiled: &Compiled| {
+        let rule = ask(compiled, 80, "x", "/", PLAIN);
+        let model::Action::Forward(backend) = &rule.action else {
+            panic!("no backend");
+        };
+        let set = backend.endpoints();
+        let cookie = set
+            .policy
+            .affinity
+            .as_ref()
+            .map(|one| one.cookie.to_string());
+        (
+            set.policy.retry.budget,
+            set.policy.retry.min_per_second,
+            cookie,
+        )
+    };
+    let compiled = compiler.compile(&store, NOW);
+    assert_eq!(retry(&compiled), (7, 15, Some("stay".into())));
+    let said = |name: &str| said(&compiled, Kind::XBackendTrafficPolicy, name)[0].clone();
+    assert_eq!(
+        (said("a"), said("b")),
+        ("Accepted Accepted".into(), "!Accepted Conflicted".into())
+    );
+    store.delete(&ObjectKey::new(Kind::XBackendTrafficPolicy, "default", "a"));
+    assert_eq!(retry(&compiler.compile(&store, NOW)).0, 9);
+}
