@@ -566,9 +566,17 @@ spec:
         "{parentRefs: [{name: gw}], rules: [{backendRefs: [{name: web, port: 80}]}]}",
     );
     let gateway = gateway("gw", "[{name: http, port: 80, protocol: HTTP}]");
+    let slice = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: http, port: 3000}]
+endpoints: [{addresses: [10.0.0.1]}]
+---";
     let mut compiler = Compiler::new(options());
     let mut store = store(&format!(
-        "{CLASS}{gateway}{route}{}{}",
+        "{CLASS}{gateway}{route}{slice}{}{}",
         policy("a", 7),
         policy("b", 9)
     ));
