@@ -4,7 +4,7 @@ use objects::kinds::gateway::{GROUP, ParentReference};
 use objects::kinds::{Kind, ObjectKey};
 
 use super::listener::{Listener, host_key};
-use super::topology::{Owner, Topology};
+use super::topology::{Gateway, Owner, Topology};
 use crate::ingress::resolve::World;
 use crate::name::NameRef;
 use crate::status::Wrong;
@@ -53,28 +53,52 @@ pub(super) fn attach(asking: &Asking<'_>, topology: &Topology, world: &World<'_>
     let parents = asking.parents.iter().enumerate();
     let parents = parents.filter_map(|(index, reference)| {
         let (gateway, owner) = find(reference, asking.namespace, topology)?;
-        let mut parent = Parent {
+        let found = taking(asking, reference, &topology.gateways[gateway], owner, world)
+            .map(|listeners| attachments(&listeners, &hosts, gateway))
+            .and_then(|found| match found.is_empty() {
+                true => Err(NO_HOST),
+                false => Ok(found),
+            });
+        let (attachments, wrong) = match found {
+            Ok(found) => (found, None),
+            Err((reason, message, hint)) => {
+                let field = format!("spec.parentRefs[{index}]");
+                (Vec::new(), Some(Wrong::new(reason, field, message, hint)))
+            }
+        };
+        Some(Parent {
             reference: reference.clone(),
             gateway,
-            wrong: None,
-            attachments: Vec::new(),
-        };
-        let field = format!("spec.parentRefs[{index}]");
-        parent.wrong = look(
-            asking,
-            &hosts,
-            topology,
-            world,
-            owner,
-            &field,
-            &mut parent.attachments,
-            gateway,
-            reference,
-        );
-        Some(parent)
+            wrong,
+            attachments,
+        })
     });
     parents.collect()
 }
+
+/// Why a route does not attach: the condition's reason, what is wrong, and what would be right.
+type Why = (&'static str, &'static str, &'static str);
+
+const NO_LISTENER: Why = (
+    "NoMatchingParent",
+    "no listener has this name and port",
+    "sectionName and port of a listener, or neither",
+);
+const NOT_ALLOWED: Why = (
+    "NotAllowedByListeners",
+    "no listener takes routes of this kind from this namespace",
+    "allowedRoutes of a listener",
+);
+const NOT_SERVED: Why = (
+    "NoMatchingParent",
+    "no listener that would take it is accepted",
+    "see the conditions of the Gateway's listeners",
+);
+const NO_HOST: Why = (
+    "NoMatchingListenerHostname",
+    "no listener is for one of its host names",
+    "a host name that a listener is for",
+);
 
 /// The Gateway of ours that a reference leads to.
 fn find(reference: &ParentReference, own: &str, topology: &Topology) -> Option<(usize, Owner)> {
@@ -89,82 +113,50 @@ fn find(reference: &ParentReference, own: &str, topology: &Topology) -> Option<(
     topology.parent(kind, name)
 }
 
-#[expect(clippy::too_many_arguments, reason = "split below")]
-fn look(
+/// The listeners that take a route, whatever its host names.
+fn taking<'a>(
     asking: &Asking<'_>,
-    hosts: &[Box<str>],
-    topology: &Topology,
-    world: &World<'_>,
-    owner: Owner,
-    field: &str,
-    found: &mut Vec<Attachment>,
-    gateway: usize,
     reference: &ParentReference,
-) -> Option<Wrong> {
-    let state = &topology.gateways[gateway];
-    let listeners = state.listeners_of(owner);
+    gateway: &'a Gateway,
+    owner: Owner,
+    world: &World<'_>,
+) -> Result<Vec<&'a Listener>, Why> {
     let named = |listener: &&Listener| {
         let section = reference.section_name.as_deref();
         section.is_none_or(|name| name.is_empty() || *listener.name == *name)
             && reference.port.is_none_or(|port| listener.port == port)
     };
-    let named: Vec<_> = listeners.iter().filter(named).collect();
-    let wrong =
-        |reason, message: &str, hint| Some(Wrong::new(reason, field, message.to_owned(), hint));
-    if named.is_empty() {
-        return wrong(
-            "NoMatchingParent",
-            "no listener has this name and port",
-            "sectionName and port of a listener, or neither",
-        );
-    }
-    let takes = |listener: &&&Listener| {
+    let takes = |listener: &&Listener| {
+        let own = &listener.owner.namespace;
         listener.kinds.contains(&asking.kind)
-            && listener
-                .from
-                .take(asking.namespace, namespace_of(listener), world.store)
+            && listener.from.take(asking.namespace, own, world.store)
     };
-    let taking: Vec<_> = named.iter().filter(takes).collect();
-    if taking.is_empty() {
-        return wrong(
-            "NotAllowedByListeners",
-            "no listener takes routes of this kind from this namespace",
-            "allowedRoutes of a listener",
-        );
+    let mut listeners: Vec<_> = gateway.listeners_of(owner).iter().filter(named).collect();
+    if listeners.is_empty() {
+        return Err(NO_LISTENER);
     }
-    let serving: Vec<_> = taking.into_iter().filter(|one| one.serves()).collect();
-    if serving.is_empty() || state.refused.is_some() {
-        return wrong(
-            "NoMatchingParent",
-            "no listener that would take it is accepted",
-            "see the conditions of the Gateway's listeners",
-        );
+    listeners.retain(takes);
+    if listeners.is_empty() {
+        return Err(NOT_ALLOWED);
     }
-    for listener in serving {
-        let hosts = intersect_all(&listener.hostname, hosts);
-        if !hosts.is_empty() {
-            found.push(Attachment {
-                gateway,
-                listener: ListenerKey {
-                    owner: listener.owner.clone(),
-                    name: listener.name.clone(),
-                },
-                hosts,
-            });
-        }
+    listeners.retain(|listener| listener.serves());
+    if listeners.is_empty() || gateway.refused.is_some() {
+        return Err(NOT_SERVED);
     }
-    if found.is_empty() {
-        return wrong(
-            "NoMatchingListenerHostname",
-            "no listener is for one of its host names",
-            "a host name that a listener is for",
-        );
-    }
-    None
+    Ok(listeners)
 }
 
-fn namespace_of(listener: &Listener) -> &str {
-    &listener.owner.namespace
+/// Where listeners and a route have host names in common.
+fn attachments(listeners: &[&Listener], hosts: &[Box<str>], gateway: usize) -> Vec<Attachment> {
+    let all = listeners.iter().map(|listener| Attachment {
+        gateway,
+        listener: ListenerKey {
+            owner: listener.owner.clone(),
+            name: listener.name.clone(),
+        },
+        hosts: intersect_all(&listener.hostname, hosts),
+    });
+    all.filter(|one| !one.hosts.is_empty()).collect()
 }
 
 /// The host names that both a listener and a route are for.
