@@ -430,11 +430,12 @@ spec:
 
 #[test]
 fn gateway_api_is_read_as_soon_as_it_is_there_and_no_longer() {
-    let cluster = Cluster::shared();
+    // Of its own: what all others would read too is not what they expect.
+    let cluster = &Cluster::start();
     cluster.apply(CLASS);
     let narthex = cluster.serve().start();
     let apis = || status(&narthex)["apis"].clone();
-    let objects = |kind: &str| status(&narthex)["objects"][kind].as_u64();
+    let objects = |kind: &str| status(&narthex)["counts"]["objects"][kind].as_u64();
     assert_eq!(apis(), Value::Null);
     let definitions = definitions();
     assert!(definitions.len() > 10, "{definitions:?}");
@@ -445,8 +446,11 @@ fn gateway_api_is_read_as_soon_as_it_is_there_and_no_longer() {
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name]);
     }
     cluster.apply(GATEWAY);
-    wait::until("the objects are read", || {
-        objects("Gateway") == Some(1) && objects("TCPRoute") == Some(1)
+    wait::eventually("the objects are read", || {
+        match objects("Gateway") == Some(1) && objects("TCPRoute") == Some(1) {
+            true => Ok(()),
+            false => Err(status(&narthex).to_string()),
+        }
     });
     assert_eq!(apis()[0]["group"], "gateway.networking.k8s.io");
     assert_eq!(apis()[0]["is_read"], true);
