@@ -151,7 +151,7 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "list secrets -A",
         "list secrets -n narthex",
         "create secrets -n narthex",
-        "get configmaps -n shop",
+        "list configmaps -A",
         "update ingresses -n shop",
         "get nodes",
         "list pods -n narthex",
