@@ -16,14 +16,14 @@ import (
 // socket is the control socket's name in the cluster's folder.
 const socket = "control.sock"
 
-// What follows the program's own arguments when it takes its own place, to begin anew or to end.
+// Flags that follow the program's own when it takes its own place, to begin anew or to end.
 const (
-	again = "--again"
-	over  = "--over"
+	again = "again"
+	over  = "over"
 )
 
 // end ends every process of the cluster, leaves no file, and exits.
-func (c *cluster) end() { log.Print(c.takeOver(over)) }
+func (c *cluster) end() { log.Fatal(c.takeOver(over)) }
 
 // wipe ends every process but this one, throws the store away, and starts anew in its own place:
 // nothing that remembers the old objects is left.
@@ -36,19 +36,14 @@ func (c *cluster) takeOver(how string) error {
 	if err := os.Remove(c.file(socket)); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	arguments := slices.DeleteFunc(slices.Clone(os.Args), func(one string) bool { return one == again })
-	return syscall.Exec("/proc/self/exe", append(arguments, how), os.Environ())
+	isAgain := func(one string) bool { return one == "--"+again }
+	arguments := slices.DeleteFunc(slices.Clone(os.Args), isAgain)
+	return syscall.Exec("/proc/self/exe", append(arguments, "--"+how), os.Environ())
 }
 
-// clear ends what ran before the take-over and throws away what is named; without names, all.
+// clear throws away what those that ran have left in these files of the cluster.
 func (c *cluster) clear(names ...string) error {
-	if err := killAll(); err != nil {
-		return err
-	}
 	c.unmount()
-	if len(names) == 0 {
-		return discard(c.folder)
-	}
 	for _, name := range names {
 		if err := discard(c.file(name)); err != nil {
 			return err

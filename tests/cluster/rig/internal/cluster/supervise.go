@@ -40,15 +40,19 @@ func Supervise(arguments []string) error {
 	images := flags.String("images", "", "the file that says what stands in for images")
 	outside := flags.String("outside", "", "URL at which the listener in descriptor 3 is reached")
 	attached := flags.Bool("while-stdin-is-open", false, "end at the end of standard input")
-	wiped := flags.Bool("again", false, "the namespaces and certificates are there from before a wipe")
-	ended := flags.Bool("over", false, "nothing is to be left of what ran before")
+	wiped := flags.Bool(again, false, "the namespaces and certificates are there from before a wipe")
+	ended := flags.Bool(over, false, "nothing is to be left of what ran before")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	c := &cluster{folder: *folder, images: *images, nodes: *nodes, outside: *outside, began: time.Now()}
 	if *ended {
-		return c.clear()
+		// Whatever does not end now ends with us.
+		if err := killAll(); err != nil {
+			log.Print(err)
+		}
+		return c.clear(".")
 	}
 	if *attached {
 		go func() {
@@ -63,6 +67,9 @@ func Supervise(arguments []string) error {
 		c.end()
 	}()
 	if *wiped {
+		if err := killAll(); err != nil {
+			return err
+		}
 		if err := c.clear("etcd", "pods"); err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
 // Package plane runs etcd, the API server and the controllers as processes, and breaks them on
-// demand: killed, stopped, started again, or with all their data gone.
+// demand: killed, stopped and started again.
 package plane
 
 import (
