@@ -147,7 +147,7 @@ impl Site {
         }
         // Empty elements go upstream as they came where that changes nothing.
         let kept = path.kept();
-        let path = if Arc::ptr_eq(rule, find(kept).1) {
+        let path = if std::ptr::eq(kept, path.routed()) || Arc::ptr_eq(rule, find(kept).1) {
             kept
         } else {
             path.routed()

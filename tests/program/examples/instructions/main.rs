@@ -123,7 +123,7 @@ fn count() -> Counts {
     for (case, function) in [
         ("request head", "narthex_proxy::http1::parse::request"),
         ("response head", "narthex_proxy::http1::parse::response"),
-        ("route match", "narthex_model::snapshot::Listener::select"),
+        ("route match", "narthex_model::listener::Site::select"),
     ] {
         let per_call = request.per_call(function);
         counts.insert(
