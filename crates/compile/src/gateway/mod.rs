@@ -66,6 +66,8 @@ pub(crate) struct Gateways {
     statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     plans: Arc<[GatewayPlan]>,
     references: BTreeSet<ObjectKey>,
+    /// When the update that is under way began, in seconds since 1970.
+    now: i64,
 }
 
 /// What an update changed.
@@ -123,6 +125,7 @@ impl Gateways {
         slot: impl FnMut(&str) -> u16,
     ) -> Updated {
         let mut updated = Updated::default();
+        self.now = world.now;
         let structure = self.is_structure(changes) || tls_is_stale && !self.references.is_empty();
         let mut stale: BTreeSet<ObjectKey> = BTreeSet::new();
         if structure {
@@ -272,7 +275,11 @@ impl Gateways {
         old
     }
 
-    fn say(&mut self, key: &ObjectKey, said: Option<Said>, updated: &mut Updated) {
+    fn say(&mut self, key: &ObjectKey, mut said: Option<Said>, updated: &mut Updated) {
+        if let Some(said) = &mut said {
+            let former = self.said.get(key).map(|former| &former.status.status);
+            said.status.status.date(former, self.now);
+        }
         let changed = self.said.get(key) != said.as_ref();
         if !changed {
             return;
