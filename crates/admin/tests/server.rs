@@ -47,6 +47,18 @@ impl AdminState for State {
         Vec::new()
     }
 
+    fn objects(&self, wanted: &view::Wanted) -> Result<view::Objects, String> {
+        if wanted.kind.as_deref() == Some("Teapot") {
+            return Err("there is no kind Teapot".to_owned());
+        }
+        Ok(view::Objects {
+            said_by: "a test",
+            items: Vec::new(),
+            remaining: wanted.limit,
+            next: wanted.after.clone(),
+        })
+    }
+
     fn certificates(&self) -> Vec<view::Certificate> {
         Vec::new()
     }

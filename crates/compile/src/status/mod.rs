@@ -215,7 +215,7 @@ pub struct Condition {
 impl Condition {
     /// Whether it is as it should be; of some conditions, it is not if they hold.
     pub fn is_good(&self) -> bool {
-        self.holds != matches!(self.name, "Conflicted" | "PartiallyInvalid")
+        is_good(self.name, self.holds)
     }
 
     /// One that holds.
@@ -257,6 +257,11 @@ impl Condition {
             None => Self::yes(name, reason, message),
         }
     }
+}
+
+/// Whether a condition is as it should be: most are if they hold, some if they do not.
+pub fn is_good(condition: &str, holds: bool) -> bool {
+    holds != matches!(condition, "Conflicted" | "PartiallyInvalid")
 }
 
 /// Why something is not as it should be.
