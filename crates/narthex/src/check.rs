@@ -43,7 +43,12 @@ pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
     match flags.output {
         Output::Text => {
             write_lines(&mut out, &findings, stdout_has_colours())?;
-            statuses::write(&mut out, &objects, !findings.is_empty(), stdout_has_colours())?;
+            statuses::write(
+                &mut out,
+                &objects,
+                !findings.is_empty(),
+                stdout_has_colours(),
+            )?;
         }
         Output::Json => {
             let checked = Checked {

@@ -133,8 +133,8 @@ impl Status {
                 ..
             } => {
                 let listeners = listeners.iter_mut();
-                let listeners = listeners
-                    .map(|it| (About::Listener(&it.name), &mut *it.conditions));
+                let listeners =
+                    listeners.map(|it| (About::Listener(&it.name), &mut *it.conditions));
                 std::iter::once((About::Whole, &mut **conditions))
                     .chain(listeners)
                     .collect()

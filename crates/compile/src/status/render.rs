@@ -93,10 +93,12 @@ pub fn render(wanted: &ObjectStatus, gate: &Gate<'_>, present: &Value, pen: Pen<
 pub fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> {
     let (list, reference) = match kind {
         Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy => ("ancestors", "ancestorRef"),
-        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute
-        | Kind::XBackend => {
-            ("parents", "parentRef")
-        }
+        Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::TcpRoute
+        | Kind::UdpRoute
+        | Kind::XBackend => ("parents", "parentRef"),
         _ => return None,
     };
     let present = &present[list];
@@ -104,7 +106,12 @@ pub fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> 
     pen.has_entry(present).then(|| json!({list: entries()}))
 }
 
-fn render_gateway(gateway: &GatewayStatus, gate: &Gate<'_>, present: &Value, pen: Pen<'_>) -> Value {
+fn render_gateway(
+    gateway: &GatewayStatus,
+    gate: &Gate<'_>,
+    present: &Value,
+    pen: Pen<'_>,
+) -> Value {
     let own = || gateway.addresses.iter().map(|one| &**one).collect();
     let addresses = gate.addresses.clone().unwrap_or_else(own);
     let addresses = addresses.into_iter().map(render_address);
@@ -199,4 +206,3 @@ fn is_open(listener: &ListenerStatus, gate: &Gate<'_>) -> bool {
         kinds => is_open(kinds.contains(&Kind::UdpRoute)),
     }
 }
-

@@ -44,7 +44,11 @@ impl<W: Write> Page<'_, W> {
         let conditions = self.conditions(&status["conditions"]);
         let entries: Vec<_> = PARENTS
             .iter()
-            .flat_map(|(list, reference)| array(&status[list]).iter().zip(std::iter::repeat(reference)))
+            .flat_map(|(list, reference)| {
+                array(&status[list])
+                    .iter()
+                    .zip(std::iter::repeat(reference))
+            })
             .collect();
         match (&*conditions, &*entries) {
             ("", [(entry, reference)]) => self.line(&format!(
@@ -84,7 +88,9 @@ impl<W: Write> Page<'_, W> {
         };
         let conditions = self.conditions(&listener["conditions"]);
         let name = text(&listener["name"]);
-        self.line(&format!("  listener {name}: {attached}{kinds}: {conditions}"))
+        self.line(&format!(
+            "  listener {name}: {attached}{kinds}: {conditions}"
+        ))
     }
 
     /// `Accepted, not ResolvedRefs (BackendNotFound: there is no …)`

@@ -209,7 +209,7 @@ impl AdminState for Live {
 
     fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {
         let applied = self.last().ok_or("nothing is served yet")?;
-        explain_live(&applied.snapshot, url, as_text)
+        explain_live(&applied.snapshot, &applied.objects, url, as_text)
     }
 }
 

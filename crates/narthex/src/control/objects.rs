@@ -73,6 +73,14 @@ impl Objects {
         self.statuses.get(&key).map(|status| &**status)
     }
 
+    /// Whether one is accepted somewhere.
+    pub(crate) fn is_accepted(&self, key: &ObjectKey) -> bool {
+        let lists = self.get(key).map(|status| status.status.lists());
+        let lists = lists.unwrap_or_default().into_iter();
+        let mut all = lists.flat_map(|(_, conditions)| conditions);
+        all.any(|condition| condition.name == "Accepted" && condition.holds)
+    }
+
     /// Those that are wanted.
     ///
     /// # Errors
