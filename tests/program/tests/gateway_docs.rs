@@ -106,7 +106,9 @@ fn all_is_well(narthex: &Narthex, folder: &Folder) {
     let (_, served) = narthex.admin_get("/api/objects").expect("an answer");
     let [checked, served] = [checked, served].map(|text| {
         let said: Value = serde_json::from_str(&text).expect("JSON");
-        let objects = said["objects"].as_array().or(said["items"].as_array());
+        let objects = said["objects"]
+            .as_array()
+            .or_else(|| said["items"].as_array());
         let mut objects = objects.expect("objects").clone();
         objects.iter_mut().for_each(forget_when_and_where);
         objects
@@ -117,7 +119,7 @@ fn all_is_well(narthex: &Narthex, folder: &Folder) {
         let found = all.find(|it| it["kind"] == kind && it["metadata"]["name"] == name);
         found.unwrap_or_else(|| panic!("no {kind} {name}"))["status"].clone()
     };
-    assert_eq!(of("Gateway", "web")["listeners"][0]["attachedRoutes"], 3);
+    assert_eq!(of("Gateway", "web")["listeners"][0]["attachedRoutes"], 4);
     assert_eq!(
         of("Gateway", "streams")["listeners"][1]["attachedRoutes"],
         1
