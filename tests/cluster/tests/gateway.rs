@@ -281,3 +281,71 @@ fn a_gateway_is_programmed_with_the_addresses_that_it_asks_for_and_no_others() {
     let addresses = gateway["status"]["addresses"].as_array();
     assert_eq!(addresses.map(Vec::len), Some(1), "{gateway:#}");
 }
+
+#[test]
+fn experimental_kinds_are_told_for_each_gateway_whose_routes_use_them() {
+    const OBJECTS: &str = "
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: api, namespace: experiments}
+spec:
+  type: ExternalHostname
+  port: {port: 443}
+  externalHostname: {hostname: api.example.com}
+  tls: {mode: ServerOnly, validation: {hostname: api.example.com, wellKnownCACertificates: System}}
+---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: retries, namespace: experiments}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web}]
+  retryConstraint: {budget: {percent: 10, interval: 10s}, minRetryRate: {count: 3, interval: 1s}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: outside, namespace: experiments}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [outside.example.com]
+  rules: [{backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: api}]}]
+---";
+    let (cluster, narthex) = prepare("experiments");
+    let in_it = |what| ["-n", "experiments", what];
+    cluster.apply(&(gateway("experiments") + OBJECTS + &route("experiments", "shop")));
+    let backend = cluster.until(&in_it("xbackend/api"), accepted);
+    let parent = &parents(&backend)[0];
+    assert_eq!(parent["parentRef"]["name"], "web", "{backend:#}");
+    let controller = format!("{CONTROLLER}-experiments");
+    assert_eq!(parent["controllerName"], *controller, "{backend:#}");
+    let policy = cluster.until(&in_it("xbackendtrafficpolicy/retries"), |it| {
+        let ancestor = &it["status"]["ancestors"][0];
+        condition(&ancestor["conditions"], "Accepted") == "True Accepted"
+    });
+    let ancestor = &policy["status"]["ancestors"][0]["ancestorRef"];
+    assert_eq!(ancestor["name"], "web", "{policy:#}");
+    let outside = in_it("httproute/outside");
+    cluster.until(&outside, accepted);
+
+    let odd = r#"{"spec": {"protocol": "MCP"}}"#;
+    let patch = ["patch", "--type=merge", "-p", odd];
+    cluster.kubectl(
+        &[
+            &in_it("xbackend/api")[..2],
+            &patch[..1],
+            &["xbackend/api"],
+            &patch[1..],
+        ]
+        .concat(),
+    );
+    cluster.until(&outside, |it| {
+        let conditions = &parents(it)[0]["conditions"];
+        condition(conditions, "ResolvedRefs") == "False UnsupportedProtocol"
+    });
+    cluster.until(&in_it("xbackend/api"), |it| {
+        let conditions = &parents(it)[0]["conditions"];
+        condition(conditions, "Accepted") == "False UnsupportedProtocol"
+    });
+    cluster.kubectl(&["-n", "experiments", "delete", "httproute/outside"]);
+    cluster.until(&in_it("xbackend/api"), |it| parents(it).is_empty());
+    assert!(!narthex.log().contains("is refused"), "{}", narthex.log());
+}
