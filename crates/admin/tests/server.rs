@@ -164,6 +164,29 @@ fn the_api_answers_with_json() {
 }
 
 #[test]
+fn objects_are_asked_for_by_name_and_page() {
+    let (address, _) = start();
+    // The state says how many it was asked for, and after which.
+    for (query, expected) in [
+        ("", "\"remaining\": 500"),
+        ("?limit=3&after=Gateway%2Fa%2Fb", "\"remaining\": 3"),
+        (
+            "?limit=3&after=Gateway%2Fa%2Fb",
+            "\"next\": \"Gateway/a/b\"",
+        ),
+        ("?limit=1000000", "\"remaining\": 5000"),
+        ("?limit=0", "\"remaining\": 1\n"),
+    ] {
+        let answer = get(address, &format!("/api/objects{query}"));
+        assert!(answer.contains(expected), "{query}: {answer}");
+    }
+    for query in ["?kind=Teapot", "?limit=x"] {
+        let answer = get(address, &format!("/api/objects{query}"));
+        assert_eq!(status(&answer), "400", "{query}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_refused() {
     let (address, _) = start();
     assert_eq!(status(&get(address, "/nothing")), "404");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::{BackendTls, HttpVersion, Transport};
+use model::{BackendTls, HostName, HttpVersion, Transport};
 use objects::kinds::gateway::{BackendTls as TlsSource, XBackend};
 use objects::kinds::{Kind, ObjectKey};
 
@@ -83,8 +83,7 @@ impl Outside {
         let NameRef { namespace, name } = NameRef::of(&source.metadata);
         let spec = &source.spec;
         let host = spec.external_hostname.as_ref();
-        let host = host.map(|host| host.hostname.to_ascii_lowercase());
-        let host = host.unwrap_or_default();
+        let host = host.map_or("", |host| host.hostname.trim_end_matches('.'));
         let mut outside = Self {
             key: object(Kind::XBackend, namespace, name),
             generation: source.metadata.generation,
@@ -92,15 +91,26 @@ impl Outside {
                 let message = format!("the type {} is not supported", &*spec.type_);
                 Wrong::new("UnsupportedValue", "spec.type", message, "ExternalHostname")
             }),
-            host: host.into(),
+            host: host.to_ascii_lowercase().into(),
             port: spec.port.port,
             protocol: Protocol::Route,
             tls: None,
             unresolved: None,
         };
-        outside.read_protocol(spec.protocol.as_deref());
+        let protocol = spec.protocol.as_deref();
+        outside.read_protocol(protocol);
         if let Some(tls) = spec.tls.as_deref() {
             outside.read_tls(tls, look);
+        }
+        if protocol == Some("H2C") && outside.tls.is_some() {
+            let message = "the protocol H2C is HTTP/2 in clear text, and there is TLS";
+            let hint = "HTTP2, or mode None";
+            outside.refuse(Wrong::new(
+                "UnsupportedProtocol",
+                "spec.protocol",
+                message,
+                hint,
+            ));
         }
         outside.check_host();
         outside
@@ -111,11 +121,12 @@ impl Outside {
     }
 
     fn check_host(&mut self) {
-        let name = self.host.trim_end_matches('.');
+        let name = &*self.host;
         let is_own = name
             .strip_suffix(CLUSTER)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        if is_own || name.is_empty() || name.parse::<IpAddr>().is_ok() {
+        let is_host = HostName::parse(name.as_bytes()).is_some_and(|host| host.as_str() == name);
+        if is_own || !is_host || name.parse::<IpAddr>().is_ok() {
             self.refuse(Wrong::new(
                 "Invalid",
                 "spec.externalHostname.hostname",
@@ -140,7 +151,7 @@ impl Outside {
 
     fn read_protocol(&mut self, protocol: Option<&str>) {
         self.protocol = match protocol {
-            // HTTP leaves the version to us and to ALPN, as no protocol does.
+            // HTTP leaves the version to us and to ALPN, and so does what says nothing.
             None | Some("" | "HTTP") => Protocol::Route,
             Some("TCP") => Protocol::Tcp,
             Some("HTTP11") => Protocol::Http11,
