@@ -34,6 +34,7 @@ fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
         "others" => "21000-21999",
         "many" => "22000-22999",
         "static" => "23000-23999",
+        "explained" => "25000-25999",
         _ => "24000-24999",
     };
     let narthex = cluster
@@ -348,4 +349,46 @@ spec:
     cluster.kubectl(&["-n", "experiments", "delete", "httproute/outside"]);
     cluster.until(&in_it("xbackend/api"), |it| parents(it).is_empty());
     assert!(!narthex.log().contains("is refused"), "{}", narthex.log());
+}
+
+#[test]
+fn a_replica_tells_of_the_gateways_that_it_serves_and_explains_their_ports() {
+    let (cluster, narthex) = prepare("explained");
+    cluster.apply(&(gateway("explained") + &route("explained", "shop")));
+    let route = ["-n", "explained", "httproute/shop"];
+    let written = cluster.until(&route, accepted);
+    let ask = |path: &str| -> Value {
+        let answer = narthex.admin(path).expect("an answer");
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    let told = ask("/api/objects?kind=HTTPRoute&namespace=explained");
+    let said_by = told["said_by"].as_str().unwrap_or_default();
+    assert!(said_by.starts_with("this replica alone"), "{told:#}");
+    let mut both = [&told["items"][0]["status"], &written["status"]].map(Clone::clone);
+    for status in &mut both {
+        let conditions = status["parents"][0]["conditions"].as_array_mut();
+        for condition in conditions.expect("conditions") {
+            condition["lastTransitionTime"] = Value::Null;
+        }
+    }
+    assert_eq!(both[0], both[1]);
+
+    // Port 80 is that of the Gateway's Service; here it is another one.
+    let found = ask("/api/explain?url=http://shop.example.com/");
+    let listener = &found["listener"];
+    assert_eq!(listener["gateway"], "explained/web", "{found:#}");
+    assert_eq!(
+        (&listener["name"], &listener["public_port"]),
+        (&"http".into(), &80.into())
+    );
+    let port = listener["port"].as_u64().expect("a port");
+    assert!((25000..26000).contains(&port), "{found:#}");
+    assert_eq!(found["rule"]["route"], "explained/shop", "{found:#}");
+    let by_port = ask(&format!("/api/explain?url=http://shop.example.com:{port}/"));
+    assert_eq!(by_port["listener"], *listener);
+    let other = ask("/api/explain?url=http://nobody.example.com/");
+    assert!(
+        other["listener"]["gateway"].is_null(),
+        "Ingress's: {other:#}"
+    );
 }
