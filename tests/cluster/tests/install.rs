@@ -144,6 +144,9 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "get secrets -n shop",
         "watch secrets -n shop",
         "list ingresses -A",
+        "watch xbackends.gateway.networking.x-k8s.io -A",
+        "patch xbackends.gateway.networking.x-k8s.io --subresource=status -n shop",
+        "patch xbackendtrafficpolicies.gateway.networking.x-k8s.io --subresource=status -n shop",
     ] {
         assert!(may(cluster, account, allowed), "{allowed}");
     }
@@ -153,6 +156,7 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "create secrets -n narthex",
         "list configmaps -A",
         "update ingresses -n shop",
+        "patch xbackends.gateway.networking.x-k8s.io -n shop",
         "get nodes",
         "list pods -n narthex",
         "get leases.coordination.k8s.io -n shop",
