@@ -1,6 +1,6 @@
 //! What is said of Gateway API objects: their conditions, and the status that is made of them.
 //!
-//! [`render`] is the one place where a status is made, for the API server, for `/api` and for
+//! [`render()`] is the one place where a status is made, for the API server, for `/api` and for
 //! `narthex check`.
 //!
 //! Whether something is served by every replica is not known here: a condition `Programmed` that is
