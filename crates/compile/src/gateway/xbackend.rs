@@ -240,7 +240,9 @@ impl Outside {
         Ok(External {
             object: self.key.clone(),
             discovery: Discovery::Dns {
-                host: self.host.clone(),
+                // As a whole name: in the search domains of a pod's, it could be a Service of any
+                // namespace, which nobody gave leave to refer to.
+                host: format!("{}.", self.host).into(),
                 port: self.port,
             },
             transport: self.transport(field, sender)?,

@@ -50,8 +50,9 @@ fn routes_share_its_backend_which_goes_with_the_last_of_them() {
     let first = compiler.compile(&store, NOW);
     let backend = resolved(&first);
     assert_eq!(&*backend.name, "default/XBackend/api:443");
+    // No search domain makes a Service's name of it.
     let expected = Discovery::Dns {
-        host: "api.example".into(),
+        host: "api.example.".into(),
         port: 443,
     };
     assert_eq!(backend.discovery, expected);
