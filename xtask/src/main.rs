@@ -63,6 +63,10 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
+        [command, rest @ ..] if asks_for_help(rest) && !help_of(command).is_empty() => {
+            print!("{}", help_of(command));
+            ExitCode::SUCCESS
+        }
         ["test", rest @ ..] => match kinds(rest) {
             Ok((kinds, skipped)) => test::run(&kinds, &skipped),
             Err(error) => usage(&error),
@@ -77,6 +81,27 @@ fn main() -> ExitCode {
         ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),
         [other, ..] => usage(&format!("there is no `{other}` with these arguments")),
+    }
+}
+
+/// Whether these words of a command ask what it does. What follows `--` is another command's.
+fn asks_for_help(words: &[&str]) -> bool {
+    let mut own = words.iter().take_while(|word| **word != "--");
+    own.any(|word| ["--help", "-h"].contains(word))
+}
+
+/// The part of the help that is about a command; nothing of one that has help of its own.
+fn help_of(command: &str) -> String {
+    let mut is_its = false;
+    let lines = HELP.lines().filter(|line| {
+        if let Some(known) = line.strip_prefix("cargo xtask ") {
+            is_its = known.split_whitespace().next() == Some(command);
+        }
+        is_its
+    });
+    match command {
+        "bench" => String::new(),
+        _ => lines.flat_map(|line| [line, "\n"]).collect(),
     }
 }
 
@@ -107,4 +132,22 @@ fn kinds(words: &[&str]) -> Result<(Vec<Kind>, Vec<Kind>), String> {
         named.extend(Kind::ALL);
     }
     Ok((named, skipped))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{asks_for_help, help_of};
+
+    #[test]
+    fn a_command_that_is_asked_for_help_runs_nothing() {
+        assert!(asks_for_help(&["--profile", "GATEWAY-TCP", "--help"]));
+        assert!(!asks_for_help(&["exec", "a", "--", "kubectl", "--help"]));
+        let help = help_of("conformance");
+        assert!(help.starts_with("cargo xtask conformance "), "{help}");
+        assert!(
+            help.contains("--profile") && !help.contains("manifests"),
+            "{help}"
+        );
+        assert_eq!((help_of("bench"), help_of("nothing")), Default::default());
+    }
 }

@@ -37,6 +37,12 @@ pub trait AdminState: Send + Sync + 'static {
     /// that answer it, if one is given.
     fn routes(&self, host: Option<&str>, limit: usize) -> Vec<view::Listener>;
 
+    /// For `/api/objects`.
+    ///
+    /// # Errors
+    /// What is wrong with the question, for people.
+    fn objects(&self, wanted: &view::Wanted) -> Result<view::Objects, String>;
+
     /// For `/api/certificates`.
     fn certificates(&self) -> Vec<view::Certificate>;
 

@@ -26,6 +26,7 @@ const API: &str = "\
 /api/status    version, counts, listeners
 /api/problems  what is wrong with the manifests, and where
 /api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
+/api/objects   Gateway API's objects with their status; ?kind=, ?namespace=, ?name=, ?limit=N, ?after=NEXT
 /api/explain   which route answers ?url=URL, and why each other does not; &format=text
 /api/certificates  of each host: where it is from, and until when it is valid";
 
@@ -71,9 +72,28 @@ pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminSta
             }
             Err(wrong) => Response::text(400, &wrong),
         },
+        "/api/objects" => objects(query, state),
         "/api/certificates" => Response::json(&state.certificates()),
         "/api/explain" => explain(query, state),
         _ => Response::text(404, "there is no such page; / lists those that are"),
+    }
+}
+
+/// How many objects are in an answer if nobody says, and how many at most.
+const OBJECTS: usize = 500;
+const MOST_OBJECTS: usize = 5000;
+
+fn objects(query: &str, state: &dyn AdminState) -> Response {
+    let wanted = query::number(query, "limit").map(|limit| view::Wanted {
+        kind: query::value(query, "kind"),
+        namespace: query::value(query, "namespace"),
+        name: query::value(query, "name"),
+        after: query::value(query, "after"),
+        limit: limit.unwrap_or(OBJECTS).clamp(1, MOST_OBJECTS),
+    });
+    match wanted.and_then(|wanted| state.objects(&wanted)) {
+        Ok(objects) => Response::json(&objects),
+        Err(wrong) => Response::text(400, &wrong),
     }
 }
 

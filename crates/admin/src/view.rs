@@ -138,6 +138,62 @@ pub struct Problem {
     pub hint: String,
 }
 
+/// `/api/objects`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Objects {
+    /// Whose word it is, for people.
+    pub said_by: &'static str,
+    /// The objects by kind, namespace and name.
+    pub items: Vec<Object>,
+    /// How many more there are.
+    pub remaining: usize,
+    /// Where those begin: to be given as `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One object of Gateway API with its status, in Kubernetes' own shape: of `/api/objects` and of
+/// `narthex check --output json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Object {
+    /// The best version that is read, not that of the manifest.
+    pub api_version: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Which one.
+    pub metadata: Metadata,
+    /// As the API server would have it.
+    pub status: serde_json::Value,
+}
+
+/// `metadata` of an object, as far as it says which one it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// Its namespace, if its kind has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Counts the changes of its `spec`; 0 for manifests that do not say.
+    pub generation: i64,
+}
+
+/// Which objects `/api/objects` is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those of this kind, as `HTTPRoute`.
+    pub kind: Option<String>,
+    /// Those of this namespace.
+    pub namespace: Option<String>,
+    /// Those of this name.
+    pub name: Option<String>,
+    /// Those that come after this one, as [`Objects::next`] has it.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// One listener of `/api/routes`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listener {

@@ -47,6 +47,18 @@ impl AdminState for State {
         Vec::new()
     }
 
+    fn objects(&self, wanted: &view::Wanted) -> Result<view::Objects, String> {
+        if wanted.kind.as_deref() == Some("Teapot") {
+            return Err("there is no kind Teapot".to_owned());
+        }
+        Ok(view::Objects {
+            said_by: "a test",
+            items: Vec::new(),
+            remaining: wanted.limit,
+            next: wanted.after.clone(),
+        })
+    }
+
     fn certificates(&self) -> Vec<view::Certificate> {
         Vec::new()
     }
@@ -149,6 +161,29 @@ fn the_api_answers_with_json() {
     assert!(get(address, "/api/problems").ends_with("\r\n\r\n[]\n"));
     assert_eq!(status(&get(address, "/api/routes")), "200");
     assert!(get(address, "/").contains("/api/routes"));
+}
+
+#[test]
+fn objects_are_asked_for_by_name_and_page() {
+    let (address, _) = start();
+    // The state says how many it was asked for, and after which.
+    for (query, expected) in [
+        ("", "\"remaining\": 500"),
+        ("?limit=3&after=Gateway%2Fa%2Fb", "\"remaining\": 3"),
+        (
+            "?limit=3&after=Gateway%2Fa%2Fb",
+            "\"next\": \"Gateway/a/b\"",
+        ),
+        ("?limit=1000000", "\"remaining\": 5000"),
+        ("?limit=0", "\"remaining\": 1\n"),
+    ] {
+        let answer = get(address, &format!("/api/objects{query}"));
+        assert!(answer.contains(expected), "{query}: {answer}");
+    }
+    for query in ["?kind=Teapot", "?limit=x"] {
+        let answer = get(address, &format!("/api/objects{query}"));
+        assert_eq!(status(&answer), "400", "{query}");
+    }
 }
 
 #[test]

@@ -95,7 +95,8 @@ impl Service {
 /// Hosts that are served together: one listener of a Gateway, or all of Ingress.
 #[derive(Debug)]
 pub struct Site {
-    /// As `namespace/gateway/listener`, for people; empty for Ingress.
+    /// As `namespace/gateway/listener`, for people; of a ListenerSet's listener
+    /// `namespace/gateway/namespace/set/listener`; empty for Ingress.
     pub name: Box<str>,
     /// Virtual hosts.
     pub hosts: Arc<HostTable<VirtualHost>>,

@@ -1,4 +1,6 @@
-//! `narthex check`: every problem, one a line.
+//! `narthex check`: every problem, one a line, and what is said of Gateway API's objects.
+
+mod statuses;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,14 +8,24 @@ use std::time::SystemTime;
 
 use admin::view;
 use objects::Severity;
+use serde::Serialize;
 
 use crate::config::Compilation;
+use crate::control::{Objects, SaidBy};
 use crate::failure::Failure;
 use crate::finding::{self, Finding, Said};
 use crate::flags::{Check, Output};
 use crate::log::stdout_has_colours;
 use crate::pipeline::{Input, Outcome, Pipeline, list_kinds};
 use crate::state::{State, default_certificate};
+
+/// `--output json`.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    problems: Vec<&'a view::Problem>,
+    /// Those of Gateway API, with their status.
+    objects: &'a [view::Object],
+}
 
 /// Checks the manifests.
 pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
@@ -24,12 +36,26 @@ pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
         .map(|finding| (finding.view(), finding))
         .collect();
     findings.sort_by(|(a, _), (b, _)| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    let controller = &flags.compilation.gateway_controller_name;
+    let objects = Objects::new(&outcome.compiled, controller, &[], SaidBy::Alone);
+    let objects: Vec<view::Object> = objects.all().collect();
     let mut out = io::BufWriter::new(io::stdout().lock());
     match flags.output {
-        Output::Text => write_lines(&mut out, &findings, stdout_has_colours())?,
+        Output::Text => {
+            write_lines(&mut out, &findings, stdout_has_colours())?;
+            statuses::write(
+                &mut out,
+                &objects,
+                !findings.is_empty(),
+                stdout_has_colours(),
+            )?;
+        }
         Output::Json => {
-            let views: Vec<&view::Problem> = findings.iter().map(|(view, _)| view).collect();
-            serde_json::to_writer_pretty(&mut out, &views).map_err(io::Error::from)?;
+            let checked = Checked {
+                problems: findings.iter().map(|(view, _)| view).collect(),
+                objects: &objects,
+            };
+            serde_json::to_writer_pretty(&mut out, &checked).map_err(io::Error::from)?;
             writeln!(out)?;
         }
     }

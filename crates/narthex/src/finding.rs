@@ -127,7 +127,7 @@ impl fmt::Display for Said<'_> {
 }
 
 /// Text that a manifest's author chose, without what would break a line or drive a terminal.
-struct OneLine<'a>(&'a str);
+pub(crate) struct OneLine<'a>(pub(crate) &'a str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

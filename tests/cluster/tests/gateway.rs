@@ -34,6 +34,7 @@ fn prepare(namespace: &str) -> (&'static Cluster, Inside<'static>) {
         "others" => "21000-21999",
         "many" => "22000-22999",
         "static" => "23000-23999",
+        "explained" => "25000-25999",
         _ => "24000-24999",
     };
     let narthex = cluster
@@ -280,4 +281,114 @@ fn a_gateway_is_programmed_with_the_addresses_that_it_asks_for_and_no_others() {
     let gateway = cluster.until(&web, |it| is_programmed(it, "True Programmed"));
     let addresses = gateway["status"]["addresses"].as_array();
     assert_eq!(addresses.map(Vec::len), Some(1), "{gateway:#}");
+}
+
+#[test]
+fn experimental_kinds_are_told_for_each_gateway_whose_routes_use_them() {
+    const OBJECTS: &str = "
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {name: api, namespace: experiments}
+spec:
+  type: ExternalHostname
+  port: {port: 443}
+  externalHostname: {hostname: api.example.com}
+  tls: {mode: ServerOnly, validation: {hostname: api.example.com, wellKnownCACertificates: System}}
+---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: retries, namespace: experiments}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web}]
+  retryConstraint: {budget: {percent: 10, interval: 10s}, minRetryRate: {count: 3, interval: 1s}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: outside, namespace: experiments}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [outside.example.com]
+  rules: [{backendRefs: [{group: gateway.networking.x-k8s.io, kind: XBackend, name: api}]}]
+---";
+    let (cluster, narthex) = prepare("experiments");
+    let in_it = |what| ["-n", "experiments", what];
+    cluster.apply(&(gateway("experiments") + OBJECTS + &route("experiments", "shop")));
+    let backend = cluster.until(&in_it("xbackend/api"), accepted);
+    let parent = &parents(&backend)[0];
+    assert_eq!(parent["parentRef"]["name"], "web", "{backend:#}");
+    let controller = format!("{CONTROLLER}-experiments");
+    assert_eq!(parent["controllerName"], *controller, "{backend:#}");
+    let policy = cluster.until(&in_it("xbackendtrafficpolicy/retries"), |it| {
+        let ancestor = &it["status"]["ancestors"][0];
+        condition(&ancestor["conditions"], "Accepted") == "True Accepted"
+    });
+    let ancestor = &policy["status"]["ancestors"][0]["ancestorRef"];
+    assert_eq!(ancestor["name"], "web", "{policy:#}");
+    let outside = in_it("httproute/outside");
+    cluster.until(&outside, accepted);
+
+    let odd = r#"{"spec": {"protocol": "MCP"}}"#;
+    let patch = ["patch", "--type=merge", "-p", odd];
+    cluster.kubectl(
+        &[
+            &in_it("xbackend/api")[..2],
+            &patch[..1],
+            &["xbackend/api"],
+            &patch[1..],
+        ]
+        .concat(),
+    );
+    cluster.until(&outside, |it| {
+        let conditions = &parents(it)[0]["conditions"];
+        condition(conditions, "ResolvedRefs") == "False UnsupportedProtocol"
+    });
+    cluster.until(&in_it("xbackend/api"), |it| {
+        let conditions = &parents(it)[0]["conditions"];
+        condition(conditions, "Accepted") == "False UnsupportedProtocol"
+    });
+    cluster.kubectl(&["-n", "experiments", "delete", "httproute/outside"]);
+    cluster.until(&in_it("xbackend/api"), |it| parents(it).is_empty());
+    assert!(!narthex.log().contains("is refused"), "{}", narthex.log());
+}
+
+#[test]
+fn a_replica_tells_of_the_gateways_that_it_serves_and_explains_their_ports() {
+    let (cluster, narthex) = prepare("explained");
+    cluster.apply(&(gateway("explained") + &route("explained", "shop")));
+    let route = ["-n", "explained", "httproute/shop"];
+    let written = cluster.until(&route, accepted);
+    let ask = |path: &str| -> Value {
+        let answer = narthex.admin(path).expect("an answer");
+        serde_json::from_str(&answer.text()).expect("JSON")
+    };
+    let told = ask("/api/objects?kind=HTTPRoute&namespace=explained");
+    let said_by = told["said_by"].as_str().unwrap_or_default();
+    assert!(said_by.starts_with("this replica alone"), "{told:#}");
+    let mut both = [&told["items"][0]["status"], &written["status"]].map(Clone::clone);
+    for status in &mut both {
+        let conditions = status["parents"][0]["conditions"].as_array_mut();
+        for condition in conditions.expect("conditions") {
+            condition["lastTransitionTime"] = Value::Null;
+        }
+    }
+    assert_eq!(both[0], both[1]);
+
+    // Port 80 is that of the Gateway's Service; here it is another one.
+    let found = ask("/api/explain?url=http://shop.example.com/");
+    let listener = &found["listener"];
+    assert_eq!(listener["gateway"], "explained/web", "{found:#}");
+    assert_eq!(
+        (&listener["name"], &listener["public_port"]),
+        (&"http".into(), &80.into())
+    );
+    let port = listener["port"].as_u64().expect("a port");
+    assert!((25000..26000).contains(&port), "{found:#}");
+    assert_eq!(found["rule"]["route"], "explained/shop", "{found:#}");
+    let by_port = ask(&format!("/api/explain?url=http://shop.example.com:{port}/"));
+    assert_eq!(by_port["listener"], *listener);
+    let other = ask("/api/explain?url=http://nobody.example.com/");
+    assert!(
+        other["listener"]["gateway"].is_null(),
+        "Ingress's: {other:#}"
+    );
 }

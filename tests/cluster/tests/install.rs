@@ -70,6 +70,34 @@ fn may(cluster: &Cluster, account: &str, what: &str) -> bool {
     }
 }
 
+/// The same of Gateway API's experimental kinds, which need not be there to be asked for.
+fn may_with_experiments(
+    cluster: &Cluster,
+    account: &str,
+    verb: &str,
+    resource: &str,
+    part: &str,
+) -> bool {
+    let review = format!(
+        "
+apiVersion: authorization.k8s.io/v1
+kind: SubjectAccessReview
+spec:
+  user: system:serviceaccount:{account}
+  resourceAttributes:
+    group: gateway.networking.x-k8s.io
+    namespace: shop
+    verb: {verb}
+    resource: {resource}
+    subresource: '{part}'
+"
+    );
+    let create = ["create", "-o", "jsonpath={.status.allowed}", "-f", "-"];
+    let said = cluster.try_kubectl(&create, &review);
+    assert!(said.success, "{said:?}");
+    said.stdout.trim() == "true"
+}
+
 fn tls_secret(namespace: &str, name: &str, certificate: &Certificate) -> String {
     let secret = serde_json::json!({
         "apiVersion": "v1",
@@ -159,6 +187,15 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "patch validatingwebhookconfigurations",
     ] {
         assert!(!may(cluster, account, refused), "{refused}");
+    }
+    for (verb, resource, part, allowed) in [
+        ("watch", "xbackends", "", true),
+        ("patch", "xbackends", "status", true),
+        ("patch", "xbackendtrafficpolicies", "status", true),
+        ("patch", "xbackends", "", false),
+    ] {
+        let may = may_with_experiments(cluster, account, verb, resource, part);
+        assert_eq!(may, allowed, "{verb} {resource}/{part}");
     }
     let said = cluster.narthex(&["status"]);
     assert!(said.success && said.stdout.contains("narthex-"), "{said:?}");

@@ -3,6 +3,7 @@
 use program_tests::{
     Backend, Certificate, Conn, Folder, Narthex, class, docs, ports, run, secret, services,
 };
+use serde_json::Value;
 
 /// The YAML of a chapter, with free ports in the place of those of its listeners.
 struct Chapter {
@@ -79,7 +80,8 @@ fn the_examples_of_gateway_api_are_good_and_served() {
     let world = world(&chapter);
     let checked = run(&["check", &world.folder.path().display().to_string()]);
     assert_eq!(checked.code, Some(0), "{}", checked.said());
-    let _narthex = Narthex::on(&world.folder).start();
+    let narthex = Narthex::on(&world.folder).start();
+    all_is_well(&narthex, &world.folder);
     let mut conn = Conn::plain(chapter.port(8080));
     assert_eq!(conn.get("shop.example", "/api/x").backend(), "api");
     assert_eq!(conn.get("shop.example", "/").backend(), "shop");
@@ -95,6 +97,55 @@ fn the_examples_of_gateway_api_are_good_and_served() {
     assert_eq!(echo.header("X-Served-By"), Some("narthex"));
     assert_eq!(echo.echo().target, "/x");
     assert_eq!(Conn::plain(postgres).get("any", "/").backend(), "api");
+}
+
+/// `check` and the API say the same of every object, and it is good.
+fn all_is_well(narthex: &Narthex, folder: &Folder) {
+    let path = folder.path().display().to_string();
+    let checked = run(&["check", "--output=json", &path]).stdout;
+    let (_, served) = narthex.admin_get("/api/objects").expect("an answer");
+    let [checked, served] = [checked, served].map(|text| {
+        let said: Value = serde_json::from_str(&text).expect("JSON");
+        let objects = said["objects"]
+            .as_array()
+            .or_else(|| said["items"].as_array());
+        let mut objects = objects.expect("objects").clone();
+        objects.iter_mut().for_each(forget_when_and_where);
+        objects
+    });
+    assert_eq!(checked, served);
+    let of = |kind: &str, name: &str| {
+        let mut all = served.iter();
+        let found = all.find(|it| it["kind"] == kind && it["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}"))["status"].clone()
+    };
+    assert_eq!(of("Gateway", "web")["listeners"][0]["attachedRoutes"], 4);
+    assert_eq!(
+        of("Gateway", "streams")["listeners"][1]["attachedRoutes"],
+        1
+    );
+    assert_eq!(
+        of("TLSRoute", "database")["parents"][0]["conditions"][0]["status"],
+        "True"
+    );
+    for object in &served {
+        let text = object.to_string();
+        let wrong = text.matches(r#""status":"False""#).count();
+        let unconflicted = text.matches(r#""reason":"NoConflicts""#).count();
+        assert_eq!(wrong, unconflicted, "{object:#}");
+    }
+}
+
+/// What two processes cannot agree on.
+fn forget_when_and_where(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "lastTransitionTime" && name != "addresses");
+            fields.values_mut().for_each(forget_when_and_where);
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget_when_and_where),
+        _ => {}
+    }
 }
 
 #[test]

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::GatewayPlan;
-use compile::status::{ObjectStatus, Status};
+use compile::status::{ObjectStatus, Pen, Since, Status};
 use objects::kinds::{Kind, ObjectKey};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::gate::{Facts, Gate};
-use super::merge::Pen;
 use super::provision::{Owner, Provisions};
 use super::render::{is_as, is_programmed, render, with_attached_of, without_ours};
 use super::view::{Entry, View};
@@ -87,7 +86,7 @@ impl World {
         let pen = Pen {
             controller,
             generation: entry.generation,
-            now: &text,
+            since: Since::Now(&text),
         };
         let Some(wanted) = self.served.statuses.get(&key) else {
             return self.decide_not_ours(key, entry, pen);

@@ -1,7 +1,7 @@
 //! Gateway API's side: what is said of its objects, and what is provided for Gateways.
 //!
-//! What is said ([`compile::status`]) is the compiler's; here it becomes an object's status
-//! ([`render`], [`merge`]), as far as it is so on every live replica and the Gateway has its Service
+//! What is said ([`compile::status`]) is the compiler's, and so is the status that it becomes; here
+//! it is that ([`render`]), as far as it is so on every live replica and the Gateway has its Service
 //! ([`gate`]). The leader alone writes ([`Writer`]), and only what differs from what the API server
 //! has ([`view`]). A [`Provisioner`] keeps a Service for each Gateway; [`provision`] is what that
 //! provides.
@@ -9,7 +9,6 @@
 mod decide;
 mod endpoints;
 mod gate;
-mod merge;
 mod pace;
 mod provision;
 mod provision_service;

@@ -1,66 +1,33 @@
-//! What is said of an object, as its status: no clock, no network.
+//! What is said of an object ([`compile::status`]), as far as it is so for the cluster.
 
-use compile::status::{Condition, GatewayStatus, ListenerStatus, ObjectStatus, Status};
-use objects::kinds::Kind;
-use serde_json::{Value, json};
+use compile::status::{self, Closed, ObjectStatus, Pen};
+use serde_json::Value;
 
 use super::gate::{Gate, PENDING};
-use super::merge::{Pen, Said, list};
-use crate::status::Address;
 
-/// The most entries of a route's status.
-const PARENTS: usize = 32;
-
-/// The most entries of a policy's status.
-const ANCESTORS: usize = 16;
+pub(super) use compile::status::without_ours;
 
 const PROGRAMMED: &str = "Programmed";
 
 /// The fields of a status that are ours, as they are to be. What others wrote into them is still
 /// there. `gate` is that of the Gateway, of a ListenerSet that of its Gateway.
 pub(super) fn render(wanted: &ObjectStatus, gate: &Gate, present: &Value, pen: Pen<'_>) -> Value {
-    match &wanted.status {
-        Status::Class {
-            conditions,
-            features,
-        } => {
-            let said: Vec<_> = conditions.iter().map(Said::from).collect();
-            let features = features.iter().map(|name| json!({"name": name}));
-            json!({
-                "conditions": pen.conditions(&said, &present["conditions"]),
-                "supportedFeatures": features.collect::<Value>(),
-            })
-        }
-        Status::Gateway(gateway) => render_gateway(gateway, gate, present, pen),
-        Status::ListenerSet {
-            conditions,
-            listeners,
-            ..
-        } => json!({
-            "conditions": whole(conditions, listeners, gate, present, pen),
-            "listeners": render_listeners(listeners, gate, present, pen),
-        }),
-        Status::Route(parents) => json!({
-            "parents": pen.entries("parentRef", parents, &present["parents"], PARENTS),
-        }),
-        Status::Policy(ancestors) => json!({
-            "ancestors": pen.entries("ancestorRef", ancestors, &present["ancestors"], ANCESTORS),
-        }),
-    }
-}
-
-/// What is left of a status of which nothing is ours any more; none if nothing is.
-pub(super) fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> {
-    let (list, reference) = match kind {
-        Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy => ("ancestors", "ancestorRef"),
-        Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute | Kind::UdpRoute => {
-            ("parents", "parentRef")
-        }
-        _ => return None,
+    let pending = |message| Closed {
+        reason: PENDING,
+        message,
     };
-    let present = &present[list];
-    let entries = || pen.entries(reference, &[], present, PARENTS);
-    pen.has_entry(present).then(|| json!({list: entries()}))
+    let addresses = gate.addresses.iter().map(crate::status::Address::text);
+    let gate = status::Gate {
+        closed: gate.closed.as_ref().map(|closed| Closed {
+            reason: closed.reason,
+            message: &closed.message,
+        }),
+        addresses: Some(addresses.collect()),
+        leads: &|port, is_udp| gate.ports.contains(&(port, is_udp)),
+        shut: pending("its port does not lead to every replica yet"),
+        shut_in_part: pending("not every port of it leads to every replica yet"),
+    };
+    status::render(wanted, &gate, present, pen)
 }
 
 /// Whether a status has all fields as they are to be. An empty list is none.
@@ -92,115 +59,27 @@ pub(super) fn is_programmed(status: &Value) -> bool {
     conditions.any(|it| it["type"] == PROGRAMMED && it["status"] == "True")
 }
 
-fn render_gateway(gateway: &GatewayStatus, gate: &Gate, present: &Value, pen: Pen<'_>) -> Value {
-    let addresses = gate.addresses.iter().map(render_address);
-    json!({
-        "conditions": whole(&gateway.conditions, &gateway.listeners, gate, present, pen),
-        "addresses": addresses.collect::<Value>(),
-        "listeners": render_listeners(&gateway.listeners, gate, present, pen),
-        "attachedListenerSets": gateway.listener_sets,
-    })
-}
-
-fn render_address(address: &Address) -> Value {
-    let kind = match &address.ip {
-        Some(_) => "IPAddress",
-        None => "Hostname",
-    };
-    json!({"type": kind, "value": address.text()})
-}
-
-/// The conditions of a Gateway or ListenerSet, which is programmed with the listeners that could be.
-fn whole(
-    conditions: &[Condition],
-    listeners: &[ListenerStatus],
-    gate: &Gate,
-    present: &Value,
-    pen: Pen<'_>,
-) -> Value {
-    let is_shut = |listener: &ListenerStatus| {
-        let mut conditions = listener.conditions.iter();
-        conditions.any(|it| it.name == PROGRAMMED && it.holds) && !is_open(listener, gate)
-    };
-    let shut = listeners.iter().any(is_shut);
-    let said: Vec<_> = conditions
-        .iter()
-        .map(|condition| match (&gate.closed, shut) {
-            _ if condition.name != PROGRAMMED || !condition.holds => condition.into(),
-            (Some(closed), _) => Said {
-                name: PROGRAMMED,
-                holds: false,
-                reason: closed.reason,
-                message: &closed.message,
-            },
-            (None, true) => Said {
-                name: PROGRAMMED,
-                holds: false,
-                reason: PENDING,
-                message: "not every port of it leads to every replica yet",
-            },
-            (None, false) => condition.into(),
-        })
-        .collect();
-    pen.conditions(&said, &present["conditions"])
-}
-
-fn render_listeners(
-    listeners: &[ListenerStatus],
-    gate: &Gate,
-    present: &Value,
-    pen: Pen<'_>,
-) -> Value {
-    let former = list(&present["listeners"]);
-    let listeners = listeners.iter().map(|listener| {
-        let former = former.iter().find(|it| it["name"] == *listener.name);
-        let conditions = former.map_or(&Value::Null, |it| &it["conditions"]);
-        let kinds = listener.kinds.iter();
-        let kinds = kinds.map(|kind| json!({"group": kind.group(), "kind": kind.name()}));
-        let said = listener.conditions.iter().map(|condition| {
-            match condition.name == PROGRAMMED && condition.holds && !is_open(listener, gate) {
-                true => Said {
-                    name: PROGRAMMED,
-                    holds: false,
-                    reason: PENDING,
-                    message: "its port does not lead to every replica yet",
-                },
-                false => condition.into(),
-            }
-        });
-        let said: Vec<_> = said.collect();
-        json!({
-            "name": listener.name,
-            "supportedKinds": kinds.collect::<Value>(),
-            "attachedRoutes": listener.attached,
-            "conditions": pen.conditions(&said, conditions),
-        })
-    });
-    listeners.collect()
-}
-
-/// Whether its port leads here.
-fn is_open(listener: &ListenerStatus, gate: &Gate) -> bool {
-    let is_open = |is_udp| gate.ports.contains(&(listener.port, is_udp));
-    match &*listener.kinds {
-        [] => is_open(false) || is_open(true),
-        kinds => is_open(kinds.contains(&Kind::UdpRoute)),
-    }
+/// What a list has in it; nothing if it is none.
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
-    use objects::kinds::ObjectKey;
+    use compile::status::{Condition, GatewayStatus, ListenerStatus, Since, Status};
+    use objects::kinds::{Kind, ObjectKey};
+    use serde_json::json;
 
     use super::super::gate::Closed;
     use super::*;
+    use crate::status::Address;
 
     const PEN: Pen<'_> = Pen {
         controller: "narthex.dev/gateway",
         generation: 3,
-        now: "2026-01-02T03:04:05Z",
+        since: Since::Now("2026-01-02T03:04:05Z"),
     };
 
     fn programmed(holds: bool) -> Box<[Condition]> {
@@ -209,6 +88,7 @@ mod tests {
             holds,
             reason: if holds { "Programmed" } else { "Invalid" },
             message: Cow::Borrowed(""),
+            since: 0,
         };
         [condition].into()
     }
@@ -295,7 +175,7 @@ mod tests {
         let gate = open(&[(80, false)]);
         let first = render(&gateway, &gate, &Value::Null, PEN);
         let later = Pen {
-            now: "2027-01-01T00:00:00Z",
+            since: Since::Now("2027-01-01T00:00:00Z"),
             ..PEN
         };
         assert!(is_as(&first, &render(&gateway, &gate, &first, later)));

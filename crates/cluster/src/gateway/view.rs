@@ -21,7 +21,7 @@ use crate::replicas::parse_version;
 use crate::watch::WATCHES;
 
 /// The kinds that have a status of ours.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind::GatewayClass,
     Kind::Gateway,
     Kind::ListenerSet,
@@ -31,6 +31,8 @@ const KINDS: [Kind; 9] = [
     Kind::TcpRoute,
     Kind::UdpRoute,
     Kind::BackendTlsPolicy,
+    Kind::XBackend,
+    Kind::XBackendTrafficPolicy,
 ];
 
 /// An object, cut down to what its status needs.

@@ -1,8 +1,9 @@
-//! What routes send requests to: Services, of this namespace or by grant of another's.
+//! What routes send requests to: Services and XBackends, of this namespace or by grant of another's.
 
 use std::sync::Arc;
 
 use model::{Backend, BackendTls};
+use objects::kinds::gateway::EXPERIMENTAL_GROUP;
 use objects::kinds::{Kind, ObjectKey};
 
 use super::grants::{From, To};
@@ -10,19 +11,38 @@ use super::listener::not_permitted;
 use super::references::Reference;
 use super::tls_policy::Policies;
 use super::topology::Topology;
+use super::xbackend::Sender;
 use crate::certificates::Loaded;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::World;
 use crate::name::{Name, NameRef};
-use crate::service::{Refused, Spoken};
+use crate::service::{External, Refused, Services, Spoken};
 use crate::status::Wrong;
 
-/// A Service port that was acquired, to be released.
+/// What was acquired, to be released.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Acquired {
-    pub(super) service: Name,
-    pub(super) port: PortRef,
-    pub(super) spoken: Spoken,
+pub(super) enum Acquired {
+    /// A Service's port.
+    Port {
+        service: Name,
+        port: PortRef,
+        spoken: Spoken,
+    },
+    /// What an XBackend names.
+    Outside(External),
+}
+
+impl Acquired {
+    pub(super) fn release(&self, services: &mut Services) {
+        match self {
+            Self::Port {
+                service,
+                port,
+                spoken,
+            } => services.release_with(service.as_ref(), port, spoken),
+            Self::Outside(external) => services.release_external(external),
+        }
+    }
 }
 
 /// What backends of one route are resolved with.
@@ -39,6 +59,8 @@ pub(super) struct Backends<'a, 'b> {
     pub(super) acquired: &'a mut Vec<Acquired>,
     /// The Services that were referred to, there or not.
     pub(super) services: &'a mut Vec<Name>,
+    /// The XBackends that were referred to, there or not.
+    pub(super) outside: &'a mut Vec<Name>,
 }
 
 impl Backends<'_, '_> {
@@ -60,6 +82,9 @@ impl Backends<'_, '_> {
         port: Option<u16>,
         http2: bool,
     ) -> Result<Arc<Backend>, Wrong> {
+        if (reference.group, reference.kind) == (EXPERIMENTAL_GROUP, "XBackend") {
+            return self.find_outside(field, reference, port, http2);
+        }
         if (reference.group, reference.kind) != ("", "Service") {
             return Err(Wrong::new(
                 "InvalidKind",
@@ -68,7 +93,8 @@ impl Backends<'_, '_> {
                     "a {} of group {:?} is no backend",
                     reference.kind, reference.group
                 ),
-                "a Service, which is of the group \"\"",
+                "a Service, which is of the group \"\", or an XBackend of the group \
+                 gateway.networking.x-k8s.io",
             ));
         }
         let namespace = reference.namespace.unwrap_or(&self.owner.namespace);
@@ -122,7 +148,7 @@ impl Backends<'_, '_> {
         let (backend, refused) = world
             .services
             .acquire_with(name, &port, &spoken, world.store);
-        self.acquired.push(Acquired {
+        self.acquired.push(Acquired::Port {
             service: name.to_owned(),
             port: port.clone(),
             spoken,
@@ -138,6 +164,52 @@ impl Backends<'_, '_> {
                 Err(Wrong::new(reason, field, message, "a port of a Service"))
             }
         }
+    }
+
+    fn find_outside(
+        &mut self,
+        field: &str,
+        reference: Reference<'_>,
+        port: Option<u16>,
+        http2: bool,
+    ) -> Result<Arc<Backend>, Wrong> {
+        let namespace = reference.namespace.unwrap_or(&self.owner.namespace);
+        let name = NameRef {
+            namespace,
+            name: reference.name,
+        };
+        self.outside.push(name.to_owned());
+        let to = To {
+            kind: Kind::XBackend,
+            namespace,
+            name: reference.name,
+        };
+        let from = From {
+            kind: self.owner.kind,
+            namespace: &self.owner.namespace,
+        };
+        if !self.topology.grants.permit(from, to) {
+            return Err(not_permitted(field, self.owner.kind, to));
+        }
+        let not_found =
+            |field: String, message, hint| Err(Wrong::new("BackendNotFound", field, message, hint));
+        let Some(outside) = self.policies.outside.get(name) else {
+            let message = format!("there is no XBackend {name}");
+            return not_found(field.to_owned(), message, "the name of an XBackend");
+        };
+        if let Some(port) = outside.other_port(port) {
+            let message = format!("the port of XBackend {name} is {port}");
+            let hint = "the same port in both, or none here";
+            return not_found(format!("{field}.port"), message, hint);
+        }
+        let sender = Sender {
+            kind: self.owner.kind,
+            http2: http2 || self.owner.kind == Kind::GrpcRoute,
+        };
+        let external = outside.reached_by(field, sender)?;
+        let backend = self.world.services.acquire_external(&external);
+        self.acquired.push(Acquired::Outside(external));
+        Ok(backend)
     }
 
     /// TLS for a Service's port, as a policy says; none if none says anything.

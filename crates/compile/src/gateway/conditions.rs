@@ -11,6 +11,7 @@ use super::route::Resolved;
 use super::sites::Sites;
 use super::tls_policy::Policy;
 use super::topology::{Class, Gateway, Owner, Set};
+use super::xbackend::Outside;
 use crate::name::Name;
 use crate::status::{
     Condition, GatewayStatus, ListenerStatus, ObjectStatus, ParentStatus, Status, Wrong,
@@ -259,19 +260,37 @@ fn rejected(route: &Resolved, parent: &Parent, sites: &Sites) -> Option<Wrong> {
 
 /// What is said of a policy, for each Gateway whose routes use a Service that it is about.
 pub(super) fn of_policy(policy: &Policy, gateways: &[&Name]) -> Said {
-    let accepted = Condition::unless(
-        "Accepted",
-        policy.refused.as_ref(),
-        "Accepted",
-        "it is in effect",
-    );
+    let generation = policy.generation;
+    let served = policy.refused.is_none();
+    let wrongs = policy.refused.iter().chain(&policy.unresolved);
+    let ancestors = at_gateways(&policy.refused, &policy.unresolved, gateways);
+    let status = Status::Policy(ancestors);
+    Said::new(policy.key.clone(), generation, status, served).note(wrongs)
+}
+
+/// What is said of an XBackend, for each Gateway whose routes lead there.
+pub(super) fn of_outside(outside: &Outside, gateways: &[&Name]) -> Said {
+    let served = outside.refused.is_none();
+    let wrongs = outside.refused.iter().chain(&outside.unresolved);
+    let parents = at_gateways(&outside.refused, &outside.unresolved, gateways);
+    let status = Status::Route(parents);
+    Said::new(outside.key.clone(), outside.generation, status, served).note(wrongs)
+}
+
+/// The same for each Gateway.
+fn at_gateways(
+    refused: &Option<Wrong>,
+    unresolved: &Option<Wrong>,
+    gateways: &[&Name],
+) -> Box<[ParentStatus]> {
+    let accepted = Condition::unless("Accepted", refused.as_ref(), "Accepted", "it is in effect");
     let resolved = Condition::unless(
         "ResolvedRefs",
-        policy.unresolved.as_ref(),
+        unresolved.as_ref(),
         "ResolvedRefs",
         "all that it refers to is there",
     );
-    let ancestors = gateways.iter().map(|gateway| ParentStatus {
+    let parents = gateways.iter().map(|gateway| ParentStatus {
         parent: ParentReference {
             group: Some(GROUP.into()),
             kind: Some("Gateway".into()),
@@ -281,13 +300,5 @@ pub(super) fn of_policy(policy: &Policy, gateways: &[&Name]) -> Said {
         },
         conditions: [accepted.clone(), resolved.clone()].into(),
     });
-    let status = Status::Policy(ancestors.collect());
-    let generation = policy.generation;
-    Said::new(
-        policy.key.clone(),
-        generation,
-        status,
-        policy.refused.is_none(),
-    )
-    .note(policy.refused.iter().chain(&policy.unresolved))
+    parents.collect()
 }

@@ -27,6 +27,7 @@ mod stream;
 mod tls_policy;
 mod topology;
 mod traffic_policy;
+mod xbackend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,13 +60,43 @@ pub(crate) struct Gateways {
     /// Routes that have a parent of ours.
     routes: BTreeMap<ObjectKey, Arc<Resolved>>,
     /// Which of them refer to a Service, there or not.
-    users: HashMap<Name, BTreeSet<ObjectKey>>,
+    users: Users,
+    /// Which of them refer to an XBackend, there or not.
+    outside_users: Users,
     sites: Sites,
     ports: serve::Ports,
     said: HashMap<ObjectKey, Said>,
     statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     plans: Arc<[GatewayPlan]>,
     references: BTreeSet<ObjectKey>,
+    /// When the update that is under way began, in seconds since 1970.
+    now: i64,
+}
+
+/// The routes that refer to something, by its name.
+#[derive(Debug, Default)]
+struct Users(HashMap<Name, BTreeSet<ObjectKey>>);
+
+impl Users {
+    fn of(&self, name: &Name) -> impl Iterator<Item = &ObjectKey> {
+        self.0.get(name).into_iter().flatten()
+    }
+
+    /// A route refers to these `now`, where it referred to those `before`.
+    fn replace(&mut self, route: &ObjectKey, before: &[Name], now: &[Name]) {
+        for name in now {
+            let users = self.0.entry(name.clone()).or_default();
+            users.insert(route.clone());
+        }
+        for name in before.iter().filter(|name| !now.contains(name)) {
+            if let Some(users) = self.0.get_mut(name) {
+                users.remove(route);
+                if users.is_empty() {
+                    self.0.remove(name);
+                }
+            }
+        }
+    }
 }
 
 /// What an update changed.
@@ -123,6 +154,7 @@ impl Gateways {
         slot: impl FnMut(&str) -> u16,
     ) -> Updated {
         let mut updated = Updated::default();
+        self.now = world.now;
         let structure = self.is_structure(changes) || tls_is_stale && !self.references.is_empty();
         let mut stale: BTreeSet<ObjectKey> = BTreeSet::new();
         if structure {
@@ -132,11 +164,9 @@ impl Gateways {
         } else {
             let routes = changes.gateway.iter().cloned();
             stale.extend(routes.filter(|key| is_route(key.kind)));
-            let users = changes
-                .services
-                .iter()
-                .filter_map(|name| self.users.get(name));
-            stale.extend(users.flatten().cloned());
+            let services = changes.services.iter();
+            let users = services.flat_map(|name| self.users.of(name));
+            stale.extend(users.cloned());
         }
         self.started = true;
         let mut policies = structure;
@@ -150,8 +180,7 @@ impl Gateways {
         }
         for old in &replaced {
             for used in &old.acquired {
-                let name = used.service.as_ref();
-                world.services.release_with(name, &used.port, &used.spoken);
+                used.release(world.services);
             }
         }
         for key in self.sites.settle() {
@@ -195,6 +224,7 @@ impl Gateways {
                     | Kind::ListenerSet
                     | Kind::ReferenceGrant
                     | Kind::BackendTlsPolicy
+                    | Kind::XBackend
                     | Kind::XBackendTrafficPolicy
             )
         };
@@ -242,26 +272,24 @@ impl Gateways {
         let old = self.routes.remove(key);
         if let Some(new) = &new {
             self.sites.add(new);
-            for service in &new.services {
-                let users = self.users.entry(service.clone()).or_default();
-                users.insert(key.clone());
-            }
         }
         if let Some(old) = &old {
             self.sites.remove(old);
-            let kept = new.as_ref().map(|new| &new.services);
-            for service in &old.services {
-                if kept.is_some_and(|kept| kept.contains(service)) {
-                    continue;
-                }
-                if let Some(users) = self.users.get_mut(service) {
-                    users.remove(key);
-                    if users.is_empty() {
-                        self.users.remove(service);
-                    }
-                }
-            }
         }
+        let [before, now] = [&old, &new].map(|route| route.as_deref());
+        fn services(route: &Resolved) -> &[Name] {
+            &route.services
+        }
+        fn outside(route: &Resolved) -> &[Name] {
+            &route.outside
+        }
+        let names = |of: fn(&Resolved) -> &[Name]| {
+            [before, now].map(|route| route.map(of).unwrap_or_default())
+        };
+        let [was, is] = names(services);
+        self.users.replace(key, was, is);
+        let [was, is] = names(outside);
+        self.outside_users.replace(key, was, is);
         let said = new
             .as_deref()
             .map(|route| conditions::of_route(route, &self.sites));
@@ -272,7 +300,11 @@ impl Gateways {
         old
     }
 
-    fn say(&mut self, key: &ObjectKey, said: Option<Said>, updated: &mut Updated) {
+    fn say(&mut self, key: &ObjectKey, mut said: Option<Said>, updated: &mut Updated) {
+        if let Some(said) = &mut said {
+            let former = self.said.get(key).map(|former| &former.status.status);
+            said.status.status.date(former, self.now);
+        }
         let changed = self.said.get(key) != said.as_ref();
         if !changed {
             return;
@@ -300,23 +332,34 @@ impl Gateways {
 
     fn say_of_policies(&mut self, updated: &mut Updated) {
         let said = self.policies.all.iter().map(|policy| {
-            let users = policy
-                .services
-                .iter()
-                .filter_map(|name| self.users.get(name));
-            let routes = users.flatten().filter_map(|key| self.routes.get(key));
-            let gateways: BTreeSet<usize> = routes
-                .flat_map(|route| route.attachments().map(|one| one.gateway))
-                .collect();
-            let names: Vec<_> = gateways
-                .into_iter()
-                .map(|index| &self.topology.gateways[index].name)
-                .collect();
-            conditions::of_policy(policy, &names)
+            let services = policy.services.iter();
+            let users = services.flat_map(|name| self.users.of(name));
+            conditions::of_policy(policy, &self.gateways_of(users))
         });
-        let said = said.collect();
-        let of_kind = |kind| matches!(kind, Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy);
+        let outside = self.policies.outside.iter().map(|(name, outside)| {
+            let users = self.outside_users.of(name);
+            conditions::of_outside(outside, &self.gateways_of(users))
+        });
+        let said = said.chain(outside).collect();
+        let of_kind = |kind| {
+            matches!(
+                kind,
+                Kind::BackendTlsPolicy | Kind::XBackendTrafficPolicy | Kind::XBackend
+            )
+        };
         self.say_all(of_kind, said, updated);
+    }
+
+    /// The Gateways that routes are attached to.
+    fn gateways_of<'a>(&self, routes: impl Iterator<Item = &'a ObjectKey>) -> Vec<&Name> {
+        let routes = routes.filter_map(|key| self.routes.get(key));
+        let gateways: BTreeSet<usize> = routes
+            .flat_map(|route| route.attachments().map(|one| one.gateway))
+            .collect();
+        let gateways = gateways.into_iter();
+        gateways
+            .map(|index| &self.topology.gateways[index].name)
+            .collect()
     }
 
     /// Says all that there is to say of some kinds.

@@ -34,6 +34,8 @@ pub(super) struct Resolved {
     pub(super) acquired: Vec<Acquired>,
     /// The Services that it refers to, there or not.
     pub(super) services: Vec<Name>,
+    /// The XBackends that it refers to, there or not.
+    pub(super) outside: Vec<Name>,
 }
 
 /// What a route serves.
@@ -116,10 +118,13 @@ pub(super) fn resolve(
         unresolved: None,
         acquired: Vec::new(),
         services: Vec::new(),
+        outside: Vec::new(),
     };
     resolved.serve(object, topology, policies, world);
     resolved.services.sort_unstable();
     resolved.services.dedup();
+    resolved.outside.sort_unstable();
+    resolved.outside.dedup();
     Some(resolved)
 }
 
@@ -153,6 +158,7 @@ impl Resolved {
                 ),
                 acquired: &mut self.acquired,
                 services: &mut self.services,
+                outside: &mut self.outside,
             };
             let options = backends.world.options;
             let of_stream = |spec: &StreamRouteSpec, backends: &mut Backends<'_, '_>| {

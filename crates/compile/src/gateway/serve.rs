@@ -10,6 +10,8 @@ use model::{
     Site as ServedSite, Stream, TlsSite, TlsSites, TlsStreams, VirtualHost,
 };
 
+use objects::kinds::{Kind, ObjectKey};
+
 use super::attach::ListenerKey;
 use super::listener::{Listener, Mode};
 use super::plan;
@@ -348,8 +350,17 @@ fn make(
 fn site(gateway: &Gateway, listener: &Listener, sites: &Sites, nobody: &Arc<Rule>) -> ServedSite {
     let hosts = sites.get(&key(listener)).map(|site| site.hosts.clone());
     let default = VirtualHost::new("".into(), Vec::new(), None, 0);
+    let name = match listener.owner.kind {
+        Kind::ListenerSet => {
+            let ObjectKey {
+                namespace, name, ..
+            } = &listener.owner;
+            format!("{}/{namespace}/{name}/{}", gateway.name, listener.name)
+        }
+        _ => format!("{}/{}", gateway.name, listener.name),
+    };
     ServedSite {
-        name: format!("{}/{}", gateway.name, listener.name).into(),
+        name: name.into(),
         hosts: Arc::new(hosts.unwrap_or_default()),
         default: Arc::new(default),
         nobody: Arc::clone(nobody),

@@ -1,15 +1,16 @@
-//! BackendTLSPolicies: TLS towards the ports of a Service.
+//! BackendTLSPolicies: TLS towards the ports of a Service. And how any backend is verified.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::BackendTls;
 use model::transport::SubjectName;
-use objects::kinds::gateway::BackendTlsPolicy;
+use objects::kinds::gateway::{BackendTlsPolicy, BackendTlsValidation};
 use objects::kinds::{Kind, ObjectKey};
 
 use super::references::{Reference, object};
 use super::topology::{Look, age};
+use super::xbackend::XBackends;
 use crate::name::{Name, NameRef};
 use crate::status::Wrong;
 
@@ -20,6 +21,8 @@ pub(super) struct Policies {
     pub(super) all: Vec<Policy>,
     /// By Service and port name; without one, for all its ports. The index of the one that holds.
     by_target: HashMap<(Name, Option<Box<str>>), usize>,
+    /// What is not about Services and their ports.
+    pub(super) outside: XBackends,
 }
 
 /// One policy about Services.
@@ -39,7 +42,10 @@ impl Policies {
     pub(super) fn read(look: &mut Look<'_, '_>) -> Self {
         let mut sources: Vec<_> = look.world.store.backend_tls_policies().cloned().collect();
         sources.sort_by(|a, b| age(&a.metadata).cmp(&age(&b.metadata)));
-        let mut policies = Self::default();
+        let mut policies = Self {
+            outside: XBackends::read(look),
+            ..Self::default()
+        };
         for source in sources {
             let index = policies.all.len();
             let mut policy = Policy::read(&source, look);
@@ -100,48 +106,20 @@ impl Policy {
     fn read(source: &BackendTlsPolicy, look: &mut Look<'_, '_>) -> Self {
         let name = NameRef::of(&source.metadata);
         let key = object(Kind::BackendTlsPolicy, name.namespace, name.name);
+        let place = "spec.validation";
         let validation = &source.spec.validation;
-        let mut authorities = Vec::new();
-        let mut unresolved = None;
-        let references = validation
-            .ca_certificate_refs
-            .as_deref()
-            .unwrap_or_default();
-        for (index, reference) in references.iter().enumerate() {
-            let field = format!("spec.validation.caCertificateRefs[{index}]");
-            let reference = Reference::of(reference, "ConfigMap");
-            match super::authorities::find(&key, &field, reference, look) {
-                Ok(found) => authorities.extend(found),
-                Err(mut wrong) => {
-                    if wrong.reason == "InvalidCACertificateKind" {
-                        wrong.reason = "InvalidKind";
-                    }
-                    unresolved.get_or_insert(wrong);
-                }
-            }
+        let Validated {
+            tls,
+            mut refused,
+            unresolved,
+        } = validated(&key, place, validation, &validation.hostname, look);
+        let references = validation.ca_certificate_refs.as_deref();
+        if references.unwrap_or_default().is_empty()
+            && validation.well_known_ca_certificates.is_none()
+        {
+            refused = Some(no_authority(place));
         }
-        let system = validation.well_known_ca_certificates.is_some() && references.is_empty();
-        let refused = (!system && authorities.is_empty()).then(|| {
-            Wrong::new(
-                "NoValidCACertificate",
-                "spec.validation",
-                "there is no valid certificate of an authority",
-                "caCertificateRefs with a ConfigMap, or wellKnownCACertificates: System",
-            )
-        });
-        let names = validation.subject_alt_names.iter().flatten();
-        let names = names.filter_map(|name| match &*name.type_ {
-            "Hostname" => Some(SubjectName::Host(name.hostname.as_deref()?.into())),
-            "URI" => Some(SubjectName::Uri(name.uri.as_deref()?.into())),
-            _ => None,
-        });
-        let tls = refused.is_none().then(|| {
-            Arc::new(BackendTls {
-                authorities: (!system).then(|| authorities.into()),
-                names: names.collect(),
-                ..BackendTls::new(&*validation.hostname)
-            })
-        });
+        let tls = tls.filter(|_| refused.is_none()).map(Arc::new);
         Self {
             key,
             tls,
@@ -151,4 +129,74 @@ impl Policy {
             generation: source.metadata.generation,
         }
     }
+}
+
+/// How certificates are verified, as far as that can be done.
+#[derive(Debug)]
+pub(super) struct Validated {
+    /// None if nothing could be verified.
+    pub(super) tls: Option<BackendTls>,
+    pub(super) refused: Option<Wrong>,
+    pub(super) unresolved: Option<Wrong>,
+}
+
+/// Reads how the certificate of a backend is verified that is `host` unless it says otherwise. With
+/// no authorities it is everybody that the process trusts. `place` is the field.
+pub(super) fn validated(
+    owner: &ObjectKey,
+    place: &str,
+    validation: &BackendTlsValidation,
+    host: &str,
+    look: &mut Look<'_, '_>,
+) -> Validated {
+    let mut authorities = Vec::new();
+    let mut unresolved = None;
+    let references = validation
+        .ca_certificate_refs
+        .as_deref()
+        .unwrap_or_default();
+    for (index, reference) in references.iter().enumerate() {
+        let field = format!("{place}.caCertificateRefs[{index}]");
+        let reference = Reference::of(reference, "ConfigMap");
+        match super::authorities::find(owner, &field, reference, look) {
+            Ok(found) => authorities.extend(found),
+            Err(mut wrong) => {
+                if wrong.reason == "InvalidCACertificateKind" {
+                    wrong.reason = "InvalidKind";
+                }
+                unresolved.get_or_insert(wrong);
+            }
+        }
+    }
+    let system = references.is_empty();
+    let refused = (!system && authorities.is_empty()).then(|| no_authority(place));
+    let names = validation.subject_alt_names.iter().flatten();
+    let names = names.filter_map(|name| match &*name.type_ {
+        "Hostname" => Some(SubjectName::Host(name.hostname.as_deref()?.into())),
+        "URI" => Some(SubjectName::Uri(name.uri.as_deref()?.into())),
+        _ => None,
+    });
+    let host = match &*validation.hostname {
+        "" => host,
+        named => named,
+    };
+    let tls = refused.is_none().then(|| BackendTls {
+        authorities: (!system).then(|| authorities.into()),
+        names: names.collect(),
+        ..BackendTls::new(host)
+    });
+    Validated {
+        tls,
+        refused,
+        unresolved,
+    }
+}
+
+fn no_authority(place: &str) -> Wrong {
+    Wrong::new(
+        "NoValidCACertificate",
+        place,
+        "there is no valid certificate of an authority",
+        "caCertificateRefs with a ConfigMap, or wellKnownCACertificates: System",
+    )
 }

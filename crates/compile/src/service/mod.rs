@@ -6,6 +6,7 @@
 
 mod balance;
 mod endpoints;
+mod external;
 mod given;
 mod locality;
 mod port;
@@ -31,6 +32,8 @@ use crate::options::{EndpointOverride, Options};
 use crate::report::{ObjectReport, Problems};
 
 pub(crate) use balance::KNOWN;
+pub(crate) use external::External;
+use external::Externals;
 use locality::Place;
 pub(crate) use port::Refused;
 use view::View;
@@ -58,6 +61,8 @@ pub(crate) struct Services {
     in_use: usize,
     /// What [`Self::lists`] says, unless it is out of date.
     lists: Option<Lists>,
+    /// What is reached by name without a Service.
+    outside: Externals,
 }
 
 /// Backends of which others have to know.
@@ -145,6 +150,7 @@ impl Services {
             reports_changed: Vec::new(),
             in_use: 0,
             lists: None,
+            outside: Externals::default(),
         }
     }
 
@@ -164,10 +170,12 @@ impl Services {
         if let Some(lists) = &self.lists {
             return lists.clone();
         }
+        let of_services = self.backends_of(&self.external, |backend| {
+            matches!(backend.discovery, Discovery::Dns { .. })
+        });
+        let outside = self.outside.backends();
         let lists = Lists {
-            external: self.backends_of(&self.external, |backend| {
-                matches!(backend.discovery, Discovery::Dns { .. })
-            }),
+            external: of_services.iter().chain(outside).cloned().collect(),
             checked: self.backends_of(&self.checked, |_| true),
         };
         self.lists.insert(lists).clone()
@@ -187,6 +195,22 @@ impl Services {
             .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         backends.into()
+    }
+
+    /// The backend of something that is no Service. Counts as one user until it is released.
+    pub(crate) fn acquire_external(&mut self, wanted: &External) -> Arc<Backend> {
+        let (backend, is_new) = self.outside.acquire(wanted, &self.default_policy);
+        if is_new {
+            self.lists = None;
+        }
+        backend
+    }
+
+    /// Takes back one [`Self::acquire_external`].
+    pub(crate) fn release_external(&mut self, wanted: &External) {
+        if self.outside.release(wanted) {
+            self.lists = None;
+        }
     }
 
     /// The objects of which something else is to be said than when this was last asked.

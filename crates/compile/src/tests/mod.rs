@@ -6,6 +6,7 @@ mod gateway;
 mod naive;
 mod reuse;
 mod tls;
+mod xbackend;
 
 use std::borrow::Cow;
 use std::sync::Arc;

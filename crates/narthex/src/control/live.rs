@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::metrics::Metrics;
+use super::objects::Objects;
 use super::routes;
 use super::sources::Sources;
 use crate::explain::explain_live;
@@ -49,10 +50,11 @@ pub(crate) struct Applied {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) findings: Arc<[Finding]>,
     /// Objects by kind.
-    pub(crate) objects: BTreeMap<&'static str, usize>,
+    pub(crate) counts: BTreeMap<&'static str, usize>,
     pub(crate) compiling: Duration,
     pub(crate) at: SystemTime,
     pub(crate) listening: Vec<view::Listening>,
+    pub(crate) objects: Objects,
 }
 
 impl Live {
@@ -170,7 +172,7 @@ impl AdminState for Live {
             generation: last.map_or(0, |applied| applied.snapshot.generation),
             last_applied: last.map(|applied| since_1970(applied.at).as_secs()),
             counts: last.map_or_else(view::Counts::default, |applied| view::Counts {
-                objects: applied.objects.clone(),
+                objects: applied.counts.clone(),
                 ..routes::count(&applied.snapshot)
             }),
             problems: last.map_or_else(view::ProblemCounts::default, |applied| {
@@ -195,6 +197,11 @@ impl AdminState for Live {
         })
     }
 
+    fn objects(&self, wanted: &view::Wanted) -> Result<view::Objects, String> {
+        let applied = self.last().ok_or("nothing is served yet")?;
+        applied.objects.find(wanted)
+    }
+
     fn certificates(&self) -> Vec<view::Certificate> {
         self.last()
             .map_or_else(Vec::new, |applied| routes::certificates(&applied.snapshot))
@@ -202,7 +209,7 @@ impl AdminState for Live {
 
     fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {
         let applied = self.last().ok_or("nothing is served yet")?;
-        explain_live(&applied.snapshot, url, as_text)
+        explain_live(&applied.snapshot, &applied.objects, url, as_text)
     }
 }
 
@@ -233,10 +240,11 @@ mod tests {
                 ..Snapshot::default()
             }),
             findings: Arc::default(),
-            objects: [("Ingress", 2)].into(),
+            counts: [("Ingress", 2)].into(),
             compiling: Duration::from_millis(1),
             at: SystemTime::now(),
             listening: Vec::new(),
+            objects: Objects::default(),
         }
     }
 

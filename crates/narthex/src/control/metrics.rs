@@ -103,7 +103,7 @@ impl Metrics {
             let gauge = self.problems.get_or_create(&[("severity", severity)]);
             gauge.set(narrow(count));
         }
-        for (&kind, &count) in &applied.objects {
+        for (&kind, &count) in &applied.counts {
             self.objects
                 .get_or_create(&[("kind", kind)])
                 .set(narrow(count));

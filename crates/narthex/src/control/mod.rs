@@ -3,10 +3,12 @@
 mod live;
 mod metrics;
 mod news;
+mod objects;
 mod process;
 mod routes;
 mod sources;
 
 pub(crate) use live::{Applied, Live};
 pub(crate) use news::News;
+pub(crate) use objects::{Objects, SaidBy};
 pub(crate) use routes::{backend, conditions, filter, shares};

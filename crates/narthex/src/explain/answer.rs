@@ -5,26 +5,24 @@ use std::sync::Arc;
 
 use admin::view;
 use model::{
-    Action, CertificateTable, Entrance, Filter, Listener, NormalPath, PathMatch, RequestView, Rule,
-    Service, Site, Snapshot, TlsSite, VirtualHost,
+    Action, Filter, NormalPath, PathMatch, RequestView, Rule, Site, Snapshot, VirtualHost,
 };
 use objects::kinds::{Kind, ObjectKey};
 use objects::manifests::{Origin, locate};
 use serde::Serialize;
-use x509_parser::time::ASN1Time;
 
+use super::listener::{CertificateFound, ListenerFound, Ports, find_listener, find_site};
 use super::url::Url;
-use crate::control;
+use crate::control::{self, Objects};
 
-/// Which ports stand for 80 and 443, which a URL without port means.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ports {
-    pub(super) http: u16,
-    pub(super) https: u16,
+/// What is known of the objects that were compiled.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// Where one was read, if it was in a file.
+    pub(super) origin: &'a dyn Fn(&ObjectKey) -> Option<&'a Origin>,
+    /// Those of Gateway API.
+    pub(super) objects: &'a Objects,
 }
-
-/// Where an object was read, if it was in a file.
-pub(super) type Origins<'a> = dyn Fn(&ObjectKey) -> Option<&'a Origin> + 'a;
 
 /// What the data plane would do, and why.
 #[derive(Debug, Default, Serialize)]
@@ -55,18 +53,6 @@ pub(super) struct Explanation {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct ListenerFound {
-    pub(super) port: u16,
-    pub(super) protocol: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct CertificateFound {
-    pub(super) source: String,
-    pub(super) not_after: String,
-}
-
-#[derive(Debug, Serialize)]
 pub(super) struct HostFound {
     /// As configured; `*` for all hosts.
     pub(super) host: String,
@@ -87,7 +73,9 @@ pub(super) struct RuleFound {
     /// As `Prefix /a`.
     #[serde(rename = "match")]
     pub(super) matched: String,
-    /// `namespace/name` of the Ingress; empty for the built-in page.
+    /// Ingress, HTTPRoute or GRPCRoute; none for the built-in page.
+    pub(super) kind: Option<&'static str>,
+    /// `namespace/name` of the Ingress or the route; empty for the built-in page.
     pub(super) route: String,
     pub(super) field: String,
     pub(super) file: Option<String>,
@@ -105,7 +93,7 @@ pub(super) struct Other {
 /// Asks `snapshot` for `url`.
 pub(super) fn explain(
     snapshot: &Snapshot,
-    origins: &Origins<'_>,
+    known: Known<'_>,
     ports: Ports,
     url: &Url,
 ) -> Explanation {
@@ -120,10 +108,7 @@ pub(super) fn explain(
             return found;
         }
     };
-    found.listener = Some(ListenerFound {
-        port: listener.entrance.port,
-        protocol: listener.service.name(),
-    });
+    found.listener = Some(ListenerFound::new(listener));
     let site = match find_site(listener, url, &mut found.certificates) {
         Ok(site) => site,
         Err((status, verdict)) => {
@@ -132,6 +117,9 @@ pub(super) fn explain(
             return found;
         }
     };
+    if let Some(listener) = &mut found.listener {
+        listener.belongs_to(site);
+    }
     let refuse = |mut found: Explanation, why: &str| {
         found.status = Some(400);
         found.verdict = format!("400: {why}");
@@ -160,11 +148,12 @@ pub(super) fn explain(
     }
     found.path = Some(path_found);
     found.host = Some(host_found(site, host, selection.host));
-    found.rule = Some(rule_found(selection.rule, is_default, origins));
+    let named = Named { known, site };
+    found.rule = Some(named.rule(selection.rule, is_default));
     found.filters = selection.rule.filters.iter().map(control::filter).collect();
     found.backend = control::backend(&selection.rule.action);
     found.backends = control::shares(&selection.rule.action);
-    found.others = others(selection.host, selection.rule, &path, origins);
+    found.others = others(selection.host, selection.rule, &path, named);
     found.other_hosts = other_hosts(site, host, selection.host);
     conclude(&mut found, url, selection.rule, selection.path);
     found
@@ -244,96 +233,6 @@ fn https_url(url: &Url, port: u16, path: &[u8]) -> String {
     format!("https://{host}{port}{}{}", lossy(path), url.query)
 }
 
-fn find_listener<'a>(
-    snapshot: &'a Snapshot,
-    ports: Ports,
-    url: &Url,
-) -> Result<&'a Listener, String> {
-    let port = match (url.port, url.tls) {
-        (None | Some(80), false) => ports.http,
-        (None | Some(443), true) => ports.https,
-        (Some(port), _) => port,
-    };
-    // The number itself goes before what it stands for. Of several addresses with the port it is
-    // the first.
-    let find = |port| {
-        let any = snapshot.listener(Entrance::tcp(port));
-        any.or_else(|| {
-            let mut listeners = snapshot.listeners.iter();
-            listeners.find(|listener| listener.entrance.port == port)
-        })
-    };
-    let Some(listener) = url.port.and_then(find).or_else(|| find(port)) else {
-        let known: Vec<String> = snapshot
-            .listeners
-            .iter()
-            .map(|listener| format!("{} ({})", listener.entrance.port, listener.service.name()))
-            .collect();
-        return Err(format!(
-            "nothing listens on port {port}, only on {}",
-            known.join(", ")
-        ));
-    };
-    let spoken = listener.service.name();
-    let port = listener.entrance.port;
-    match (&listener.service, url.tls) {
-        (Service::Http(_), false) | (Service::Tls(_), true) => Ok(listener),
-        (Service::Http(_) | Service::Tls(_), _) => {
-            Err(format!("port {port} speaks {spoken}: ask for {spoken}://…"))
-        }
-        (Service::Tcp(route) | Service::Udp(route), _) => Err(format!(
-            "port {port} speaks {spoken}: all of it goes where {} says",
-            route.route
-        )),
-    }
-}
-
-/// The listener of a Gateway, or Ingress, whose business a host is.
-fn find_site<'a>(
-    listener: &'a Listener,
-    url: &Url,
-    shown: &mut Vec<CertificateFound>,
-) -> Result<&'a Arc<Site>, (Option<u16>, String)> {
-    let host = url.host.as_str();
-    match &listener.service {
-        Service::Http(sites) => sites
-            .find(host)
-            .ok_or_else(|| (Some(404), "404: no listener is for this host".to_owned())),
-        Service::Tls(sites) => {
-            // Clients send no address as a server name (RFC 6066, section 3).
-            let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
-            match sites.find(name).map(|site| &**site) {
-                None => Err((
-                    None,
-                    "no listener is for this host: the handshake is refused".to_owned(),
-                )),
-                Some(TlsSite::Https(site)) => {
-                    *shown = certificates(&site.certificates, host);
-                    Ok(&site.site)
-                }
-                Some(TlsSite::Tcp(site)) => {
-                    *shown = certificates(&site.certificates, host);
-                    Err(passed_on(
-                        site.streams.find(host).map(|route| &*route.route),
-                    ))
-                }
-                Some(TlsSite::Passthrough(streams)) => {
-                    Err(passed_on(streams.find(host).map(|route| &*route.route)))
-                }
-            }
-        }
-        Service::Tcp(_) | Service::Udp(_) => Err(passed_on(None)),
-    }
-}
-
-fn passed_on(route: Option<&str>) -> (Option<u16>, String) {
-    let verdict = match route {
-        Some(route) => format!("the connection is passed on as it is, where {route} says"),
-        None => "no route is for this host: the handshake is refused".to_owned(),
-    };
-    (None, verdict)
-}
-
 /// A URL as a request: GET, without header fields besides Host.
 struct Question<'a>(&'a Url);
 
@@ -349,20 +248,6 @@ impl RequestView for Question<'_> {
     fn query(&self) -> &[u8] {
         self.0.query.as_bytes()
     }
-}
-
-fn certificates(table: &CertificateTable, host: &str) -> Vec<CertificateFound> {
-    // Clients send no address as a server name (RFC 6066, section 3).
-    let name = host.parse::<std::net::IpAddr>().is_err().then_some(host);
-    let set = table.find(name);
-    let found = set.certificates.iter().map(|certificate| CertificateFound {
-        source: certificate.source.to_string(),
-        not_after: ASN1Time::from_timestamp(certificate.not_after)
-            .ok()
-            .and_then(|time| time.to_rfc2822().ok())
-            .unwrap_or_default(),
-    });
-    found.collect()
 }
 
 fn shown(host: &str) -> String {
@@ -412,20 +297,45 @@ fn other_hosts(site: &Site, asked: &str, selected: &Arc<VirtualHost>) -> Vec<Hos
     hosts
 }
 
-fn rule_found(rule: &Rule, is_default: bool, origins: &Origins<'_>) -> RuleFound {
-    let origin = rule
-        .route
-        .split_once('/')
-        .and_then(|(namespace, name)| origins(&ObjectKey::new(Kind::Ingress, namespace, name)));
-    RuleFound {
-        matched: match is_default {
-            true => "what no path claims".to_owned(),
-            false => rule.path.to_string(),
-        },
-        route: rule.route.to_string(),
-        field: rule.field.to_string(),
-        file: origin.map(|origin| origin.file.display().to_string()),
-        line: origin.map(|origin| locate(origin, &rule.field)),
+/// Tells what rules of a site are called.
+#[derive(Clone, Copy)]
+struct Named<'k, 's> {
+    known: Known<'k>,
+    site: &'s Site,
+}
+
+impl Named<'_, '_> {
+    fn rule(self, rule: &Rule, is_default: bool) -> RuleFound {
+        let key = self.key(&rule.route);
+        let origin = key.as_ref().and_then(|key| (self.known.origin)(key));
+        // After the place comes the rule's name.
+        let place = rule.field.split(" (").next().unwrap_or_default();
+        RuleFound {
+            matched: match is_default {
+                true => "what no path claims".to_owned(),
+                false => rule.path.to_string(),
+            },
+            kind: key.map(|key| key.kind.name()),
+            route: rule.route.to_string(),
+            field: rule.field.to_string(),
+            file: origin.map(|origin| origin.file.display().to_string()),
+            line: origin.map(|origin| locate(origin, place)),
+        }
+    }
+
+    /// Which object `namespace/name` is.
+    fn key(self, route: &str) -> Option<ObjectKey> {
+        let (namespace, name) = route.split_once('/')?;
+        let key = |kind| ObjectKey::new(kind, namespace, name);
+        if self.site.name.is_empty() {
+            return Some(key(Kind::Ingress));
+        }
+        let both = [Kind::HttpRoute, Kind::GrpcRoute].map(key);
+        // Routes of both kinds have no host in common: one of the two is not accepted there.
+        let objects = self.known.objects;
+        let mut accepted = both.iter().filter(|key| objects.is_accepted(key));
+        let known = || both.iter().find(|key| objects.get(key).is_some());
+        accepted.next().or_else(known).cloned()
     }
 }
 
@@ -433,14 +343,14 @@ fn others(
     host: &VirtualHost,
     winner: &Arc<Rule>,
     path: &NormalPath<'_>,
-    origins: &Origins<'_>,
+    named: Named<'_, '_>,
 ) -> Vec<Other> {
     let winner_is_rule = host.rules().iter().any(|rule| Arc::ptr_eq(rule, winner));
     let rules = host.rules().iter();
     let rules = rules.filter(|rule| !Arc::ptr_eq(rule, winner));
     let mut others: Vec<Other> = rules
         .map(|rule| Other {
-            rule: rule_found(rule, false, origins),
+            rule: named.rule(rule, false),
             why: why_not(rule, winner, path.routed()),
         })
         .collect();
@@ -449,7 +359,7 @@ fn others(
         && matches!(default.action, Action::Forward(_) | Action::Split(_))
     {
         others.push(Other {
-            rule: rule_found(default, true, origins),
+            rule: named.rule(default, true),
             why: "every rule with a path goes first".to_owned(),
         });
     }
@@ -481,7 +391,7 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
             (PathMatch::Prefix(a), PathMatch::Prefix(b)) if a.len() < b.len() => {
                 format!("shorter: {winner} goes first")
             }
-            _ => "the same path: the older Ingress goes first, then the first by name".to_owned(),
+            _ => "the same path: the older one goes first, then the first by name".to_owned(),
         };
     }
     match other {

@@ -1,6 +1,7 @@
 //! `narthex explain`: which route answers a URL, by the data plane's own code.
 
 mod answer;
+mod listener;
 mod text;
 mod url;
 
@@ -10,12 +11,15 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::config::Compilation;
+use crate::control::{Objects, SaidBy};
 use crate::failure::Failure;
 use crate::flags::{Explain, Output};
 use crate::log::stdout_has_colours;
 use crate::pipeline::{Input, Pipeline};
 use crate::state::{State, default_certificate};
 use admin::view::Explained;
+use answer::Known;
+use listener::Ports;
 use model::{Service, Snapshot};
 use url::Url;
 
@@ -37,13 +41,16 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
     let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
     let mut pipeline = Pipeline::new(Input::files(&paths), compilation.options(fallback));
     let outcome = pipeline.run().map_err(Failure::new)?;
-    let ports = answer::Ports {
+    let ports = Ports {
         http: compilation.http_port(),
         https: compilation.https_port(),
     };
     let explanation = answer::explain(
         &outcome.compiled.snapshot,
-        &|key| pipeline.origin(key),
+        Known {
+            origin: &|key| pipeline.origin(key),
+            objects: &Objects::new(&outcome.compiled, "", &[], SaidBy::Alone),
+        },
         ports,
         &url,
     );
@@ -74,6 +81,7 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
 /// Why this is no URL, for people.
 pub(crate) fn explain_live(
     snapshot: &Snapshot,
+    objects: &Objects,
     url: &str,
     as_text: bool,
 ) -> Result<Explained, String> {
@@ -88,11 +96,19 @@ pub(crate) fn explain_live(
         let listener = first.or_else(|| listeners().next());
         listener.map_or(0, |listener| listener.entrance.port)
     };
-    let ports = answer::Ports {
+    let ports = Ports {
         http: port(|service| matches!(service, Service::Http(_))),
         https: port(|service| matches!(service, Service::Tls(_))),
     };
-    let explanation = answer::explain(snapshot, &|_| None, ports, &url);
+    let explanation = answer::explain(
+        snapshot,
+        Known {
+            origin: &|_| None,
+            objects,
+        },
+        ports,
+        &url,
+    );
     if as_text {
         let mut text = Vec::new();
         text::write(&mut text, &explanation, false).map_err(|error| error.to_string())?;

@@ -3,16 +3,14 @@
 use std::io::{self, Write};
 
 use super::answer::{Explanation, Other, RuleFound};
+use super::listener::ListenerFound;
 
 /// Writes the explanation.
 pub(super) fn write(out: &mut impl Write, found: &Explanation, colours: bool) -> io::Result<()> {
     let mut page = Page { out, colours };
     page.headline(found)?;
     if let Some(listener) = &found.listener {
-        page.row(
-            "listener",
-            &format!("port {}, {}", listener.port, listener.protocol),
-        )?;
+        page.row("listener", &describe_listener(listener))?;
     }
     for certificate in &found.certificates {
         let until = &certificate.not_after;
@@ -104,12 +102,28 @@ fn describe(rule: &RuleFound) -> String {
     format!("{}, {}", rule.matched, origin(rule))
 }
 
+/// `https of Gateway ns/name, port 443, https`
+fn describe_listener(found: &ListenerFound) -> String {
+    let port = match found.public_port {
+        Some(public) => format!("port {public}, here {}, {}", found.port, found.protocol),
+        None => format!("port {}, {}", found.port, found.protocol),
+    };
+    let (Some(gateway), Some(name)) = (&found.gateway, &found.name) else {
+        return port;
+    };
+    let set = match &found.listener_set {
+        Some(set) => format!(" in ListenerSet {set}"),
+        None => String::new(),
+    };
+    format!("{name}{set} of Gateway {gateway}, {port}")
+}
+
 /// `Ingress ns/name, FIELD, FILE:LINE`
 fn origin(rule: &RuleFound) -> String {
     if rule.route.is_empty() {
         return "built in".to_owned();
     }
-    let mut text = format!("Ingress {}", rule.route);
+    let mut text = format!("{} {}", rule.kind.unwrap_or("route"), rule.route);
     if !rule.field.is_empty() {
         text = format!("{text}, {}", rule.field);
     }

@@ -84,6 +84,10 @@ pub(crate) struct Serve {
 
 /// Name every problem of the manifests with its file, line, object and field.
 ///
+/// Then it shows what the objects' status would say in a cluster, for each object of Gateway API:
+/// conditions for each parent, listeners with their routes, addresses; first those where something
+/// is not as it should be.
+///
 /// Exits with 1 if there is any problem, with 0 if there is none. Give the flags that `serve`
 /// has: they decide what is a problem.
 #[derive(Debug, Args)]
@@ -92,7 +96,7 @@ pub(crate) struct Check {
     /// Files and folders (at any depth) of manifests: YAML or JSON.
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
-    /// How problems are written.
+    /// How it is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: Output,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::check::plural;
 use crate::config::{self, Compilation};
-use crate::control::{Applied, Live, News};
+use crate::control::{Applied, Live, News, Objects, SaidBy};
 use crate::failure::Failure;
 use crate::finding::{self, Finding};
 use crate::pipeline::{Input, Outcome, Pipeline, Present};
@@ -104,6 +104,10 @@ impl Control {
         if let Some(received) = outcome.received.filter(|_| is_news) {
             self.live.served(received.elapsed());
         }
+        let said_by = match &outcome.cluster {
+            Some(_) => SaidBy::Replica,
+            None => SaidBy::Alone,
+        };
         // Of a copy, the cluster is told nothing: it may know better.
         if let Some(cluster) = outcome.cluster.filter(|_| !self.is_copy) {
             self.served.send_replace(Some(Arc::new(Served {
@@ -124,9 +128,15 @@ impl Control {
         self.news.tell_ignored(&outcome.ignored);
         self.counts = compiled.report.counts;
         self.live.applied(Applied {
-            snapshot: outcome.compiled.snapshot,
+            objects: Objects::new(
+                compiled,
+                &self.options.gateway_controller,
+                &self.unbound,
+                said_by,
+            ),
+            snapshot: Arc::clone(&compiled.snapshot),
             findings: outcome.findings,
-            objects: outcome.objects,
+            counts: outcome.objects,
             compiling: outcome.compiling,
             at: self.applied_at,
             listening: self.listening.clone(),

@@ -2,8 +2,8 @@
 
 use super::{Findings, names, quote};
 use crate::kinds::gateway::{
-    BackendTlsPolicy, Gateway, GatewayClass, Listener, ListenerSet, ObjectReference,
-    ReferenceGrant, TlsMode,
+    BackendTlsPolicy, BackendTlsValidation, Gateway, GatewayClass, Listener, ListenerSet,
+    ObjectReference, ReferenceGrant, TlsMode,
 };
 
 /// The most listeners of one object.
@@ -174,13 +174,21 @@ pub(super) fn backend_tls_policy(policy: &BackendTlsPolicy, found: &mut Findings
             found.error(field, "is missing", "the name of a Service");
         }
     }
-    let validation = &policy.spec.validation;
+    backend_validation("spec.validation", &policy.spec.validation, found);
+}
+
+/// How a backend's certificate is verified.
+pub(super) fn backend_validation(
+    place: &str,
+    validation: &BackendTlsValidation,
+    found: &mut Findings,
+) {
     if validation.hostname.is_empty() {
         let hint = "the name in the handshake, which the certificate has to have";
-        found.error("spec.validation.hostname", "is missing", hint);
+        found.error(format!("{place}.hostname"), "is missing", hint);
     } else {
         let checked = names::subdomain(&validation.hostname);
-        found.check("spec.validation.hostname", &validation.hostname, checked);
+        found.check(&format!("{place}.hostname"), &validation.hostname, checked);
     }
     let references = validation
         .ca_certificate_refs
@@ -188,10 +196,6 @@ pub(super) fn backend_tls_policy(policy: &BackendTlsPolicy, found: &mut Findings
         .unwrap_or_default();
     if references.is_empty() == validation.well_known_ca_certificates.is_none() {
         let hint = "exactly one of `caCertificateRefs` and `wellKnownCACertificates: System`";
-        found.error(
-            "spec.validation",
-            "does not say who issues certificates",
-            hint,
-        );
+        found.error(place, "does not say who issues certificates", hint);
     }
 }

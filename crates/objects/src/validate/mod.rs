@@ -4,6 +4,7 @@
 //! thing is allowed here that a cluster refuses: EndpointSlices and Endpoints may point at
 //! loopback, so that Narthex can stand before programs on the same machine.
 
+mod backend;
 mod endpoints;
 mod gateway;
 mod ingress;
@@ -38,8 +39,9 @@ pub fn validate(object: &Object) -> Vec<Problem> {
         Object::TcpRoute(object) => route::stream(&object.spec, &mut found),
         Object::TlsRoute(object) => route::stream(&object.spec, &mut found),
         Object::UdpRoute(object) => route::stream(&object.spec, &mut found),
-        // Experiments, whose form is not settled.
-        Object::XBackend(_) | Object::XBackendTrafficPolicy(_) => {}
+        Object::XBackend(object) => backend::backend(object, &mut found),
+        // An experiment, whose form is not settled.
+        Object::XBackendTrafficPolicy(_) => {}
     }
     let key = object.key();
     for problem in &mut found.0 {

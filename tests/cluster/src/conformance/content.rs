@@ -200,14 +200,15 @@ impl Profile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Content, Level};
 
-    fn content() -> Content {
+    pub(in super::super) fn content() -> Content {
         let json = serde_json::json!({
             "version": "v1.0.0",
             "profiles": [
                 {"name": "GATEWAY-HTTP", "core": ["Gateway", "HTTPRoute"], "extended": ["Port8080"]},
+                {"name": "GATEWAY-TLS", "core": ["Gateway"], "extended": ["Port8080"]},
             ],
             "mesh": ["Mesh"],
             "features": {"Gateway": "standard", "HTTPRoute": "standard", "Port8080": "experimental",
@@ -251,7 +252,7 @@ mod tests {
         for line in [
             "| GATEWAY-HTTP | 1 | 1 | 1 |",
             "| A | HTTP | HTTPRoute |  |",
-            "| B | HTTP extended | Port8080 (experimental) | provisional |",
+            "| B | HTTP extended, TLS extended | Port8080 (experimental) | provisional |",
             "| C | mesh | HTTPRoute, Mesh |  |",
             "| D | none | TLSRoute |  |",
         ] {

@@ -7,6 +7,7 @@
 
 mod content;
 mod outcome;
+mod report;
 mod run;
 
 pub use content::{Content, Level, Test};

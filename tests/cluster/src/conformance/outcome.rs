@@ -69,10 +69,13 @@ impl Results {
         self.outcomes.get(&test.name).map(|(outcome, _)| *outcome)
     }
 
-    /// A line for each profile with tests among `wanted`, and one for those of none.
-    pub fn summary(&self, content: &Content, wanted: &[&Test]) -> String {
+    /// A line for each profile with tests among `wanted`, and one for those of none; where `profiles`
+    /// are named, for these alone.
+    pub fn summary(&self, content: &Content, wanted: &[&Test], profiles: &[String]) -> String {
         let mut summary = format!("{:<14} {:>28} {:>28}\n", "", "core", "extended");
-        for profile in &content.profiles {
+        let is_named = |name: &String| profiles.is_empty() || profiles.contains(name);
+        let shown = content.profiles.iter().filter(|it| is_named(&it.name));
+        for profile in shown {
             let count = |level| {
                 let of_level = |test: &&&Test| profile.level(test) == Some(level);
                 self.count(wanted.iter().filter(of_level).copied())
@@ -164,6 +167,7 @@ fn first_below(path: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::tests::content;
     use super::{Outcome, Results};
 
     const SAID: &str = "\
@@ -184,6 +188,26 @@ mod tests {
     suite.go:5: the end
 \u{16}--- FAIL: TestConformance (2.00s)
 ";
+
+    #[test]
+    fn of_profiles_that_are_named_the_others_have_no_line() {
+        let content = content();
+        let wanted: Vec<_> = content.of_gateways().take(2).collect();
+        let summary = |profiles: &[&str]| {
+            let profiles: Vec<_> = profiles.iter().map(|it| (*it).to_owned()).collect();
+            Results::default().summary(&content, &wanted, &profiles)
+        };
+        let both = summary(&[]);
+        assert!(
+            both.contains("GATEWAY-HTTP") && both.contains("GATEWAY-TLS"),
+            "{both}"
+        );
+        let one = summary(&["GATEWAY-TLS"]);
+        assert!(
+            !one.contains("GATEWAY-HTTP") && one.contains("GATEWAY-TLS"),
+            "{one}"
+        );
+    }
 
     #[test]
     fn outcomes_and_logs_are_read_while_tests_run_beside_each_other() {

@@ -1,8 +1,14 @@
-//! What is said of Gateway API objects: their conditions, as their status shows them.
+//! What is said of Gateway API objects: their conditions, and the status that is made of them.
+//!
+//! [`render()`] is the one place where a status is made, for the API server, for `/api` and for
+//! `narthex check`.
 //!
 //! Whether something is served by every replica is not known here: a condition `Programmed` that is
 //! true says that this configuration serves it. Whoever publishes it waits until that is so
 //! everywhere.
+
+mod merge;
+mod render;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -10,6 +16,9 @@ use std::cmp::Ordering;
 use objects::kinds::gateway::ParentReference;
 use objects::kinds::{Kind, ObjectKey};
 use objects::sorted::Order;
+
+pub use merge::{Pen, Since};
+pub use render::{Closed, Gate, render, without_ours};
 
 /// What is said of one Gateway API object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +68,96 @@ pub enum Status {
         /// Of each listener.
         listeners: Box<[ListenerStatus]>,
     },
-    /// Of a route, for each parent that is ours.
+    /// Of a route, for each parent that is ours; of an XBackend, for each Gateway that leads to it.
     Route(Box<[ParentStatus]>),
     /// Of a policy, for each Gateway that it is in effect for.
     Policy(Box<[ParentStatus]>),
+}
+
+impl Status {
+    /// Sets since when each condition is so: as `former` has it where that says the same, else
+    /// `now`.
+    pub(crate) fn date(&mut self, former: Option<&Self>, now: i64) {
+        let former = former.map(Self::lists).unwrap_or_default();
+        for (name, conditions) in self.lists_mut() {
+            let same = former.iter().find(|(other, _)| *other == name);
+            let same = same.map(|(_, conditions)| *conditions).unwrap_or_default();
+            for condition in conditions {
+                let mut same = same.iter();
+                let same = same.find(|it| (it.name, it.holds) == (condition.name, condition.holds));
+                condition.since = same.map_or(now, |same| same.since);
+            }
+        }
+    }
+
+    /// Every list of conditions, and what it is about.
+    pub fn lists(&self) -> Vec<(About<'_>, &[Condition])> {
+        match self {
+            Self::Class { conditions, .. } => vec![(About::Whole, conditions)],
+            Self::Gateway(GatewayStatus {
+                conditions,
+                listeners,
+                ..
+            })
+            | Self::ListenerSet {
+                conditions,
+                listeners,
+                ..
+            } => {
+                let listeners = listeners.iter();
+                let listeners = listeners.map(|it| (About::Listener(&it.name), &*it.conditions));
+                std::iter::once((About::Whole, &**conditions))
+                    .chain(listeners)
+                    .collect()
+            }
+            Self::Route(parents) | Self::Policy(parents) => {
+                let parents = parents.iter();
+                parents
+                    .map(|it| (About::Parent(&it.parent), &*it.conditions))
+                    .collect()
+            }
+        }
+    }
+
+    fn lists_mut(&mut self) -> Vec<(About<'_>, &mut [Condition])> {
+        match self {
+            Self::Class { conditions, .. } => vec![(About::Whole, conditions)],
+            Self::Gateway(GatewayStatus {
+                conditions,
+                listeners,
+                ..
+            })
+            | Self::ListenerSet {
+                conditions,
+                listeners,
+                ..
+            } => {
+                let listeners = listeners.iter_mut();
+                let listeners =
+                    listeners.map(|it| (About::Listener(&it.name), &mut *it.conditions));
+                std::iter::once((About::Whole, &mut **conditions))
+                    .chain(listeners)
+                    .collect()
+            }
+            Self::Route(parents) | Self::Policy(parents) => {
+                let parents = parents.iter_mut();
+                parents
+                    .map(|it| (About::Parent(&it.parent), &mut *it.conditions))
+                    .collect()
+            }
+        }
+    }
+}
+
+/// What a list of conditions is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About<'a> {
+    /// The object as a whole.
+    Whole,
+    /// A listener of it, by name.
+    Listener(&'a str),
+    /// It, with regard to this one.
+    Parent(&'a ParentReference),
 }
 
 /// What is said of a Gateway.
@@ -113,9 +208,16 @@ pub struct Condition {
     pub reason: &'static str,
     /// A sentence for people.
     pub message: Cow<'static, str>,
+    /// Since when that is so as far as this process has seen, in seconds since 1970.
+    pub since: i64,
 }
 
 impl Condition {
+    /// Whether it is as it should be; of some conditions, it is not if they hold.
+    pub fn is_good(&self) -> bool {
+        is_good(self.name, self.holds)
+    }
+
     /// One that holds.
     pub(crate) fn yes(
         name: &'static str,
@@ -127,6 +229,7 @@ impl Condition {
             holds: true,
             reason,
             message: message.into(),
+            since: 0,
         }
     }
 
@@ -154,6 +257,11 @@ impl Condition {
             None => Self::yes(name, reason, message),
         }
     }
+}
+
+/// Whether a condition is as it should be: most are if they hold, some if they do not.
+pub fn is_good(condition: &str, holds: bool) -> bool {
+    holds != matches!(condition, "Conflicted" | "PartiallyInvalid")
 }
 
 /// Why something is not as it should be.

@@ -1,8 +1,11 @@
 //! Lists of a status that several write: each keeps to what is its own.
 
-use compile::status::{Condition, ParentStatus};
+use std::fmt;
+
 use objects::kinds::gateway::ParentReference;
 use serde_json::{Map, Value, json};
+
+use super::{Condition, ParentStatus};
 
 /// The most conditions that a list may have.
 const CONDITIONS: usize = 8;
@@ -15,13 +18,31 @@ const PASSING: [&str; 2] = ["PartiallyInvalid", "InsecureFrontendValidationMode"
 
 /// With what is written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pen<'a> {
+pub struct Pen<'a> {
     /// The name that our entries have.
-    pub(super) controller: &'a str,
+    pub controller: &'a str,
     /// The object's generation.
-    pub(super) generation: i64,
-    /// The time, as in the API.
-    pub(super) now: &'a str,
+    pub generation: i64,
+    /// When what is said now began to be so, where nobody has said it before.
+    pub since: Since<'a>,
+}
+
+/// A time for a condition's `lastTransitionTime`.
+#[derive(Clone, Copy)]
+pub enum Since<'a> {
+    /// This one, as in the API.
+    Now(&'a str),
+    /// When this process found it to be so, in seconds since 1970, as in the API.
+    Found(&'a dyn Fn(i64) -> String),
+}
+
+impl fmt::Debug for Since<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(now) => f.debug_tuple("Now").field(now).finish(),
+            Self::Found(_) => f.write_str("Found"),
+        }
+    }
 }
 
 /// One condition as it is to be said.
@@ -31,6 +52,8 @@ pub(super) struct Said<'a> {
     pub(super) holds: bool,
     pub(super) reason: &'a str,
     pub(super) message: &'a str,
+    /// When this was found, in seconds since 1970.
+    pub(super) since: i64,
 }
 
 impl<'a> From<&'a Condition> for Said<'a> {
@@ -40,6 +63,7 @@ impl<'a> From<&'a Condition> for Said<'a> {
             holds: condition.holds,
             reason: condition.reason,
             message: &condition.message,
+            since: condition.since,
         }
     }
 }
@@ -73,14 +97,22 @@ impl Pen<'_> {
         let status = if said.holds { "True" } else { "False" };
         let since = former.filter(|former| former["status"] == status);
         let since = since.and_then(|former| former["lastTransitionTime"].as_str());
+        let since = since.map_or_else(|| self.time(said), str::to_owned);
         json!({
             "type": said.name,
             "status": status,
             "reason": said.reason,
             "message": cut(said.message),
             "observedGeneration": self.generation,
-            "lastTransitionTime": since.unwrap_or(self.now),
+            "lastTransitionTime": since,
         })
+    }
+
+    fn time(self, said: &Said<'_>) -> String {
+        match self.since {
+            Since::Now(now) => now.to_owned(),
+            Since::Found(show) => show(said.since),
+        }
     }
 
     /// Entries of a list that each controller has its own of, under the field `reference`: others'
@@ -185,9 +217,10 @@ mod tests {
     const PEN: Pen<'_> = Pen {
         controller: "narthex.dev/gateway",
         generation: 3,
-        now: "2026-01-02T03:04:05Z",
+        since: Since::Now(NOW),
     };
 
+    const NOW: &str = "2026-01-02T03:04:05Z";
     const BEFORE: &str = "2025-01-01T00:00:00Z";
 
     fn said(name: &'static str, holds: bool) -> Said<'static> {
@@ -196,6 +229,7 @@ mod tests {
             holds,
             reason: "Because",
             message: "so it is",
+            since: 0,
         }
     }
 
@@ -244,7 +278,7 @@ mod tests {
         assert_eq!(now[0]["lastTransitionTime"], BEFORE);
         assert_eq!(now[0]["reason"], "Because");
         assert_eq!(now[0]["observedGeneration"], 3);
-        assert_eq!(now[1]["lastTransitionTime"], PEN.now);
+        assert_eq!(now[1]["lastTransitionTime"], NOW);
         assert_eq!(PEN.conditions(&wanted, &now), now);
     }
 
