@@ -4,7 +4,8 @@
 //! ([`render`], [`merge`]), as far as it is so on every live replica and the Gateway has its Service
 //! ([`gate`]). The leader alone writes ([`Writer`]), and only what differs from what the API server
 //! has ([`view`]). A [`Provisioner`] keeps a Service for each Gateway; [`provision`] is what that
-//! provides.
+//! provides. For Gateways that ask for it, it keeps a Deployment of Narthex that serves one alone
+//! ([`provision_dedicated`]), and that has a provisioner and a writer of its own.
 
 mod decide;
 mod endpoints;
@@ -12,6 +13,7 @@ mod gate;
 mod merge;
 mod pace;
 mod provision;
+mod provision_dedicated;
 mod provision_service;
 mod provision_table;
 mod provisioner;
@@ -19,9 +21,9 @@ mod render;
 mod view;
 mod writer;
 
-pub use provision_service::ServiceType;
+pub use provision_dedicated::DataPlanes;
 
-pub(crate) use provision::{Obstacle, Owner, Provision, Provisions};
+pub(crate) use provision::{Obstacle, Owner, Provisions};
 pub(crate) use provisioner::{Provisioner, Sources};
 pub(crate) use writer::{Inputs, Writer};
 
@@ -30,7 +32,7 @@ pub(crate) use tests::plan;
 
 #[cfg(test)]
 mod tests {
-    use compile::{GatewayPlan, PlannedPort};
+    use compile::{GatewayPlan, PlannedPort, Provider};
     use model::Layer;
 
     /// A Gateway `shop/<name>` with TCP ports, each with the port of ours.
@@ -47,6 +49,8 @@ mod tests {
             class: "narthex".into(),
             is_refused: false,
             service: format!("{name}-narthex").into(),
+            provider: Provider::Us,
+            service_type: None,
             labels: Default::default(),
             annotations: Default::default(),
             addresses: [].into(),

@@ -2,54 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use compile::{GatewayPlan, PlannedPort};
+use compile::{
+    DATA_PLANE_LABEL, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, ServiceType, label_value,
+};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::Layer;
 use serde_json::{Value, json};
 
-use super::provision::GATEWAY_LABEL;
+use super::provisioner::Holding;
 use crate::replicas::hash;
 
 /// The label of what is made for a Gateway; its value is the name of the Gateway's class.
 const CLASS_LABEL: &str = "gateway.networking.k8s.io/gateway-class-name";
 
-/// The label that says who made an object …
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// … and its value.
-const NARTHEX: &str = "narthex";
+/// The value of the label that says who made an object.
+pub(super) const NARTHEX: &str = "narthex";
+
+/// The value of the label of what leads to a data plane that is its Gateway's alone.
+const DEDICATED: &str = "dedicated";
+
+/// The annotation of who made it for whose classes: of two Narthex in a cluster, each has its own.
+pub(super) const CONTROLLER: &str = "narthex.dev/gateway-controller";
 
 /// A hash of what was last applied: what is ours and no longer wanted is not seen otherwise.
 const APPLIED: &str = "narthex.dev/applied";
 
-/// The longest value of a label.
-const LONGEST: usize = 63;
-
-/// What kind of Service a Gateway gets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ServiceType {
-    /// With an address of the cluster's load balancers.
-    #[default]
-    LoadBalancer,
-    /// With a port of every node.
-    NodePort,
-    /// For inside alone.
-    ClusterIp,
-}
-
-impl ServiceType {
-    fn name(self) -> &'static str {
-        match self {
-            Self::LoadBalancer => "LoadBalancer",
-            Self::NodePort => "NodePort",
-            Self::ClusterIp => "ClusterIP",
-        }
+/// Which Services are looked at: every Gateway's, or one's.
+pub(super) fn selector(gateway: Option<&str>) -> String {
+    match gateway {
+        None => format!("{GATEWAY_LABEL},{MANAGED_BY}={NARTHEX}"),
+        Some(name) => format!(
+            "{GATEWAY_LABEL}={},{MANAGED_BY}={NARTHEX}",
+            label_value(name)
+        ),
     }
-}
-
-/// Which Services are looked at.
-pub(super) fn selector() -> String {
-    format!("{GATEWAY_LABEL},{MANAGED_BY}={NARTHEX}")
 }
 
 /// `80-tcp`
@@ -65,15 +52,15 @@ pub(super) fn protocol(layer: Layer) -> &'static str {
 }
 
 /// What is to be applied.
-pub(super) fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
-    let mut labels: BTreeMap<&str, &str> = texts(&plan.labels).collect();
-    let (gateway, class) = (label_value(&plan.name), label_value(&plan.class));
-    labels.extend([
-        (GATEWAY_LABEL, &*gateway),
-        (CLASS_LABEL, &*class),
-        (MANAGED_BY, NARTHEX),
-    ]);
-    let annotations: BTreeMap<&str, &str> = texts(&plan.annotations).collect();
+pub(super) fn service(plan: &GatewayPlan, kind: ServiceType, holding: &Holding) -> Value {
+    let mut labels = labels(&plan.labels, &plan.name, &plan.class);
+    // What others say of it means nothing.
+    labels.remove(DATA_PLANE_LABEL);
+    if holding.is_alone {
+        labels.insert(DATA_PLANE_LABEL.to_owned(), DEDICATED.to_owned());
+    }
+    let mut annotations: BTreeMap<&str, &str> = texts(&plan.annotations).collect();
+    annotations.insert(CONTROLLER, &holding.controller);
     let ports: Vec<_> = plan
         .ports
         .iter()
@@ -94,22 +81,45 @@ pub(super) fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
             "name": plan.service,
             "labels": labels,
             "annotations": annotations,
-            // Not blockOwnerDeletion, which would need more rights.
-            "ownerReferences": [{
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "Gateway",
-                "name": plan.name,
-                "uid": plan.uid,
-            }],
+            "ownerReferences": owner(&plan.name, &plan.uid),
         },
         "spec": {"type": kind.name(), "ports": ports},
     });
     if let Some(address) = asked_address(plan, kind) {
         service["spec"]["loadBalancerIP"] = json!(address);
     }
-    let applied = format!("{:08x}", hash(service.to_string().as_bytes()));
-    service["metadata"]["annotations"][APPLIED] = json!(applied);
-    service
+    seal(service)
+}
+
+/// The labels of what is made for a Gateway, over those that it asks for.
+pub(super) fn labels(
+    asked: &BTreeMap<Box<str>, Box<str>>,
+    gateway: &str,
+    class: &str,
+) -> BTreeMap<String, String> {
+    let asked = texts(asked).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut labels: BTreeMap<String, String> = asked.collect();
+    labels.insert(GATEWAY_LABEL.to_owned(), label_value(gateway));
+    labels.insert(CLASS_LABEL.to_owned(), label_value(class));
+    labels.insert(MANAGED_BY.to_owned(), NARTHEX.to_owned());
+    labels
+}
+
+/// Not blockOwnerDeletion, which would need more rights.
+pub(super) fn owner(gateway: &str, uid: &str) -> Value {
+    json!([{
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": gateway,
+        "uid": uid,
+    }])
+}
+
+/// With a hash of all of it.
+pub(super) fn seal(mut object: Value) -> Value {
+    let applied = format!("{:08x}", hash(object.to_string().as_bytes()));
+    object["metadata"]["annotations"][APPLIED] = json!(applied);
+    object
 }
 
 /// The one address that a load balancer is asked for.
@@ -152,17 +162,29 @@ fn contains(is: Option<&BTreeMap<String, String>>, wanted: &Value) -> bool {
     })
 }
 
-/// Whether a Service was made for that Gateway, or for one of its name that is gone.
-pub(super) fn is_ours(metadata: &ObjectMeta, plan: &GatewayPlan) -> bool {
+/// Whether an object was made for that Gateway, or for one of its name that is gone.
+pub(super) fn is_ours(metadata: &ObjectMeta, gateway: &str, uid: &str) -> bool {
     let owner = metadata
         .owner_references
         .iter()
         .flatten()
-        .find(|it| it.kind == "Gateway" && it.name == *plan.name);
-    owner.is_some_and(|owner| owner.uid == *plan.uid || is_managed(metadata))
+        .find(|it| it.kind == "Gateway" && it.name == gateway);
+    owner.is_some_and(|owner| owner.uid == uid || is_managed(metadata))
 }
 
-fn is_managed(metadata: &ObjectMeta) -> bool {
+/// Whether it was made for a class of this controller.
+pub(super) fn is_of(metadata: &ObjectMeta, controller: &str) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    let made_for = annotations.and_then(|all| all.get(CONTROLLER));
+    made_for.is_none_or(|made_for| made_for == controller)
+}
+
+/// Whether a Service leads to a data plane that is its Gateway's alone.
+pub(super) fn is_of_data_plane(metadata: &ObjectMeta) -> bool {
+    label(metadata, DATA_PLANE_LABEL).is_some()
+}
+
+pub(super) fn is_managed(metadata: &ObjectMeta) -> bool {
     label(metadata, MANAGED_BY) == Some(NARTHEX)
 }
 
@@ -171,19 +193,11 @@ pub(super) fn class_of(metadata: &ObjectMeta) -> Option<&str> {
     label(metadata, CLASS_LABEL)
 }
 
-fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     Some(metadata.labels.as_ref()?.get(name)?.as_str())
 }
 
-/// A name as the value of a label, shortened with a hash where it is too long.
-pub(super) fn label_value(name: &str) -> String {
-    if name.len() <= LONGEST {
-        return name.to_owned();
-    }
-    format!("{}-{:08x}", &name[..LONGEST - 9], hash(name.as_bytes()))
-}
-
-fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str)> {
     all.iter().map(|(name, value)| (&**name, &**value))
 }
 
@@ -191,6 +205,17 @@ fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str
 mod tests {
     use super::*;
     use crate::gateway::plan;
+
+    fn holding(is_alone: bool) -> Holding {
+        Holding {
+            is_alone,
+            controller: "narthex.dev/gateway".to_owned(),
+        }
+    }
+
+    fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
+        super::service(plan, kind, &holding(false))
+    }
 
     fn made(wanted: &Value) -> Service {
         serde_json::from_value(wanted.clone()).expect("a Service")
@@ -228,7 +253,9 @@ mod tests {
                 {"name": "80-udp", "protocol": "UDP", "port": 80, "targetPort": 20009},
             ])
         );
-        let inside = super::service(&plan, ServiceType::ClusterIp);
+        let inside = super::service(&plan, ServiceType::ClusterIp, &holding(true));
+        assert!(is_of_data_plane(&made(&inside).metadata));
+        assert!(!is_of_data_plane(&made(&service).metadata));
         assert_eq!(inside["spec"]["type"], "ClusterIP");
         assert_eq!(inside["spec"]["loadBalancerIP"], Value::Null);
     }
@@ -259,15 +286,16 @@ mod tests {
     fn a_service_is_ours_by_its_owner() {
         let plan = plan("web", &[(80, 20001)]);
         let is = made(&service(&plan, ServiceType::LoadBalancer));
-        assert!(is_ours(&is.metadata, &plan));
+        let is_webs = |it: &Service| is_ours(&it.metadata, "web", "uid-web");
+        assert!(is_webs(&is));
         let mut bare = is.clone();
         bare.metadata.labels = None;
-        assert!(is_ours(&bare.metadata, &plan));
+        assert!(is_webs(&bare));
         let mut anothers = is.clone();
         anothers.metadata.owner_references = None;
-        assert!(!is_ours(&anothers.metadata, &plan));
-        assert!(!is_ours(&is.metadata, &crate::gateway::plan("other", &[])));
-        let long = "x".repeat(100);
-        assert_eq!(label_value(&long).len(), LONGEST);
+        assert!(!is_webs(&anothers));
+        assert!(!is_ours(&is.metadata, "other", "uid-other"));
+        assert!(is_of(&is.metadata, "narthex.dev/gateway"));
+        assert!(!is_of(&is.metadata, "example.com/another"));
     }
 }

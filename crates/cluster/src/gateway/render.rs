@@ -5,7 +5,8 @@ use objects::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::gate::{Gate, PENDING};
-use super::merge::{Pen, Said, list};
+use super::merge::{DATA_PLANE, Pen, Said, list};
+use super::provision::Obstacle;
 use crate::status::Address;
 
 /// The most entries of a route's status.
@@ -49,6 +50,30 @@ pub(super) fn render(wanted: &ObjectStatus, gate: &Gate, present: &Value, pen: P
     }
 }
 
+/// The conditions of a Gateway that is to have a data plane of its own, which says all else about it:
+/// with what keeps it from being there.
+pub(super) fn render_deployment(
+    obstacle: Option<&Obstacle>,
+    present: &Value,
+    pen: Pen<'_>,
+) -> Value {
+    let said = match obstacle {
+        Some(obstacle) => Said {
+            name: DATA_PLANE,
+            holds: false,
+            reason: obstacle.reason,
+            message: &obstacle.message,
+        },
+        None => Said {
+            name: DATA_PLANE,
+            holds: true,
+            reason: "Deployed",
+            message: "it has a Deployment of its own, of which replicas are available",
+        },
+    };
+    json!({"conditions": pen.with(&said, &present["conditions"])})
+}
+
 /// What is left of a status of which nothing is ours any more; none if nothing is.
 pub(super) fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> {
     let (list, reference) = match kind {
@@ -60,7 +85,8 @@ pub(super) fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<
     };
     let present = &present[list];
     let entries = || pen.entries(reference, &[], present, PARENTS);
-    pen.has_entry(present).then(|| json!({list: entries()}))
+    pen.has_entry(reference, present)
+        .then(|| json!({list: entries()}))
 }
 
 /// Whether a status has all fields as they are to be. An empty list is none.
@@ -191,7 +217,9 @@ fn is_open(listener: &ListenerStatus, gate: &Gate) -> bool {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::sync::LazyLock;
 
+    use compile::Share;
     use objects::kinds::ObjectKey;
 
     use super::super::gate::Closed;
@@ -201,7 +229,11 @@ mod tests {
         controller: "narthex.dev/gateway",
         generation: 3,
         now: "2026-01-02T03:04:05Z",
+        namespace: "shop",
+        share: &ALL,
     };
+
+    static ALL: LazyLock<Share> = LazyLock::new(Share::default);
 
     fn programmed(holds: bool) -> Box<[Condition]> {
         let condition = Condition {
