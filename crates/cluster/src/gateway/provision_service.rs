@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::Layer;
 use serde_json::{Value, json};
 
-use super::provisioner::Holding;
 use crate::replicas::hash;
 
 /// The label of what is made for a Gateway; its value is the name of the Gateway's class.
@@ -19,8 +18,34 @@ const CLASS_LABEL: &str = "gateway.networking.k8s.io/gateway-class-name";
 /// The value of the label that says who made an object.
 pub(super) const NARTHEX: &str = "narthex";
 
-/// The value of the label of what leads to a data plane that is its Gateway's alone.
-const DEDICATED: &str = "dedicated";
+/// To whom a Service leads, as its label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// To the shared data plane.
+    ToShared,
+    /// To one that is the Gateway's alone; the shared one serves it on.
+    ToOwnAsOfNow,
+    /// To one that is the Gateway's alone.
+    ToOwn,
+}
+
+impl Leads {
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+        match label(metadata, DATA_PLANE_LABEL) {
+            None => Self::ToShared,
+            Some("taking") => Self::ToOwnAsOfNow,
+            Some(_) => Self::ToOwn,
+        }
+    }
+
+    fn value(self) -> Option<&'static str> {
+        match self {
+            Self::ToShared => None,
+            Self::ToOwnAsOfNow => Some("taking"),
+            Self::ToOwn => Some("dedicated"),
+        }
+    }
+}
 
 /// The annotation of who made it for whose classes: of two Narthex in a cluster, each has its own.
 pub(super) const CONTROLLER: &str = "narthex.dev/gateway-controller";
@@ -52,15 +77,20 @@ pub(super) fn protocol(layer: Layer) -> &'static str {
 }
 
 /// What is to be applied.
-pub(super) fn service(plan: &GatewayPlan, kind: ServiceType, holding: &Holding) -> Value {
+pub(super) fn service(
+    plan: &GatewayPlan,
+    kind: ServiceType,
+    leads: Leads,
+    controller: &str,
+) -> Value {
     let mut labels = labels(&plan.labels, &plan.name, &plan.class);
     // What others say of it means nothing.
     labels.remove(DATA_PLANE_LABEL);
-    if holding.is_alone {
-        labels.insert(DATA_PLANE_LABEL.to_owned(), DEDICATED.to_owned());
+    if let Some(value) = leads.value() {
+        labels.insert(DATA_PLANE_LABEL.to_owned(), value.to_owned());
     }
     let mut annotations: BTreeMap<&str, &str> = texts(&plan.annotations).collect();
-    annotations.insert(CONTROLLER, &holding.controller);
+    annotations.insert(CONTROLLER, controller);
     let ports: Vec<_> = plan
         .ports
         .iter()
@@ -179,11 +209,6 @@ pub(super) fn is_of(metadata: &ObjectMeta, controller: &str) -> bool {
     made_for.is_none_or(|made_for| made_for == controller)
 }
 
-/// Whether a Service leads to a data plane that is its Gateway's alone.
-pub(super) fn is_of_data_plane(metadata: &ObjectMeta) -> bool {
-    label(metadata, DATA_PLANE_LABEL).is_some()
-}
-
 pub(super) fn is_managed(metadata: &ObjectMeta) -> bool {
     label(metadata, MANAGED_BY) == Some(NARTHEX)
 }
@@ -206,15 +231,10 @@ mod tests {
     use super::*;
     use crate::gateway::plan;
 
-    fn holding(is_alone: bool) -> Holding {
-        Holding {
-            is_alone,
-            controller: "narthex.dev/gateway".to_owned(),
-        }
-    }
+    const CONTROLLED: &str = "narthex.dev/gateway";
 
     fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
-        super::service(plan, kind, &holding(false))
+        super::service(plan, kind, Leads::ToShared, CONTROLLED)
     }
 
     fn made(wanted: &Value) -> Service {
@@ -253,9 +273,11 @@ mod tests {
                 {"name": "80-udp", "protocol": "UDP", "port": 80, "targetPort": 20009},
             ])
         );
-        let inside = super::service(&plan, ServiceType::ClusterIp, &holding(true));
-        assert!(is_of_data_plane(&made(&inside).metadata));
-        assert!(!is_of_data_plane(&made(&service).metadata));
+        let of = |leads| super::service(&plan, ServiceType::ClusterIp, leads, CONTROLLED);
+        for leads in [Leads::ToShared, Leads::ToOwnAsOfNow, Leads::ToOwn] {
+            assert_eq!(Leads::of(&made(&of(leads)).metadata), leads);
+        }
+        let inside = of(Leads::ToOwn);
         assert_eq!(inside["spec"]["type"], "ClusterIP");
         assert_eq!(inside["spec"]["loadBalancerIP"], Value::Null);
     }

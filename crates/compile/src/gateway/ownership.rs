@@ -27,8 +27,8 @@ pub const GATEWAY_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 /// The label that says who made an object; its value is `narthex`.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// The label of a Gateway's Service that says that it leads to a data plane of its own; its value
-/// is `dedicated`.
+/// The label of a Gateway's Service that leads to a data plane of its own: `taking` while the shared
+/// one serves on, as not everybody knows of that yet, and then `dedicated`.
 pub const DATA_PLANE_LABEL: &str = "narthex.dev/data-plane";
 
 /// Who keeps a Gateway's Service.
@@ -269,7 +269,9 @@ impl Holder {
             && label(GATEWAY_LABEL).is_some_and(|it| *it == *label_value(gateway.name));
         match is_ours {
             false => Self::Nobody,
-            true if label(DATA_PLANE_LABEL).is_some() => Self::Dedicated,
+            true if label(DATA_PLANE_LABEL).is_some_and(|it| *it == *"dedicated") => {
+                Self::Dedicated
+            }
             true => Self::Shared,
         }
     }

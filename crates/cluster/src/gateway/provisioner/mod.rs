@@ -52,6 +52,10 @@ const PLANNING: Duration = Duration::from_millis(50);
 /// somebody else's is looked at again.
 const LONGEST: Duration = Duration::from_secs(15);
 
+/// How long a Gateway that gets a data plane of its own is served by the shared one after its Service
+/// leads elsewhere: as long as nodes may take to notice.
+const TAKING: Duration = Duration::from_secs(10);
+
 /// What was tried so long ago is tried again at once.
 const CALM: Duration = Duration::from_secs(60);
 
@@ -78,6 +82,8 @@ pub(crate) struct Provisioner {
     /// How data planes of single Gateways are made, if they are.
     data_planes: Option<DataPlanes>,
     sources: Sources,
+    /// When we took over the one Gateway that we serve from the shared data plane.
+    took: Option<Instant>,
     /// What was tried of each object.
     tried: HashMap<(Kind, Owner), Tried>,
     /// Why something of a Gateway's cannot be written.
@@ -129,6 +135,7 @@ impl Provisioner {
             },
             data_planes: options.data_planes.clone(),
             sources,
+            took: None,
             tried: HashMap::new(),
             obstacles: BTreeMap::new(),
             told,
@@ -187,6 +194,7 @@ impl Provisioner {
         // Slices need their Service; what replaces an old slice is there before that goes.
         let actions = self.of_services(&world, &present.services);
         then(self.perform(actions, present).await);
+        then(self.took.map(|took| took + TAKING));
         let (applied, deleted) = self.of_slices(&world, &present.services, &present.slices);
         then(self.perform(applied, present).await);
         then(self.perform(deleted, present).await);

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use compile::{GatewayPlan, Provider};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::time::Instant;
 
 use super::super::provision::{Obstacle, Owner, Provision, provision};
+use super::super::provision_service::Leads;
 use super::super::provision_table::Table;
 use super::super::{endpoints, provision_service};
 use super::actions::{Action, Gateway, Kind, Orphan};
-use super::{Provisioner, World, gateway};
+use super::{Provisioner, TAKING, World, gateway};
 use crate::replicas::Replica;
 
 /// Whose Services are whose.
@@ -25,7 +27,7 @@ pub(crate) struct Holding {
 impl Holding {
     /// Whether a Service leads to replicas such as this one.
     fn has(&self, service: &Service) -> bool {
-        provision_service::is_of_data_plane(&service.metadata) == self.is_alone
+        (Leads::of(&service.metadata) != Leads::ToShared) == self.is_alone
     }
 
     /// A Gateway's Service, if it is there, was made for it, and leads to replicas such as this one.
@@ -34,10 +36,15 @@ impl Holding {
         plan: &GatewayPlan,
         services: &'a Table<Service>,
     ) -> Option<&'a Service> {
-        let service = services.get(&Owner::new(&plan.namespace, &plan.service))?;
-        let is_its = provision_service::is_ours(&service.metadata, &plan.name, &plan.uid);
-        (is_its && self.has(service)).then_some(service)
+        of_gateway(plan, services).filter(|service| self.has(service))
     }
+}
+
+/// A Gateway's Service, if it is there and was made for it.
+fn of_gateway<'a>(plan: &GatewayPlan, services: &'a Table<Service>) -> Option<&'a Service> {
+    let service = services.get(&Owner::new(&plan.namespace, &plan.service))?;
+    let is_its = provision_service::is_ours(&service.metadata, &plan.name, &plan.uid);
+    is_its.then_some(service)
 }
 
 impl Provisioner {
@@ -48,18 +55,18 @@ impl Provisioner {
             if plan.provider == Provider::Other || plan.ports.is_empty() {
                 continue;
             }
-            let kind = plan.service_type.unwrap_or(self.kind);
-            let service = provision_service::service(plan, kind, &self.holding);
-            let key = Owner::new(&plan.namespace, &plan.service);
-            let known = services.get(&key);
-            let is_its =
-                |it: &&Service| provision_service::is_ours(&it.metadata, &plan.name, &plan.uid);
-            let ours = known.filter(is_its);
+            let ours = of_gateway(plan, services);
             // Whoever is to have it, has it; that is yet to be seen here.
             let is_taken = ours.is_some_and(|it| !self.holding.has(it));
             if is_taken && plan.provider == Provider::UsForNow {
                 continue;
             }
+            let Some(leads) = self.leads(plan, ours, &world.replicas) else {
+                continue;
+            };
+            let kind = plan.service_type.unwrap_or(self.kind);
+            let service = provision_service::service(plan, kind, leads, &self.holding.controller);
+            let key = Owner::new(&plan.namespace, &plan.service);
             if ours.is_some_and(|it| provision_service::is_as(it, &service)) {
                 self.done(Kind::Service, &gateway(plan), key);
                 continue;
@@ -79,6 +86,41 @@ impl Provisioner {
             actions.extend(self.surplus_services(world, services));
         }
         actions
+    }
+
+    /// To whom a Gateway's Service is to lead. None while nobody here could serve it, and somebody
+    /// else does.
+    fn leads(
+        &mut self,
+        plan: &GatewayPlan,
+        service: Option<&Service>,
+        replicas: &[Replica],
+    ) -> Option<Leads> {
+        if !self.holding.is_alone {
+            return Some(Leads::ToShared);
+        }
+        let is = service.map(|service| Leads::of(&service.metadata));
+        if is != Some(Leads::ToOwnAsOfNow) {
+            self.took = None;
+        }
+        match is {
+            None | Some(Leads::ToOwn) => Some(Leads::ToOwn),
+            Some(Leads::ToShared) => {
+                let mut replicas = replicas.iter();
+                let is_ready = replicas.any(|replica| {
+                    !replica.addresses.is_empty()
+                        && endpoints::ports(plan, replica).count() == plan.ports.len()
+                });
+                is_ready.then_some(Leads::ToOwnAsOfNow)
+            }
+            Some(Leads::ToOwnAsOfNow) => {
+                let took = *self.took.get_or_insert_with(Instant::now);
+                Some(match took.elapsed() < TAKING {
+                    true => Leads::ToOwnAsOfNow,
+                    false => Leads::ToOwn,
+                })
+            }
+        }
     }
 
     fn surplus_services<'a>(
@@ -121,8 +163,8 @@ impl Provisioner {
         slices: &Table<EndpointSlice>,
     ) -> (Vec<Action>, Vec<Action>) {
         let mut wanted = BTreeMap::new();
-        let plans = world.served.gateways.iter();
-        for plan in plans.filter(|plan| plan.provider != Provider::Other) {
+        // Whoever has the Service keeps its slices, also when that is to change.
+        for plan in world.served.gateways.iter() {
             if let Some(service) = self.holding.find(plan, services) {
                 for (name, slice) in endpoints::slices(plan, service, &world.replicas) {
                     let key = Owner::new(&plan.namespace, &name);
@@ -173,7 +215,11 @@ impl Provisioner {
     ) -> BTreeMap<Owner, Provision> {
         let plans = world.served.gateways.iter();
         let provisions = plans.filter_map(|plan| {
-            let service = self.holding.find(plan, services);
+            // What is served here until another does, has its Service until then.
+            let service = match plan.provider {
+                Provider::UsForNow => of_gateway(plan, services),
+                Provider::Us | Provider::Other => self.holding.find(plan, services),
+            };
             let obstacle = self.obstacles.get(&(gateway(plan), Kind::Service)).cloned();
             if service.is_none() && obstacle.is_none() {
                 return None;
