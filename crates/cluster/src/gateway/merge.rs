@@ -225,7 +225,6 @@ fn cut(message: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::LazyLock;
 
     use super::*;
 
@@ -237,7 +236,7 @@ mod tests {
         share: &ALL,
     };
 
-    static ALL: LazyLock<Share> = LazyLock::new(Share::default);
+    static ALL: Share = Share::ALL;
 
     const BEFORE: &str = "2025-01-01T00:00:00Z";
 

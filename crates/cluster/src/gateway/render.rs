@@ -217,7 +217,6 @@ fn is_open(listener: &ListenerStatus, gate: &Gate) -> bool {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
-    use std::sync::LazyLock;
 
     use compile::Share;
     use objects::kinds::ObjectKey;
@@ -233,7 +232,7 @@ mod tests {
         share: &ALL,
     };
 
-    static ALL: LazyLock<Share> = LazyLock::new(Share::default);
+    static ALL: Share = Share::ALL;
 
     fn programmed(holds: bool) -> Box<[Condition]> {
         let condition = Condition {

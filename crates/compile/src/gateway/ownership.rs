@@ -105,6 +105,12 @@ pub struct Share {
 }
 
 impl Share {
+    /// All of them.
+    pub const ALL: Self = Self {
+        parents: BTreeSet::new(),
+        are_ours: false,
+    };
+
     /// All but these.
     pub fn without(parents: BTreeSet<ObjectKey>) -> Self {
         Self {

@@ -12,9 +12,9 @@ use crate::status::{Condition, Status};
 use crate::testing::{key_pair, options};
 use crate::{Compiled, Compiler};
 
-const NOW: i64 = 1_800_000_000;
+pub(super) const NOW: i64 = 1_800_000_000;
 
-const CLASS: &str = "
+pub(super) const CLASS: &str = "
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
 metadata: {name: narthex}
@@ -32,7 +32,7 @@ spec: {ports: [{port: 80}]}
 ---
 ";
 
-fn gateway(name: &str, listeners: &str) -> String {
+pub(super) fn gateway(name: &str, listeners: &str) -> String {
     format!(
         "
 apiVersion: gateway.networking.k8s.io/v1
@@ -45,7 +45,7 @@ spec:
     )
 }
 
-fn route(name: &str, spec: &str) -> String {
+pub(super) fn route(name: &str, spec: &str) -> String {
     format!(
         "
 apiVersion: gateway.networking.k8s.io/v1
@@ -56,13 +56,13 @@ spec: {spec}
     )
 }
 
-fn store(text: &str) -> Store {
+pub(super) fn store(text: &str) -> Store {
     let mut store = Store::default();
     add(&mut store, text);
     store
 }
 
-fn add(store: &mut Store, text: &str) {
+pub(super) fn add(store: &mut Store, text: &str) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("narthex-gateway-{}-{number}.yaml", std::process::id());
@@ -99,7 +99,7 @@ fn answer(compiled: &Compiled, host: &str, path: &str) -> String {
     format!("{} {}", rule.route, rule.field).trim().to_owned()
 }
 
-fn conditions<'a>(compiled: &'a Compiled, kind: Kind, name: &str) -> Vec<&'a Condition> {
+pub(super) fn conditions<'a>(compiled: &'a Compiled, kind: Kind, name: &str) -> Vec<&'a Condition> {
     let namespace = if kind == Kind::GatewayClass {
         ""
     } else {
