@@ -22,27 +22,27 @@ pub(super) const NARTHEX: &str = "narthex";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leads {
     /// To the shared data plane.
-    ToShared,
+    Shared,
     /// To one that is the Gateway's alone; the shared one serves it on.
-    ToOwnAsOfNow,
+    Taking,
     /// To one that is the Gateway's alone.
-    ToOwn,
+    Dedicated,
 }
 
 impl Leads {
     pub(super) fn of(metadata: &ObjectMeta) -> Self {
         match label(metadata, DATA_PLANE_LABEL) {
-            None => Self::ToShared,
-            Some("taking") => Self::ToOwnAsOfNow,
-            Some(_) => Self::ToOwn,
+            None => Self::Shared,
+            Some("taking") => Self::Taking,
+            Some(_) => Self::Dedicated,
         }
     }
 
     fn value(self) -> Option<&'static str> {
         match self {
-            Self::ToShared => None,
-            Self::ToOwnAsOfNow => Some("taking"),
-            Self::ToOwn => Some("dedicated"),
+            Self::Shared => None,
+            Self::Taking => Some("taking"),
+            Self::Dedicated => Some("dedicated"),
         }
     }
 }
@@ -234,7 +234,7 @@ mod tests {
     const CONTROLLED: &str = "narthex.dev/gateway";
 
     fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
-        super::service(plan, kind, Leads::ToShared, CONTROLLED)
+        super::service(plan, kind, Leads::Shared, CONTROLLED)
     }
 
     fn made(wanted: &Value) -> Service {
@@ -274,10 +274,10 @@ mod tests {
             ])
         );
         let of = |leads| super::service(&plan, ServiceType::ClusterIp, leads, CONTROLLED);
-        for leads in [Leads::ToShared, Leads::ToOwnAsOfNow, Leads::ToOwn] {
+        for leads in [Leads::Shared, Leads::Taking, Leads::Dedicated] {
             assert_eq!(Leads::of(&made(&of(leads)).metadata), leads);
         }
-        let inside = of(Leads::ToOwn);
+        let inside = of(Leads::Dedicated);
         assert_eq!(inside["spec"]["type"], "ClusterIP");
         assert_eq!(inside["spec"]["loadBalancerIP"], Value::Null);
     }

@@ -203,13 +203,16 @@ impl Parameters {
 
     /// With what a Gateway's own parameters say, where those of its class say otherwise.
     pub(super) fn with(&self, own: &Self) -> Result<Self, String> {
+        let pick = |own: &Option<Quantity>, of_class: &Option<Quantity>| {
+            own.as_ref().or(of_class.as_ref()).cloned()
+        };
         let all = Self {
             data_plane: own.data_plane.or(self.data_plane),
             replicas: own.replicas.or(self.replicas),
             service_type: own.service_type.or(self.service_type),
-            cpu_request: own.cpu_request.clone().or(self.cpu_request.clone()),
-            memory_request: own.memory_request.clone().or(self.memory_request.clone()),
-            memory_limit: own.memory_limit.clone().or(self.memory_limit.clone()),
+            cpu_request: pick(&own.cpu_request, &self.cpu_request),
+            memory_request: pick(&own.memory_request, &self.memory_request),
+            memory_limit: pick(&own.memory_limit, &self.memory_limit),
         };
         match all.contradiction() {
             Some(problem) => Err(format!("with those of its GatewayClass, {problem}")),

@@ -27,7 +27,7 @@ pub(crate) struct Holding {
 impl Holding {
     /// Whether a Service leads to replicas such as this one.
     fn has(&self, service: &Service) -> bool {
-        (Leads::of(&service.metadata) != Leads::ToShared) == self.is_alone
+        (Leads::of(&service.metadata) != Leads::Shared) == self.is_alone
     }
 
     /// A Gateway's Service, if it is there, was made for it, and leads to replicas such as this one.
@@ -97,27 +97,27 @@ impl Provisioner {
         replicas: &[Replica],
     ) -> Option<Leads> {
         if !self.holding.is_alone {
-            return Some(Leads::ToShared);
+            return Some(Leads::Shared);
         }
         let is = service.map(|service| Leads::of(&service.metadata));
-        if is != Some(Leads::ToOwnAsOfNow) {
+        if is != Some(Leads::Taking) {
             self.took = None;
         }
         match is {
-            None | Some(Leads::ToOwn) => Some(Leads::ToOwn),
-            Some(Leads::ToShared) => {
+            None | Some(Leads::Dedicated) => Some(Leads::Dedicated),
+            Some(Leads::Shared) => {
                 let mut replicas = replicas.iter();
                 let is_ready = replicas.any(|replica| {
                     !replica.addresses.is_empty()
                         && endpoints::ports(plan, replica).count() == plan.ports.len()
                 });
-                is_ready.then_some(Leads::ToOwnAsOfNow)
+                is_ready.then_some(Leads::Taking)
             }
-            Some(Leads::ToOwnAsOfNow) => {
+            Some(Leads::Taking) => {
                 let took = *self.took.get_or_insert_with(Instant::now);
                 Some(match took.elapsed() < TAKING {
-                    true => Leads::ToOwnAsOfNow,
-                    false => Leads::ToOwn,
+                    true => Leads::Taking,
+                    false => Leads::Dedicated,
                 })
             }
         }
