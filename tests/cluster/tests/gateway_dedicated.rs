@@ -200,6 +200,19 @@ fn logs(cluster: &Cluster, namespace: &str) -> String {
     cluster.kubectl(&["-n", namespace, "logs", "--tail=-1", "-l", label])
 }
 
+/// Whether a ServiceAccount may do something, as `list secrets -A`.
+fn may(cluster: &Cluster, account: &str, what: &str) -> bool {
+    let account = format!("system:serviceaccount:{account}");
+    let mut arguments = vec!["auth", "can-i", "--as", &account];
+    arguments.extend(what.split(' '));
+    let said = cluster.try_kubectl(&arguments, "");
+    match said.stdout.trim() {
+        "yes" => true,
+        "no" => false,
+        _ => panic!("{what}: {said:?}"),
+    }
+}
+
 #[track_caller]
 fn assert_nothing_was_forbidden(log: &str) {
     let forbidden = |line: &&str| line.to_lowercase().contains("forbidden");
@@ -271,6 +284,32 @@ fn a_gateway_is_served_by_a_deployment_of_its_own_and_all_of_it_goes_with_it() {
         before,
         [versions(cluster, "mine"), versions(cluster, "routes")]
     );
+
+    for refused in [
+        "list secrets -n mine",
+        "get secrets -n routes",
+        "create services -n routes",
+        "update leases -n narthex",
+        "patch gatewayclasses --subresource=status",
+        "create deployments -n mine",
+    ] {
+        assert!(!may(cluster, "mine:web-own", refused), "{refused}");
+    }
+    let controller = "narthex:narthex";
+    assert!(may(
+        cluster,
+        controller,
+        "bind clusterroles/narthex-gateway"
+    ));
+    for refused in [
+        "bind clusterroles/cluster-admin",
+        "bind clusterroles/narthex",
+        "escalate clusterroles",
+        "update clusterroles",
+        "create roles -n mine",
+    ] {
+        assert!(!may(cluster, controller, refused), "{refused}");
+    }
 
     // Its rights are enough, before some are taken away: that is brought back, and what is changed.
     assert_nothing_was_forbidden(&logs(cluster, "narthex"));
