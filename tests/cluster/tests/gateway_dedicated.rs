@@ -471,5 +471,15 @@ spec:
         of_gateway(it, "Programmed") == "True Programmed"
             && of_gateway(it, "narthex.dev/DataPlane") == "True Deployed"
     });
+
+    // A class of somebody else's is nobody's business here any more.
+    let patch = r#"--patch={"spec": {"gatewayClassName": "somebody-elses"}}"#;
+    cluster.kubectl(&["-n", "wrong", "patch", "gateway/web", "--type=merge", patch]);
+    wait::eventually("all of it goes but its Lease", || {
+        match &made(cluster, "wrong")[..] {
+            [lease] if lease == "Lease/web-own" => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    });
     cluster.delete(&web);
 }

@@ -18,6 +18,9 @@ pub(super) const REASON: &str = "InvalidParameters";
 const HINT: &str = "a ConfigMap with the keys data-plane, replicas, service-type, cpu-request, \
                     memory-request and memory-limit";
 
+/// The most problems of one ConfigMap that are told at a time.
+const PROBLEMS: usize = 8;
+
 const KEYS: [&str; 6] = [
     "data-plane",
     "replicas",
@@ -146,6 +149,7 @@ impl Parameters {
             }
         }
         problems.extend(parameters.contradiction());
+        problems.truncate(PROBLEMS);
         match problems.is_empty() {
             true => Ok(parameters),
             false => Err(problems.join("; ")),
@@ -319,6 +323,9 @@ mod tests {
             assert!(problem.starts_with(key), "{problem}");
             assert!(problem.contains(right), "{problem}");
         }
+        let many: Vec<_> = (0..1000).map(|it| format!("key-{it}")).collect();
+        let many: Vec<_> = many.iter().map(|key| (key.as_str(), "")).collect();
+        assert!(read(&many).expect_err("unknown").len() < 8 * 256);
         let both = read(&[("replicas", "0"), ("data-plane", "x")]).expect_err("two");
         assert!(
             both.contains("data-plane is") && both.contains("replicas is"),
