@@ -172,12 +172,13 @@ impl Provisioner {
                 }
             }
         }
+        // That of a Service that is gone goes with it.
         let is_ours = |key: &Owner, slice: &EndpointSlice| {
-            let service = endpoints::service_of(slice);
-            match services.get(&Owner::new(&key.namespace, service)) {
-                Some(service) => self.holding.has(service),
-                None => !self.holding.is_alone,
-            }
+            let service = Owner::new(&key.namespace, endpoints::service_of(slice));
+            services.get(&service).is_some_and(|service| {
+                self.holding.has(service)
+                    && provision_service::is_of(&service.metadata, &self.holding.controller)
+            })
         };
         let surplus = slices.iter().filter(|(key, _)| !wanted.contains_key(*key));
         let surplus = surplus.filter(|(key, slice)| is_ours(key, slice));
