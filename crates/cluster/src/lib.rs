@@ -26,10 +26,11 @@ pub mod webhook;
 pub use k8s_openapi::jiff::Timestamp;
 
 pub use client::{Access, Connection, NoAccess};
-pub use gateway::ServiceType;
+pub use compile::ServiceType;
+pub use gateway::DataPlanes;
 pub use last_good::{Found, LastGood, Unusable};
 pub use metrics::Metrics;
-pub use publish::{End, Identity, Options as PublishOptions, Publisher, Served, View};
+pub use publish::{Alone, End, Identity, Options as PublishOptions, Publisher, Served, View};
 pub use replicas::Position;
 pub use status::{Address, Classes, Publish};
 pub use watch::{Batch, Condition, Inbox, Offer, Optional, Watches};

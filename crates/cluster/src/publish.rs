@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::status::{ByObject, ObjectStatus};
-use compile::{GatewayPlan, Report};
+use compile::{DedicatedPlan, GatewayPlan, Report, ServiceType, Share};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client};
 use model::Entrance;
 use objects::Sorted;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 use crate::client::Connection;
 use crate::election::{Election, Leader, Leadership};
 use crate::events::Events;
-use crate::gateway::{self, Provisioner, ServiceType, Sources};
+use crate::gateway::{self, DataPlanes, Provisioner, Sources};
 use crate::metrics::Metrics;
 use crate::replicas::{Listening, Others, Own, Position, Replica, ask_for_addresses};
 use crate::status::{Addresses, Budget, Classes, IngressNginx, Inputs, Means, Publish, Writer};
@@ -92,6 +93,10 @@ pub struct Options {
     pub ingress_nginx_election_ids: Vec<String>,
     /// What kind of Service each Gateway gets (`--gateway-service-type`).
     pub gateway_service_type: ServiceType,
+    /// The one Gateway that is served, and nothing else (`--gateway`).
+    pub alone: Option<Alone>,
+    /// How data planes of single Gateways are made, if they are.
+    pub data_planes: Option<DataPlanes>,
     /// The controller whose GatewayClasses are ours, and by which our entries in a status are known
     /// (`--gateway-controller-name`).
     pub gateway_controller: String,
@@ -99,6 +104,29 @@ pub struct Options {
     pub status_writes_per_second: u32,
     /// The most Events a second.
     pub events_per_second: u32,
+}
+
+/// A Gateway whose data plane a process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alone {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its `metadata.uid`, if it was told: with it, the leader's Lease goes with the Gateway.
+    pub uid: Option<String>,
+}
+
+impl Alone {
+    fn owner(&self) -> Option<OwnerReference> {
+        Some(OwnerReference {
+            api_version: "gateway.networking.k8s.io/v1".to_owned(),
+            kind: "Gateway".to_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone()?,
+            ..OwnerReference::default()
+        })
+    }
 }
 
 /// What this replica serves.
@@ -112,6 +140,10 @@ pub struct Served {
     pub statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     /// What is to be provided for each Gateway.
     pub gateways: Arc<[GatewayPlan]>,
+    /// The data planes that Gateways are to have for themselves.
+    pub dedicated: Arc<[DedicatedPlan]>,
+    /// Which Gateways and ListenerSets this process speaks for.
+    pub share: Arc<Share>,
     /// The kinds of Gateway API that are read, each with the `apiVersion` in which it is.
     pub kinds: Arc<BTreeMap<Kind, &'static str>>,
     /// What is to be listened on and cannot be.
@@ -248,6 +280,7 @@ impl Work {
             &identity.namespace,
             id.clone(),
             identity.name.clone(),
+            self.options.alone.as_ref().and_then(Alone::owner),
         );
         let (end, mut ended) = watch::channel(());
         let election = tokio::spawn(async move {
@@ -398,6 +431,27 @@ impl Work {
         if !options.update_status {
             return lead;
         }
+        let a_second = options.status_writes_per_second;
+        let means = Means {
+            leadership: leadership.clone(),
+            metrics: self.metrics.clone(),
+            budget: Budget::new(a_second, a_second),
+        };
+        let gateways = gateway::Writer::new(
+            client.clone(),
+            &self.connection,
+            options,
+            means.clone(),
+            gateway::Inputs {
+                served: self.served.clone(),
+                replicas: replicas.clone(),
+                provisions,
+            },
+        );
+        lead.tasks.spawn(gateways.run());
+        if options.alone.is_some() {
+            return lead;
+        }
         let (node, publish) = (identity.node.clone(), options.publish.clone());
         lead.tasks
             .spawn(publish.follow(client.clone(), node, replicas.clone(), told));
@@ -413,24 +467,6 @@ impl Work {
             addresses,
             ingress_nginx,
         };
-        let a_second = options.status_writes_per_second;
-        let means = Means {
-            leadership: leadership.clone(),
-            metrics: self.metrics.clone(),
-            budget: Budget::new(a_second, a_second),
-        };
-        let gateways = gateway::Writer::new(
-            client.clone(),
-            &self.connection,
-            options,
-            means.clone(),
-            gateway::Inputs {
-                served: self.served.clone(),
-                replicas: inputs.replicas.clone(),
-                provisions,
-            },
-        );
-        lead.tasks.spawn(gateways.run());
         lead.writer = Some(Box::new(Writer::new(
             client.clone(),
             &self.connection,

@@ -11,7 +11,7 @@ use objects::kinds::{Kind, ObjectKey};
 use objects::{Sorted, Store};
 
 use crate::certificates::Certificates;
-use crate::gateway::{GatewayPlan, Gateways};
+use crate::gateway::{DedicatedPlan, GatewayPlan, Gateways, Share};
 use crate::hosts::fallback::Fallbacks;
 use crate::hosts::{Hosts, Updated};
 use crate::ingress::class::Classes;
@@ -19,7 +19,7 @@ use crate::ingress::key;
 use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::{Resolved, World, secrets};
 use crate::name::{Name, NameRef};
-use crate::options::Options;
+use crate::options::{GatewayScope, Options};
 use crate::references::References;
 use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
@@ -70,6 +70,10 @@ pub struct Compiled {
     /// What is to be provided for each Gateway in a cluster; the same `Arc` as last time if it is
     /// the same.
     pub gateways: Arc<[GatewayPlan]>,
+    /// The data planes that Gateways are to have for themselves; likewise.
+    pub dedicated: Arc<[DedicatedPlan]>,
+    /// Which Gateways and ListenerSets this process speaks for; likewise.
+    pub share: Arc<Share>,
     /// Whether `snapshot` is another one than last time.
     pub changed: bool,
     /// How many backends got other endpoints.
@@ -111,6 +115,8 @@ impl Compiler {
                 references: references.keys(),
                 statuses: Arc::default(),
                 gateways: Arc::default(),
+                dedicated: Arc::default(),
+                share: Arc::default(),
                 changed: false,
                 endpoint_updates: 0,
             },
@@ -187,6 +193,8 @@ impl Compiler {
         self.last.changed = self.assemble(&updated, others, default);
         self.last.statuses = self.gateways.statuses();
         self.last.gateways = self.gateways.plans();
+        self.last.dedicated = self.gateways.dedicated();
+        self.last.share = self.gateways.share();
         self.certificates.sweep(&gateways.secrets);
         self.forget(replaced);
         self.last.endpoint_updates = self.services.settle(store);
@@ -251,7 +259,10 @@ impl Compiler {
             let hosts = self.hosts.certificates().clone();
             self.tables.certificates = Arc::new(CertificateTable { hosts, default });
         }
-        let mut listeners: Vec<_> = self.ingress_listeners().into();
+        let mut listeners: Vec<_> = match self.options.gateway_scope {
+            GatewayScope::One { .. } => Vec::new(),
+            GatewayScope::All | GatewayScope::Shared { .. } => self.ingress_listeners().into(),
+        };
         for listener in self.gateways.listeners() {
             let mut known = listeners.iter_mut();
             match known.find(|known| known.entrance == listener.entrance) {

@@ -31,7 +31,10 @@ mod testing;
 mod tests;
 
 pub use compiler::{Compiled, Compiler};
-pub use gateway::{GatewayPlan, PlannedPort};
-pub use options::{EndpointOverride, GatewayPorts, Options};
+pub use gateway::{
+    DATA_PLANE_LABEL, DedicatedPlan, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, Provider,
+    Quantity, ServiceType, Share, label_value,
+};
+pub use options::{EndpointOverride, GatewayPorts, GatewayScope, Options};
 pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{ByObject, Counts, ObjectReport, Report};

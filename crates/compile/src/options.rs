@@ -60,6 +60,8 @@ pub struct Options {
     pub gateway_controller: String,
     /// Which ports serve Gateways.
     pub gateway_ports: GatewayPorts,
+    /// Which Gateways are this process's.
+    pub gateway_scope: GatewayScope,
     /// The lowest port that can be bound; to those below, 8000 is added.
     pub lowest_port: u16,
     /// After so long without a byte in either direction a TCP connection of a TCPRoute or TLSRoute
@@ -100,6 +102,7 @@ impl Options {
             metrics_hosts: 100,
             gateway_controller: "narthex.dev/gateway".into(),
             gateway_ports: GatewayPorts::Own([].into()),
+            gateway_scope: GatewayScope::All,
             lowest_port: 0,
             stream_idle: Duration::from_secs(3600),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
@@ -114,6 +117,25 @@ pub enum GatewayPorts {
     Own(Box<[IpAddr]>),
     /// Some of a range, to which each Gateway's Service leads (`--gateway-port-range`).
     Range(RangeInclusive<u16>),
+}
+
+/// Which Gateways are this process's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayScope {
+    /// All of them: there is no cluster, and nobody else.
+    All,
+    /// Those that share a data plane.
+    Shared {
+        /// Whether others can have one of their own, which is made here (`--gateway-image`).
+        dedicated: bool,
+    },
+    /// One, whose data plane this is, and nothing else: no Ingress either (`--gateway`).
+    One {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+    },
 }
 
 /// Where a Service's endpoints are, as the command line says.

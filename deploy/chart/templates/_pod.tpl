@@ -152,6 +152,16 @@ spec:
 {{- end }}
 {{- if .Values.gatewayAPI.enabled }}
 - --gateway-service-type={{ .Values.gatewayAPI.service.type }}
+{{- if .Values.gatewayAPI.dedicated.enabled }}
+- --gateway-image={{ include "narthex.image" . }}
+- --gateway-cluster-role={{ include "narthex.fullname" . }}-gateway
+- --gateway-namespace-role={{ include "narthex.fullname" . }}-gateway-namespace
+{{- range $name, $value := .Values.gatewayAPI.dedicated.extraArgs }}
+{{- range $one := ternary $value (list $value) (kindIs "slice" $value) }}
+- --gateway-arg=--{{ $name }}{{ with toString $one }}={{ . }}{{ end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if $controller.takeOver }}
 - --take-over

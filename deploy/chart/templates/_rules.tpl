@@ -20,6 +20,25 @@
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [create, patch, delete]
+{{ include "narthex.gatewayRules" . }}
+{{- end }}
+{{- if .Values.controller.watchAllSecrets }}
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, watch]
+{{- else }}
+# Each by its name, when an object refers to it; never a list.
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, watch]
+{{- end }}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- /* The objects of Gateway API, but for GatewayClasses. */ -}}
+{{- define "narthex.gatewayRules" -}}
 - apiGroups: [gateway.networking.k8s.io]
   resources:
     - backendtlspolicies
@@ -49,20 +68,69 @@
 - apiGroups: [gateway.networking.x-k8s.io]
   resources: [xbackends/status, xbackendtrafficpolicies/status]
   verbs: [patch]
-{{- end }}
-{{- if .Values.controller.watchAllSecrets }}
+{{- end -}}
+
+{{- /* What a Gateway's own Deployment reads everywhere, and whose status it writes. */ -}}
+{{- define "narthex.dedicatedRules" -}}
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [services, namespaces]
   verbs: [get, list, watch]
-{{- else }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses]
+  verbs: [get, list, watch]
+{{ include "narthex.gatewayRules" . }}
 # Each by its name, when an object refers to it; never a list.
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [configmaps{{ if .Values.gatewayAPI.dedicated.allSecrets }}, secrets{{ end }}]
   verbs: [get, watch]
-{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{- /* What it may do in its Gateway's namespace. */ -}}
+{{- define "narthex.dedicatedNamespaceRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, watch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [create, patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [create, patch, delete]
+{{- end -}}
+
+{{- /* What it takes to make them. */ -}}
+{{- define "narthex.dedicatedMakerRules" -}}
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings, clusterrolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+# No other rights than these can be given by those bindings.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames:
+    - {{ include "narthex.fullname" . }}-gateway
+    - {{ include "narthex.fullname" . }}-gateway-namespace
+  verbs: [bind]
 {{- end -}}
 
 {{- define "narthex.clusterRules" -}}
@@ -93,6 +161,10 @@
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get]
+{{- end }}
+{{- if .Values.gatewayAPI.dedicated.enabled }}
+# A Deployment for each Gateway that asks for one.
+{{ include "narthex.dedicatedMakerRules" . }}
 {{- end }}
 {{- if .Values.controller.admissionWebhooks.enabled }}
 - apiGroups: [admissionregistration.k8s.io]

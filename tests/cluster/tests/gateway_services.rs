@@ -210,3 +210,48 @@ fn a_service_goes_when_its_gateway_is_of_another_class() {
         found.is_err()
     });
 }
+
+#[test]
+fn of_two_narthex_with_a_controller_each_both_leave_the_others_gateways_alone() {
+    let cluster = cluster();
+    cluster.namespace("first");
+    cluster.namespace("second");
+    cluster.echo("first", "echo", 1);
+    cluster.apply(&gateway("first", "web", &[80]));
+    let (service, address) = until_address(cluster, "first", "web");
+    until_answered(cluster, &format!("{address}:80"));
+    let slices = || endpoints(cluster, "first", "web-narthex");
+    wait::until("both replicas are endpoints", || slices().len() == 2);
+    let second = cluster
+        .serve()
+        .args(&["--gateway-controller-name", "example.com/second"])
+        .args(&["--pod-namespace", "second", "--election-id", "second"])
+        .args(&["--publish-status-address", "10.244.0.1"])
+        .start();
+    cluster.apply(
+        "
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: second}
+spec: {controllerName: example.com/second}
+",
+    );
+    let other = gateway("second", "web", &[80]);
+    cluster.apply(&other.replace("gatewayClassName: narthex", "gatewayClassName: second"));
+    cluster.until(&["-n", "second", "gateway/web"], |it| {
+        programmed(it) == "True Programmed"
+    });
+    let before = slices();
+    let uid = |service: &Value| service["metadata"]["uid"].clone();
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let now = cluster.get(&["-n", "first", "service/web-narthex"]);
+        assert_eq!(
+            now.map(|it| uid(&it)),
+            Ok(uid(&service)),
+            "{}",
+            second.log()
+        );
+        assert_eq!(slices(), before, "{}", second.log());
+    }
+}

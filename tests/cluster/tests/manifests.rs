@@ -32,9 +32,45 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "controller.scope.enabled=true,controller.scope.namespaceSelector=a=b",
             "leave controller.scope.namespaceSelector empty",
         ),
+        (
+            "gatewayAPI.enabled=false,gatewayAPI.dedicated.enabled=true",
+            "set gatewayAPI.enabled as well",
+        ),
+        (
+            "controller.scope.enabled=true,gatewayAPI.dedicated.enabled=true",
+            "set one of the two",
+        ),
     ];
     for (values, advice) in refused {
         let said = template(&[values]).expect_err(values);
         assert!(said.contains(advice), "{values}: {said}");
     }
+}
+
+#[test]
+fn data_planes_of_single_gateways_take_rights_that_are_not_given_otherwise() {
+    let without = template(&[]).expect("rendered");
+    assert!(!without.contains("clusterrolebindings") && !without.contains("--gateway-image"));
+    let with = template(&[
+        "gatewayAPI.dedicated.enabled=true",
+        "gatewayAPI.dedicated.extraArgs.read-timeout=5s",
+        "controller.image.tag=7",
+    ]);
+    let with = with.expect("rendered");
+    for part in [
+        "--gateway-image=narthex:7",
+        "--gateway-cluster-role=narthex-gateway\n",
+        "--gateway-namespace-role=narthex-gateway-namespace\n",
+        "--gateway-arg=--read-timeout=5s\n",
+        "verbs: [bind]",
+    ] {
+        assert!(with.contains(part), "{part}");
+    }
+    assert!(!with.contains("escalate"));
+    let secrets = |rendered: &str| rendered.matches("resources: [configmaps, secrets]").count();
+    let all = template(&[
+        "gatewayAPI.dedicated.enabled=true",
+        "gatewayAPI.dedicated.allSecrets=true",
+    ]);
+    assert_eq!((secrets(&with), secrets(&all.expect("rendered"))), (0, 1));
 }

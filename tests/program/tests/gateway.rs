@@ -437,3 +437,47 @@ fn connections_and_datagrams_are_passed_on() {
     }
     assert_eq!(narthex.admin_status("/readyz"), Some(200));
 }
+
+#[test]
+fn parameters_of_a_folder_are_checked_and_a_data_plane_of_its_own_means_nothing_there() {
+    let port = ports::free();
+    let listener = format!("{{name: http, port: {port}, protocol: HTTP}}");
+    let reference = "{infrastructure: {parametersRef: {group: '', kind: ConfigMap, name: plane}}, ";
+    let plane = |data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: plane}}\ndata: {{{data}}}\n")
+    };
+    let web = Backend::named("web");
+    let mut documents = vec![gateway("gw", &[listener]).replace(
+        "spec: {gatewayClassName",
+        &format!("spec: {reference}gatewayClassName"),
+    )];
+    documents.extend(services(&[("web", &web)]));
+    let to_web = "{backendRefs: [{name: web, port: 80}]}";
+    documents.push(route(
+        "HTTPRoute",
+        "r",
+        "parentRefs: [{name: gw}]",
+        &[to_web],
+    ));
+    let folder = Folder::new();
+    folder.write("site.yaml", &docs(&documents));
+    folder.write("plane.yaml", &plane("data-plane: dedicated, replicas: '3'"));
+    let narthex = Narthex::on(&folder).start();
+    let ask = || {
+        Conn::plain(port)
+            .ask(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"))
+            .status
+    };
+    assert_eq!(ask(), 200);
+    narthex.until_log("dedicated means nothing without a cluster");
+    folder.write("plane.yaml", &plane("replicas: '0', colour: blue"));
+    narthex.until_log("replicas is \"0\": write a number from 1 to 100");
+    narthex.until_log("colour is no key that is known: write data-plane, replicas");
+    eventually("nothing of it is served", || {
+        TcpStream::connect(("127.0.0.1", port)).err()
+    });
+    folder.write("plane.yaml", &plane("service-type: NodePort"));
+    eventually("it is served again", || {
+        (TcpStream::connect(("127.0.0.1", port)).is_ok() && ask() == 200).then_some(())
+    });
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
@@ -21,6 +21,8 @@ pub(crate) struct Election {
     leases: Api<Lease>,
     name: String,
     identity: String,
+    /// With whom the Lease goes.
+    owner: Option<OwnerReference>,
     candidate: Candidate,
     /// The Lease as it was last seen; its version guards the next update.
     last: Option<Lease>,
@@ -47,12 +49,14 @@ pub(crate) struct Leader {
 }
 
 impl Election {
-    /// For the Lease `name` in `namespace`, as `identity`, which no other process has.
+    /// For the Lease `name` in `namespace`, as `identity`, which no other process has. Where it is made
+    /// here, it goes with `owner`.
     pub(crate) fn new(
         client: &Client,
         namespace: &str,
         name: String,
         identity: String,
+        owner: Option<OwnerReference>,
     ) -> (Self, Leadership, watch::Receiver<Leader>) {
         let leadership = Leadership::default();
         let (told, leader) = watch::channel(Leader::default());
@@ -61,6 +65,7 @@ impl Election {
             name,
             candidate: Candidate::new(identity.clone()),
             identity,
+            owner,
             last: None,
             newest: None,
             leadership: leadership.clone(),
@@ -163,6 +168,7 @@ impl Election {
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
+                owner_references: self.owner.clone().map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
             spec: Some(self.spec(&LeaseSpec::default())),
@@ -304,7 +310,7 @@ mod tests {
     ) -> Vec<(bool, u64)> {
         let client = scripted(answers);
         let (mut election, _, leader) =
-            Election::new(&client, "default", "lead".to_owned(), "a".to_owned());
+            Election::new(&client, "default", "lead".to_owned(), "a".to_owned(), None);
         let mut seen = Vec::new();
         for _ in 0..rounds {
             election.round().await;

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use super::gate::{Facts, Gate};
 use super::provision::{Owner, Provisions};
-use super::render::{is_as, is_programmed, render, with_attached_of, without_ours};
+use super::render::{
+    is_as, is_programmed, render, render_deployment, with_attached_of, without_ours,
+};
 use super::view::{Entry, View};
 use super::writer::time;
 use crate::publish::Served;
@@ -87,9 +89,18 @@ impl World {
             controller,
             generation: entry.generation,
             since: Since::Now(&text),
+            namespace: &key.namespace,
+            share: &self.served.share,
         };
         let Some(wanted) = self.served.statuses.get(&key) else {
-            return self.decide_not_ours(key, entry, pen);
+            return match self.deployment_of(key) {
+                Some(obstacle) => {
+                    let present = entry.status();
+                    let rendered = render_deployment(obstacle, &present, pen);
+                    compare(&present, rendered).into()
+                }
+                None => self.decide_not_ours(key, entry, pen),
+            };
         };
         // What is said is of another one than we see: the other comes soon.
         if wanted.generation != entry.generation {
@@ -102,7 +113,12 @@ impl World {
             None => Gate::default(),
         };
         let present = entry.status();
-        let rendered = render(wanted, &gate, &present, pen);
+        let mut rendered = render(wanted, &gate, &present, pen);
+        // It is served here until its own data plane is.
+        if let Some(obstacle) = self.deployment_of(key) {
+            let own = render_deployment(obstacle, &rendered, pen);
+            rendered["conditions"] = own["conditions"].clone();
+        }
         let mut verdict = Verdict {
             decision: compare(&present, rendered),
             waits: !is_everywhere,
@@ -120,6 +136,15 @@ impl World {
             verdict.decision = Decision::Leave;
         }
         verdict
+    }
+
+    /// Whether a Gateway is to have a data plane of its own, and what keeps that from being there.
+    fn deployment_of(&self, key: &ObjectKey) -> Option<Option<&Obstacle>> {
+        if key.kind != Kind::Gateway {
+            return None;
+        }
+        let owner = Owner::new(&key.namespace, &key.name);
+        self.provisions.dedicated.get(&owner).map(Option::as_ref)
     }
 
     /// About one of which nothing is said: what we said once is to go.
@@ -153,7 +178,7 @@ impl World {
         let owner = Owner::new(&gateway.namespace, &gateway.name);
         Gate::of(Facts {
             plan: plan(&self.served.gateways, &owner),
-            provision: self.provisions.get(&owner),
+            provision: self.provisions.services.get(&owner),
             is_everywhere,
             unbound: &self.served.unbound,
             replicas: &self.replicas,

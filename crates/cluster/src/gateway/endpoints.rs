@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-use super::provision_service::{port_name, protocol};
+use super::provision_service::{self, port_name, protocol};
 use crate::replicas::{Replica, hash};
 
 /// The label of who keeps an EndpointSlice …
@@ -27,6 +27,11 @@ const MOST: usize = 100;
 /// Which EndpointSlices are ours.
 pub(super) fn selector() -> String {
     format!("{MANAGED_BY}={MANAGER}")
+}
+
+/// The name of the Service that a slice is of.
+pub(super) fn service_of(slice: &EndpointSlice) -> &str {
+    provision_service::label(&slice.metadata, SERVICE).unwrap_or_default()
 }
 
 /// What is to be applied for a Service, by name.

@@ -9,9 +9,6 @@ use model::Layer;
 
 use crate::status::Address;
 
-/// The label of what is made for a Gateway (GEP-1762); its value is the Gateway's name.
-pub(crate) const GATEWAY_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
-
 /// An object by its namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Owner {
@@ -48,8 +45,14 @@ pub(crate) struct Obstacle {
     pub(crate) message: String,
 }
 
-/// What is provided, by Gateway. One that is not there has no Service.
-pub(crate) type Provisions = BTreeMap<Owner, Provision>;
+/// What is provided, by Gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Provisions {
+    /// One that is not there has no Service.
+    pub(crate) services: BTreeMap<Owner, Provision>,
+    /// Of each that is to have a data plane of its own, what keeps that from being there.
+    pub(crate) dedicated: BTreeMap<Owner, Option<Obstacle>>,
+}
 
 /// What a Service provides.
 pub(crate) fn provision(service: &Service) -> Provision {

@@ -2,54 +2,66 @@
 
 use std::collections::BTreeMap;
 
-use compile::{GatewayPlan, PlannedPort};
+use compile::{
+    DATA_PLANE_LABEL, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, ServiceType, label_value,
+};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model::Layer;
 use serde_json::{Value, json};
 
-use super::provision::GATEWAY_LABEL;
 use crate::replicas::hash;
 
 /// The label of what is made for a Gateway; its value is the name of the Gateway's class.
 const CLASS_LABEL: &str = "gateway.networking.k8s.io/gateway-class-name";
 
-/// The label that says who made an object …
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// … and its value.
-const NARTHEX: &str = "narthex";
+/// The value of the label that says who made an object.
+pub(super) const NARTHEX: &str = "narthex";
 
-/// A hash of what was last applied: what is ours and no longer wanted is not seen otherwise.
-const APPLIED: &str = "narthex.dev/applied";
-
-/// The longest value of a label.
-const LONGEST: usize = 63;
-
-/// What kind of Service a Gateway gets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ServiceType {
-    /// With an address of the cluster's load balancers.
-    #[default]
-    LoadBalancer,
-    /// With a port of every node.
-    NodePort,
-    /// For inside alone.
-    ClusterIp,
+/// To whom a Service leads, as its label says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// To the shared data plane.
+    Shared,
+    /// To one that is the Gateway's alone; the shared one serves it on.
+    Taking,
+    /// To one that is the Gateway's alone.
+    Dedicated,
 }
 
-impl ServiceType {
-    fn name(self) -> &'static str {
+impl Leads {
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+        match label(metadata, DATA_PLANE_LABEL) {
+            None => Self::Shared,
+            Some("taking") => Self::Taking,
+            Some(_) => Self::Dedicated,
+        }
+    }
+
+    fn value(self) -> Option<&'static str> {
         match self {
-            Self::LoadBalancer => "LoadBalancer",
-            Self::NodePort => "NodePort",
-            Self::ClusterIp => "ClusterIP",
+            Self::Shared => None,
+            Self::Taking => Some("taking"),
+            Self::Dedicated => Some("dedicated"),
         }
     }
 }
 
-/// Which Services are looked at.
-pub(super) fn selector() -> String {
-    format!("{GATEWAY_LABEL},{MANAGED_BY}={NARTHEX}")
+/// The annotation of who made it for whose classes: of two Narthex in a cluster, each has its own.
+pub(super) const CONTROLLER: &str = "narthex.dev/gateway-controller";
+
+/// A hash of what was last applied: what is ours and no longer wanted is not seen otherwise.
+const APPLIED: &str = "narthex.dev/applied";
+
+/// Which Services are looked at: every Gateway's, or one's.
+pub(super) fn selector(gateway: Option<&str>) -> String {
+    match gateway {
+        None => format!("{GATEWAY_LABEL},{MANAGED_BY}={NARTHEX}"),
+        Some(name) => format!(
+            "{GATEWAY_LABEL}={},{MANAGED_BY}={NARTHEX}",
+            label_value(name)
+        ),
+    }
 }
 
 /// `80-tcp`
@@ -65,15 +77,20 @@ pub(super) fn protocol(layer: Layer) -> &'static str {
 }
 
 /// What is to be applied.
-pub(super) fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
-    let mut labels: BTreeMap<&str, &str> = texts(&plan.labels).collect();
-    let (gateway, class) = (label_value(&plan.name), label_value(&plan.class));
-    labels.extend([
-        (GATEWAY_LABEL, &*gateway),
-        (CLASS_LABEL, &*class),
-        (MANAGED_BY, NARTHEX),
-    ]);
-    let annotations: BTreeMap<&str, &str> = texts(&plan.annotations).collect();
+pub(super) fn service(
+    plan: &GatewayPlan,
+    kind: ServiceType,
+    leads: Leads,
+    controller: &str,
+) -> Value {
+    let mut labels = labels(&plan.labels, &plan.name, &plan.class);
+    // What others say of it means nothing.
+    labels.remove(DATA_PLANE_LABEL);
+    if let Some(value) = leads.value() {
+        labels.insert(DATA_PLANE_LABEL.to_owned(), value.to_owned());
+    }
+    let mut annotations: BTreeMap<&str, &str> = texts(&plan.annotations).collect();
+    annotations.insert(CONTROLLER, controller);
     let ports: Vec<_> = plan
         .ports
         .iter()
@@ -94,22 +111,45 @@ pub(super) fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
             "name": plan.service,
             "labels": labels,
             "annotations": annotations,
-            // Not blockOwnerDeletion, which would need more rights.
-            "ownerReferences": [{
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "Gateway",
-                "name": plan.name,
-                "uid": plan.uid,
-            }],
+            "ownerReferences": owner(&plan.name, &plan.uid),
         },
         "spec": {"type": kind.name(), "ports": ports},
     });
     if let Some(address) = asked_address(plan, kind) {
         service["spec"]["loadBalancerIP"] = json!(address);
     }
-    let applied = format!("{:08x}", hash(service.to_string().as_bytes()));
-    service["metadata"]["annotations"][APPLIED] = json!(applied);
-    service
+    seal(service)
+}
+
+/// The labels of what is made for a Gateway, over those that it asks for.
+pub(super) fn labels(
+    asked: &BTreeMap<Box<str>, Box<str>>,
+    gateway: &str,
+    class: &str,
+) -> BTreeMap<String, String> {
+    let asked = texts(asked).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut labels: BTreeMap<String, String> = asked.collect();
+    labels.insert(GATEWAY_LABEL.to_owned(), label_value(gateway));
+    labels.insert(CLASS_LABEL.to_owned(), label_value(class));
+    labels.insert(MANAGED_BY.to_owned(), NARTHEX.to_owned());
+    labels
+}
+
+/// Not blockOwnerDeletion, which would need more rights.
+pub(super) fn owner(gateway: &str, uid: &str) -> Value {
+    json!([{
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": gateway,
+        "uid": uid,
+    }])
+}
+
+/// With a hash of all of it.
+pub(super) fn seal(mut object: Value) -> Value {
+    let applied = format!("{:08x}", hash(object.to_string().as_bytes()));
+    object["metadata"]["annotations"][APPLIED] = json!(applied);
+    object
 }
 
 /// The one address that a load balancer is asked for.
@@ -152,17 +192,24 @@ fn contains(is: Option<&BTreeMap<String, String>>, wanted: &Value) -> bool {
     })
 }
 
-/// Whether a Service was made for that Gateway, or for one of its name that is gone.
-pub(super) fn is_ours(metadata: &ObjectMeta, plan: &GatewayPlan) -> bool {
+/// Whether an object was made for that Gateway, or for one of its name that is gone.
+pub(super) fn is_ours(metadata: &ObjectMeta, gateway: &str, uid: &str) -> bool {
     let owner = metadata
         .owner_references
         .iter()
         .flatten()
-        .find(|it| it.kind == "Gateway" && it.name == *plan.name);
-    owner.is_some_and(|owner| owner.uid == *plan.uid || is_managed(metadata))
+        .find(|it| it.kind == "Gateway" && it.name == gateway);
+    owner.is_some_and(|owner| owner.uid == uid || is_managed(metadata))
 }
 
-fn is_managed(metadata: &ObjectMeta) -> bool {
+/// Whether it was made for a class of this controller.
+pub(super) fn is_of(metadata: &ObjectMeta, controller: &str) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    let made_for = annotations.and_then(|all| all.get(CONTROLLER));
+    made_for.is_none_or(|made_for| made_for == controller)
+}
+
+pub(super) fn is_managed(metadata: &ObjectMeta) -> bool {
     label(metadata, MANAGED_BY) == Some(NARTHEX)
 }
 
@@ -171,19 +218,11 @@ pub(super) fn class_of(metadata: &ObjectMeta) -> Option<&str> {
     label(metadata, CLASS_LABEL)
 }
 
-fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     Some(metadata.labels.as_ref()?.get(name)?.as_str())
 }
 
-/// A name as the value of a label, shortened with a hash where it is too long.
-pub(super) fn label_value(name: &str) -> String {
-    if name.len() <= LONGEST {
-        return name.to_owned();
-    }
-    format!("{}-{:08x}", &name[..LONGEST - 9], hash(name.as_bytes()))
-}
-
-fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str)> {
     all.iter().map(|(name, value)| (&**name, &**value))
 }
 
@@ -191,6 +230,12 @@ fn texts(all: &BTreeMap<Box<str>, Box<str>>) -> impl Iterator<Item = (&str, &str
 mod tests {
     use super::*;
     use crate::gateway::plan;
+
+    const CONTROLLED: &str = "narthex.dev/gateway";
+
+    fn service(plan: &GatewayPlan, kind: ServiceType) -> Value {
+        super::service(plan, kind, Leads::Shared, CONTROLLED)
+    }
 
     fn made(wanted: &Value) -> Service {
         serde_json::from_value(wanted.clone()).expect("a Service")
@@ -228,7 +273,11 @@ mod tests {
                 {"name": "80-udp", "protocol": "UDP", "port": 80, "targetPort": 20009},
             ])
         );
-        let inside = super::service(&plan, ServiceType::ClusterIp);
+        let of = |leads| super::service(&plan, ServiceType::ClusterIp, leads, CONTROLLED);
+        for leads in [Leads::Shared, Leads::Taking, Leads::Dedicated] {
+            assert_eq!(Leads::of(&made(&of(leads)).metadata), leads);
+        }
+        let inside = of(Leads::Dedicated);
         assert_eq!(inside["spec"]["type"], "ClusterIP");
         assert_eq!(inside["spec"]["loadBalancerIP"], Value::Null);
     }
@@ -259,15 +308,16 @@ mod tests {
     fn a_service_is_ours_by_its_owner() {
         let plan = plan("web", &[(80, 20001)]);
         let is = made(&service(&plan, ServiceType::LoadBalancer));
-        assert!(is_ours(&is.metadata, &plan));
+        let is_webs = |it: &Service| is_ours(&it.metadata, "web", "uid-web");
+        assert!(is_webs(&is));
         let mut bare = is.clone();
         bare.metadata.labels = None;
-        assert!(is_ours(&bare.metadata, &plan));
+        assert!(is_webs(&bare));
         let mut anothers = is.clone();
         anothers.metadata.owner_references = None;
-        assert!(!is_ours(&anothers.metadata, &plan));
-        assert!(!is_ours(&is.metadata, &crate::gateway::plan("other", &[])));
-        let long = "x".repeat(100);
-        assert_eq!(label_value(&long).len(), LONGEST);
+        assert!(!is_webs(&anothers));
+        assert!(!is_ours(&is.metadata, "other", "uid-other"));
+        assert!(is_of(&is.metadata, "narthex.dev/gateway"));
+        assert!(!is_of(&is.metadata, "example.com/another"));
     }
 }

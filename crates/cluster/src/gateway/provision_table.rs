@@ -40,6 +40,8 @@ impl<K> Kept for K where
 
 /// The objects of a kind with some labels, from a watch.
 pub(super) struct Table<K> {
+    /// The kind's name.
+    kind: String,
     objects: BTreeMap<Owner, K>,
     /// For each scope: the newest version that was seen.
     newest: BTreeMap<String, u128>,
@@ -56,22 +58,29 @@ type Told<K> = (String, Result<Event<K>, watcher::Error>);
 impl<K: Kept> Table<K> {
     /// Of these namespaces; of all if there are none.
     pub(super) fn new(client: &Client, namespaces: &[String], selector: &str) -> Self {
-        let scopes = match namespaces {
-            [] => vec![String::new()],
-            some => some.to_vec(),
+        let apis = match namespaces {
+            [] => vec![(String::new(), Api::all(client.clone()))],
+            some => some
+                .iter()
+                .map(|it| (it.clone(), Api::namespaced(client.clone(), it)))
+                .collect(),
         };
-        let watches = scopes.iter().map(|scope| {
-            let api: Api<K> = match scope.as_str() {
-                "" => Api::all(client.clone()),
-                namespace => Api::namespaced(client.clone(), namespace),
-            };
-            let scope = scope.clone();
+        Self::of(&K::kind(&()), apis, selector)
+    }
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + 'static> Table<K> {
+    /// Of namespaces by their names; the empty one is all.
+    pub(super) fn of(kind: &str, apis: Vec<(String, Api<K>)>, selector: &str) -> Self {
+        let scopes = apis.iter().map(|(scope, _)| scope.clone()).collect();
+        let watches = apis.into_iter().map(|(scope, api)| {
             watcher(api, watcher::Config::default().labels(selector))
                 .backoff(Again::default())
                 .map(move |event| (scope.clone(), event))
                 .boxed()
         });
         Self {
+            kind: kind.to_owned(),
             objects: BTreeMap::new(),
             newest: BTreeMap::new(),
             listed: BTreeMap::new(),
@@ -94,8 +103,7 @@ impl<K: Kept> Table<K> {
                 }
                 // Once until it works, as it is tried again and again.
                 Some((_, Err(error))) if !std::mem::replace(&mut self.is_failing, true) => {
-                    let kind = K::kind(&());
-                    tracing::warn!("each {kind} of a Gateway is not known: {error}");
+                    tracing::warn!("each {} of a Gateway is not known: {error}", self.kind);
                 }
                 Some((_, Err(error))) => tracing::debug!("what Gateways have: {error}"),
                 // Watches do not end.
@@ -208,6 +216,7 @@ mod tests {
     #[test]
     fn the_answer_to_a_write_does_not_bring_back_what_is_gone() {
         let mut table: Table<Service> = Table {
+            kind: "Service".to_owned(),
             objects: BTreeMap::new(),
             newest: BTreeMap::new(),
             listed: BTreeMap::new(),

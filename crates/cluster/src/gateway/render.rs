@@ -4,6 +4,7 @@ use compile::status::{self, Closed, ObjectStatus, Pen};
 use serde_json::Value;
 
 use super::gate::{Gate, PENDING};
+use super::provision::Obstacle;
 
 pub(super) use compile::status::without_ours;
 
@@ -28,6 +29,20 @@ pub(super) fn render(wanted: &ObjectStatus, gate: &Gate, present: &Value, pen: P
         shut_in_part: pending("not every port of it leads to every replica yet"),
     };
     status::render(wanted, &gate, present, pen)
+}
+
+/// The conditions of a Gateway that is to have a data plane of its own, which says all else about it:
+/// with what keeps it from being there.
+pub(super) fn render_deployment(
+    obstacle: Option<&Obstacle>,
+    present: &Value,
+    pen: Pen<'_>,
+) -> Value {
+    let missing = obstacle.map(|obstacle| Closed {
+        reason: obstacle.reason,
+        message: &obstacle.message,
+    });
+    status::render_data_plane(missing, present, pen)
 }
 
 /// Whether a status has all fields as they are to be. An empty list is none.
@@ -68,6 +83,7 @@ fn list(value: &Value) -> &[Value] {
 mod tests {
     use std::borrow::Cow;
 
+    use compile::Share;
     use compile::status::{Condition, GatewayStatus, ListenerStatus, Since, Status};
     use objects::kinds::{Kind, ObjectKey};
     use serde_json::json;
@@ -80,7 +96,11 @@ mod tests {
         controller: "narthex.dev/gateway",
         generation: 3,
         since: Since::Now("2026-01-02T03:04:05Z"),
+        namespace: "shop",
+        share: &ALL,
     };
+
+    static ALL: Share = Share::ALL;
 
     fn programmed(holds: bool) -> Box<[Condition]> {
         let condition = Condition {

@@ -9,7 +9,7 @@ use compile::status::Status;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
-use objects::kinds::ObjectKey;
+use objects::kinds::{Kind, ObjectKey};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -340,6 +340,10 @@ impl Inputs {
 /// Tells the backlog what is another than it was.
 fn changes(world: &World, before: &World, backlog: &mut Backlog) {
     let (served, former) = (&world.served, &before.served);
+    // Whose entries are whose is another matter for every route.
+    if served.share != former.share {
+        backlog.all_changed();
+    }
     if served.position != former.position || !Arc::ptr_eq(&world.replicas, &before.replicas) {
         backlog.replicas_changed();
     }
@@ -348,7 +352,14 @@ fn changes(world: &World, before: &World, backlog: &mut Backlog) {
             backlog.changed(status.object.clone());
         }
     });
-    if world.provisions == before.provisions
+    let (planes, were) = (&world.provisions.dedicated, &before.provisions.dedicated);
+    for owner in planes.keys().chain(were.keys()) {
+        if planes.get(owner) != were.get(owner) {
+            let key = ObjectKey::new(Kind::Gateway, &owner.namespace, &owner.name);
+            backlog.changed(key);
+        }
+    }
+    if world.provisions.services == before.provisions.services
         && served.gateways == former.gateways
         && served.unbound == former.unbound
     {
@@ -356,7 +367,7 @@ fn changes(world: &World, before: &World, backlog: &mut Backlog) {
     }
     let is_other = |gateway: &ObjectKey| {
         let owner = Owner::new(&gateway.namespace, &gateway.name);
-        world.provisions.get(&owner) != before.provisions.get(&owner)
+        world.provisions.services.get(&owner) != before.provisions.services.get(&owner)
             || plan(&served.gateways, &owner) != plan(&former.gateways, &owner)
             || served.unbound != former.unbound
     };

@@ -46,6 +46,8 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Which namespaces, by their labels, where they are not named; none means all.
     pub namespace_selector: Option<String>,
+    /// Whether Ingresses are read, and their classes.
+    pub ingresses: bool,
     /// Whether all Secrets and ConfigMaps are listed and watched, and not only those that
     /// something refers to.
     pub all_secrets: bool,
@@ -66,6 +68,7 @@ impl Default for Options {
         Self {
             namespaces: Vec::new(),
             namespace_selector: None,
+            ingresses: true,
             all_secrets: false,
             max_references: Self::MAX_REFERENCES,
             optional: Vec::new(),
@@ -74,12 +77,10 @@ impl Default for Options {
 }
 
 /// The kinds of which all objects are read.
-const KINDS: [Kind; 4] = [
-    Kind::IngressClass,
-    Kind::Ingress,
-    Kind::Service,
-    Kind::EndpointSlice,
-];
+const KINDS: [Kind; 2] = [Kind::Service, Kind::EndpointSlice];
+
+/// Those that are read for Ingresses.
+const OF_INGRESS: [Kind; 2] = [Kind::IngressClass, Kind::Ingress];
 
 /// Every watch. They end when this is dropped.
 #[derive(Debug)]
@@ -102,11 +103,16 @@ impl Watches {
         });
         let mut watches = Self {
             identity: format!(
-                "{} {:?} {:?} {}",
+                "{} {:?} {:?} {}{}",
                 connection.identity(),
                 options.namespaces,
                 options.namespace_selector,
-                options.all_secrets
+                options.all_secrets,
+                if options.ingresses {
+                    ""
+                } else {
+                    " without Ingresses"
+                },
             ),
             pool: Pool::new(connection),
             lists: Vec::new(),
@@ -124,7 +130,8 @@ impl Watches {
         }
         let secrets = [Kind::Secret, Kind::ConfigMap];
         let secrets = secrets.iter().filter(|_| options.all_secrets);
-        for &kind in KINDS.iter().chain(secrets) {
+        let of_ingress = OF_INGRESS.iter().filter(|_| options.ingresses);
+        for &kind in of_ingress.chain(&KINDS).chain(secrets) {
             if options.namespaces.is_empty() || !kind.namespaced() {
                 watches.list(Target::all(kind, None));
                 continue;

@@ -39,10 +39,14 @@ impl Said {
         }
     }
 
-    fn note<'a>(mut self, wrongs: impl IntoIterator<Item = &'a Wrong>) -> Self {
+    fn note<'a>(self, wrongs: impl IntoIterator<Item = &'a Wrong>) -> Self {
+        self.add(Severity::Error, wrongs)
+    }
+
+    fn add<'a>(mut self, severity: Severity, wrongs: impl IntoIterator<Item = &'a Wrong>) -> Self {
         for wrong in wrongs {
             let problem = Problem {
-                severity: Severity::Error,
+                severity,
                 object: Some(self.status.object.clone()),
                 field: wrong.field.clone(),
                 message: wrong.message.to_string(),
@@ -61,7 +65,7 @@ pub(super) fn of_class(class: &Class) -> Said {
     let key = ObjectKey::new(Kind::GatewayClass, "", &metadata.name);
     let accepted = Condition::unless(
         "Accepted",
-        class.wrong.as_ref(),
+        class.parameters.as_ref().err(),
         "Accepted",
         "Gateways of this class are served",
     );
@@ -69,7 +73,8 @@ pub(super) fn of_class(class: &Class) -> Said {
         conditions: [accepted].into(),
         features: FEATURES,
     };
-    Said::new(key, metadata.generation, status, class.wrong.is_none()).note(&class.wrong)
+    let wrong = class.parameters.as_ref().err();
+    Said::new(key, metadata.generation, status, wrong.is_none()).note(wrong)
 }
 
 pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
@@ -113,13 +118,14 @@ pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
     });
     let listeners = own.iter().flat_map(wrongs_of);
     let generation = gateway.source.metadata.generation;
-    Said::new(key, generation, status, refused.is_none()).note(
-        refused
-            .into_iter()
-            .chain(&gateway.unresolved)
-            .filter(|wrong| !wrong.reason.starts_with("Listeners"))
-            .chain(listeners),
-    )
+    let wrongs = refused
+        .into_iter()
+        .chain(&gateway.unresolved)
+        .filter(|wrong| !wrong.reason.starts_with("Listeners"))
+        .chain(listeners);
+    Said::new(key, generation, status, refused.is_none())
+        .note(wrongs)
+        .add(Severity::Warning, &gateway.remark)
 }
 
 pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {

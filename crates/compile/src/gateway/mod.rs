@@ -16,8 +16,11 @@ mod grpc;
 mod http;
 mod listener;
 mod namespaces;
+mod ownership;
+mod parameters;
 mod plan;
 mod ports;
+mod quantity;
 mod rank;
 mod references;
 mod route;
@@ -43,7 +46,10 @@ use sites::Sites;
 use tls_policy::Policies;
 use topology::{Look, Topology};
 
-pub use plan::{GatewayPlan, PlannedPort};
+pub use ownership::{DATA_PLANE_LABEL, DedicatedPlan, GATEWAY_LABEL, MANAGED_BY, Provider, Share};
+pub use parameters::ServiceType;
+pub use plan::{GatewayPlan, PlannedPort, label_value};
+pub use quantity::Quantity;
 
 use crate::ingress::resolve::World;
 use crate::name::{Name, NameRef};
@@ -68,6 +74,8 @@ pub(crate) struct Gateways {
     said: HashMap<ObjectKey, Said>,
     statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     plans: Arc<[GatewayPlan]>,
+    dedicated: Arc<[DedicatedPlan]>,
+    share: Arc<Share>,
     references: BTreeSet<ObjectKey>,
     /// When the update that is under way began, in seconds since 1970.
     now: i64,
@@ -116,9 +124,22 @@ impl Gateways {
         self.ports.listeners()
     }
 
-    /// What is said of each object.
+    /// What is said of each object, as far as it is for this process to say anything.
     pub(crate) fn statuses(&self) -> Arc<Sorted<ObjectStatus, ByObject>> {
-        Arc::clone(&self.statuses)
+        match self.share.is_none() {
+            true => Arc::default(),
+            false => Arc::clone(&self.statuses),
+        }
+    }
+
+    /// The data planes that Gateways are to have for themselves.
+    pub(crate) fn dedicated(&self) -> Arc<[DedicatedPlan]> {
+        Arc::clone(&self.dedicated)
+    }
+
+    /// Which Gateways and ListenerSets this process speaks for.
+    pub(crate) fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.share)
     }
 
     /// What is to be provided for each Gateway in a cluster.
@@ -233,9 +254,14 @@ impl Gateways {
             self.references
                 .contains(&ObjectKey::new(kind, name.namespace, name.name))
         };
+        let mut deciding = changes.services.iter().map(|name| {
+            let key = ObjectKey::new(Kind::Service, &name.namespace, &name.name);
+            self.topology.ownership.services.contains(&key)
+        });
         let mut secrets = changes.secrets.iter().map(Name::as_ref);
         let mut config_maps = changes.config_maps.iter().map(Name::as_ref);
         !self.started
+            || deciding.any(|is_deciding| is_deciding)
             || changes.gateway.iter().any(|key| of_kind(key.kind))
             || (served && !changes.namespaces.is_empty())
             || secrets.any(|name| referred(Kind::Secret, name))
@@ -244,6 +270,13 @@ impl Gateways {
 
     fn read_topology(&mut self, world: &mut World<'_>, updated: &mut Updated) {
         self.topology = Topology::read(world);
+        let ownership = &mut self.topology.ownership;
+        let dedicated = std::mem::take(&mut ownership.dedicated);
+        self.dedicated = ownership::renewed(&self.dedicated, dedicated);
+        let share = ownership.share(world.options);
+        if *self.share != share {
+            self.share = Arc::new(share);
+        }
         let mut referred = std::mem::take(&mut self.topology.referred);
         let mut look = Look {
             world,
@@ -318,7 +351,8 @@ impl Gateways {
 
     fn say_of_topology(&mut self, updated: &mut Updated) {
         let mut all = Vec::new();
-        for class in &self.topology.classes {
+        let classes = self.topology.classes.iter();
+        for class in classes.filter(|_| self.share.has_classes()) {
             all.push(conditions::of_class(class));
         }
         for gateway in &self.topology.gateways {

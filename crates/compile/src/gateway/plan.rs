@@ -9,6 +9,8 @@ use model::Layer;
 use objects::Store;
 use objects::kinds::IntOrString;
 
+use super::ownership::{Provider, renewed};
+use super::parameters::ServiceType;
 use super::ports::Wanted;
 use super::serve::{Ports, groups};
 use super::topology::{Gateway, Topology};
@@ -30,6 +32,10 @@ pub struct GatewayPlan {
     pub class: Box<str>,
     /// The name of the Service, in the same namespace.
     pub service: Box<str>,
+    /// Who keeps that.
+    pub provider: Provider,
+    /// What kind of Service its parameters ask for, if they do.
+    pub service_type: Option<ServiceType>,
     /// `spec.infrastructure.labels`.
     pub labels: BTreeMap<Box<str>, Box<str>>,
     /// `spec.infrastructure.annotations`.
@@ -60,11 +66,10 @@ pub(super) fn of(
     former: &Arc<[GatewayPlan]>,
 ) -> Arc<[GatewayPlan]> {
     let gateways = topology.gateways.iter();
-    let plans: Vec<_> = gateways.map(|gateway| plan(gateway, ports)).collect();
-    match *plans == **former {
-        true => Arc::clone(former),
-        false => plans.into(),
-    }
+    renewed(
+        former,
+        gateways.map(|gateway| plan(gateway, ports)).collect(),
+    )
 }
 
 fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
@@ -95,6 +100,8 @@ fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
         class: (*spec.gateway_class_name).into(),
         is_refused: gateway.refused.is_some(),
         service: service_name(&gateway.name.name, &spec.gateway_class_name).into(),
+        provider: gateway.provider,
+        service_type: gateway.service_type,
         labels: infrastructure
             .map(|one| one.labels.clone())
             .unwrap_or_default(),
@@ -113,7 +120,7 @@ fn plan(gateway: &Gateway, ports: &Ports) -> GatewayPlan {
 }
 
 /// `gateway-class`, shortened with a hash where that is too long for a Service.
-fn service_name(gateway: &str, class: &str) -> String {
+pub(super) fn service_name(gateway: &str, class: &str) -> String {
     let whole = format!("{gateway}-{class}").replace('.', "-");
     if whole.len() <= LONGEST {
         return whole;
@@ -124,6 +131,18 @@ fn service_name(gateway: &str, class: &str) -> String {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
     format!("{}-{hash:016x}", &whole[..LONGEST - 17])
+}
+
+/// A name as the value of a label, shortened with a hash where it is too long.
+pub fn label_value(name: &str) -> String {
+    if name.len() <= LONGEST {
+        return name.to_owned();
+    }
+    // FNV-1a: the same in every release.
+    let hash = name.bytes().fold(0x811c_9dc5, |hash: u32, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{}-{hash:08x}", &name[..LONGEST - 9])
 }
 
 /// Which ports of ours the Services of Gateways lead to, and which Services those are.
@@ -181,5 +200,6 @@ mod tests {
         let (one, other) = (service_name(&long, "a"), service_name(&long, "b"));
         assert_eq!((one.len(), other.len()), (LONGEST, LONGEST));
         assert_ne!(one, other);
+        assert_eq!(label_value(&long).len(), LONGEST);
     }
 }

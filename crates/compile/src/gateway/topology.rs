@@ -13,6 +13,8 @@ use objects::kinds::{Kind, ObjectKey, ObjectMeta};
 use super::grants::Grants;
 use super::listener::{Clients, Listener, Mode, certificate};
 use super::namespaces::Namespaces;
+use super::ownership::{Belonging, Ownership, Provider, class_of};
+use super::parameters::{Parameters, ServiceType};
 use super::references::{Reference, object};
 use crate::certificates::Loaded;
 use crate::ingress::resolve::World;
@@ -47,14 +49,19 @@ pub(super) struct Topology {
     sets: HashMap<Name, (usize, usize)>,
     /// The Secrets and ConfigMaps that it refers to.
     pub(super) referred: BTreeSet<ObjectKey>,
+    /// Whose each Gateway is.
+    pub(super) ownership: Ownership,
 }
 
 /// A GatewayClass that is ours.
 #[derive(Debug)]
 pub(super) struct Class {
     pub(super) source: Arc<api::GatewayClass>,
-    pub(super) wrong: Option<Wrong>,
+    pub(super) parameters: Result<Parameters, Wrong>,
 }
+
+/// ListenerSets, by the Gateway that they name.
+pub(super) type GatewaySets = HashMap<Name, Vec<Arc<api::ListenerSet>>>;
 
 /// A Gateway that is ours.
 #[derive(Debug)]
@@ -68,6 +75,12 @@ pub(super) struct Gateway {
     pub(super) sets: Vec<Set>,
     /// Why nothing of it is served.
     pub(super) refused: Option<Wrong>,
+    /// What is surprising about it.
+    pub(super) remark: Option<Wrong>,
+    /// Who keeps its Service.
+    pub(super) provider: Provider,
+    /// What kind of Service its parameters ask for.
+    pub(super) service_type: Option<ServiceType>,
     /// What it refers to itself that is not there.
     pub(super) unresolved: Option<Wrong>,
     /// What backends are shown that ask for a certificate.
@@ -111,23 +124,30 @@ impl Topology {
             grants: Grants::read(store),
             ..Self::default()
         };
-        topology.classes = super::class::read(store, world.options);
-        let is_ours = |gateway: &&Arc<api::Gateway>| {
-            let class = &*gateway.spec.gateway_class_name;
-            let mut classes = topology.classes.iter();
-            classes.any(|one| one.source.metadata.name == *class && one.wrong.is_none())
-        };
+        let options = world.options;
+        let mut referred = BTreeSet::new();
+        topology.classes = super::class::read(store, options, &mut referred);
+        let classes = &topology.classes;
+        let is_ours = |gateway: &&Arc<api::Gateway>| class_of(gateway, classes, options).is_some();
         let mut gateways: Vec<_> = store.gateways().filter(is_ours).cloned().collect();
         gateways.sort_by(|a, b| age(&a.metadata).cmp(&age(&b.metadata)));
-        let mut sets: HashMap<Name, Vec<Arc<api::ListenerSet>>> = HashMap::new();
+        let mut sets = GatewaySets::new();
         for set in store.listener_sets() {
             if let Some(parent) = parent_of(set) {
                 sets.entry(parent).or_default().push(Arc::clone(set));
             }
         }
-        let mut referred = BTreeSet::new();
         for source in gateways {
             let name = NameRef::of(&source.metadata).to_owned();
+            let Some(class) = class_of(&source, &topology.classes, options) else {
+                continue;
+            };
+            let refer = |key| _ = referred.insert(key);
+            let ownership = &mut topology.ownership;
+            let belonging = ownership.judge(&source, class, &sets, (store, options), refer);
+            if !belonging.is_here {
+                continue;
+            }
             let mut sets = sets.remove(&name).unwrap_or_default();
             sets.sort_by(|a, b| age(&a.metadata).cmp(&age(&b.metadata)));
             let mut look = Look {
@@ -135,7 +155,7 @@ impl Topology {
                 grants: &topology.grants,
                 referred: &mut referred,
             };
-            let gateway = Gateway::read(source, name, sets, &mut look);
+            let gateway = Gateway::read(source, name, sets, belonging, &mut look);
             let index = topology.gateways.len();
             for (place, set) in gateway.sets.iter().enumerate() {
                 let name = NameRef::of(&set.source.metadata).to_owned();
@@ -187,11 +207,15 @@ impl Gateway {
         source: Arc<api::Gateway>,
         name: Name,
         sets: Vec<Arc<api::ListenerSet>>,
+        belonging: Belonging,
         look: &mut Look<'_, '_>,
     ) -> Self {
         let key = object(Kind::Gateway, &name.namespace, &name.name);
         let mut gateway = Self {
-            refused: refused(&source),
+            refused: belonging.refused.or_else(|| refused(&source)),
+            remark: belonging.remark,
+            provider: belonging.provider,
+            service_type: belonging.service_type,
             name,
             listeners: Vec::new(),
             own: 0,
@@ -413,16 +437,6 @@ impl Gateway {
 
 /// Why nothing of a Gateway can be served.
 fn refused(gateway: &api::Gateway) -> Option<Wrong> {
-    if let Some(infrastructure) = &gateway.spec.infrastructure
-        && let Some(parameters) = &infrastructure.parameters_ref
-    {
-        return Some(Wrong::new(
-            "InvalidParameters",
-            "spec.infrastructure.parametersRef",
-            format!("parameters of kind {} are not known", parameters.kind()),
-            "no parameters",
-        ));
-    }
     let mut addresses = gateway.spec.addresses.iter().flatten();
     let unknown = addresses.find(|address| !matches!(address.type_(), "IPAddress" | "Hostname"))?;
     Some(Wrong::new(

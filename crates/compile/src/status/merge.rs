@@ -3,9 +3,11 @@
 use std::fmt;
 
 use objects::kinds::gateway::ParentReference;
+use objects::kinds::{Kind, ObjectKey};
 use serde_json::{Map, Value, json};
 
 use super::{Condition, ParentStatus};
+use crate::Share;
 
 /// The most conditions that a list may have.
 const CONDITIONS: usize = 8;
@@ -16,6 +18,10 @@ const MESSAGE: usize = 32_768;
 /// Conditions that are ours, and are there only while there is a reason.
 const PASSING: [&str; 2] = ["PartiallyInvalid", "InsecureFrontendValidationMode"];
 
+/// The condition of a Gateway that is to have a data plane of its own: whether that is there. It is
+/// said by those who made it, while all else is said by the data plane.
+pub(super) const DATA_PLANE: &str = "narthex.dev/DataPlane";
+
 /// With what is written.
 #[derive(Debug, Clone, Copy)]
 pub struct Pen<'a> {
@@ -25,6 +31,10 @@ pub struct Pen<'a> {
     pub generation: i64,
     /// When what is said now began to be so, where nobody has said it before.
     pub since: Since<'a>,
+    /// The object's namespace.
+    pub namespace: &'a str,
+    /// Which Gateways and ListenerSets we speak for.
+    pub share: &'a Share,
 }
 
 /// A time for a condition's `lastTransitionTime`.
@@ -78,7 +88,7 @@ impl Pen<'_> {
             let name = name(former);
             match wanted.iter().find(|one| one.name == name) {
                 Some(said) => all.push((true, self.condition(said, Some(former)))),
-                None if PASSING.contains(&name.as_str()) => {}
+                None if self.is_passing(&name) => {}
                 None => all.push((false, former.clone())),
             }
         }
@@ -91,6 +101,23 @@ impl Pen<'_> {
             all.remove(last);
         }
         all.into_iter().map(|(_, condition)| condition).collect()
+    }
+
+    /// Conditions with one of ours; all others are somebody else's.
+    pub(super) fn with(self, said: &Said<'_>, present: &Value) -> Value {
+        let mut all = list(present).to_vec();
+        let former = all.iter().position(|one| one["type"] == said.name);
+        match former {
+            Some(index) => all[index] = self.condition(said, Some(&all[index])),
+            None if all.len() < CONDITIONS => all.push(self.condition(said, None)),
+            None => {}
+        }
+        all.into()
+    }
+
+    fn is_passing(self, name: &str) -> bool {
+        // A data plane that is one Gateway's leaves the word about itself to those who made it.
+        PASSING.contains(&name) || name == DATA_PLANE && self.share.has_classes()
     }
 
     fn condition(self, said: &Said<'_>, former: Option<&Value>) -> Value {
@@ -125,12 +152,15 @@ impl Pen<'_> {
         most: usize,
     ) -> Value {
         let present = list(present);
-        let others = present.iter().filter(|entry| !self.is_ours(entry)).count();
+        let others = present
+            .iter()
+            .filter(|entry| !self.is_ours(reference, entry))
+            .count();
         let wanted = &wanted[..wanted.len().min(most.saturating_sub(others))];
         let mut is_done = vec![false; wanted.len()];
         let mut all = Vec::new();
         for entry in present {
-            if !self.is_ours(entry) {
+            if !self.is_ours(reference, entry) {
                 all.push(entry.clone());
                 continue;
             }
@@ -147,12 +177,26 @@ impl Pen<'_> {
     }
 
     /// Whether a list has an entry of ours.
-    pub(super) fn has_entry(self, present: &Value) -> bool {
-        list(present).iter().any(|entry| self.is_ours(entry))
+    pub(super) fn has_entry(self, reference: &str, present: &Value) -> bool {
+        list(present)
+            .iter()
+            .any(|entry| self.is_ours(reference, entry))
     }
 
-    fn is_ours(self, entry: &Value) -> bool {
+    fn is_ours(self, reference: &str, entry: &Value) -> bool {
         entry["controllerName"] == self.controller
+            && (self.share.is_all() || self.share.has(&self.parent_of(&entry[reference])))
+    }
+
+    /// What an entry is about.
+    fn parent_of(self, reference: &Value) -> ObjectKey {
+        let text = |name: &str| reference[name].as_str();
+        let kind = text("kind").and_then(Kind::from_name);
+        ObjectKey::new(
+            kind.unwrap_or(Kind::Gateway),
+            text("namespace").unwrap_or(self.namespace),
+            text("name").unwrap_or_default(),
+        )
     }
 
     fn entry(self, reference: &str, wanted: &ParentStatus, conditions: &Value) -> Value {
@@ -212,13 +256,19 @@ fn cut(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const PEN: Pen<'_> = Pen {
         controller: "narthex.dev/gateway",
         generation: 3,
         since: Since::Now(NOW),
+        namespace: "shop",
+        share: &ALL,
     };
+
+    static ALL: Share = Share::ALL;
 
     const NOW: &str = "2026-01-02T03:04:05Z";
     const BEFORE: &str = "2025-01-01T00:00:00Z";
@@ -329,7 +379,41 @@ mod tests {
         assert_eq!(now[3]["parentRef"]["kind"], "Gateway");
         let none = PEN.entries("parentRef", &[], &now, 32);
         assert_eq!(none, json!([present[0], present[2]]));
-        assert!(PEN.has_entry(&now) && !PEN.has_entry(&none));
+        assert!(PEN.has_entry("parentRef", &now) && !PEN.has_entry("parentRef", &none));
+    }
+
+    #[test]
+    fn of_two_processes_of_one_controller_each_keeps_to_its_own_parents() {
+        let web: BTreeSet<_> = [ObjectKey::new(Kind::Gateway, "shop", "web")].into();
+        let (shared, own) = (Share::without(web.clone()), Share::only(web));
+        let with = |share| Pen { share, ..PEN };
+        let both = json!([entry(PEN.controller, "web"), entry(PEN.controller, "all")]);
+        let left = with(&shared).entries("parentRef", &[], &both, 32);
+        assert_eq!(left, json!([both[0]]));
+        let left = with(&own).entries("parentRef", &[], &both, 32);
+        assert_eq!(left, json!([both[1]]));
+        let elsewhere = Pen {
+            namespace: "other",
+            ..with(&own)
+        };
+        assert!(!elsewhere.has_entry("parentRef", &both));
+    }
+
+    #[test]
+    fn the_word_about_a_data_plane_is_that_of_who_made_it() {
+        let present = json!([
+            condition(DATA_PLANE, "True"),
+            condition("Accepted", "False")
+        ]);
+        let own = Share::only(BTreeSet::new());
+        let pen = Pen { share: &own, ..PEN };
+        let now = pen.conditions(&[said("Accepted", true)], &present);
+        assert_eq!(now[0], present[0]);
+        let now = PEN.conditions(&[said("Accepted", true)], &present);
+        assert_eq!(names(&now), ["Accepted"]);
+        let now = PEN.with(&said(DATA_PLANE, false), &present);
+        assert_eq!(now[0]["status"], "False");
+        assert_eq!(now[1], present[1]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use objects::kinds::{Kind, ObjectKey};
 use objects::sorted::Order;
 
 pub use merge::{Pen, Since};
-pub use render::{Closed, Gate, render, without_ours};
+pub use render::{Closed, Gate, render, render_data_plane, without_ours};
 
 /// What is said of one Gateway API object.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use objects::kinds::Kind;
 use serde_json::{Value, json};
 
-use super::merge::{Pen, Said, list};
+use super::merge::{DATA_PLANE, Pen, Said, list};
 use super::{Condition, GatewayStatus, ListenerStatus, ObjectStatus, Status};
 
 /// The most entries of a route's status.
@@ -89,6 +89,24 @@ pub fn render(wanted: &ObjectStatus, gate: &Gate<'_>, present: &Value, pen: Pen<
     }
 }
 
+/// The conditions of a Gateway that has a data plane of its own, which says all else about it: with
+/// what keeps that from being there.
+pub fn render_data_plane(missing: Option<Closed<'_>>, present: &Value, pen: Pen<'_>) -> Value {
+    let there = Closed {
+        reason: "Deployed",
+        message: "it has a Deployment of its own, of which replicas are available",
+    };
+    let Closed { reason, message } = missing.unwrap_or(there);
+    let said = Said {
+        name: DATA_PLANE,
+        holds: missing.is_none(),
+        reason,
+        message,
+        since: 0,
+    };
+    json!({"conditions": pen.with(&said, &present["conditions"])})
+}
+
 /// What is left of a status of which nothing is ours any more; none if nothing is.
 pub fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> {
     let (list, reference) = match kind {
@@ -103,7 +121,8 @@ pub fn without_ours(kind: Kind, present: &Value, pen: Pen<'_>) -> Option<Value> 
     };
     let present = &present[list];
     let entries = || pen.entries(reference, &[], present, PARENTS);
-    pen.has_entry(present).then(|| json!({list: entries()}))
+    pen.has_entry(reference, present)
+        .then(|| json!({list: entries()}))
 }
 
 fn render_gateway(

@@ -99,7 +99,7 @@ fn answer(compiled: &Compiled, host: &str, path: &str) -> String {
     format!("{} {}", rule.route, rule.field).trim().to_owned()
 }
 
-fn conditions<'a>(compiled: &'a Compiled, kind: Kind, name: &str) -> Vec<&'a Condition> {
+pub(super) fn conditions<'a>(compiled: &'a Compiled, kind: Kind, name: &str) -> Vec<&'a Condition> {
     let namespace = if kind == Kind::GatewayClass {
         ""
     } else {

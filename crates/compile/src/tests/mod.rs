@@ -3,6 +3,7 @@
 mod agreement;
 mod behaviour;
 mod gateway;
+mod gateway_ownership;
 mod naive;
 mod reuse;
 mod tls;

@@ -1,6 +1,7 @@
 //! What the command line means: every default filled in, everything checked that can be before
 //! anything is started.
 
+mod gateways;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -8,13 +9,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::{EndpointOverride, GatewayPorts};
+use compile::{EndpointOverride, GatewayPorts, GatewayScope};
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+pub(crate) use gateways::Gateways;
 pub(crate) use source::Source;
 
 use crate::{flags, workers};
@@ -92,6 +94,7 @@ impl Serve {
         Ok(Self {
             compilation: Compilation {
                 in_cluster: matches!(source, Source::Cluster(_)),
+                gateway_scope: source.gateway_scope(),
                 stream_idle: serving.tunnel_idle_timeout,
                 ..Compilation::new(compilation)?
             },
@@ -126,6 +129,8 @@ pub(crate) struct Compilation {
     flags: flags::Compilation,
     /// Whether there may be other controllers beside this one.
     in_cluster: bool,
+    /// Which Gateways are this process's.
+    gateway_scope: GatewayScope,
     endpoints: Vec<EndpointOverride>,
     /// After so long without a byte a connection that is passed on as it is ends.
     stream_idle: Duration,
@@ -145,6 +150,7 @@ impl Compilation {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             flags: flags.clone(),
             in_cluster: false,
+            gateway_scope: GatewayScope::All,
             stream_idle: STREAM_IDLE,
         })
     }
@@ -206,6 +212,7 @@ impl Compilation {
                 true => GatewayPorts::Range(flags.gateway_port_range.clone()),
                 false => GatewayPorts::Own(flags.gateway_address.clone().into()),
             },
+            gateway_scope: self.gateway_scope.clone(),
             lowest_port: lowest_port(),
             stream_idle: self.stream_idle,
             ..compile::Options::new(fallback)

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cluster::{Access, Address, Publish};
+use compile::GatewayScope;
 
-use super::Invalid;
+use super::{Gateways, Invalid};
 use crate::flags;
 
 /// Where the objects come from.
@@ -39,7 +40,7 @@ pub(crate) struct Publishing {
 }
 
 impl Publishing {
-    fn new(flags: flags::Publishing, namespaces: Vec<String>) -> Self {
+    fn new(flags: flags::Publishing, namespaces: Vec<String>, gateways: Gateways) -> Self {
         let publish = match flags.publish_service {
             Some(service) => Publish::Service {
                 namespace: service.namespace,
@@ -62,6 +63,8 @@ impl Publishing {
                 clear_on_shutdown: flags.update_status_on_shutdown,
                 publish,
                 take_over: flags.take_over,
+                alone: gateways.alone,
+                data_planes: gateways.data_planes,
                 gateway_service_type: flags.gateway_service_type.into(),
                 ingress_nginx_election_ids: flags.ingress_nginx_election_id,
                 // Known with what the objects mean.
@@ -88,10 +91,19 @@ impl Source {
         paths: Vec<PathBuf>,
         flags: &flags::Cluster,
         publishing: flags::Publishing,
+        gateways: Gateways,
         webhook: flags::Webhook,
     ) -> Result<Self, Invalid> {
         let access = flags.kubeconfig.clone().map(Access::File);
+        if gateways.alone.is_some() && webhook.validating_webhook.is_some() {
+            let message = "--validating-webhook is about Ingresses, and --gateway serves none";
+            return Err(Invalid(message.to_owned()));
+        }
         if !paths.is_empty() {
+            if let Some(flag) = gateways.flag() {
+                let message = format!("{flag} is for a cluster, and a PATH is served");
+                return Err(Invalid(message));
+            }
             if access.is_some() {
                 let message = "a PATH and --kubeconfig contradict each other: give one of them";
                 return Err(Invalid(message.to_owned()));
@@ -111,16 +123,17 @@ impl Source {
         };
         Ok(Self::Cluster(Box::new(Cluster {
             access,
-            publishing: Publishing::new(publishing, flags.watch_namespace.clone()),
-            webhook,
-            last_good_max_age: flags.last_good_max_age,
             options: cluster::watch::Options {
                 namespaces: flags.watch_namespace.clone(),
                 namespace_selector: flags.watch_namespace_selector.clone(),
+                ingresses: gateways.alone.is_none(),
                 all_secrets: flags.watch_all_secrets,
                 max_references: flags.max_secret_watches,
                 optional: cluster::Optional::known(),
             },
+            publishing: Publishing::new(publishing, flags.watch_namespace.clone(), gateways),
+            webhook,
+            last_good_max_age: flags.last_good_max_age,
         })))
     }
 }
@@ -129,6 +142,23 @@ impl Source {
     /// Whether it is the cluster that this process is a pod of.
     pub(super) fn is_own_cluster(&self) -> bool {
         matches!(self, Self::Cluster(cluster) if cluster.access == Access::InCluster)
+    }
+
+    /// Which Gateways are this process's.
+    pub(super) fn gateway_scope(&self) -> GatewayScope {
+        let Self::Cluster(cluster) = self else {
+            return GatewayScope::All;
+        };
+        let options = &cluster.publishing.options;
+        match &options.alone {
+            Some(alone) => GatewayScope::One {
+                namespace: alone.namespace.as_str().into(),
+                name: alone.name.as_str().into(),
+            },
+            None => GatewayScope::Shared {
+                dedicated: options.data_planes.is_some(),
+            },
+        }
     }
 
     /// How old a copy of its objects may be to be served; 0 where none is kept.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use admin::view;
-use compile::Compiled;
+use compile::{Compiled, Share};
 use compile::status::{
     ByObject, Closed, Gate, GatewayStatus, ObjectStatus, Pen, Since, Status, render,
 };
@@ -128,10 +128,14 @@ impl Objects {
     }
 
     fn render(&self, status: &ObjectStatus) -> Value {
+        // There is nothing of others to be kept.
+        let share = Share::ALL;
         let pen = Pen {
             controller: &self.controller,
             generation: status.generation,
             since: Since::Found(&time),
+            namespace: &status.object.namespace,
+            share: &share,
         };
         let gateway = match &status.status {
             Status::Gateway(gateway) => Some(gateway),

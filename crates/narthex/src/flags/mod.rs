@@ -3,6 +3,7 @@
 mod balancing;
 mod cluster;
 mod compilation;
+mod gateways;
 pub(crate) mod kubectl;
 mod publishing;
 mod serving;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
+pub(crate) use gateways::Gateways;
 pub(crate) use publishing::Publishing;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
 pub(crate) use webhook::Webhook;
@@ -74,6 +76,8 @@ pub(crate) struct Serve {
     pub(crate) cluster: Cluster,
     #[command(flatten)]
     pub(crate) publishing: Box<Publishing>,
+    #[command(flatten)]
+    pub(crate) gateways: Gateways,
     #[command(flatten)]
     pub(crate) webhook: Webhook,
     #[command(flatten)]

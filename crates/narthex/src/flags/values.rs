@@ -211,6 +211,20 @@ fn split_number(text: &str) -> (&str, &str) {
     text.split_at(digits)
 }
 
+/// `--flag` or `--flag=value`.
+pub(super) fn flag(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("--").map(|rest| rest.split('=').next());
+    let is_right = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes.next().is_some_and(|byte| byte.is_ascii_lowercase())
+            && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    match name.flatten() {
+        Some(name) if is_right(name) => Ok(text.to_owned()),
+        _ => Err("write a flag with its value, as --read-timeout=30s".to_owned()),
+    }
+}
+
 /// `FIRST-LAST`, both from 1 on.
 pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = text.split_once('-').and_then(|(first, last)| {
@@ -307,6 +321,24 @@ mod tests {
         );
         assert_eq!(network("fd00::/8").expect("right").to_string(), "fd00::/8");
         assert!(network("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn flags_of_others() {
+        for right in ["--read-timeout=30s", "--take-over", "--a=b=c"] {
+            assert_eq!(flag(right).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "",
+            "--",
+            "read-timeout=30s",
+            "-r",
+            "--=x",
+            "--Read=1",
+            "--a b",
+        ] {
+            assert!(flag(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl Control {
                 classes: cluster.classes,
                 statuses: Arc::clone(&compiled.statuses),
                 gateways: Arc::clone(&compiled.gateways),
+                dedicated: Arc::clone(&compiled.dedicated),
+                share: Arc::clone(&compiled.share),
                 kinds: cluster.kinds,
                 unbound: self.unbound.clone().into(),
                 position: cluster.position,

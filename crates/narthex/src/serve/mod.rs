@@ -64,12 +64,14 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         upgrade,
         cluster,
         publishing,
+        gateways,
         webhook,
         compilation,
         serving,
     } = flags;
     let (format, filter) = (serving.log_format, serving.log_level.clone());
-    let source = config::Source::new(paths, &cluster, *publishing, webhook)?;
+    let gateways = config::Gateways::new(gateways, &compilation, &publishing, &cluster)?;
+    let source = config::Source::new(paths, &cluster, *publishing, gateways, webhook)?;
     let mut config = config::Serve::new(source, &compilation, serving)?;
     config.succession = if upgrade {
         Succession::TakesOver

@@ -25,6 +25,16 @@ const TOOLS: [&str; 9] = [
     "objectset.rio.cattle.io/",
 ];
 
+/// The label of what is made for a Gateway (GEP-1762).
+const GATEWAY_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// The labels of a Gateway's Service that say whose it is and where it leads.
+const OF_GATEWAYS: [&str; 3] = [
+    GATEWAY_LABEL,
+    "app.kubernetes.io/managed-by",
+    "narthex.dev/data-plane",
+];
+
 impl Object {
     /// Drops what nothing reads. Does nothing if somebody else holds the object.
     pub fn trim(&mut self) {
@@ -106,7 +116,10 @@ fn ingress(object: &mut Ingress) {
 }
 
 fn service(object: &mut Service) {
-    usual(&mut object.metadata);
+    annotations(&mut object.metadata);
+    let labels = &mut object.metadata.labels;
+    let is_of_gateway = labels.contains_key(GATEWAY_LABEL);
+    labels.retain(|name| is_of_gateway && OF_GATEWAYS.contains(&name));
     object.metadata.creation_timestamp = None;
     if object.metadata.annotations.is_empty() {
         // What cookies are made with, where an annotation asks for cookies.
@@ -197,6 +210,25 @@ mod tests {
         );
         assert_eq!(&*metadata.uid, "");
         assert!(metadata.creation_timestamp.is_some());
+    }
+
+    #[test]
+    fn a_gateways_service_keeps_the_labels_that_say_where_it_leads() {
+        let labels = |labels: serde_json::Value| -> Vec<String> {
+            let service = json!({"metadata": {"name": "web", "labels": labels}});
+            let mut object = Object::Service(Arc::new(
+                serde_json::from_value(service).expect("a Service"),
+            ));
+            object.trim();
+            object.metadata().labels.keys().map(str::to_owned).collect()
+        };
+        let managed = "app.kubernetes.io/managed-by";
+        assert_eq!(labels(json!({(managed): "Helm", "app": "x"})), [""; 0]);
+        let own = labels(json!({
+            (GATEWAY_LABEL): "web", (managed): "narthex", "narthex.dev/data-plane": "dedicated",
+            "app": "x",
+        }));
+        assert_eq!(own, [managed, GATEWAY_LABEL, "narthex.dev/data-plane"]);
     }
 
     #[test]
