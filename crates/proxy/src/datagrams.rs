@@ -5,6 +5,12 @@
 //! to one address of ours: it has a socket of its own, connected to an endpoint, and what that one
 //! answers goes back from the address that the client had asked. A session ends when nothing has
 //! been said for a while, when its endpoint is gone, or with the listener.
+//!
+//! When the process ends, sessions go on until they are idle or its time is over, and none begins.
+//! Where another process takes the sockets over, it hears the clients from then on and begins
+//! sessions of its own, to the same endpoints: which one a session gets depends on its four-tuple
+//! alone, as long as both see the same endpoints. What endpoints answer to the former socket is
+//! passed on here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,7 +34,7 @@ use crate::admission::SessionPermit;
 use crate::client::plain;
 use crate::record::{Reason, Record, Version};
 use crate::streams::choose;
-use crate::upstream::balance::{Ask, stream_keys};
+use crate::upstream::balance::{Ask, flow, flow_keys};
 use crate::upstream::{EndpointState, Lease};
 use crate::worker::Worker;
 
@@ -46,15 +52,15 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A listening socket, with what the kernel can do for it.
 struct Socket {
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     state: UdpSocketState,
     /// Where answers are read into: one after the other, each sent on before the next.
     answer: RefCell<Box<[u8]>>,
 }
 
 impl Socket {
-    fn new(socket: UdpSocket) -> io::Result<Self> {
-        let state = UdpSocketState::new((&socket).into())?;
+    fn new(socket: Rc<UdpSocket>) -> io::Result<Self> {
+        let state = UdpSocketState::new((&*socket).into())?;
         Ok(Self {
             socket,
             state,
@@ -67,7 +73,7 @@ impl Socket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        let receive = || self.state.recv((&self.socket).into(), buffers, metas);
+        let receive = || self.state.recv((&*self.socket).into(), buffers, metas);
         self.socket.async_io(Interest::READABLE, receive).await
     }
 
@@ -81,7 +87,7 @@ impl Socket {
             segment_size: None,
             src_ip: from,
         };
-        let send = || self.state.try_send((&self.socket).into(), &transmit);
+        let send = || self.state.try_send((&*self.socket).into(), &transmit);
         self.socket.try_io(Interest::WRITABLE, send)
     }
 }
@@ -114,7 +120,7 @@ struct Session {
 /// Passes datagrams on until the socket is to be given up.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     entrance: Entrance,
     mut stopped: oneshot::Receiver<Ending>,
 ) {
@@ -128,13 +134,22 @@ pub(crate) async fn serve(
     let sessions = Rc::new(Sessions::default());
     let mut memory = vec![0; LARGEST * BATCH];
     let mut metas = [RecvMeta::default(); BATCH];
+    let mut draining = false;
     loop {
         let mut pieces = memory.chunks_mut(LARGEST);
         let mut buffers: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(pieces.next().unwrap_or_default()));
         let received = tokio::select! {
             biased;
-            _ = &mut stopped => break,
+            ending = &mut stopped, if !draining => match ending {
+                Ok(Ending::Drain) => {
+                    draining = true;
+                    continue;
+                }
+                // Endpoints' answers go on for as long as there are sessions.
+                Ok(Ending::Release) => return,
+                Ok(Ending::Close) | Err(_) => break,
+            },
             received = socket.receive(&mut buffers, &mut metas) => received,
         };
         let count = match received {
@@ -220,6 +235,9 @@ fn begin(
     entrance: Entrance,
     key: Key,
 ) -> Result<Rc<Session>, Reason> {
+    if worker.is_draining() {
+        return Err(Reason::Draining);
+    }
     let view = worker.view();
     let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
         Some(Service::Udp(route)) => Arc::clone(route),
@@ -227,14 +245,15 @@ fn begin(
     };
     drop(view);
     let permit = worker.admission.admit_session().ok_or(Reason::Overloaded)?;
-    let backend = choose(&route)?;
+    let client = plain(key.0);
+    let flow = flow(client, key.1, entrance.port);
+    let backend = choose(&route, |total| share_of(flow, total))?;
     let state = worker.upstreams.backend(&backend);
     let members = state.members(&worker.upstreams, &backend);
-    let client = plain(key.0);
     let now = Instant::now();
     let ask = Ask {
         now,
-        keys: stream_keys(members.policy(), client.ip()),
+        keys: flow_keys(members.policy(), client.ip(), flow),
         tried: &[],
         affinity: None,
     };
@@ -273,6 +292,14 @@ fn begin(
     session.answers.replace(Some(task));
     sessions.borrow_mut().insert(key, Rc::clone(&session));
     Ok(session)
+}
+
+/// A flow's number below `total`, for the choice by weight: of other bits than those that decide
+/// on the endpoint.
+fn share_of(flow: u64, total: u32) -> u32 {
+    let product = (flow >> 32) * u64::from(total);
+    // Below `total`.
+    u32::try_from(product >> 32).unwrap_or_default()
 }
 
 /// A socket that sends to an endpoint, and hears of nobody else.

@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::health;
-use crate::inherit::Inherited;
+use crate::inherit::{Addresses, Inherited};
 use crate::listen::{self, BindError, Bound, Group, Listening};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
@@ -213,17 +213,21 @@ impl Proxy {
         self.listen(held.unwrap_or_default()).await;
     }
 
-    /// Where ports of TCP are bound.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where ports are bound.
+    pub fn addresses(&self) -> Addresses {
         let bound = lock(&self.bound);
-        let of_port = |bound: &Bound| {
-            let port = bound.bound_port;
-            let addresses = bound.addresses.clone().into_iter();
-            addresses.map(move |address| SocketAddr::new(address, port))
+        let of_layer = |layer| {
+            let bound = bound.values().filter(|bound| bound.entrance.layer == layer);
+            let all = bound.flat_map(|bound| {
+                let addresses = bound.addresses.iter();
+                addresses.map(|&address| SocketAddr::new(address, bound.bound_port))
+            });
+            all.collect()
         };
-        let tcp = |(entrance, _): &(&Entrance, &Bound)| entrance.layer == Layer::Tcp;
-        let bound = bound.iter().filter(tcp);
-        bound.flat_map(|(_, bound)| of_port(bound)).collect()
+        Addresses {
+            tcp: of_layer(Layer::Tcp),
+            udp: of_layer(Layer::Udp),
+        }
     }
 
     /// A second hold of every listening socket, for another process. From here on until
@@ -263,10 +267,10 @@ impl Proxy {
         registry.register_collector(Box::new(Arc::clone(&self.metrics)));
     }
 
-    /// Stops accepting, and lets every connection end after the request that it is at. Another
-    /// process goes on accepting on the sockets at the addresses in `kept`, whose queues are left
-    /// to it.
-    pub async fn drain(&self, kept: Arc<[SocketAddr]>) {
+    /// Stops accepting, and lets every connection end after the request that it is at; sessions of
+    /// UDP go on until they are idle, and no new one begins. Another process goes on accepting on
+    /// the sockets at the addresses in `kept`, whose queues are left to it.
+    pub async fn drain(&self, kept: Arc<Addresses>) {
         self.order_all(|_| Command::Drain {
             kept: Arc::clone(&kept),
         })
@@ -278,9 +282,14 @@ impl Proxy {
         self.admission.count()
     }
 
-    /// Waits until all client connections have ended.
+    /// How many sessions of UDP there are.
+    pub fn sessions(&self) -> usize {
+        self.admission.sessions()
+    }
+
+    /// Waits until all client connections and sessions have ended.
     pub async fn wait_idle(&self) {
-        while self.connections() > 0 {
+        while self.connections() > 0 || self.sessions() > 0 {
             tokio::time::sleep(IDLE_CHECK).await;
         }
     }

@@ -113,6 +113,8 @@ pub(crate) enum Reason {
     ClientClosed,
     /// The client did not take the response in time.
     ClientWriteTimeout,
+    /// The process ends, and begins no session any more.
+    Draining,
 }
 
 impl Reason {
@@ -178,6 +180,7 @@ impl Reason {
             Self::UpstreamStatus(_) => "upstream_status",
             Self::ClientClosed => "client_closed",
             Self::ClientWriteTimeout => "client_write_timeout",
+            Self::Draining => "draining",
         }
     }
 }

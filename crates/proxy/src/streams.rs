@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::endpoint::Failure;
@@ -68,7 +69,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
         bytes_out: Cell::new(0),
         moved: Cell::new(clock),
     };
-    let backend = choose(route);
+    let backend = choose(route, |total| fastrand::u32(..total));
     let result = match &backend {
         Ok(backend) => pass_on(worker, &client, route, backend, &facts).await,
         Err(reason) => Err(*reason),
@@ -107,11 +108,14 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
     });
 }
 
-/// One of the route's backends, by weight.
-pub(crate) fn choose(route: &model::Stream) -> Result<std::sync::Arc<Backend>, Reason> {
+/// One of the route's backends, by weight: that of the number which `draw` gives below a total.
+pub(crate) fn choose(
+    route: &model::Stream,
+    draw: impl FnOnce(u32) -> u32,
+) -> Result<Arc<Backend>, Reason> {
     let split = route.split.as_ref().ok_or(Reason::NoRoute)?;
-    match &split.share(fastrand::u32(..split.total())).target {
-        Target::Backend(backend) => Ok(std::sync::Arc::clone(backend)),
+    match &split.share(draw(split.total())).target {
+        Target::Backend(backend) => Ok(Arc::clone(backend)),
         Target::Invalid => Err(Reason::InvalidBackend),
     }
 }

@@ -36,6 +36,7 @@ pub mod program;
 pub mod raw_backend;
 pub mod site;
 pub mod tls;
+pub mod udp;
 pub mod wait;
 pub mod websocket;
 

@@ -25,6 +25,9 @@ const HEALTH_PORT: u16 = 10254;
 /// How long a connection that is passed on as it is may be idle where nothing is served.
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
 
+/// The same of a session of UDP.
+const DATAGRAM_IDLE: Duration = Duration::from_secs(60);
+
 /// What is wrong with the command line as a whole, for people.
 #[derive(Debug)]
 pub(crate) struct Invalid(pub(crate) String);
@@ -93,6 +96,7 @@ impl Serve {
             compilation: Compilation {
                 in_cluster: matches!(source, Source::Cluster(_)),
                 stream_idle: serving.tunnel_idle_timeout,
+                datagram_idle: serving.udp_idle_timeout,
                 ..Compilation::new(compilation)?
             },
             without_ipv6,
@@ -129,6 +133,8 @@ pub(crate) struct Compilation {
     endpoints: Vec<EndpointOverride>,
     /// After so long without a byte a connection that is passed on as it is ends.
     stream_idle: Duration,
+    /// The same of a session of UDP.
+    datagram_idle: Duration,
 }
 
 impl Compilation {
@@ -146,6 +152,7 @@ impl Compilation {
             flags: flags.clone(),
             in_cluster: false,
             stream_idle: STREAM_IDLE,
+            datagram_idle: DATAGRAM_IDLE,
         })
     }
 
@@ -208,6 +215,7 @@ impl Compilation {
             },
             lowest_port: lowest_port(),
             stream_idle: self.stream_idle,
+            datagram_idle: self.datagram_idle,
             ..compile::Options::new(fallback)
         }
     }
@@ -269,6 +277,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             uri_bytes: serving.max_uri_bytes,
             connections: serving.max_connections,
             connections_per_client: serving.max_connections_per_client,
+            client_hello_bytes: serving.max_client_hello,
             h2_streams: serving.max_h2_streams,
             h2_control_frames: serving.max_h2_control_frames,
             requests_per_connection: serving.max_requests_per_connection,

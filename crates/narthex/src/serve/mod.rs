@@ -10,13 +10,12 @@ mod signals;
 mod source;
 mod succession;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
-use proxy::Proxy;
+use proxy::{Addresses, Proxy};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, interval_at, sleep_until, timeout};
 
@@ -209,7 +208,7 @@ enum End {
     /// A signal asked for it.
     Asked(Exit),
     /// Another process has taken over, at these addresses.
-    Replaced { pid: i32, kept: Vec<SocketAddr> },
+    Replaced { pid: i32, kept: Addresses },
 }
 
 /// What is left of it at its end.
@@ -217,7 +216,7 @@ struct Left {
     /// The data plane.
     proxy: Proxy,
     /// Where another process goes on.
-    kept: Vec<SocketAddr>,
+    kept: Addresses,
     /// The last writing of the copy of the configuration.
     keeping: Option<JoinHandle<()>>,
     /// What the cluster is told of the end.
@@ -299,7 +298,7 @@ impl Running {
                 source.refer(control.references());
             }
             let mut kept = control.proxy().addresses();
-            kept.extend(admin.addresses());
+            kept.tcp.extend(admin.addresses());
             take_over.ready(kept).await?;
             control.proxy().accept().await;
             admin.serve(&live);

@@ -1,6 +1,6 @@
 //! What of a request its endpoint depends on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use model::policy::{self, Algorithm, HashKey};
 use model::{Policy, maglev};
@@ -14,6 +14,9 @@ pub(crate) struct Keys {
     pub(crate) hash: Option<u64>,
     /// What the affinity cookie calls the endpoint.
     pub(crate) name: Option<u64>,
+    /// Of a session of datagrams: where the policy leaves the choice to us, it depends on this
+    /// alone.
+    pub(crate) flow: Option<u64>,
 }
 
 /// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own.
@@ -29,7 +32,11 @@ pub(crate) fn keys(
     };
     let affinity = affinity.or(policy.affinity.as_ref());
     let name = affinity.and_then(|affinity| session(affinity, request));
-    Keys { hash, name }
+    Keys {
+        hash,
+        name,
+        flow: None,
+    }
 }
 
 /// The same of a connection that is passed on, of which only the client is known.
@@ -38,7 +45,29 @@ pub(crate) fn stream_keys(policy: &Policy, client: IpAddr) -> Keys {
         Algorithm::Hash(HashKey::Source) => Some(of_address(client)),
         _ => None,
     };
-    Keys { hash, name: None }
+    Keys {
+        hash,
+        ..Keys::default()
+    }
+}
+
+/// The same of a session of datagrams, of which [`flow`] is known, too.
+pub(crate) fn flow_keys(policy: &Policy, client: IpAddr, flow: u64) -> Keys {
+    Keys {
+        flow: Some(flow),
+        ..stream_keys(policy, client)
+    }
+}
+
+/// A session of datagrams by its four-tuple: the same in every process and on every machine.
+pub(crate) fn flow(client: SocketAddr, local: Option<IpAddr>, port: u16) -> u64 {
+    let local = local.map_or(0, of_address);
+    maglev::mix(of_socket(client) ^ maglev::mix(local ^ u64::from(port)))
+}
+
+/// An address with its port.
+pub(super) fn of_socket(address: SocketAddr) -> u64 {
+    maglev::mix(of_address(address.ip()) ^ maglev::mix(u64::from(address.port()) + 1))
 }
 
 /// What a client that is to be known again calls its endpoint.
@@ -181,8 +210,8 @@ mod tests {
             ..Policy::default()
         };
         let expected = Keys {
-            hash: None,
             name: Some(255),
+            ..Keys::default()
         };
         assert_eq!(keys(&policy, None, &request, client), expected);
         let of_none = keys(&Policy::default(), None, &request, client);

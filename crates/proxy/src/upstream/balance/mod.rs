@@ -11,6 +11,7 @@ mod key;
 mod least_request;
 mod p2c;
 mod random;
+mod rendezvous;
 mod round_robin;
 #[cfg(test)]
 mod simulation;
@@ -29,7 +30,7 @@ use model::{Backend, EndpointSet, Policy};
 use super::{EndpointState, Pool};
 use budget::Budget;
 use field::Field;
-pub(crate) use key::{Keys, Token, keys, session, stream_keys};
+pub(crate) use key::{Keys, Token, flow, flow_keys, keys, session, stream_keys};
 
 /// From so many requests in flight at a near endpoint, farther ones are considered.
 const BUSY: u32 = 16;
@@ -199,7 +200,8 @@ impl BackendState {
                 continue;
             }
             return Some(match members.states[near].in_flight() {
-                busy if busy >= BUSY => self.overflow(members, ask, near),
+                // Where a flow goes depends on nothing that another process does not know.
+                busy if busy >= BUSY && ask.keys.flow.is_none() => self.overflow(members, ask, near),
                 _ => near,
             });
         }
@@ -220,6 +222,9 @@ impl BackendState {
 
     fn run(&self, field: &Field<'_>) -> Option<usize> {
         match field.algorithm() {
+            Algorithm::P2c | Algorithm::Random if let Some(flow) = field.flow() => {
+                rendezvous::choose(field, flow)
+            }
             // A request without the key, and failing that, is anybody's.
             Algorithm::P2c | Algorithm::Hash(_) => p2c::choose(field),
             Algorithm::RoundRobin => round_robin::choose(field, &self.cursor),

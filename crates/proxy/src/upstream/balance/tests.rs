@@ -87,6 +87,7 @@ impl Bench {
             keys: Keys {
                 hash: Some(model::maglev::mix(key)),
                 name,
+                flow: None,
             },
             tried: &ids,
             affinity: None,
