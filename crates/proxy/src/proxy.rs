@@ -356,7 +356,7 @@ impl Start {
                     spread,
                     handed,
                 } = self;
-                let acceptor = tls::Acceptor::new(tls);
+                let acceptor = tls::Acceptor::new(tls, settings.limits.client_hello_bytes);
                 let share = Share {
                     spread,
                     worker: index,

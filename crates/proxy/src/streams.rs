@@ -20,6 +20,7 @@ use crate::proxy_header;
 use crate::record::{Reason, Record, Version};
 use crate::upstream::Upstream;
 use crate::upstream::balance::{Ask, stream_keys};
+use crate::upstream::tls::Offer;
 use crate::worker::Worker;
 
 /// The most endpoints that are tried for one connection.
@@ -155,7 +156,7 @@ async fn pass_on(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let connect = Rc::clone(&endpoint);
-        let connect = worker.upstreams.announced(connect, &opening, route.connect);
+        let connect = worker.upstreams.announced(connect, &opening, Offer::Nothing, route.connect);
         match connect.await {
             Ok(upstream) => {
                 worker.metrics.upstream_used(false);

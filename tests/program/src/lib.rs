@@ -35,6 +35,7 @@ pub mod ports;
 pub mod program;
 pub mod raw_backend;
 pub mod site;
+pub mod tcp;
 pub mod tls;
 pub mod udp;
 pub mod wait;

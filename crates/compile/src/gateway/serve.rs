@@ -363,10 +363,7 @@ fn tls_site(
     sites: &Sites,
     nobody: &Arc<Rule>,
 ) -> Option<TlsSite> {
-    let streams = || {
-        let site = sites.get(&key(listener));
-        site.map(|site| site.streams.clone()).unwrap_or_default()
-    };
+    let site_of = || sites.get(&key(listener));
     Some(match listener.mode? {
         Mode::Https => TlsSite::Https(HttpsSite {
             site: Arc::new(site(gateway, listener, sites, nobody)),
@@ -374,11 +371,14 @@ fn tls_site(
             clients: listener.clients.clone(),
         }),
         Mode::TlsTerminate => TlsSite::Tcp(TlsStreams {
-            streams: streams(),
+            streams: site_of().map(|site| site.streams.clone()).unwrap_or_default(),
             certificates: Arc::clone(listener.table.as_ref()?),
             clients: listener.clients.clone(),
         }),
-        Mode::TlsPassthrough => TlsSite::Passthrough(streams()),
+        Mode::TlsPassthrough => {
+            let sealed = site_of().map(|site| site.sealed.clone());
+            TlsSite::Passthrough(sealed.unwrap_or_default())
+        }
         Mode::Http | Mode::Tcp | Mode::Udp => return None,
     })
 }
