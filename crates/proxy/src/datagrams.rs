@@ -198,7 +198,11 @@ fn pass_on(
     });
     let session = match known {
         Some(session) => session,
-        None => match begin(worker, socket, sessions, entrance, key) {
+        None if worker.is_draining() => {
+            worker.metrics.datagram_dropped(Reason::Draining);
+            return;
+        }
+        None => match begin(worker, socket, sessions, entrance, key, &[]) {
             Ok(session) => session,
             Err(reason) => {
                 worker.metrics.datagram_dropped(reason);
@@ -207,37 +211,40 @@ fn pass_on(
         },
     };
     session.moved.set(Instant::now());
-    // A full queue drops, as the network does. The runtime is not asked, for it knows nothing yet
-    // of a socket that is new.
-    match SockRef::from(&session.upstream).send(datagram) {
-        Ok(_) => add(&session.bytes_in, datagram.len()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        // What was sent before was refused: the next datagram finds another endpoint.
-        Err(_) => {
-            session.fail(worker);
-            end(
-                worker,
-                sessions,
-                entrance,
-                key,
-                &session,
-                Some(Reason::ConnectFailed),
-            );
-        }
+    if session.send(datagram).is_err()
+        && let Some(another) = move_on(worker, socket, sessions, entrance, key, &session)
+    {
+        // What was sent before was refused, and not this. Whatever comes of it is told later.
+        let _ = another.send(datagram);
     }
 }
 
-/// A new session for a client.
+/// Ends a session whose endpoint refuses, and begins another at an endpoint that may not, so that
+/// nothing more is lost than what was refused.
+fn move_on(
+    worker: &Rc<Worker>,
+    socket: &Rc<Socket>,
+    sessions: &Rc<Sessions>,
+    entrance: Entrance,
+    key: Key,
+    session: &Rc<Session>,
+) -> Option<Rc<Session>> {
+    session.fail(worker);
+    let reason = Some(Reason::ConnectFailed);
+    end(worker, sessions, entrance, key, session, reason);
+    let tried = [session.endpoint.id()];
+    begin(worker, socket, sessions, entrance, key, &tried).ok()
+}
+
+/// A new session for a client, at none of the endpoints that it has tried.
 fn begin(
     worker: &Rc<Worker>,
     socket: &Rc<Socket>,
     sessions: &Rc<Sessions>,
     entrance: Entrance,
     key: Key,
+    tried: &[u64],
 ) -> Result<Rc<Session>, Reason> {
-    if worker.is_draining() {
-        return Err(Reason::Draining);
-    }
     let view = worker.view();
     let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
         Some(Service::Udp(route)) => Arc::clone(route),
@@ -254,7 +261,7 @@ fn begin(
     let ask = Ask {
         now,
         keys: flow_keys(members.policy(), client.ip(), flow),
-        tried: &[],
+        tried,
         affinity: None,
     };
     let choice = state.pick(&members, &ask);
@@ -327,14 +334,14 @@ async fn answers(
         Duration::ZERO => IDLE,
         idle => idle,
     };
-    let reason = loop {
+    let refused = loop {
         let end = session.moved.get() + idle;
         let received = tokio::time::timeout_at(end.into(), session.upstream.readable()).await;
         match received {
             // Unless the client has said something meanwhile.
-            Err(_) if session.moved.get() + idle <= Instant::now() => break None,
+            Err(_) if session.moved.get() + idle <= Instant::now() => break false,
             Err(_) => continue,
-            Ok(Err(_)) => break Some(Reason::ConnectFailed),
+            Ok(Err(_)) => break true,
             Ok(Ok(())) => {}
         }
         let mut answer = socket.answer.borrow_mut();
@@ -353,14 +360,16 @@ async fn answers(
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => {
-                session.fail(&worker);
-                break Some(Reason::ConnectFailed);
-            }
+            Err(_) => break true,
         }
     };
+    // This task ends by itself.
     session.answers.take();
-    end(&worker, &sessions, entrance, key, &session, reason);
+    if refused {
+        move_on(&worker, &socket, &sessions, entrance, key, &session);
+    } else {
+        end(&worker, &sessions, entrance, key, &session, None);
+    }
 }
 
 /// Ends a session, unless somebody has done so already.
@@ -408,6 +417,20 @@ impl Session {
                 .ready
                 .iter()
                 .any(|one| one.id == self.endpoint.id())
+    }
+
+    /// Sends a client's datagram on. What finds no room is lost, as it is in networks. The runtime is
+    /// not asked, for it knows nothing yet of a socket that is new.
+    ///
+    /// # Errors
+    /// If what was sent before was refused. This one was not sent.
+    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        match SockRef::from(&self.upstream).send(datagram) {
+            Ok(_) => add(&self.bytes_in, datagram.len()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn fail(&self, worker: &Worker) {

@@ -166,3 +166,78 @@ fn sessions_go_to_the_same_backends_after_an_upgrade_and_no_datagram_is_lost() {
     assert_eq!(new.admin_status("/readyz"), Some(200));
     assert_eq!(ask(&client(world.port), "new").len(), 5);
 }
+
+#[test]
+fn datagrams_of_any_size_pass() {
+    let world = one();
+    let _narthex = world.narthex().start();
+    let client = client(world.port);
+    // The largest that IPv4 has: 65,535 bytes less two headers.
+    for length in [0, 1, 1472, 9000, 60_000, 65_507] {
+        let sent: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let answer = try_ask(&client, &sent, SOON).expect("an answer");
+        let text = answer.strip_prefix(b"a ").unwrap_or(&answer);
+        assert!(text == sent, "{length}: {} bytes", text.len());
+    }
+}
+
+#[test]
+fn there_are_no_more_sessions_than_the_flag_says_until_one_is_idle() {
+    let world = one();
+    let flags = ["--max-udp-sessions=3", "--udp-idle-timeout=2s"];
+    let narthex = world.narthex().args(&flags).start();
+    let clients: Vec<_> = (0..3).map(|_| client(world.port)).collect();
+    for client in &clients {
+        assert_eq!(ask(client, "x"), "a x");
+    }
+    let late = client(world.port);
+    assert_eq!(try_ask(&late, b"late", BRIEFLY), None);
+    assert_eq!(ask(&clients[0], "y"), "a y", "who has one keeps it");
+    assert!(narthex.metrics().contains("backend_overloaded"));
+    let answer = eventually("an idle one makes room", || {
+        try_ask(&late, b"again", BRIEFLY)
+    });
+    assert_eq!(answer, b"a again");
+}
+
+#[test]
+fn an_idle_session_ends_and_the_next_datagram_begins_another() {
+    let world = one();
+    let narthex = world.narthex().arg("--udp-idle-timeout=1s").start();
+    let client = client(world.port);
+    assert_eq!(ask(&client, "one"), "a one");
+    assert_eq!(ask(&client, "two"), "a two");
+    eventually("it is over", || narthex.access_log().pop());
+    assert_eq!(ask(&client, "three"), "a three");
+    let seen = world.backends[0].seen();
+    let from: Vec<_> = seen.iter().map(|(from, _)| from).collect();
+    assert_eq!(from[0], from[1], "one session is one socket");
+    assert_ne!(from[1], from[2]);
+    let line = &narthex.access_log()[0];
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&6.into(), &10.into()));
+}
+
+#[test]
+fn what_an_endpoint_refuses_goes_to_another_and_costs_one_datagram() {
+    let gone = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let refusing = gone.local_addr().expect("bound");
+    drop(gone);
+    let world = one();
+    let addresses = [refusing, world.backends[0].address()];
+    let site = std::fs::read_to_string(world.folder.file("site.yaml")).expect("written");
+    let routes = site.split("---\napiVersion: v1\nkind: Service").next();
+    let documents = [routes.expect("routes").to_owned(), udp_service("udp", &addresses)];
+    world.folder.write("site.yaml", &docs(&documents));
+    let _narthex = world.narthex().start();
+    let mut lost = 0;
+    for _ in 0..10 {
+        let client = client(world.port);
+        let mut answers = 0;
+        for _ in 0..4 {
+            answers += usize::from(try_ask(&client, b"x", BRIEFLY * 2).is_some());
+        }
+        lost += 4 - answers;
+        assert!(answers >= 3, "a client loses one at the most: {answers} of 4");
+    }
+    assert!(lost <= 10, "{lost}");
+}
