@@ -407,7 +407,9 @@ impl Session {
             return false;
         };
         let mut shares = route.split.iter().flat_map(|split| split.shares());
+        // Who has no weight any more keeps no sessions of datagrams, which would have no end.
         let is_ours = shares.any(|share| match &share.target {
+            _ if share.weight == 0 => false,
             model::Target::Backend(backend) => backend.id == self.backend.id,
             model::Target::Invalid => false,
         });

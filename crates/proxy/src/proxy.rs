@@ -141,12 +141,31 @@ impl Proxy {
             .await;
         *lock(&self.published) = Arc::clone(&snapshot);
         // Both are sorted, and there may be thousands.
-        let (open, gone): (Vec<Entrance>, Vec<Entrance>) = lock(&self.bound)
-            .keys()
-            .partition(|entrance| wanted.binary_search(entrance).is_ok());
+        let is_gone = |entrance: &&Entrance| wanted.binary_search(entrance).is_err();
+        let gone: Vec<Entrance> = lock(&self.bound).keys().filter(is_gone).copied().collect();
         for entrance in gone {
             self.close(entrance).await;
         }
+        let failed = self.open(&snapshot).await?;
+        Ok(Listening {
+            bound: lock(&self.bound).values().cloned().collect(),
+            failed,
+        })
+    }
+
+    /// Tries once more to open what of the published configuration could not be opened. Tells what
+    /// still cannot.
+    pub async fn open_missing(&self) -> Vec<BindError> {
+        let snapshot = Arc::clone(&lock(&self.published));
+        match self.open(&snapshot).await {
+            Ok(failed) => failed,
+            Err(error) => vec![error],
+        }
+    }
+
+    /// Opens what is not open.
+    async fn open(&self, snapshot: &Snapshot) -> Result<Vec<BindError>, BindError> {
+        let open: Vec<Entrance> = lock(&self.bound).keys().copied().collect();
         let mut failed = Vec::new();
         let mut groups = Vec::new();
         for listener in &snapshot.listeners {
@@ -163,10 +182,7 @@ impl Proxy {
             }
         }
         self.listen(groups).await;
-        Ok(Listening {
-            bound: lock(&self.bound).values().cloned().collect(),
-            failed,
-        })
+        Ok(failed)
     }
 
     fn bind(&self, entrance: Entrance) -> Result<Group, BindError> {

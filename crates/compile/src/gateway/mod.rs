@@ -22,6 +22,7 @@ mod rank;
 mod references;
 mod route;
 mod serve;
+mod session;
 mod sites;
 mod stream;
 mod tls_policy;
@@ -32,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use model::{Listener, Rule};
+use model::{Entrance, Listener, Rule};
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Sorted, Store};
 
@@ -66,6 +67,8 @@ pub(crate) struct Gateways {
     statuses: Arc<Sorted<ObjectStatus, ByObject>>,
     plans: Arc<[GatewayPlan]>,
     references: BTreeSet<ObjectKey>,
+    /// Whether something else could not be opened than what was said.
+    unbound_changed: bool,
 }
 
 /// What an update changed.
@@ -111,6 +114,11 @@ impl Gateways {
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let hosts = self.sites.hosts().map(model::HostTable::len).sum();
         (self.topology.gateways.len(), self.routes.len(), hosts)
+    }
+
+    /// Takes note of what could not be opened, each with why.
+    pub(crate) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) {
+        self.unbound_changed |= self.ports.set_unbound(unbound);
     }
 
     /// Takes over what there is now.
@@ -175,7 +183,8 @@ impl Gateways {
             );
             self.plans = plan::of(&self.topology, &self.ports, &self.plans);
         }
-        if structure || recorded || !dirty.is_empty() {
+        let unbound = std::mem::take(&mut self.unbound_changed);
+        if structure || recorded || unbound || !dirty.is_empty() {
             self.say_of_topology(&mut updated);
         }
         if policies {
@@ -290,9 +299,9 @@ impl Gateways {
             all.push(conditions::of_class(class));
         }
         for gateway in &self.topology.gateways {
-            all.push(conditions::of_gateway(gateway, &self.sites));
+            all.push(conditions::of_gateway(gateway, &self.sites, &self.ports));
             let sets = gateway.sets.iter();
-            all.extend(sets.map(|set| conditions::of_set(gateway, set, &self.sites)));
+            all.extend(sets.map(|set| conditions::of_set(gateway, set, &self.sites, &self.ports)));
         }
         let of_kind = |kind| matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet);
         self.say_all(of_kind, all, updated);

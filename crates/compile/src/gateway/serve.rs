@@ -33,6 +33,8 @@ pub(super) struct Ports {
     services: HashSet<Name>,
     /// In a cluster, the port of ours for each port of a Gateway.
     pub(super) assigned: BTreeMap<Wanted, u16>,
+    /// What could not be opened when it was last tried, and why.
+    unbound: BTreeMap<Entrance, Box<str>>,
 }
 
 /// What a port is made of: some listeners of one Gateway, all of one port of it.
@@ -51,6 +53,26 @@ impl Ports {
     /// Whether a Service says which ports of ours are whose.
     pub(super) fn records(&self, service: NameRef<'_>) -> bool {
         self.services.contains(&service)
+    }
+
+    /// Takes note of what could not be opened. Whether that is news.
+    pub(super) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) -> bool {
+        let unbound = unbound.iter().map(|(entrance, why)| (*entrance, why.as_str().into()));
+        let unbound: BTreeMap<_, _> = unbound.collect();
+        let changed = unbound != self.unbound;
+        self.unbound = unbound;
+        changed
+    }
+
+    /// Why a listener is not served, or not everywhere, though it could be: its port cannot be
+    /// opened at present.
+    pub(super) fn unbound(&self, listener: &Listener) -> Option<&str> {
+        if self.unbound.is_empty() {
+            return None;
+        }
+        let entrances = self.entrances.get(&key(listener))?;
+        let found = entrances.iter().find_map(|entrance| self.unbound.get(entrance));
+        found.map(|why| &**why)
     }
 
     /// Takes over what there is now: of some listeners, or of all. Whether anything changed.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::{EndpointOverride, GatewayPorts};
-use model::policy::Retry;
+use model::policy::{Asked, Retry};
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
@@ -206,6 +206,7 @@ impl Compilation {
                 per_try: flags.balancing.try_timeout,
                 budget: flags.balancing.retry_budget,
                 min_per_second: flags.balancing.min_retries_per_second,
+                asked: Asked::Nobody,
             },
             metrics_hosts: flags.metrics_hosts,
             gateway_controller: flags.gateway_controller_name.clone(),

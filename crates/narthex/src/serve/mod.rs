@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use admin::view;
 use proxy::{Addresses, Proxy};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -42,6 +42,9 @@ const CATCHING_UP: usize = 5;
 
 /// How often is looked whether the copy of the configuration is to be written.
 const KEEPING: Duration = Duration::from_secs(1);
+
+/// How often ports are tried again that could not be opened.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// How many times the first configuration is looked at for what it refers to.
 const LOOKS: usize = 3;
@@ -330,6 +333,8 @@ impl Running {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
         let mut grace = Grace::None;
         let mut keeping = interval(KEEPING);
+        let mut opening = interval(OPENING);
+        opening.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 exit = grace.over() => return End::Asked(exit),
@@ -349,6 +354,11 @@ impl Running {
                         self.keeper.keep(store.as_ref(), since, is_current);
                     }
                     continue;
+                }
+                _ = opening.tick(), if self.control.lacks_ports() => {
+                    if !self.control.open_missing().await {
+                        continue;
+                    }
                 }
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);

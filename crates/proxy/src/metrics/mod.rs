@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 51;
+const REASONS: usize = 52;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -359,6 +359,7 @@ fn reason_index(reason: Reason) -> usize {
         Reason::UpstreamStatus(_) => 48,
         Reason::IdleTimeout => 49,
         Reason::Draining => 50,
+        Reason::RetryBudget => 51,
     }
 }
 
@@ -415,6 +416,7 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::UpstreamStatus(0),
     Reason::IdleTimeout,
     Reason::Draining,
+    Reason::RetryBudget,
 ];
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! What of a request its endpoint depends on.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use model::policy::{self, Algorithm, HashKey};
 use model::{Policy, maglev};
 
+use super::token;
 use crate::headers::{Name, RequestHead};
 
 /// What of a request its endpoint depends on, if it is there.
@@ -77,7 +79,7 @@ pub(crate) fn session(affinity: &policy::Affinity, request: &RequestHead) -> Opt
         true => header(request, name),
         false => cookie(request, name),
     };
-    u64::from_str_radix(str::from_utf8(value?).ok()?, 16).ok()
+    token::read(affinity, value?, SystemTime::now)
 }
 
 fn hash(key: &HashKey, request: &RequestHead, client: Option<IpAddr>) -> Option<u64> {
@@ -120,45 +122,6 @@ fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
                     .unwrap_or(rest),
             )
         })
-}
-
-/// By what a response has its client be known again.
-pub(crate) struct Token<'a> {
-    pub(crate) policy: &'a policy::Affinity,
-    /// What it calls the endpoint.
-    pub(crate) name: u64,
-    /// Whether the client came with TLS.
-    pub(crate) secure: bool,
-}
-
-impl Token<'_> {
-    /// The name of the response's field.
-    pub(crate) fn field(&self) -> &str {
-        match self.policy.header {
-            true => &self.policy.cookie,
-            false => "Set-Cookie",
-        }
-    }
-
-    /// Its value.
-    pub(crate) fn value(&self) -> Vec<u8> {
-        let Self {
-            policy,
-            name,
-            secure,
-        } = self;
-        if policy.header {
-            return format!("{name:016x}").into_bytes();
-        }
-        let mut text = format!("{}={name:016x}; Path=/; HttpOnly", policy.cookie);
-        if !policy.max_age.is_zero() {
-            text += &format!("; Max-Age={}", policy.max_age.as_secs());
-        }
-        if *secure {
-            text += "; Secure";
-        }
-        text.into_bytes()
-    }
 }
 
 #[cfg(test)]
@@ -205,6 +168,7 @@ mod tests {
                 cookie: "at".into(),
                 header: false,
                 max_age: std::time::Duration::from_secs(60),
+                absolute: std::time::Duration::ZERO,
                 key: "".into(),
             }),
             ..Policy::default()
@@ -217,24 +181,12 @@ mod tests {
         let of_none = keys(&Policy::default(), None, &request, client);
         assert_eq!(of_none, Keys::default());
         let affinity = policy.affinity.as_ref().expect("just set");
-        let token = |policy| Token {
-            policy,
-            name: 255,
-            secure: true,
-        };
-        assert_eq!(token(affinity).field(), "Set-Cookie");
-        assert_eq!(
-            token(affinity).value(),
-            b"at=00000000000000ff; Path=/; HttpOnly; Max-Age=60; Secure"
-        );
         // A rule's own goes before the backend's.
         let own = policy::Affinity {
             cookie: "X-Session".into(),
             header: true,
             ..affinity.clone()
         };
-        assert_eq!(token(&own).field(), "X-Session");
-        assert_eq!(token(&own).value(), b"00000000000000ff");
         assert_eq!(keys(&policy, Some(&own), &request, client), of_none);
         let mut request = request;
         request.headers.push(b"x-session", b"00000000000000fe");

@@ -17,6 +17,7 @@ mod round_robin;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,13 +25,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashSet;
+use model::endpoint::Standing;
 use model::policy::{Affinity, Algorithm};
 use model::{Backend, EndpointSet, Policy};
 
 use super::{EndpointState, Pool};
 use budget::Budget;
 use field::Field;
-pub(crate) use key::{Keys, Token, flow, flow_keys, keys, session, stream_keys};
+pub(crate) use key::{Keys, flow, flow_keys, keys, session, stream_keys};
+pub(crate) use token::Token;
 
 /// From so many requests in flight at a near endpoint, farther ones are considered.
 const BUSY: u32 = 16;
@@ -80,7 +83,7 @@ impl Members {
     }
 
     /// The endpoint that a rule's own affinity calls by this name.
-    pub(crate) fn named(&self, affinity: &Arc<Affinity>, name: u64) -> Option<usize> {
+    fn named(&self, affinity: &Arc<Affinity>, name: u64) -> Option<usize> {
         let names = self.names(affinity);
         names.iter().position(|&known| known == name)
     }
@@ -98,6 +101,17 @@ impl Members {
             names: Rc::clone(&names),
         });
         names
+    }
+
+    /// Whether the backend's or the rule's sessions of this name can go on here now.
+    pub(crate) fn has_session(&self, affinity: Option<&Arc<Affinity>>, name: u64) -> bool {
+        let found = match affinity {
+            Some(affinity) => self.named(affinity, name),
+            None => self.set.by_name(name),
+        };
+        found.is_some_and(|index| {
+            self.states[index].standing(Instant::now()) == Standing::Usable
+        })
     }
 
     /// Why there is no endpoint.

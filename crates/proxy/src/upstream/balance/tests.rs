@@ -39,6 +39,7 @@ impl Bench {
                 cookie: "c".into(),
                 header: false,
                 max_age: Duration::ZERO,
+                absolute: Duration::ZERO,
                 key: "k".into(),
             }),
             ..Policy::default()
