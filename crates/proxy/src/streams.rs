@@ -156,7 +156,9 @@ async fn pass_on(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let connect = Rc::clone(&endpoint);
-        let connect = worker.upstreams.announced(connect, &opening, Offer::Nothing, route.connect);
+        let connect = worker
+            .upstreams
+            .announced(connect, &opening, Offer::Nothing, route.connect);
         match connect.await {
             Ok(upstream) => {
                 worker.metrics.upstream_used(false);

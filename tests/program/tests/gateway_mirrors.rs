@@ -35,7 +35,9 @@ fn nowhere(how: Useless) -> Nowhere {
     socket.set_recv_buffer_size(4096).expect("a size");
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     socket.bind(&any.into()).expect("a port");
-    socket.listen(if how == Useless::Full { 1 } else { 1024 }).expect("bound");
+    socket
+        .listen(if how == Useless::Full { 1 } else { 1024 })
+        .expect("bound");
     let listener = TcpListener::from(socket);
     let address = listener.local_addr().expect("bound");
     let held = Arc::<Mutex<Vec<TcpStream>>>::default();
@@ -91,7 +93,12 @@ fn a_mirror_that_takes_or_answers_nothing_neither_slows_nor_fails_requests() {
              backendRefs: [{name: web, port: 80}]}";
         let mut documents = vec![
             gateway("gw", &[listener]),
-            route("HTTPRoute", "r", "parentRefs: [{name: gw}]", &[plain, copied]),
+            route(
+                "HTTPRoute",
+                "r",
+                "parentRefs: [{name: gw}]",
+                &[plain, copied],
+            ),
             service("mirror", &[mirror.address]),
         ];
         documents.extend(services(&[("web", &web)]));

@@ -153,7 +153,10 @@ fn where_tls_ends_on_the_same_port_hellos_in_pieces_are_understood_too() {
     // Of a name that is nobody's, the client is told so; and that a port speaks no plain HTTP.
     let client = program_tests::tls::Client::trusting_anything();
     let error = client.connect(world.port, "nobody.example").err();
-    assert!(format!("{error:?}").contains("UnrecognisedName"), "{error:?}");
+    assert!(
+        format!("{error:?}").contains("UnrecognisedName"),
+        "{error:?}"
+    );
     let mut plain = program_tests::Conn::plain(world.port);
     assert_eq!(plain.get(ENDED, "/").status, 400);
 }
@@ -186,7 +189,10 @@ fn hello(extensions: &[Vec<u8>], size: usize) -> Vec<u8> {
 fn what_rustls_would_refuse_goes_on_byte_for_byte() {
     let world = world(&[]);
     let host = sni("raw.pass.example");
-    let ech = extension(0xfe0d, &[&[0, 0, 1, 0, 1, 7, 0, 32][..], &[5; 240]].concat());
+    let ech = extension(
+        0xfe0d,
+        &[&[0, 0, 1, 0, 1, 7, 0, 32][..], &[5; 240]].concat(),
+    );
     for (index, (extensions, record)) in [
         // Neither signature_algorithms nor supported_groups, as before TLS 1.2.
         (vec![host.clone()], 16384),
@@ -215,7 +221,8 @@ fn what_names_nobody_for_certain_is_closed_and_counted() {
         let metrics = world.narthex.metrics();
         let name = "narthex_tls_handshake_failures_total ";
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|count| count.parse::<u32>().ok()).expect("a count")
+        line.and_then(|count| count.parse::<u32>().ok())
+            .expect("a count")
     };
     let two = [sni("raw.pass.example"), sni(PASSED)];
     for (count, bytes) in [
@@ -225,7 +232,11 @@ fn what_names_nobody_for_certain_is_closed_and_counted() {
         // More than 64 KiB: in crumbs, and as its length says.
         hello(&[extension(21, &[0; 20_000]), sni("raw.pass.example")], 1),
         [&[22, 3, 1, 0, 4, 1, 1, 0, 0][..], &[0; 100]].concat(),
-        [&[22, 3, 1, 0, 0][..], &hello(&[sni("raw.pass.example")], 100)].concat(),
+        [
+            &[22, 3, 1, 0, 0][..],
+            &hello(&[sni("raw.pass.example")], 100),
+        ]
+        .concat(),
     ]
     .into_iter()
     .enumerate()
@@ -243,7 +254,12 @@ fn what_names_nobody_for_certain_is_closed_and_counted() {
 fn the_limits_of_size_and_time_are_flags() {
     let flags = ["--max-client-hello=2KiB", "--tls-handshake-timeout=2s"];
     let world = world(&flags);
-    let padded = |length| hello(&[extension(21, &vec![0; length]), sni("raw.pass.example")], 512);
+    let padded = |length| {
+        hello(
+            &[extension(21, &vec![0; length]), sni("raw.pass.example")],
+            512,
+        )
+    };
     exchange(&mut connect(world.port), &padded(1500));
     let mut large = connect(world.port);
     let _ = large.write_all(&padded(2500));

@@ -51,11 +51,17 @@ fn a_port_in_use_is_told_of_and_opened_once_it_is_free_while_others_serve() {
     let told = problems(&narthex);
     assert!(told.contains("Gateway default/gw"), "{told}");
     assert!(told.contains("spec.listeners[1].port"), "{told}");
-    assert!(told.contains(&format!("port {port} on 0.0.0.0 is in use")), "{told}");
+    assert!(
+        told.contains(&format!("port {port} on 0.0.0.0 is in use")),
+        "{told}"
+    );
     assert_eq!(narthex.admin_status("/readyz"), Some(200));
     // It is told of once, however often it is tried.
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let count = narthex.log().matches("is in use by another process").count();
+    let count = narthex
+        .log()
+        .matches("is in use by another process")
+        .count();
     assert!((1..=2).contains(&count), "{count}:\n{}", narthex.log());
     drop(held);
     let backend = eventually("the port is opened", || {

@@ -130,7 +130,10 @@ fn nobody_makes_a_session_longer_by_changing_it() {
     let (field, backend) = world.begin("/");
     let again = world.ask("/", &field);
     assert_eq!((World::cookie(&again), again.backend()), (None, backend));
-    let value = field.trim_end().strip_prefix("Cookie: stay=").expect("its name");
+    let value = field
+        .trim_end()
+        .strip_prefix("Cookie: stay=")
+        .expect("its name");
     let parts: Vec<_> = value.split('.').collect();
     let [name, begun, mac] = parts[..] else {
         panic!("{value}");
@@ -161,7 +164,9 @@ fn sessions_stay_with_a_backend_whose_weight_becomes_nothing() {
     assert!(!sessions.iter().any(|(_, backend)| of_two(backend)));
     world.write(&[&rule(0, 1)]);
     eventually("who comes new goes to the other", || {
-        (0..12).all(|_| of_two(&world.ask("/", "").backend())).then_some(())
+        (0..12)
+            .all(|_| of_two(&world.ask("/", "").backend()))
+            .then_some(())
     });
     for (field, backend) in &sessions {
         for _ in 0..4 {
@@ -173,7 +178,9 @@ fn sessions_stay_with_a_backend_whose_weight_becomes_nothing() {
     // Nobody at all has a weight: who is new is told that nobody is there.
     world.write(&[&rule(0, 0)]);
     eventually("nobody is new", || {
-        (0..12).all(|_| world.ask("/", "").status == 500).then_some(())
+        (0..12)
+            .all(|_| world.ask("/", "").status == 500)
+            .then_some(())
     });
     for (field, backend) in &sessions {
         assert_eq!(&world.ask("/", field).backend(), backend);
@@ -206,7 +213,11 @@ spec:
         .iter()
         .filter_map(|(field, _)| field.split('=').next())
         .collect();
-    assert_eq!(names.len(), 2, "each Service has a cookie of its own: {names:?}");
+    assert_eq!(
+        names.len(),
+        2,
+        "each Service has a cookie of its own: {names:?}"
+    );
     for weights in [(1, 1), (0, 1), (1, 0)] {
         world.write(&[&rule(weights.0, weights.1)]);
         let gone = |backend: &str| match weights {
@@ -215,7 +226,9 @@ spec:
             _ => false,
         };
         eventually("the weights hold", || {
-            (0..16).all(|_| !gone(&world.ask("/", "").backend())).then_some(())
+            (0..16)
+                .all(|_| !gone(&world.ask("/", "").backend()))
+                .then_some(())
         });
         for (field, backend) in &sessions {
             assert_eq!(&world.ask("/", field).backend(), backend, "{weights:?}");

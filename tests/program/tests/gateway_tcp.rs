@@ -9,7 +9,9 @@ use program_tests::gateway::{gateway, route};
 use program_tests::h2_backend::server_config;
 use program_tests::tcp::{TcpBackend, connect, exchange, is_over};
 use program_tests::tls::Client;
-use program_tests::{Certificate, Folder, Narthex, docs, eventually, ports, secret, service, until};
+use program_tests::{
+    Certificate, Folder, Narthex, docs, eventually, ports, secret, service, until,
+};
 
 /// A Gateway `gw` with one listener of TCP, and one that ends TLS.
 struct World {
@@ -93,14 +95,21 @@ fn either_side_may_end_first_and_still_hears_the_other() {
 #[test]
 fn the_proxy_protocol_is_understood_from_load_balancers_and_spoken_to_backends() {
     let backend = TcpBackend::named("bye");
-    let told = annotated(&service("tcp", &[backend.address()]), "proxy-protocol", "v1");
+    let told = annotated(
+        &service("tcp", &[backend.address()]),
+        "proxy-protocol",
+        "v1",
+    );
     let flags = ["--proxy-protocol", "--trusted-proxies=127.0.0.0/8"];
     let world = world(&[told], &flags);
     let mut client = connect(world.tcp);
     client
         .write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 12345 80\r\nhello")
         .expect("taken");
-    let expected = format!("PROXY TCP4 192.0.2.7 127.0.0.1 12345 {}\r\nhello", world.tcp);
+    let expected = format!(
+        "PROXY TCP4 192.0.2.7 127.0.0.1 12345 {}\r\nhello",
+        world.tcp
+    );
     let mut back = vec![0; expected.len()];
     client.read_exact(&mut back).expect("it comes back");
     assert_eq!(String::from_utf8_lossy(&back), expected);
@@ -224,7 +233,9 @@ fn tls_to_the_backend_of_what_is_passed_on_offers_no_protocol() {
     let world = world(&documents, &[]);
     exchange(&mut connect(world.tcp), b"by TCPRoute");
     speak_tls(&world, b"by TLSRoute");
-    until("both have come", || backend.seen().iter().any(|seen| seen == b"by TLSRoute"));
+    until("both have come", || {
+        backend.seen().iter().any(|seen| seen == b"by TLSRoute")
+    });
     assert_eq!(backend.seen()[0], b"by TCPRoute");
     for hello in backend.hellos() {
         assert_eq!(hello.server_name.as_deref(), Some("inner.example"));
@@ -244,7 +255,9 @@ fn what_the_service_says_of_http_is_nothing_to_connections() {
     let world = world(&[service], &[]);
     exchange(&mut connect(world.tcp), b"in the clear");
     speak_tls(&world, b"ended here");
-    until("it has come", || backend.seen().iter().any(|seen| seen == b"ended here"));
+    until("it has come", || {
+        backend.seen().iter().any(|seen| seen == b"ended here")
+    });
 }
 
 #[test]

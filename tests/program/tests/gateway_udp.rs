@@ -105,7 +105,11 @@ fn the_drain_deadline_ends_sessions_that_are_not_idle() {
         assert!(Instant::now() < deadline, "{}", narthex.log());
     }
     assert!(answered > 10, "{answered}");
-    assert!(narthex.log().contains("1 session of UDP cut"), "{}", narthex.log());
+    assert!(
+        narthex.log().contains("1 session of UDP cut"),
+        "{}",
+        narthex.log()
+    );
 }
 
 #[test]
@@ -214,7 +218,10 @@ fn an_idle_session_ends_and_the_next_datagram_begins_another() {
     assert_eq!(from[0], from[1], "one session is one socket");
     assert_ne!(from[1], from[2]);
     let line = &narthex.access_log()[0];
-    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&6.into(), &10.into()));
+    assert_eq!(
+        (&line["bytes_in"], &line["bytes_out"]),
+        (&6.into(), &10.into())
+    );
 }
 
 #[test]
@@ -226,7 +233,10 @@ fn what_an_endpoint_refuses_goes_to_another_and_costs_one_datagram() {
     let addresses = [refusing, world.backends[0].address()];
     let site = std::fs::read_to_string(world.folder.file("site.yaml")).expect("written");
     let routes = site.split("---\napiVersion: v1\nkind: Service").next();
-    let documents = [routes.expect("routes").to_owned(), udp_service("udp", &addresses)];
+    let documents = [
+        routes.expect("routes").to_owned(),
+        udp_service("udp", &addresses),
+    ];
     world.folder.write("site.yaml", &docs(&documents));
     let _narthex = world.narthex().start();
     let mut lost = 0;
@@ -237,7 +247,10 @@ fn what_an_endpoint_refuses_goes_to_another_and_costs_one_datagram() {
             answers += usize::from(try_ask(&client, b"x", BRIEFLY * 2).is_some());
         }
         lost += 4 - answers;
-        assert!(answers >= 3, "a client loses one at the most: {answers} of 4");
+        assert!(
+            answers >= 3,
+            "a client loses one at the most: {answers} of 4"
+        );
     }
     assert!(lost <= 10, "{lost}");
 }

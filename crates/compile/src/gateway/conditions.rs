@@ -187,7 +187,12 @@ fn unbound(listeners: &[Listener], ports: &Ports) -> Vec<Wrong> {
 /// A port that cannot be opened: it is tried again.
 fn unavailable(field: String, why: &str) -> Wrong {
     let message = format!("{why}; it is tried again until it can be opened");
-    Wrong::new("PortUnavailable", field, message, "another port, or a free one")
+    Wrong::new(
+        "PortUnavailable",
+        field,
+        message,
+        "another port, or a free one",
+    )
 }
 
 fn wrongs_of(listener: &Listener) -> impl Iterator<Item = &Wrong> {

@@ -57,7 +57,9 @@ impl Ports {
 
     /// Takes note of what could not be opened. Whether that is news.
     pub(super) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) -> bool {
-        let unbound = unbound.iter().map(|(entrance, why)| (*entrance, why.as_str().into()));
+        let unbound = unbound
+            .iter()
+            .map(|(entrance, why)| (*entrance, why.as_str().into()));
         let unbound: BTreeMap<_, _> = unbound.collect();
         let changed = unbound != self.unbound;
         self.unbound = unbound;
@@ -71,7 +73,9 @@ impl Ports {
             return None;
         }
         let entrances = self.entrances.get(&key(listener))?;
-        let found = entrances.iter().find_map(|entrance| self.unbound.get(entrance));
+        let found = entrances
+            .iter()
+            .find_map(|entrance| self.unbound.get(entrance));
         found.map(|why| &**why)
     }
 
@@ -393,7 +397,9 @@ fn tls_site(
             clients: listener.clients.clone(),
         }),
         Mode::TlsTerminate => TlsSite::Tcp(TlsStreams {
-            streams: site_of().map(|site| site.streams.clone()).unwrap_or_default(),
+            streams: site_of()
+                .map(|site| site.streams.clone())
+                .unwrap_or_default(),
             certificates: Arc::clone(listener.table.as_ref()?),
             clients: listener.clients.clone(),
         }),

@@ -303,7 +303,11 @@ impl Control {
     /// Tells of ports that cannot be opened, of each once until it can.
     fn tell_unbound(&mut self, failed: &[BindError]) {
         for error in failed {
-            if !self.unbound.iter().any(|(known, _)| *known == error.entrance) {
+            if !self
+                .unbound
+                .iter()
+                .any(|(known, _)| *known == error.entrance)
+            {
                 tracing::error!("{error}; all else is served, and it is tried again");
             }
         }
@@ -414,7 +418,9 @@ fn brings_news(compiled: &Compiled) -> bool {
 /// What could not be opened, and why.
 fn reasons(failed: &[BindError]) -> Vec<(Entrance, String)> {
     let failed = failed.iter();
-    failed.map(|error| (error.entrance, error.to_string())).collect()
+    failed
+        .map(|error| (error.entrance, error.to_string()))
+        .collect()
 }
 
 /// Tells of backends, unless they are those that were told of last.

@@ -151,11 +151,7 @@ impl Trust {
         handshake(Arc::new(config), socket, tls, offer).await
     }
 
-    async fn config(
-        &self,
-        tls: &BackendTls,
-        offer: Offer,
-    ) -> Result<ClientConfig, rustls::Error> {
+    async fn config(&self, tls: &BackendTls, offer: Offer) -> Result<ClientConfig, rustls::Error> {
         let roots = match &tls.authorities {
             _ if !tls.verify => Arc::new(RootCertStore::empty()),
             None => self.roots().await,

@@ -228,7 +228,11 @@ fn sent_again(asked: Asked, expected: u16) -> usize {
 
 #[test]
 fn a_rules_retries_are_as_many_as_it_says_unless_somebody_asks_for_a_budget() {
-    assert_eq!(sent_again(Asked::Nobody, 500), 100, "the API has no budget unasked");
+    assert_eq!(
+        sent_again(Asked::Nobody, 500),
+        100,
+        "the API has no budget unasked"
+    );
     // 20 %, and what the seconds of a slow machine earn.
     for (asked, status) in [(Asked::Service, 500), (Asked::Constraint, 503)] {
         let again = sent_again(asked, status);

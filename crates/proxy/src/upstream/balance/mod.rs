@@ -109,9 +109,7 @@ impl Members {
             Some(affinity) => self.named(affinity, name),
             None => self.set.by_name(name),
         };
-        found.is_some_and(|index| {
-            self.states[index].standing(Instant::now()) == Standing::Usable
-        })
+        found.is_some_and(|index| self.states[index].standing(Instant::now()) == Standing::Usable)
     }
 
     /// Why there is no endpoint.
@@ -215,7 +213,9 @@ impl BackendState {
             }
             return Some(match members.states[near].in_flight() {
                 // Where a flow goes depends on nothing that another process does not know.
-                busy if busy >= BUSY && ask.keys.flow.is_none() => self.overflow(members, ask, near),
+                busy if busy >= BUSY && ask.keys.flow.is_none() => {
+                    self.overflow(members, ask, near)
+                }
                 _ => near,
             });
         }

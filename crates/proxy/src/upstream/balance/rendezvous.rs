@@ -61,7 +61,10 @@ mod tests {
     fn only_the_flows_of_an_endpoint_that_goes_move() {
         let endpoints = [(1, 1), (2, 1), (3, 1), (4, 1)];
         for flow in 0..1000 {
-            let (before, after) = (favourite(&endpoints, flow), favourite(&endpoints[1..], flow));
+            let (before, after) = (
+                favourite(&endpoints, flow),
+                favourite(&endpoints[1..], flow),
+            );
             assert!(before == after || before == 1, "{flow}: {before}, {after}");
         }
     }

@@ -66,7 +66,11 @@ impl Token<'_> {
 }
 
 /// What a session calls its endpoint; none if it is not ours, or over.
-pub(super) fn read(policy: &Affinity, value: &[u8], now: impl FnOnce() -> SystemTime) -> Option<u64> {
+pub(super) fn read(
+    policy: &Affinity,
+    value: &[u8],
+    now: impl FnOnce() -> SystemTime,
+) -> Option<u64> {
     let text = str::from_utf8(value).ok()?;
     if policy.absolute.is_zero() {
         return u64::from_str_radix(text, 16).ok();
