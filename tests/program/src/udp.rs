@@ -12,8 +12,11 @@ use crate::wait::PATIENCE;
 pub struct UdpBackend {
     address: SocketAddr,
     socket: UdpSocket,
-    seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Datagram>>>,
 }
+
+/// Where one came from, and what it was.
+pub type Datagram = (SocketAddr, Vec<u8>);
 
 impl UdpBackend {
     #[track_caller]
@@ -59,7 +62,7 @@ impl UdpBackend {
     }
 
     /// What came, and from where.
-    pub fn seen(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub fn seen(&self) -> Vec<Datagram> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.clone()
     }

@@ -200,7 +200,7 @@ fn what_rustls_would_refuse_goes_on_byte_for_byte() {
         (vec![ech, host.clone()], 16384),
         // What nobody knows; and records of a byte each.
         (vec![extension(0x2a2a, &[1; 500]), host.clone()], 1),
-        (vec![extension(21, &[0; 40_000]), host.clone()], 1000),
+        (vec![extension(21, &[0; 40_000]), host], 1000),
     ]
     .into_iter()
     .enumerate()

@@ -14,7 +14,7 @@ use super::hello::{ClientHello, Reader, Wrong};
 const LINGER: Duration = Duration::from_secs(1);
 /// How much of what such a client still sends is thrown away.
 const LINGER_BYTES: usize = 64 * 1024;
-/// How much is read at once of what is passed on.
+/// How much is read at once.
 const PIECE: usize = 4096;
 
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
@@ -41,24 +41,38 @@ impl Opening {
 
     /// Reads the ClientHello as who passes it on does.
     pub(super) async fn read(&mut self, tcp: &TcpStream) -> Result<ClientHello, HandshakeError> {
-        let mut piece = [0; PIECE];
         loop {
-            let wanted = self.reader.wanted().min(PIECE);
-            let read = receive(tcp, &mut piece[..wanted]).await?;
-            if read == 0 {
-                return Err(ended(self.reader.bytes().len()));
+            tcp.readable().await?;
+            match self.take(tcp) {
+                Some(Ok(hello)) => return Ok(hello),
+                Some(Err(error)) => return Err(error),
+                None => {}
             }
-            match self.reader.add(&piece[..read]) {
-                Ok(Some(hello)) => return Ok(hello),
-                Ok(None) => {}
-                Err(Wrong::TooLarge) => return Err(HandshakeError::HelloTooLarge),
-                Err(Wrong::Malformed) if is_plain_http(self.reader.bytes()) => {
-                    return Err(HandshakeError::PlainHttp);
-                }
-                Err(Wrong::Malformed) => {
-                    let why = "not a ClientHello whose server name is beyond doubt";
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why).into());
-                }
+        }
+    }
+
+    /// Takes what there is. None if that is not all.
+    fn take(&mut self, tcp: &TcpStream) -> Option<Result<ClientHello, HandshakeError>> {
+        // Not held while anything is waited for: a connection has none.
+        let mut piece = [0; PIECE];
+        let wanted = self.reader.wanted().min(PIECE);
+        let read = match tcp.try_read(&mut piece[..wanted]) {
+            Ok(0) => return Some(Err(ended(self.reader.bytes().len()))),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => return Some(Err(error.into())),
+        };
+        match self.reader.add(&piece[..read]) {
+            Ok(Some(hello)) => Some(Ok(hello)),
+            Ok(None) => None,
+            Err(Wrong::TooLarge) => Some(Err(HandshakeError::HelloTooLarge)),
+            Err(Wrong::Malformed) if is_plain_http(self.reader.bytes()) => {
+                Some(Err(HandshakeError::PlainHttp))
+            }
+            Err(Wrong::Malformed) => {
+                let why = "not a ClientHello whose server name is beyond doubt";
+                let error = io::Error::new(io::ErrorKind::InvalidData, why);
+                Some(Err(error.into()))
             }
         }
     }
@@ -77,15 +91,13 @@ impl Opening {
             received: 0,
             most: self.most,
         };
-        let mut piece = [0; PIECE];
         let mut given = &*bytes;
         loop {
-            let read = match given.is_empty() {
-                true => match receive(tcp, &mut piece).await? {
-                    0 => return Err(ended(hello.received)),
-                    count => hello.read(&mut &piece[..count]),
-                },
-                false => hello.read(&mut given),
+            let read = if given.is_empty() {
+                tcp.readable().await?;
+                hello.receive(tcp)
+            } else {
+                hello.read(&mut given)
             };
             match read {
                 Ok(Some(accepted)) => return Ok(accepted),
@@ -95,16 +107,6 @@ impl Opening {
                     return Err(refusal.error);
                 }
             }
-        }
-    }
-}
-
-async fn receive(tcp: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
-    loop {
-        tcp.readable().await?;
-        match tcp.try_read(piece) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
         }
     }
 }
@@ -149,6 +151,17 @@ impl Refusal {
 }
 
 impl Hello {
+    /// Takes what there is. `None` if that is not all of it.
+    fn receive(&mut self, tcp: &TcpStream) -> Result<Option<Accepted>, Refusal> {
+        let mut piece = [0; PIECE];
+        match tcp.try_read(&mut piece) {
+            Ok(0) => Err(Refusal::silent(ended(self.received))),
+            Ok(count) => self.read(&mut &piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Refusal::silent(error)),
+        }
+    }
+
     /// Takes some of what is given. `None` if that is not all of it.
     fn read(&mut self, given: &mut &[u8]) -> Result<Option<Accepted>, Refusal> {
         if self.received == 0 && is_plain_http(given) {
