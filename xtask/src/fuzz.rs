@@ -40,6 +40,12 @@ const TARGETS: &[Target] = &[
         test: "fuzz::proxy_headers",
     },
     Target {
+        name: "client-hellos",
+        package: "narthex-proxy",
+        folder: "crates/proxy/src",
+        test: "fuzz::client_hellos",
+    },
+    Target {
         name: "paths",
         package: "narthex-model",
         folder: "crates/model/src",

@@ -130,6 +130,12 @@ impl Compiler {
         }
     }
 
+    /// Takes note of what could not be opened of the last configuration, each with why. Of Gateways,
+    /// the next compilation says so.
+    pub fn set_unbound(&mut self, unbound: &[(Entrance, String)]) {
+        self.gateways.set_unbound(unbound);
+    }
+
     /// Compiles what the store has now. `now` is the time in seconds since 1970, by which
     /// certificates are judged.
     pub fn compile(&mut self, store: &Store, now: i64) -> Compiled {

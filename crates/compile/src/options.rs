@@ -67,6 +67,9 @@ pub struct Options {
     /// After so long without a byte in either direction a TCP connection of a TCPRoute or TLSRoute
     /// ends (`--tunnel-idle-timeout`).
     pub stream_idle: Duration,
+    /// After so long without a datagram in either direction a session of a UDPRoute ends
+    /// (`--udp-idle-timeout`).
+    pub datagram_idle: Duration,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
     pub annotations_prefix: String,
 }
@@ -105,6 +108,7 @@ impl Options {
             gateway_scope: GatewayScope::All,
             lowest_port: 0,
             stream_idle: Duration::from_secs(3600),
+            datagram_idle: Duration::from_secs(60),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
         }
     }

@@ -117,8 +117,9 @@ impl EndpointSet {
             _ => Box::default(),
         };
         let names = match &policy.affinity {
-            Some(affinity) if ready.len() > 1 => names(&ready, affinity),
-            _ => Box::default(),
+            // One alone is named too: it may be one of several soon, or its backend is already.
+            Some(affinity) => names(&ready, affinity),
+            None => Box::default(),
         };
         let lookup = (!table.is_empty() || !names.is_empty()).then(|| {
             let mut named: Box<[_]> = names.iter().copied().zip(0..).collect();
@@ -388,6 +389,7 @@ mod tests {
                 cookie: "c".into(),
                 header: false,
                 max_age: std::time::Duration::ZERO,
+                absolute: std::time::Duration::ZERO,
                 key: "k".into(),
             }),
             ..Policy::default()

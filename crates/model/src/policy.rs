@@ -67,6 +67,22 @@ pub struct Retry {
     pub budget: u8,
     /// And so many a second besides, by each worker.
     pub min_per_second: u16,
+    /// Who asked for the budget.
+    pub asked: Asked,
+}
+
+/// Who asked for a budget of retries, which decides whom it binds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nobody: it is the process's. It binds retries that nobody asked for either, and no rule that
+    /// says how often its requests are sent again ([`RouteRetry`]).
+    #[default]
+    Nobody,
+    /// The Service, by its annotations. It binds all its requests.
+    Service,
+    /// An XBackendTrafficPolicy (`retryConstraint`). It binds all requests of the Service, and who
+    /// is not sent again for it is answered 503 (GEP-3388).
+    Constraint,
 }
 
 impl Retry {
@@ -79,6 +95,7 @@ impl Retry {
         per_try: Duration::ZERO,
         budget: 0,
         min_per_second: 0,
+        asked: Asked::Nobody,
     };
 }
 
@@ -89,12 +106,14 @@ impl Default for Retry {
             per_try: Duration::ZERO,
             budget: 20,
             min_per_second: 10,
+            asked: Asked::Nobody,
         }
     }
 }
 
 /// When a rule's requests are sent again (Gateway API: HTTPRouteRetry). It takes the place of the
-/// backend's [`Retry`], but for the budget.
+/// backend's [`Retry`], but for the budget, if somebody asked for one ([`Asked`]): the API has none
+/// where there is no `retryConstraint`, and does so often as the rule says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRetry {
     /// How often at the most, after the first attempt; 0 is never.
@@ -142,6 +161,9 @@ pub struct Affinity {
     pub header: bool,
     /// How long the browser keeps it; zero is until it is closed.
     pub max_age: Duration,
+    /// How long a session lasts from its beginning, however the client keeps it; zero is without
+    /// end. We tell by the token itself (Gateway API: `absoluteTimeout`).
+    pub absolute: Duration,
     /// What endpoints' names in cookies are hashed with: the same in every replica, and unknown to
     /// clients, who shall neither learn addresses nor choose one.
     pub key: Box<str>,

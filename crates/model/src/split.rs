@@ -16,7 +16,8 @@ pub struct Split {
 /// One backend's part.
 #[derive(Debug, Clone)]
 pub struct Share {
-    /// Its weight against that of all others; at least 1, since who gets nothing is not here.
+    /// Its weight against that of all others. Who has none gets nothing but the sessions that it has
+    /// (GEP-1619).
     pub weight: u32,
     /// Who gets it.
     pub target: Target,
@@ -34,13 +35,10 @@ pub enum Target {
 }
 
 impl Split {
-    /// Of shares with a weight. None if there is none, or if their weights are more than fits: the
+    /// Of shares of which one has a weight. None if there is none, or if their weights are more than fits: the
     /// Gateway API allows 16 of 1,000,000.
     pub fn new(shares: Vec<Share>) -> Option<Self> {
-        let shares: Box<[_]> = shares
-            .into_iter()
-            .filter(|share| share.weight > 0)
-            .collect();
+        let shares: Box<[_]> = shares.into();
         let total = shares
             .iter()
             .try_fold(0_u32, |sum, share| sum.checked_add(share.weight))?;
@@ -70,7 +68,7 @@ impl Split {
                 None => return index,
             }
         }
-        // There is at least one.
+        // There is at least one, and no number is beyond the last that has a weight.
         self.shares.len() - 1
     }
 }

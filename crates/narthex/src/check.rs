@@ -37,7 +37,7 @@ pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
         .collect();
     findings.sort_by(|(a, _), (b, _)| (&a.file, a.line).cmp(&(&b.file, b.line)));
     let controller = &flags.compilation.gateway_controller_name;
-    let objects = Objects::new(&outcome.compiled, controller, &[], SaidBy::Alone);
+    let objects = Objects::new(&outcome.compiled, controller, SaidBy::Alone);
     let objects: Vec<view::Object> = objects.all().collect();
     let mut out = io::BufWriter::new(io::stdout().lock());
     match flags.output {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Classes, Position};
 use compile::{Compiled, Compiler, Report};
+use model::Entrance;
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
 use objects::{Problem, Store};
@@ -181,6 +182,11 @@ impl Pipeline {
     pub(crate) fn set_options(&mut self, options: compile::Options) {
         self.compiler = Compiler::new(options.clone());
         self.options = options;
+    }
+
+    /// Takes note of what could not be opened, each with why, for the next [`run`](Self::run).
+    pub(crate) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) {
+        self.compiler.set_unbound(unbound);
     }
 
     /// The objects as they are, for others to look at.

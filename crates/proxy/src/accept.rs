@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Entrance, Service, TlsSites};
+use model::{Entrance, Layer, Service, TlsSites};
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
@@ -61,8 +61,7 @@ pub(crate) struct Listening {
 #[derive(Debug)]
 enum Held {
     Tcp(Rc<TcpListener>),
-    /// The task has it.
-    Udp,
+    Udp(Rc<UdpSocket>),
 }
 
 /// How a listening socket is given up.
@@ -72,10 +71,13 @@ pub(crate) enum Ending {
     Close,
     /// It is left to the other process that holds it, with what waits in its queue.
     Release,
+    /// Of datagrams: the sessions that there are go on, and no new one begins.
+    Drain,
 }
 
 impl Listening {
-    /// Gives the socket up. Await the handle for the end of that.
+    /// Gives the socket up. Await the handle for the end of that; with [`Ending::Drain`] that is
+    /// the worker's end.
     pub(crate) fn end(self, ending: Ending) -> JoinHandle<()> {
         // The task holds it alone from here on, so that it can close it.
         drop(self.socket);
@@ -88,7 +90,15 @@ impl Listening {
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         match &self.socket {
             Held::Tcp(socket) => socket.local_addr(),
-            Held::Udp => Err(io::ErrorKind::Unsupported.into()),
+            Held::Udp(socket) => socket.local_addr(),
+        }
+    }
+
+    /// Of what.
+    pub(crate) fn layer(&self) -> Layer {
+        match &self.socket {
+            Held::Tcp(_) => Layer::Tcp,
+            Held::Udp(_) => Layer::Udp,
         }
     }
 
@@ -96,7 +106,7 @@ impl Listening {
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         match &self.socket {
             Held::Tcp(socket) => socket.as_fd().try_clone_to_owned(),
-            Held::Udp => Err(io::ErrorKind::Unsupported.into()),
+            Held::Udp(socket) => socket.as_fd().try_clone_to_owned(),
         }
     }
 }
@@ -111,8 +121,10 @@ pub(crate) fn start(worker: &Rc<Worker>, socket: Socket, entrance: Entrance) -> 
             (Held::Tcp(socket), spawn_local(accepting))
         }),
         Socket::Udp(socket) => UdpSocket::from_std(socket).map(|socket| {
-            let relaying = datagrams::serve(Rc::clone(worker), socket, entrance, stopped);
-            (Held::Udp, spawn_local(relaying))
+            let socket = Rc::new(socket);
+            let shared = Rc::clone(&socket);
+            let relaying = datagrams::serve(Rc::clone(worker), shared, entrance, stopped);
+            (Held::Udp(socket), spawn_local(relaying))
         }),
     };
     match started {

@@ -87,6 +87,11 @@ impl Admission {
         Some(SessionPermit(Arc::clone(self)))
     }
 
+    /// How many sessions of UDP there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Acquire)
+    }
+
     fn shard(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, usize>> {
         let last = match client {
             IpAddr::V4(address) => address.octets()[3],

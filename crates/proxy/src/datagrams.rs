@@ -5,6 +5,12 @@
 //! to one address of ours: it has a socket of its own, connected to an endpoint, and what that one
 //! answers goes back from the address that the client had asked. A session ends when nothing has
 //! been said for a while, when its endpoint is gone, or with the listener.
+//!
+//! When the process ends, sessions go on until they are idle or its time is over, and none begins.
+//! Where another process takes the sockets over, it hears the clients from then on and begins
+//! sessions of its own, to the same endpoints: which one a session gets depends on its four-tuple
+//! alone, as long as both see the same endpoints. What endpoints answer to the former socket is
+//! passed on here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,7 +34,7 @@ use crate::admission::SessionPermit;
 use crate::client::plain;
 use crate::record::{Reason, Record, Version};
 use crate::streams::choose;
-use crate::upstream::balance::{Ask, stream_keys};
+use crate::upstream::balance::{Ask, flow, flow_keys};
 use crate::upstream::{EndpointState, Lease};
 use crate::worker::Worker;
 
@@ -46,15 +52,15 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A listening socket, with what the kernel can do for it.
 struct Socket {
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     state: UdpSocketState,
     /// Where answers are read into: one after the other, each sent on before the next.
     answer: RefCell<Box<[u8]>>,
 }
 
 impl Socket {
-    fn new(socket: UdpSocket) -> io::Result<Self> {
-        let state = UdpSocketState::new((&socket).into())?;
+    fn new(socket: Rc<UdpSocket>) -> io::Result<Self> {
+        let state = UdpSocketState::new((&*socket).into())?;
         Ok(Self {
             socket,
             state,
@@ -67,7 +73,7 @@ impl Socket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> io::Result<usize> {
-        let receive = || self.state.recv((&self.socket).into(), buffers, metas);
+        let receive = || self.state.recv((&*self.socket).into(), buffers, metas);
         self.socket.async_io(Interest::READABLE, receive).await
     }
 
@@ -81,7 +87,7 @@ impl Socket {
             segment_size: None,
             src_ip: from,
         };
-        let send = || self.state.try_send((&self.socket).into(), &transmit);
+        let send = || self.state.try_send((&*self.socket).into(), &transmit);
         self.socket.try_io(Interest::WRITABLE, send)
     }
 }
@@ -114,7 +120,7 @@ struct Session {
 /// Passes datagrams on until the socket is to be given up.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     entrance: Entrance,
     mut stopped: oneshot::Receiver<Ending>,
 ) {
@@ -128,13 +134,22 @@ pub(crate) async fn serve(
     let sessions = Rc::new(Sessions::default());
     let mut memory = vec![0; LARGEST * BATCH];
     let mut metas = [RecvMeta::default(); BATCH];
+    let mut draining = false;
     loop {
         let mut pieces = memory.chunks_mut(LARGEST);
         let mut buffers: [IoSliceMut<'_>; BATCH] =
             std::array::from_fn(|_| IoSliceMut::new(pieces.next().unwrap_or_default()));
         let received = tokio::select! {
             biased;
-            _ = &mut stopped => break,
+            ending = &mut stopped, if !draining => match ending {
+                Ok(Ending::Drain) => {
+                    draining = true;
+                    continue;
+                }
+                // Endpoints' answers go on for as long as there are sessions.
+                Ok(Ending::Release) => return,
+                Ok(Ending::Close) | Err(_) => break,
+            },
             received = socket.receive(&mut buffers, &mut metas) => received,
         };
         let count = match received {
@@ -183,7 +198,11 @@ fn pass_on(
     });
     let session = match known {
         Some(session) => session,
-        None => match begin(worker, socket, sessions, entrance, key) {
+        None if worker.is_draining() => {
+            worker.metrics.datagram_dropped(Reason::Draining);
+            return;
+        }
+        None => match begin(worker, socket, sessions, entrance, key, &[]) {
             Ok(session) => session,
             Err(reason) => {
                 worker.metrics.datagram_dropped(reason);
@@ -192,33 +211,39 @@ fn pass_on(
         },
     };
     session.moved.set(Instant::now());
-    // A full queue drops, as the network does. The runtime is not asked, for it knows nothing yet
-    // of a socket that is new.
-    match SockRef::from(&session.upstream).send(datagram) {
-        Ok(_) => add(&session.bytes_in, datagram.len()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-        // What was sent before was refused: the next datagram finds another endpoint.
-        Err(_) => {
-            session.fail(worker);
-            end(
-                worker,
-                sessions,
-                entrance,
-                key,
-                &session,
-                Some(Reason::ConnectFailed),
-            );
-        }
+    if session.send(datagram).is_err()
+        && let Some(another) = move_on(worker, socket, sessions, entrance, key, &session)
+    {
+        // What was sent before was refused, and not this. Whatever comes of it is told later.
+        let _ = another.send(datagram);
     }
 }
 
-/// A new session for a client.
+/// Ends a session whose endpoint refuses, and begins another at an endpoint that may not, so that
+/// nothing more is lost than what was refused.
+fn move_on(
+    worker: &Rc<Worker>,
+    socket: &Rc<Socket>,
+    sessions: &Rc<Sessions>,
+    entrance: Entrance,
+    key: Key,
+    session: &Rc<Session>,
+) -> Option<Rc<Session>> {
+    session.fail(worker);
+    let reason = Some(Reason::ConnectFailed);
+    end(worker, sessions, entrance, key, session, reason);
+    let tried = [session.endpoint.id()];
+    begin(worker, socket, sessions, entrance, key, &tried).ok()
+}
+
+/// A new session for a client, at none of the endpoints that it has tried.
 fn begin(
     worker: &Rc<Worker>,
     socket: &Rc<Socket>,
     sessions: &Rc<Sessions>,
     entrance: Entrance,
     key: Key,
+    tried: &[u64],
 ) -> Result<Rc<Session>, Reason> {
     let view = worker.view();
     let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
@@ -227,15 +252,16 @@ fn begin(
     };
     drop(view);
     let permit = worker.admission.admit_session().ok_or(Reason::Overloaded)?;
-    let backend = choose(&route)?;
+    let client = plain(key.0);
+    let flow = flow(client, key.1, entrance.port);
+    let backend = choose(&route, |total| share_of(flow, total))?;
     let state = worker.upstreams.backend(&backend);
     let members = state.members(&worker.upstreams, &backend);
-    let client = plain(key.0);
     let now = Instant::now();
     let ask = Ask {
         now,
-        keys: stream_keys(members.policy(), client.ip()),
-        tried: &[],
+        keys: flow_keys(members.policy(), client.ip(), flow),
+        tried,
         affinity: None,
     };
     let choice = state.pick(&members, &ask);
@@ -275,6 +301,14 @@ fn begin(
     Ok(session)
 }
 
+/// A flow's number below `total`, for the choice by weight: of other bits than those that decide
+/// on the endpoint.
+fn share_of(flow: u64, total: u32) -> u32 {
+    let product = (flow >> 32) * u64::from(total);
+    // Below `total`.
+    u32::try_from(product >> 32).unwrap_or_default()
+}
+
 /// A socket that sends to an endpoint, and hears of nobody else.
 fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match to {
@@ -300,14 +334,14 @@ async fn answers(
         Duration::ZERO => IDLE,
         idle => idle,
     };
-    let reason = loop {
+    let refused = loop {
         let end = session.moved.get() + idle;
         let received = tokio::time::timeout_at(end.into(), session.upstream.readable()).await;
         match received {
             // Unless the client has said something meanwhile.
-            Err(_) if session.moved.get() + idle <= Instant::now() => break None,
+            Err(_) if session.moved.get() + idle <= Instant::now() => break false,
             Err(_) => continue,
-            Ok(Err(_)) => break Some(Reason::ConnectFailed),
+            Ok(Err(_)) => break true,
             Ok(Ok(())) => {}
         }
         let mut answer = socket.answer.borrow_mut();
@@ -326,14 +360,16 @@ async fn answers(
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => {
-                session.fail(&worker);
-                break Some(Reason::ConnectFailed);
-            }
+            Err(_) => break true,
         }
     };
+    // This task ends by itself.
     session.answers.take();
-    end(&worker, &sessions, entrance, key, &session, reason);
+    if refused {
+        move_on(&worker, &socket, &sessions, entrance, key, &session);
+    } else {
+        end(&worker, &sessions, entrance, key, &session, None);
+    }
 }
 
 /// Ends a session, unless somebody has done so already.
@@ -371,7 +407,9 @@ impl Session {
             return false;
         };
         let mut shares = route.split.iter().flat_map(|split| split.shares());
+        // Who has no weight any more keeps no sessions of datagrams, which would have no end.
         let is_ours = shares.any(|share| match &share.target {
+            _ if share.weight == 0 => false,
             model::Target::Backend(backend) => backend.id == self.backend.id,
             model::Target::Invalid => false,
         });
@@ -381,6 +419,20 @@ impl Session {
                 .ready
                 .iter()
                 .any(|one| one.id == self.endpoint.id())
+    }
+
+    /// Sends a client's datagram on. What finds no room is lost, as it is in networks. The runtime is
+    /// not asked, for it knows nothing yet of a socket that is new.
+    ///
+    /// # Errors
+    /// If what was sent before was refused. This one was not sent.
+    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        match SockRef::from(&self.upstream).send(datagram) {
+            Ok(_) => add(&self.bytes_in, datagram.len()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     fn fail(&self, worker: &Worker) {

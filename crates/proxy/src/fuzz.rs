@@ -12,6 +12,7 @@ use crate::http1::parse::{self, EndFinder, Framing, Malformed, Parsed};
 use crate::proxy_protocol;
 use crate::record::{Reason, Version};
 use crate::settings::Limits;
+use crate::tls::hello;
 
 /// The length of the head, found at once and byte by byte.
 fn head_length(bytes: &[u8]) -> Option<usize> {
@@ -168,5 +169,40 @@ fn proxy_headers() {
             proxy_protocol::parse(&bytes[..len]),
             Ok(Some((source, len)))
         );
+    });
+}
+
+/// However a ClientHello arrives, it asks for the same name; and for no other than rustls reads.
+#[test]
+fn client_hellos() {
+    const MOST: usize = 64 * 1024;
+
+    check!().for_each(|bytes: &[u8]| {
+        let (whole, end) = hello::read_in_pieces(bytes, usize::MAX, MOST);
+        for size in [1, 2, 7] {
+            let (piecewise, piecewise_end) = hello::read_in_pieces(bytes, size, MOST);
+            assert_eq!(piecewise, whole);
+            // What is wrong may be found earlier.
+            assert!(piecewise_end <= end || whole.is_err());
+        }
+        let Ok(Some(ours)) = whole else {
+            return;
+        };
+        let mut acceptor = rustls::server::Acceptor::default();
+        let mut rest = &bytes[..end];
+        while !rest.is_empty() {
+            acceptor.read_tls(&mut rest).expect("memory does not fail");
+            // It refuses more than we do: there need not be anything that it could answer.
+            let Ok(accepted) = acceptor.accept() else {
+                return;
+            };
+            if let Some(accepted) = accepted {
+                let hello = accepted.client_hello();
+                let theirs = hello.server_name();
+                let theirs = theirs.map(|name| name.strip_suffix('.').unwrap_or(name));
+                assert_eq!(ours.server_name.as_deref(), theirs);
+                return;
+            }
+        }
     });
 }

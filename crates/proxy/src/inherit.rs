@@ -1,35 +1,53 @@
-//! Listening sockets that another process opened and handed over, with the connections that wait
-//! in their queues.
+//! Listening sockets that another process opened and handed over, with the connections and the
+//! datagrams that wait in their queues.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 
-use socket2::{Socket, Type};
+use model::Layer;
+use socket2::Type;
+
+use crate::listen::Socket;
+
+/// Addresses of listening sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Of TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// Of UDP.
+    pub udp: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    /// Those of one layer.
+    pub(crate) fn of(&self, layer: Layer) -> &[SocketAddr] {
+        match layer {
+            Layer::Tcp => &self.tcp,
+            Layer::Udp => &self.udp,
+        }
+    }
+}
 
 /// Listening sockets that another process opened. What is not taken is closed when this is
 /// dropped; the other process still has its own hold of it.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<(SocketAddr, TcpListener)>,
-    /// They are another process's, which may serve still.
-    handed_over: bool,
+    sockets: Vec<(SocketAddr, Socket)>,
 }
 
 impl Inherited {
     /// Looks at what was handed over.
     ///
     /// # Errors
-    /// If one of the descriptors is anything but a listening TCP socket.
+    /// If one of the descriptors is anything but a listening TCP socket, or one of UDP that hears
+    /// everybody.
     pub fn new(handed: Vec<OwnedFd>) -> io::Result<Self> {
         handed
             .into_iter()
-            .map(|descriptor| listening(Socket::from(descriptor)))
+            .map(|descriptor| listening(descriptor.into()))
             .collect::<io::Result<_>>()
-            .map(|sockets| Self {
-                sockets,
-                handed_over: true,
-            })
+            .map(|sockets| Self { sockets })
     }
 
     /// How many there are.
@@ -42,37 +60,54 @@ impl Inherited {
         self.sockets.is_empty()
     }
 
-    /// Whether another process has handed over what it listens on, and may listen still.
-    pub(crate) fn is_handed_over(&self) -> bool {
-        self.handed_over
+    /// Takes those of TCP of one address.
+    pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        let taken = self.take_of(Layer::Tcp, address).into_iter();
+        let tcp = taken.filter_map(|socket| match socket {
+            Socket::Tcp(socket) => Some(socket),
+            Socket::Udp(_) => None,
+        });
+        tcp.collect()
     }
 
-    /// Takes those of one address.
-    pub fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+    /// Takes those of one layer and address.
+    pub(crate) fn take_of(&mut self, layer: Layer, address: SocketAddr) -> Vec<Socket> {
         self.sockets
-            .extract_if(.., |(its, _)| *its == address)
+            .extract_if(.., |(its, socket)| {
+                *its == address && socket.layer() == layer
+            })
             .map(|(_, socket)| socket)
             .collect()
     }
 }
 
-fn listening(socket: Socket) -> io::Result<(SocketAddr, TcpListener)> {
+fn listening(socket: socket2::Socket) -> io::Result<(SocketAddr, Socket)> {
     let address = socket.local_addr()?.as_socket();
+    let kind = socket.r#type()?;
+    let listens = match kind {
+        Type::STREAM => socket.is_listener()?,
+        // One that is connected hears one peer alone.
+        Type::DGRAM => socket.peer_addr().is_err(),
+        _ => false,
+    };
     match address {
-        Some(address) if socket.r#type()? == Type::STREAM && socket.is_listener()? => {
+        Some(address) if listens => {
             socket.set_nonblocking(true)?;
-            Ok((address, socket.into()))
+            Ok(match kind {
+                Type::DGRAM => (address, Socket::Udp(UdpSocket::from(socket))),
+                _ => (address, Socket::Tcp(TcpListener::from(socket))),
+            })
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "what was handed over is not a listening TCP socket",
+            "what was handed over is not a listening socket",
         )),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpStream, UdpSocket};
+    use std::net::TcpStream;
 
     use super::*;
 
@@ -89,11 +124,25 @@ mod tests {
     }
 
     #[test]
+    fn sockets_of_datagrams_are_told_from_those_of_connections() {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = tcp.local_addr().expect("bound");
+        // The same port of both is two things.
+        let udp = UdpSocket::bind(address).expect("a port of UDP");
+        let mut inherited = Inherited::new(vec![udp.into(), tcp.into()]).expect("listening");
+        let taken = inherited.take_of(Layer::Udp, address);
+        assert!(matches!(&*taken, [Socket::Udp(_)]), "{taken:?}");
+        assert_eq!(inherited.take(address).len(), 1);
+        assert!(inherited.is_empty());
+    }
+
+    #[test]
     fn what_does_not_listen_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let connected = TcpStream::connect(address).expect("connects");
         let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        datagrams.connect(address).expect("an address");
         let file = std::fs::File::open("/dev/null").expect("there");
         for descriptor in [OwnedFd::from(connected), datagrams.into(), file.into()] {
             assert!(Inherited::new(vec![descriptor]).is_err());

@@ -43,7 +43,7 @@ mod tls;
 mod upstream;
 mod worker;
 
-pub use inherit::Inherited;
+pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
 pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, UpstreamHttp2};

@@ -91,6 +91,16 @@ pub(crate) enum Socket {
     Udp(UdpSocket),
 }
 
+impl Socket {
+    /// Of what.
+    pub(crate) fn layer(&self) -> Layer {
+        match self {
+            Self::Tcp(_) => Layer::Tcp,
+            Self::Udp(_) => Layer::Udp,
+        }
+    }
+}
+
 /// The sockets of one entrance, a list for each worker.
 pub(crate) struct Group {
     pub(crate) bound: Bound,
@@ -141,13 +151,8 @@ fn bind_exactly(
             source,
         };
         let address_and_port = SocketAddr::new(address, bound_port);
-        let mut held = match layer {
-            Layer::Tcp => inherited.take(address_and_port),
-            Layer::Udp => Vec::new(),
-        };
-        // Where another process hands over, its sockets of UDP are still there beside ours.
-        let handed_over = layer == Layer::Udp && inherited.is_handed_over();
-        let probed = if held.is_empty() && !handed_over {
+        let mut held = inherited.take_of(layer, address_and_port);
+        let probed = if held.is_empty() {
             probe(layer, address_and_port)
         } else {
             Ok(())
@@ -164,7 +169,7 @@ fn bind_exactly(
         let count = group_size(held.len(), workers);
         for index in 0..count {
             let socket = match held.pop() {
-                Some(socket) => Socket::Tcp(socket),
+                Some(socket) => socket,
                 None => open(layer, address_and_port, true).map_err(fail)?,
             };
             sockets[index % workers].push(socket);
@@ -185,7 +190,7 @@ fn bind_exactly(
 }
 
 /// How many sockets one address has. None that was inherited is closed, since its queue may hold
-/// connections; and every worker has as many as the others, since the kernel spreads connections
+/// connections or datagrams; and every worker has as many as the others, since the kernel spreads connections
 /// over sockets.
 fn group_size(inherited: usize, workers: usize) -> usize {
     match inherited.div_ceil(workers).max(1) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use model::{Entrance, Layer, Snapshot};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::accept::{self, Ending, Listening};
+use crate::inherit::Addresses;
 use crate::listen::Socket;
 use crate::spread::Accepted;
 use crate::worker::Worker;
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Share(mpsc::UnboundedSender<io::Result<OwnedFd>>),
     /// Stop accepting, and let every connection end after its request. Another process accepts
     /// from now on at the addresses that are named.
-    Drain { kept: Arc<[SocketAddr]> },
+    Drain { kept: Arc<Addresses> },
     /// End.
     Stop,
 }
@@ -79,13 +79,11 @@ pub(crate) async fn run(
                 listeners.entry(entrance).or_default().extend(accepting);
             }
             Command::Close { entrance } => {
-                end(listeners.remove(&entrance).unwrap_or_default(), &[]).await;
+                let all = listeners.remove(&entrance).unwrap_or_default();
+                end(all.into_iter().map(|one| (one, Ending::Close))).await;
             }
             Command::Share(to) => {
-                // Sockets of UDP have no queue of clients that take themselves for connected: the
-                // other process opens its own.
-                let connected = listeners.iter().filter(|(at, _)| at.layer == Layer::Tcp);
-                for listening in connected.flat_map(|(_, listening)| listening) {
+                for listening in listeners.values().flatten() {
                     // Whoever asked has gone: then nobody needs it.
                     let _ = to.send(listening.share());
                 }
@@ -93,7 +91,7 @@ pub(crate) async fn run(
             Command::Drain { kept } => {
                 worker.drain();
                 let all = listeners.drain().flat_map(|(_, listening)| listening);
-                end(all, &kept).await;
+                end(all.map(|one| at_the_end(one, &kept))).await;
             }
             Command::Stop => {
                 worker.log.flush();
@@ -106,20 +104,30 @@ pub(crate) async fn run(
     }
 }
 
-/// Gives sockets up, all at once: those at the addresses that another process keeps are left to it,
-/// the others are closed.
-async fn end(listening: impl IntoIterator<Item = Listening>, kept: &[SocketAddr]) {
-    let end = |listening: Listening| {
-        let is_kept = listening
-            .address()
-            .is_ok_and(|address| kept.contains(&address));
-        listening.end(if is_kept {
-            Ending::Release
-        } else {
-            Ending::Close
-        })
+/// How a socket is given up when the process ends: at the addresses that another process keeps it
+/// is left to that.
+fn at_the_end(listening: Listening, kept: &Addresses) -> (Listening, Ending) {
+    let layer = listening.layer();
+    let address = listening.address();
+    let is_kept = address.is_ok_and(|address| kept.of(layer).contains(&address));
+    let ending = match layer {
+        _ if is_kept => Ending::Release,
+        Layer::Tcp => Ending::Close,
+        // Closing it would end its sessions, and have the kernel give others' clients to sockets
+        // that do not know them.
+        Layer::Udp => Ending::Drain,
     };
-    let ending: Vec<_> = listening.into_iter().map(end).collect();
+    (listening, ending)
+}
+
+/// Gives sockets up, all at once.
+async fn end(listening: impl Iterator<Item = (Listening, Ending)>) {
+    let ending = listening.filter_map(|(listening, ending)| {
+        let ended = listening.end(ending);
+        // Sessions go on for as long as they like: who ends the process waits for them.
+        (ending != Ending::Drain).then_some(ended)
+    });
+    let ending: Vec<_> = ending.collect();
     for ended in ending {
         // A task that panicked has dropped its socket, too.
         let _ = ended.await;

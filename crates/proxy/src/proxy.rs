@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::health;
-use crate::inherit::Inherited;
+use crate::inherit::{Addresses, Inherited};
 use crate::listen::{self, BindError, Bound, Group, Listening};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
@@ -141,12 +141,31 @@ impl Proxy {
             .await;
         *lock(&self.published) = Arc::clone(&snapshot);
         // Both are sorted, and there may be thousands.
-        let (open, gone): (Vec<Entrance>, Vec<Entrance>) = lock(&self.bound)
-            .keys()
-            .partition(|entrance| wanted.binary_search(entrance).is_ok());
+        let is_gone = |entrance: &&Entrance| wanted.binary_search(entrance).is_err();
+        let gone: Vec<Entrance> = lock(&self.bound).keys().filter(is_gone).copied().collect();
         for entrance in gone {
             self.close(entrance).await;
         }
+        let failed = self.open(&snapshot).await?;
+        Ok(Listening {
+            bound: lock(&self.bound).values().cloned().collect(),
+            failed,
+        })
+    }
+
+    /// Tries once more to open what of the published configuration could not be opened. Tells what
+    /// still cannot.
+    pub async fn open_missing(&self) -> Vec<BindError> {
+        let snapshot = Arc::clone(&lock(&self.published));
+        match self.open(&snapshot).await {
+            Ok(failed) => failed,
+            Err(error) => vec![error],
+        }
+    }
+
+    /// Opens what is not open.
+    async fn open(&self, snapshot: &Snapshot) -> Result<Vec<BindError>, BindError> {
+        let open: Vec<Entrance> = lock(&self.bound).keys().copied().collect();
         let mut failed = Vec::new();
         let mut groups = Vec::new();
         for listener in &snapshot.listeners {
@@ -163,10 +182,7 @@ impl Proxy {
             }
         }
         self.listen(groups).await;
-        Ok(Listening {
-            bound: lock(&self.bound).values().cloned().collect(),
-            failed,
-        })
+        Ok(failed)
     }
 
     fn bind(&self, entrance: Entrance) -> Result<Group, BindError> {
@@ -213,17 +229,21 @@ impl Proxy {
         self.listen(held.unwrap_or_default()).await;
     }
 
-    /// Where ports of TCP are bound.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    /// Where ports are bound.
+    pub fn addresses(&self) -> Addresses {
         let bound = lock(&self.bound);
-        let of_port = |bound: &Bound| {
-            let port = bound.bound_port;
-            let addresses = bound.addresses.clone().into_iter();
-            addresses.map(move |address| SocketAddr::new(address, port))
+        let of_layer = |layer| {
+            let bound = bound.values().filter(|bound| bound.entrance.layer == layer);
+            let all = bound.flat_map(|bound| {
+                let addresses = bound.addresses.iter();
+                addresses.map(|&address| SocketAddr::new(address, bound.bound_port))
+            });
+            all.collect()
         };
-        let tcp = |(entrance, _): &(&Entrance, &Bound)| entrance.layer == Layer::Tcp;
-        let bound = bound.iter().filter(tcp);
-        bound.flat_map(|(_, bound)| of_port(bound)).collect()
+        Addresses {
+            tcp: of_layer(Layer::Tcp),
+            udp: of_layer(Layer::Udp),
+        }
     }
 
     /// A second hold of every listening socket, for another process. From here on until
@@ -263,10 +283,10 @@ impl Proxy {
         registry.register_collector(Box::new(Arc::clone(&self.metrics)));
     }
 
-    /// Stops accepting, and lets every connection end after the request that it is at. Another
-    /// process goes on accepting on the sockets at the addresses in `kept`, whose queues are left
-    /// to it.
-    pub async fn drain(&self, kept: Arc<[SocketAddr]>) {
+    /// Stops accepting, and lets every connection end after the request that it is at; sessions of
+    /// UDP go on until they are idle, and no new one begins. Another process goes on accepting on
+    /// the sockets at the addresses in `kept`, whose queues are left to it.
+    pub async fn drain(&self, kept: Arc<Addresses>) {
         self.order_all(|_| Command::Drain {
             kept: Arc::clone(&kept),
         })
@@ -278,9 +298,14 @@ impl Proxy {
         self.admission.count()
     }
 
-    /// Waits until all client connections have ended.
+    /// How many sessions of UDP there are.
+    pub fn sessions(&self) -> usize {
+        self.admission.sessions()
+    }
+
+    /// Waits until all client connections and sessions have ended.
     pub async fn wait_idle(&self) {
-        while self.connections() > 0 {
+        while self.connections() > 0 || self.sessions() > 0 {
             tokio::time::sleep(IDLE_CHECK).await;
         }
     }
@@ -347,7 +372,7 @@ impl Start {
                     spread,
                     handed,
                 } = self;
-                let acceptor = tls::Acceptor::new(tls);
+                let acceptor = tls::Acceptor::new(tls, settings.limits.client_hello_bytes);
                 let share = Share {
                     spread,
                     worker: index,

@@ -113,6 +113,10 @@ pub(crate) enum Reason {
     ClientClosed,
     /// The client did not take the response in time.
     ClientWriteTimeout,
+    /// The request would have been sent again, and a constraint on that forbids it (503).
+    RetryBudget,
+    /// The process ends, and begins no session any more.
+    Draining,
 }
 
 impl Reason {
@@ -178,6 +182,8 @@ impl Reason {
             Self::UpstreamStatus(_) => "upstream_status",
             Self::ClientClosed => "client_closed",
             Self::ClientWriteTimeout => "client_write_timeout",
+            Self::RetryBudget => "retry_budget",
+            Self::Draining => "draining",
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::Misdirected => 421,
         Reason::HttpsRedirect | Reason::Redirect => 308,
         Reason::ClientClosed | Reason::ClientWriteTimeout => 499,
+        Reason::RetryBudget | Reason::Draining => 503,
     }
 }
 

@@ -85,6 +85,9 @@ pub struct Limits {
     pub connections: usize,
     /// The most connections of one client address.
     pub connections_per_client: usize,
+    /// The largest ClientHello in bytes with the records that it comes in, beyond which the
+    /// connection is closed; at most 64 KiB are understood where TLS ends here.
+    pub client_hello_bytes: usize,
     /// The most concurrent HTTP/2 streams of one connection.
     pub h2_streams: u32,
     /// The most HTTP/2 frames of one connection that are not useful, in ten seconds and beyond what
@@ -148,6 +151,7 @@ impl Default for Limits {
             uri_bytes: 16 * 1024,
             connections: 20_000,
             connections_per_client: 0,
+            client_hello_bytes: 64 * 1024,
             h2_streams: 128,
             h2_control_frames: 1000,
             requests_per_connection: 0,

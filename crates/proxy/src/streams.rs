@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::endpoint::Failure;
@@ -19,6 +20,7 @@ use crate::proxy_header;
 use crate::record::{Reason, Record, Version};
 use crate::upstream::Upstream;
 use crate::upstream::balance::{Ask, stream_keys};
+use crate::upstream::tls::Offer;
 use crate::worker::Worker;
 
 /// The most endpoints that are tried for one connection.
@@ -68,7 +70,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
         bytes_out: Cell::new(0),
         moved: Cell::new(clock),
     };
-    let backend = choose(route);
+    let backend = choose(route, |total| fastrand::u32(..total));
     let result = match &backend {
         Ok(backend) => pass_on(worker, &client, route, backend, &facts).await,
         Err(reason) => Err(*reason),
@@ -107,11 +109,14 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
     });
 }
 
-/// One of the route's backends, by weight.
-pub(crate) fn choose(route: &model::Stream) -> Result<std::sync::Arc<Backend>, Reason> {
+/// One of the route's backends, by weight: that of the number which `draw` gives below a total.
+pub(crate) fn choose(
+    route: &model::Stream,
+    draw: impl FnOnce(u32) -> u32,
+) -> Result<Arc<Backend>, Reason> {
     let split = route.split.as_ref().ok_or(Reason::NoRoute)?;
-    match &split.share(fastrand::u32(..split.total())).target {
-        Target::Backend(backend) => Ok(std::sync::Arc::clone(backend)),
+    match &split.share(draw(split.total())).target {
+        Target::Backend(backend) => Ok(Arc::clone(backend)),
         Target::Invalid => Err(Reason::InvalidBackend),
     }
 }
@@ -151,7 +156,9 @@ async fn pass_on(
         facts.endpoint.set(Some(endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         let connect = Rc::clone(&endpoint);
-        let connect = worker.upstreams.announced(connect, &opening, route.connect);
+        let connect = worker
+            .upstreams
+            .announced(connect, &opening, Offer::Nothing, route.connect);
         match connect.await {
             Ok(upstream) => {
                 worker.metrics.upstream_used(false);

@@ -35,7 +35,9 @@ pub mod ports;
 pub mod program;
 pub mod raw_backend;
 pub mod site;
+pub mod tcp;
 pub mod tls;
+pub mod udp;
 pub mod wait;
 pub mod websocket;
 

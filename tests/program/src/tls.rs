@@ -8,8 +8,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, RootCertStore,
-    SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, NamedGroup,
+    RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
 use crate::http1::{Conn, dial};
@@ -49,6 +49,15 @@ impl Client {
             .cipher_suites
             .retain(|suite| format!("{:?}", suite.suite()).contains(&wanted));
         Self::with(&[&rustls::version::TLS12], provider)
+    }
+
+    /// Takes any certificate, and begins with a key share of more than a kilobyte, as browsers do.
+    pub fn post_quantum() -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        provider
+            .kx_groups
+            .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+        Self::with(rustls::ALL_VERSIONS, provider)
     }
 
     /// Verifies as browsers do, against one root.

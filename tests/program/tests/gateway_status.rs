@@ -221,9 +221,10 @@ fn a_port_that_cannot_be_opened_is_not_programmed() {
     let narthex = Narthex::on(&folder).start();
     let answer = served(&narthex, "?kind=Gateway");
     let status = &answer["items"][0]["status"];
-    assert_eq!(condition(status, "Programmed"), "False PortUnavailable");
+    assert_eq!(condition(status, "Accepted"), "True ListenersNotValid");
     let [taken, free] = [0, 1].map(|index| &status["listeners"][index]);
-    assert_eq!(condition(taken, "Programmed"), "False PortUnavailable");
+    assert_eq!(condition(taken, "Accepted"), "False PortUnavailable");
+    assert_eq!(condition(taken, "Programmed"), "False Pending");
     assert_eq!(condition(free, "Programmed"), "True Programmed");
 }
 

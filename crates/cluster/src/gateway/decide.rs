@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::gate::{Facts, Gate};
-use super::provision::{Owner, Provisions};
+use super::provision::{Obstacle, Owner, Provisions};
 use super::render::{
     is_as, is_programmed, render, render_deployment, with_attached_of, without_ours,
 };

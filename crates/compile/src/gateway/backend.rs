@@ -54,8 +54,10 @@ pub(super) struct Backends<'a, 'b> {
     /// What TLS backends are shown that ask for a certificate.
     pub(super) client: Option<&'a Arc<Loaded>>,
     pub(super) udp: bool,
-    /// Whether the bytes go on as they are: whoever sends them speaks TLS itself, or nobody does.
-    pub(super) raw: bool,
+    /// Whether bytes or datagrams go on as they are.
+    pub(super) stream: bool,
+    /// Whether clients' TLS goes on as it is, which ours would only wrap once more.
+    pub(super) sealed: bool,
     pub(super) acquired: &'a mut Vec<Acquired>,
     /// The Services that were referred to, there or not.
     pub(super) services: &'a mut Vec<Name>,
@@ -127,7 +129,7 @@ impl Backends<'_, '_> {
             true => PortRef::Udp(port),
             false => PortRef::Number(port),
         };
-        let tls = match self.raw {
+        let tls = match self.sealed {
             true => None,
             false => self.tls(name, &port),
         };
@@ -143,7 +145,11 @@ impl Backends<'_, '_> {
             Some(Ok(tls)) => Some(tls),
             None => None,
         };
-        let spoken = Spoken { tls, http2 };
+        let spoken = Spoken {
+            tls,
+            http2,
+            stream: self.stream,
+        };
         let world = &mut *self.world;
         let (backend, refused) = world
             .services

@@ -8,6 +8,7 @@ use super::attach::{ListenerKey, Parent};
 use super::class::FEATURES;
 use super::listener::Listener;
 use super::route::Resolved;
+use super::serve::Ports;
 use super::sites::Sites;
 use super::tls_policy::Policy;
 use super::topology::{Class, Gateway, Owner, Set};
@@ -77,13 +78,14 @@ pub(super) fn of_class(class: &Class) -> Said {
     Said::new(key, metadata.generation, status, wrong.is_none()).note(wrong)
 }
 
-pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
+pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites, ports: &Ports) -> Said {
     let key = ObjectKey::new(Kind::Gateway, &gateway.name.namespace, &gateway.name.name);
     let own = gateway.listeners_of(Owner::Gateway);
     let refused = gateway.refused.as_ref();
+    let unbound = unbound(own, ports);
     let accepted = match refused {
         Some(wrong) => Condition::no("Accepted", wrong.reason, wrong.message.clone()),
-        None if own.iter().all(Listener::serves) => {
+        None if unbound.is_empty() && own.iter().all(Listener::serves) => {
             Condition::yes("Accepted", "Accepted", "it is served")
         }
         None => {
@@ -93,6 +95,9 @@ pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
     };
     let programmed = match refused {
         Some(_) => Condition::no("Programmed", "Invalid", "it is not accepted"),
+        None if !unbound.is_empty() && unbound.len() == own.len() => {
+            Condition::no("Programmed", "Pending", "no port of it can be opened")
+        }
         None => Condition::yes("Programmed", "Programmed", "it is served by every replica"),
     };
     let resolved = Condition::unless(
@@ -112,7 +117,10 @@ pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
     let attached = gateway.sets.iter().filter(|set| set.refused.is_none());
     let status = Status::Gateway(GatewayStatus {
         conditions: conditions.into(),
-        listeners: own.iter().map(|one| of_listener(one, sites)).collect(),
+        listeners: own
+            .iter()
+            .map(|one| of_listener(one, sites, ports))
+            .collect(),
         listener_sets: attached.count(),
         addresses: gateway.addresses.clone(),
     });
@@ -122,35 +130,41 @@ pub(super) fn of_gateway(gateway: &Gateway, sites: &Sites) -> Said {
         .into_iter()
         .chain(&gateway.unresolved)
         .filter(|wrong| !wrong.reason.starts_with("Listeners"))
-        .chain(listeners);
+        .chain(listeners)
+        .chain(&unbound);
     Said::new(key, generation, status, refused.is_none())
         .note(wrongs)
         .add(Severity::Warning, &gateway.remark)
 }
 
-pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {
+pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites, ports: &Ports) -> Said {
     let metadata = &set.source.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let key = ObjectKey::new(Kind::ListenerSet, namespace, &metadata.name);
     let listeners = &gateway.listeners[set.listeners.clone()];
+    let unbound = unbound(listeners, ports);
     let conditions = match &set.refused {
         Some(wrong) => {
             let no = |name| Condition::no(name, wrong.reason, wrong.message.clone());
             [no("Accepted"), no("Programmed")]
         }
         None => {
-            let accepted = match listeners.iter().all(Listener::serves) {
+            let whole = unbound.is_empty() && listeners.iter().all(Listener::serves);
+            let accepted = match whole {
                 true => Condition::yes("Accepted", "Accepted", "it is served"),
                 false => {
                     let message = "some listeners are not valid, and are not served";
                     Condition::yes("Accepted", "ListenersNotValid", message)
                 }
             };
-            let message = "it is served by every replica";
-            [
-                accepted,
-                Condition::yes("Programmed", "Programmed", message),
-            ]
+            let programmed = match !unbound.is_empty() && unbound.len() == listeners.len() {
+                true => Condition::no("Programmed", "Pending", "no port of it can be opened"),
+                false => {
+                    let message = "it is served by every replica";
+                    Condition::yes("Programmed", "Programmed", message)
+                }
+            };
+            [accepted, programmed]
         }
     };
     let status = Status::ListenerSet {
@@ -158,12 +172,34 @@ pub(super) fn of_set(gateway: &Gateway, set: &Set, sites: &Sites) -> Said {
         conditions: conditions.into(),
         listeners: listeners
             .iter()
-            .map(|one| of_listener(one, sites))
+            .map(|one| of_listener(one, sites, ports))
             .collect(),
     };
     let wrongs = listeners.iter().flat_map(wrongs_of);
     Said::new(key, metadata.generation, status, set.refused.is_none())
-        .note(set.refused.iter().chain(wrongs))
+        .note(set.refused.iter().chain(wrongs).chain(&unbound))
+}
+
+/// What of some listeners of one object cannot be opened at present.
+fn unbound(listeners: &[Listener], ports: &Ports) -> Vec<Wrong> {
+    let listeners = listeners.iter().enumerate();
+    let unbound = listeners.filter_map(|(index, listener)| {
+        let why = ports.unbound(listener)?;
+        let field = format!("spec.listeners[{index}].port");
+        Some(unavailable(field, why))
+    });
+    unbound.collect()
+}
+
+/// A port that cannot be opened: it is tried again.
+fn unavailable(field: String, why: &str) -> Wrong {
+    let message = format!("{why}; it is tried again until it can be opened");
+    Wrong::new(
+        "PortUnavailable",
+        field,
+        message,
+        "another port, or a free one",
+    )
 }
 
 fn wrongs_of(listener: &Listener) -> impl Iterator<Item = &Wrong> {
@@ -171,11 +207,17 @@ fn wrongs_of(listener: &Listener) -> impl Iterator<Item = &Wrong> {
     all.chain(&listener.conflict)
 }
 
-fn of_listener(listener: &Listener, sites: &Sites) -> ListenerStatus {
+fn of_listener(listener: &Listener, sites: &Sites, ports: &Ports) -> ListenerStatus {
     let refused = listener.refused.as_ref().or(listener.conflict.as_ref());
+    let unbound = ports.unbound(listener);
+    let unbound = unbound.map(|why| unavailable(String::new(), why));
+    let refused = refused.or(unbound.as_ref());
     let conditions = [
         Condition::unless("Accepted", refused, "Accepted", "it takes routes"),
         match listener.programmed() {
+            None if let Some(wrong) = &unbound => {
+                Condition::no("Programmed", "Pending", wrong.message.clone())
+            }
             None => Condition::yes("Programmed", "Programmed", "it is served by every replica"),
             Some(wrong) => {
                 let reason = match listener.conflict.is_some() {

@@ -11,6 +11,7 @@ use super::backend::Backends;
 use super::filters;
 use super::http::{self, Body, Built, Matching};
 use super::rank::Age;
+use super::session;
 use crate::options::Options;
 use crate::status::Wrong;
 
@@ -25,7 +26,8 @@ pub(super) fn build(
     let rules = route.spec.rules.as_deref().unwrap_or_default();
     for (index, rule) in rules.iter().enumerate() {
         let place = format!("spec.rules[{index}]");
-        let body = read(rule, &place, age, backends, options, &mut built);
+        let uid = &route.metadata.uid;
+        let body = read(rule, &place, uid, age, backends, options, &mut built);
         let matches = rule.matches.as_deref().unwrap_or_default();
         let matches: Vec<_> = matches
             .iter()
@@ -44,6 +46,7 @@ pub(super) fn build(
 fn read<'a>(
     rule: &'a GrpcRouteRule,
     place: &str,
+    uid: &str,
     age: &Age,
     backends: &mut Backends<'_, '_>,
     options: &Options,
@@ -55,7 +58,7 @@ fn read<'a>(
     let references = rule.backend_refs.as_deref().unwrap_or_default();
     let action = http::action(references, &filters, place, backends, built);
     let affinity = rule.session_persistence.as_deref();
-    let affinity = affinity.map(|wanted| http::affinity_of(wanted, place, age));
+    let affinity = affinity.map(|wanted| session::read(wanted, place, uid, age));
     Ok(Body {
         name: rule.name.as_deref(),
         action,

@@ -10,13 +10,13 @@ use model::{
 };
 use objects::kinds::gateway::{
     self as api, BackendRef, HttpRoute, HttpRouteMatch, HttpRouteRule, MatchType, PathMatchType,
-    SessionPersistence,
 };
 
 use super::backend::Backends;
 use super::filters::{self, Filters};
 use super::rank::{Age, Rank};
 use super::references::Reference;
+use super::session;
 use crate::options::Options;
 use crate::status::Wrong;
 
@@ -67,7 +67,8 @@ pub(super) fn build(
     };
     for (index, rule) in rules.iter().enumerate() {
         let place = format!("spec.rules[{index}]");
-        let body = read(rule, &place, age, backends, options, &mut built);
+        let uid = &route.metadata.uid;
+        let body = read(rule, &place, uid, age, backends, options, &mut built);
         let matches = rule.matches.as_deref().unwrap_or_default();
         let matches: Vec<_> = matches
             .iter()
@@ -149,6 +150,7 @@ pub(super) fn add(
 fn read<'a>(
     rule: &'a HttpRouteRule,
     place: &str,
+    uid: &str,
     age: &Age,
     backends: &mut Backends<'_, '_>,
     options: &Options,
@@ -162,7 +164,7 @@ fn read<'a>(
     let timeouts = timeouts(rule.timeouts.as_deref(), place, options)?;
     let retry = rule.retry.as_ref().map(|retry| self::retry(retry, place));
     let affinity = rule.session_persistence.as_deref();
-    let affinity = affinity.map(|wanted| affinity_of(wanted, place, age));
+    let affinity = affinity.map(|wanted| session::read(wanted, place, uid, age));
     Ok(Body {
         name: rule.name.as_deref(),
         action,
@@ -232,6 +234,14 @@ pub(super) fn action(
             Target::Backend(backend) => Action::Forward(Arc::clone(backend)),
             Target::Invalid => Action::Invalid,
         };
+    }
+    if !shares.is_empty() && shares.iter().all(|share| share.weight == 0) {
+        // Nobody gets anything but the sessions that he has.
+        shares.push(Share {
+            weight: 1,
+            target: Target::Invalid,
+            filters: [].into(),
+        });
     }
     Split::new(shares).map_or(Action::Invalid, |split| Action::Split(Arc::new(split)))
 }
@@ -346,7 +356,7 @@ fn timeouts(
     Ok(Arc::new(timeouts))
 }
 
-fn duration(text: &str, place: &str, part: &str) -> Result<Duration, Wrong> {
+pub(super) fn duration(text: &str, place: &str, part: &str) -> Result<Duration, Wrong> {
     api::duration::parse(text).ok_or_else(|| {
         Wrong::new(
             "UnsupportedValue",
@@ -366,37 +376,5 @@ fn retry(wanted: &api::HttpRouteRetry, place: &str) -> Result<RouteRetry, Wrong>
         }),
         codes: wanted.codes.clone().unwrap_or_default(),
         backoff: backoff.transpose()?.unwrap_or(BACKOFF),
-    })
-}
-
-/// What keeps clients with an endpoint (GEP-1619).
-pub(super) fn affinity_of(
-    wanted: &SessionPersistence,
-    place: &str,
-    age: &Age,
-) -> Result<Affinity, Wrong> {
-    let header = match wanted.type_.as_deref().unwrap_or("Cookie") {
-        "Cookie" => false,
-        "Header" => true,
-        other => return Err(unknown(place, "sessionPersistence.type", other)),
-    };
-    let timeout = wanted.absolute_timeout.as_deref();
-    let timeout = timeout.map(|text| duration(text, place, "sessionPersistence.absoluteTimeout"));
-    let cookie = wanted.cookie_config.as_ref();
-    let lifetime = cookie.and_then(|cookie| cookie.lifetime_type.as_deref());
-    let permanent = lifetime == Some("Permanent");
-    let default = if header {
-        "Narthex-Session"
-    } else {
-        "narthex-session"
-    };
-    Ok(Affinity {
-        cookie: wanted.session_name.as_deref().unwrap_or(default).into(),
-        header,
-        max_age: match timeout.transpose()? {
-            Some(timeout) if permanent => timeout,
-            _ => Duration::ZERO,
-        },
-        key: format!("{}/{place}/{}", age.name, age.created).into(),
     })
 }

@@ -7,6 +7,7 @@ use objects::kinds::gateway::GROUP;
 use objects::kinds::gateway::{self as api, FromNamespaces, ListenerTls, TlsMode};
 use objects::kinds::{Kind, ObjectKey};
 
+use super::attach::ListenerKey;
 use super::grants::{From, To};
 use super::namespaces::Namespaces;
 use super::references::{Reference, object};
@@ -104,6 +105,11 @@ impl Mode {
 }
 
 impl Listener {
+    /// Whether it is the one of this name and owner.
+    pub(super) fn is(&self, key: &ListenerKey) -> bool {
+        self.name == key.name && self.owner == key.owner
+    }
+
     /// Reads one. What is before its name in messages is `place`.
     pub(super) fn read(
         owner: &ObjectKey,

@@ -25,6 +25,7 @@ mod rank;
 mod references;
 mod route;
 mod serve;
+mod session;
 mod sites;
 mod stream;
 mod tls_policy;
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use model::{Listener, Rule};
+use model::{Entrance, Listener, Rule};
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::{Sorted, Store};
 
@@ -79,6 +80,8 @@ pub(crate) struct Gateways {
     references: BTreeSet<ObjectKey>,
     /// When the update that is under way began, in seconds since 1970.
     now: i64,
+    /// Whether something else could not be opened than what was said.
+    unbound_changed: bool,
 }
 
 /// The routes that refer to something, by its name.
@@ -165,6 +168,11 @@ impl Gateways {
         (self.topology.gateways.len(), self.routes.len(), hosts)
     }
 
+    /// Takes note of what could not be opened, each with why.
+    pub(crate) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) {
+        self.unbound_changed |= self.ports.set_unbound(unbound);
+    }
+
     /// Takes over what there is now.
     pub(crate) fn update(
         &mut self,
@@ -225,7 +233,8 @@ impl Gateways {
             );
             self.plans = plan::of(&self.topology, &self.ports, &self.plans);
         }
-        if structure || recorded || !dirty.is_empty() {
+        let unbound = std::mem::take(&mut self.unbound_changed);
+        if structure || recorded || unbound || !dirty.is_empty() {
             self.say_of_topology(&mut updated);
         }
         if policies {
@@ -356,9 +365,9 @@ impl Gateways {
             all.push(conditions::of_class(class));
         }
         for gateway in &self.topology.gateways {
-            all.push(conditions::of_gateway(gateway, &self.sites));
+            all.push(conditions::of_gateway(gateway, &self.sites, &self.ports));
             let sets = gateway.sets.iter();
-            all.extend(sets.map(|set| conditions::of_set(gateway, set, &self.sites)));
+            all.extend(sets.map(|set| conditions::of_set(gateway, set, &self.sites, &self.ports)));
         }
         let of_kind = |kind| matches!(kind, Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet);
         self.say_all(of_kind, all, updated);

@@ -9,6 +9,7 @@ use objects::kinds::{Kind, Object, ObjectKey};
 
 use super::attach::{Asking, Attachment, Parent, attach};
 use super::backend::{Acquired, Backends};
+use super::listener::Mode;
 use super::rank::{Age, Rank};
 use super::tls_policy::Policies;
 use super::topology::Topology;
@@ -42,7 +43,16 @@ pub(super) struct Resolved {
 #[derive(Debug)]
 pub(super) enum Served {
     Http(Vec<(Rank, Arc<Rule>)>),
-    Stream(Arc<Stream>),
+    Stream(Streams),
+}
+
+/// Where a route's connections or datagrams go.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// Those whose TLS, if they had any, ended here.
+    pub(super) open: Option<Arc<Stream>>,
+    /// Those whose TLS goes on as it is.
+    pub(super) sealed: Option<Arc<Stream>>,
 }
 
 impl Resolved {
@@ -144,6 +154,7 @@ impl Resolved {
             .collect();
         flavours.sort_unstable();
         flavours.dedup();
+        let (open_tls, sealed_tls) = self.ends_of_tls(topology);
         for flavour in flavours {
             let mut backends = Backends {
                 owner: &self.key,
@@ -152,19 +163,41 @@ impl Resolved {
                 world: &mut *world,
                 client: flavour.and_then(|gateway| topology.gateways[gateway].client.as_ref()),
                 udp: self.key.kind == Kind::UdpRoute,
-                raw: matches!(
+                stream: matches!(
                     self.key.kind,
                     Kind::TcpRoute | Kind::UdpRoute | Kind::TlsRoute
                 ),
+                sealed: false,
                 acquired: &mut self.acquired,
                 services: &mut self.services,
                 outside: &mut self.outside,
             };
             let options = backends.world.options;
+            let age = &self.age;
             let of_stream = |spec: &StreamRouteSpec, backends: &mut Backends<'_, '_>| {
                 let rule = spec.rules.iter().flatten().next();
                 let references = rule.and_then(|rule| rule.backend_refs.as_deref());
-                stream::build(references.unwrap_or_default(), &self.age, backends, options)
+                stream::build(references.unwrap_or_default(), age, backends, options)
+            };
+            let open = |spec: &StreamRouteSpec, backends: &mut Backends<'_, '_>| {
+                let built = of_stream(spec, backends);
+                let open = Some(built.stream);
+                (Streams { open, sealed: None }, built.unresolved)
+            };
+            let tls = |spec: &StreamRouteSpec, backends: &mut Backends<'_, '_>| {
+                let open = open_tls.then(|| of_stream(spec, backends));
+                backends.sealed = true;
+                let sealed = sealed_tls.then(|| of_stream(spec, backends));
+                let mut unresolved = None;
+                let mut stream = |built: stream::Built| {
+                    unresolved = unresolved.take().or(built.unresolved);
+                    built.stream
+                };
+                let streams = Streams {
+                    open: open.map(&mut stream),
+                    sealed: sealed.map(&mut stream),
+                };
+                (streams, unresolved)
             };
             let built = match object {
                 Object::HttpRoute(route) => {
@@ -173,9 +206,9 @@ impl Resolved {
                 Object::GrpcRoute(route) => {
                     Ok(grpc::build(route, &self.age, &mut backends, options))
                 }
-                Object::TlsRoute(route) => Err(of_stream(&route.spec, &mut backends)),
-                Object::TcpRoute(route) => Err(of_stream(&route.spec, &mut backends)),
-                Object::UdpRoute(route) => Err(of_stream(&route.spec, &mut backends)),
+                Object::TlsRoute(route) => Err(tls(&route.spec, &mut backends)),
+                Object::TcpRoute(route) => Err(open(&route.spec, &mut backends)),
+                Object::UdpRoute(route) => Err(open(&route.spec, &mut backends)),
                 _ => return,
             };
             let served = match built {
@@ -190,13 +223,27 @@ impl Resolved {
                     }
                     Served::Http(built.rules)
                 }
-                Err(built) => {
-                    self.unresolved = built.unresolved;
-                    Served::Stream(built.stream)
+                Err((streams, unresolved)) => {
+                    self.unresolved = unresolved;
+                    Served::Stream(streams)
                 }
             };
             self.served.insert(flavour, served);
         }
+    }
+
+    /// Whether listeners that it is attached to end TLS, and whether others pass it on. One of both
+    /// at the least, so that what is wrong is found.
+    fn ends_of_tls(&self, topology: &Topology) -> (bool, bool) {
+        let has = |mode| {
+            self.attachments().any(|attachment| {
+                let gateway = &topology.gateways[attachment.gateway];
+                let mut listeners = gateway.listeners.iter();
+                listeners.any(|one| one.is(&attachment.listener) && one.mode == Some(mode))
+            })
+        };
+        let open = has(Mode::TlsTerminate);
+        (open, !open || has(Mode::TlsPassthrough))
     }
 
     /// Nothing of it can be served anywhere.

@@ -35,6 +35,8 @@ pub(super) struct Ports {
     services: HashSet<Name>,
     /// In a cluster, the port of ours for each port of a Gateway.
     pub(super) assigned: BTreeMap<Wanted, u16>,
+    /// What could not be opened when it was last tried, and why.
+    unbound: BTreeMap<Entrance, Box<str>>,
 }
 
 /// What a port is made of: some listeners of one Gateway, all of one port of it.
@@ -53,6 +55,30 @@ impl Ports {
     /// Whether a Service says which ports of ours are whose.
     pub(super) fn records(&self, service: NameRef<'_>) -> bool {
         self.services.contains(&service)
+    }
+
+    /// Takes note of what could not be opened. Whether that is news.
+    pub(super) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) -> bool {
+        let unbound = unbound
+            .iter()
+            .map(|(entrance, why)| (*entrance, why.as_str().into()));
+        let unbound: BTreeMap<_, _> = unbound.collect();
+        let changed = unbound != self.unbound;
+        self.unbound = unbound;
+        changed
+    }
+
+    /// Why a listener is not served, or not everywhere, though it could be: its port cannot be
+    /// opened at present.
+    pub(super) fn unbound(&self, listener: &Listener) -> Option<&str> {
+        if self.unbound.is_empty() {
+            return None;
+        }
+        let entrances = self.entrances.get(&key(listener))?;
+        let found = entrances
+            .iter()
+            .find_map(|entrance| self.unbound.get(entrance));
+        found.map(|why| &**why)
     }
 
     /// Takes over what there is now: of some listeners, or of all. Whether anything changed.
@@ -374,10 +400,7 @@ fn tls_site(
     sites: &Sites,
     nobody: &Arc<Rule>,
 ) -> Option<TlsSite> {
-    let streams = || {
-        let site = sites.get(&key(listener));
-        site.map(|site| site.streams.clone()).unwrap_or_default()
-    };
+    let site_of = || sites.get(&key(listener));
     Some(match listener.mode? {
         Mode::Https => TlsSite::Https(HttpsSite {
             site: Arc::new(site(gateway, listener, sites, nobody)),
@@ -385,11 +408,16 @@ fn tls_site(
             clients: listener.clients.clone(),
         }),
         Mode::TlsTerminate => TlsSite::Tcp(TlsStreams {
-            streams: streams(),
+            streams: site_of()
+                .map(|site| site.streams.clone())
+                .unwrap_or_default(),
             certificates: Arc::clone(listener.table.as_ref()?),
             clients: listener.clients.clone(),
         }),
-        Mode::TlsPassthrough => TlsSite::Passthrough(streams()),
+        Mode::TlsPassthrough => {
+            let sealed = site_of().map(|site| site.sealed.clone());
+            TlsSite::Passthrough(sealed.unwrap_or_default())
+        }
         Mode::Http | Mode::Tcp | Mode::Udp => return None,
     })
 }

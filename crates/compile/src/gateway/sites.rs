@@ -29,7 +29,10 @@ pub(super) struct Site {
     /// Those that are not taken, because one of another kind has a host of theirs.
     rejected: HashSet<ObjectKey>,
     pub(super) hosts: HostTable<VirtualHost>,
+    /// Where connections go whose TLS, if they had any, ended here; and datagrams.
     pub(super) streams: HostTable<Stream>,
+    /// Where connections go whose TLS goes on.
+    pub(super) sealed: HostTable<Stream>,
 }
 
 /// The routes that claim a host, the older one first, each with the Gateway for which it does.
@@ -216,17 +219,21 @@ impl Site {
             .filter_map(|(_, (gateway, route))| route.served(*gateway))
             .collect();
         let mut rules: Vec<&(Rank, Arc<Rule>)> = Vec::new();
-        let mut stream = None;
+        let mut streams = None;
         for one in served {
             match one {
                 Served::Http(all) => rules.extend(all),
                 // Nothing tells the connections of two routes apart: they are the older one's.
-                Served::Stream(one) => stream = stream.or(Some(one)),
+                Served::Stream(one) => streams = streams.or(Some(one)),
             }
         }
-        match stream {
-            Some(stream) => self.streams.insert(host, Arc::clone(stream)),
-            None => drop(self.streams.remove(host)),
+        let open = streams.and_then(|streams| streams.open.as_ref());
+        let sealed = streams.and_then(|streams| streams.sealed.as_ref());
+        for (table, stream) in [(&mut self.streams, open), (&mut self.sealed, sealed)] {
+            match stream {
+                Some(stream) => table.insert(host, Arc::clone(stream)),
+                None => drop(table.remove(host)),
+            }
         }
         if rules.is_empty() {
             self.hosts.remove(host);

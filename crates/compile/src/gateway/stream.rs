@@ -1,7 +1,6 @@
 //! TCPRoutes, TLSRoutes and UDPRoutes: connections and datagrams by weight.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::{Share, Split, Stream, Target};
 use objects::kinds::gateway::BackendRef;
@@ -11,9 +10,6 @@ use super::rank::Age;
 use super::references::Reference;
 use crate::options::Options;
 use crate::status::Wrong;
-
-/// After so long without a datagram in either direction a client's next one begins anew.
-const UDP_IDLE: Duration = Duration::from_secs(60);
 
 /// What came of a route's rules.
 #[derive(Debug)]
@@ -54,7 +50,7 @@ pub(super) fn build(
         split: Split::new(shares).map(Arc::new),
         connect: options.timeouts.connect,
         idle: if backends.udp {
-            UDP_IDLE
+            options.datagram_idle
         } else {
             options.stream_idle
         },

@@ -10,8 +10,8 @@ use objects::Store;
 use objects::kinds::gateway::{RetryConstraint, XBackendTrafficPolicy, duration};
 use objects::kinds::{Kind, ObjectKey};
 
-use super::http::affinity_of;
 use super::rank::Age;
+use super::session;
 use super::tls_policy::Policy;
 use super::topology::age;
 use crate::name::{Name, NameRef};
@@ -82,7 +82,7 @@ fn traffic(source: &XBackendTrafficPolicy, name: NameRef<'_>) -> Result<Traffic,
         name: name.to_owned(),
     };
     let affinity = source.spec.session_persistence.as_deref();
-    let affinity = affinity.map(|wanted| affinity_of(wanted, "spec", &age));
+    let affinity = affinity.map(|wanted| session::read(wanted, "spec", &source.metadata.uid, &age));
     let constraint = source.spec.retry_constraint.as_deref();
     Ok(Traffic {
         affinity: affinity.transpose()?,

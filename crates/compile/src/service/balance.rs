@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::Policy;
 use model::policy::{
-    Affinity, Algorithm, Check, EjectOn, Ejection, HashKey, Probe, ProxyHeader, Retry,
+    Affinity, Algorithm, Asked, Check, EjectOn, Ejection, HashKey, Probe, ProxyHeader, Retry,
 };
 use objects::kinds::Service;
 
@@ -155,6 +155,7 @@ impl<'a> Annotations<'a, '_> {
             cookie: cookie?.into(),
             header: false,
             max_age: max_age.unwrap_or(DEFAULT_MAX_AGE),
+            absolute: Duration::ZERO,
             // The uid is random, the same for every replica, and nothing that clients see.
             key: format!("{}/{namespace}/{name}", self.service.metadata.uid).into(),
         })
@@ -201,6 +202,10 @@ impl<'a> Annotations<'a, '_> {
             min_per_second: match budget {
                 Some(0) => 0,
                 _ => default.min_per_second,
+            },
+            asked: match budget {
+                Some(_) => Asked::Service,
+                None => default.asked,
             },
         }
     }
@@ -377,6 +382,7 @@ mod tests {
             attempts: 2,
             per_try: Duration::from_secs(2),
             budget: 50,
+            asked: Asked::Service,
             ..Retry::default()
         };
         assert_eq!(found.retry, retry);

@@ -100,10 +100,19 @@ pub(crate) struct Spoken {
     pub(crate) tls: Option<Arc<BackendTls>>,
     /// HTTP/2 and nothing else: gRPC.
     pub(crate) http2: bool,
+    /// Bytes or datagrams that go on as they are: what the Service says of HTTP says nothing of
+    /// them.
+    pub(crate) stream: bool,
 }
 
 impl Spoken {
     fn over(&self, transport: Transport) -> Transport {
+        if self.stream {
+            return Transport {
+                tls: self.tls.clone(),
+                ..Transport::default()
+            };
+        }
         let transport = match &self.tls {
             Some(tls) => transport.over(Arc::clone(tls)),
             None => transport,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::policy::Retry;
+use model::policy::{Asked, Retry};
 use model::{HostName, Policy, Transport, Unavailable};
 use objects::Store;
 use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
@@ -167,6 +167,7 @@ impl<'a> View<'a> {
             Some((budget, min_per_second)) => Retry {
                 budget,
                 min_per_second,
+                asked: Asked::Constraint,
                 ..policy.retry
             },
             None => policy.retry,

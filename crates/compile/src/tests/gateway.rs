@@ -607,3 +607,41 @@ endpoints: [{addresses: [10.0.0.1]}]
     store.delete(&ObjectKey::new(Kind::XBackendTrafficPolicy, "default", "a"));
     assert_eq!(retry(&compiler.compile(&store, NOW)).0, 9);
 }
+
+#[test]
+fn a_port_that_cannot_be_opened_is_said_of_its_listener_until_it_can() {
+    let text = gateway(
+        "gw",
+        "[{name: free, port: 80, protocol: HTTP}, {name: taken, port: 81, protocol: HTTP}]",
+    );
+    let store = store(&format!("{CLASS}{text}"));
+    let mut compiler = Compiler::new(options());
+    let good = ["Accepted Accepted", "Programmed Programmed"];
+    let of = |compiled: &Compiled, listener: &str| listener_said(compiled, "gw", listener).1;
+    let first = compiler.compile(&store, NOW);
+    assert_eq!(of(&first, "taken")[..2], good);
+    let why = "port 81 on 0.0.0.0 is in use by another process".to_owned();
+    let both = [(Entrance::tcp(80), why.clone()), (Entrance::tcp(81), why)];
+    compiler.set_unbound(&both[1..]);
+    let second = compiler.compile(&store, NOW);
+    assert!(!second.changed, "nothing else is served");
+    assert_eq!(of(&second, "free")[..2], good);
+    let bad = ["!Accepted PortUnavailable", "!Programmed Pending"];
+    assert_eq!(of(&second, "taken")[..2], bad);
+    let gateway = said(&second, Kind::Gateway, "gw");
+    assert_eq!(
+        gateway[..2],
+        ["Accepted ListenersNotValid", "Programmed Programmed"]
+    );
+    let problems: Vec<_> = second.report.problems().collect();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].field, "spec.listeners[1].port");
+    compiler.set_unbound(&both);
+    let third = compiler.compile(&store, NOW);
+    assert_eq!(said(&third, Kind::Gateway, "gw")[1], "!Programmed Pending");
+    compiler.set_unbound(&[]);
+    let last = compiler.compile(&store, NOW);
+    assert_eq!(of(&last, "taken")[..2], good);
+    assert_eq!(said(&last, Kind::Gateway, "gw")[0], "Accepted Accepted");
+    assert_eq!(last.report.problems().count(), 0);
+}

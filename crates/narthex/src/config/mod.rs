@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compile::{EndpointOverride, GatewayPorts, GatewayScope};
-use model::policy::Retry;
+use model::policy::{Asked, Retry};
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
@@ -26,6 +26,9 @@ const HEALTH_PORT: u16 = 10254;
 
 /// How long a connection that is passed on as it is may be idle where nothing is served.
 const STREAM_IDLE: Duration = Duration::from_secs(3600);
+
+/// The same of a session of UDP.
+const DATAGRAM_IDLE: Duration = Duration::from_secs(60);
 
 /// What is wrong with the command line as a whole, for people.
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Serve {
                 in_cluster: matches!(source, Source::Cluster(_)),
                 gateway_scope: source.gateway_scope(),
                 stream_idle: serving.tunnel_idle_timeout,
+                datagram_idle: serving.udp_idle_timeout,
                 ..Compilation::new(compilation)?
             },
             without_ipv6,
@@ -134,6 +138,8 @@ pub(crate) struct Compilation {
     endpoints: Vec<EndpointOverride>,
     /// After so long without a byte a connection that is passed on as it is ends.
     stream_idle: Duration,
+    /// The same of a session of UDP.
+    datagram_idle: Duration,
 }
 
 impl Compilation {
@@ -152,6 +158,7 @@ impl Compilation {
             in_cluster: false,
             gateway_scope: GatewayScope::All,
             stream_idle: STREAM_IDLE,
+            datagram_idle: DATAGRAM_IDLE,
         })
     }
 
@@ -205,6 +212,7 @@ impl Compilation {
                 per_try: flags.balancing.try_timeout,
                 budget: flags.balancing.retry_budget,
                 min_per_second: flags.balancing.min_retries_per_second,
+                asked: Asked::Nobody,
             },
             metrics_hosts: flags.metrics_hosts,
             gateway_controller: flags.gateway_controller_name.clone(),
@@ -215,6 +223,7 @@ impl Compilation {
             gateway_scope: self.gateway_scope.clone(),
             lowest_port: lowest_port(),
             stream_idle: self.stream_idle,
+            datagram_idle: self.datagram_idle,
             ..compile::Options::new(fallback)
         }
     }
@@ -276,6 +285,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             uri_bytes: serving.max_uri_bytes,
             connections: serving.max_connections,
             connections_per_client: serving.max_connections_per_client,
+            client_hello_bytes: serving.max_client_hello,
             h2_streams: serving.max_h2_streams,
             h2_control_frames: serving.max_h2_control_frames,
             requests_per_connection: serving.max_requests_per_connection,

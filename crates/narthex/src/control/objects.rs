@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use admin::view;
+use compile::status::{ByObject, Gate, ObjectStatus, Pen, Since, render};
 use compile::{Compiled, Share};
-use compile::status::{
-    ByObject, Closed, Gate, GatewayStatus, ObjectStatus, Pen, Since, Status, render,
-};
-use model::{Entrance, Layer, Snapshot};
 use objects::Sorted;
 use objects::kinds::{Kind, ObjectKey};
 use serde_json::Value;
@@ -16,11 +13,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Objects {
     statuses: Arc<Sorted<ObjectStatus, ByObject>>,
-    snapshot: Arc<Snapshot>,
     /// The name that our entries have.
     controller: Box<str>,
-    /// What could not be opened.
-    unbound: Box<[Entrance]>,
     said_by: SaidBy,
 }
 
@@ -47,18 +41,11 @@ impl SaidBy {
 }
 
 impl Objects {
-    /// What was compiled, served or not. `unbound` is what could not be opened.
-    pub(crate) fn new(
-        compiled: &Compiled,
-        controller: &str,
-        unbound: &[Entrance],
-        said_by: SaidBy,
-    ) -> Self {
+    /// What was compiled, served or not.
+    pub(crate) fn new(compiled: &Compiled, controller: &str, said_by: SaidBy) -> Self {
         Self {
             statuses: Arc::clone(&compiled.statuses),
-            snapshot: Arc::clone(&compiled.snapshot),
             controller: controller.into(),
-            unbound: unbound.into(),
             said_by,
         }
     }
@@ -137,47 +124,7 @@ impl Objects {
             namespace: &status.object.namespace,
             share: &share,
         };
-        let gateway = match &status.status {
-            Status::Gateway(gateway) => Some(gateway),
-            Status::ListenerSet { gateway, .. } => self.gateway(gateway),
-            Status::Class { .. } | Status::Route(_) | Status::Policy(_) => None,
-        };
-        let (Some(gateway), SaidBy::Alone, false) =
-            (gateway, self.said_by, self.unbound.is_empty())
-        else {
-            return render(status, &Gate::open(), &Value::Null, pen);
-        };
-        let shut = |message| Closed {
-            reason: "PortUnavailable",
-            message,
-        };
-        let gate = Gate {
-            leads: &|port, is_udp| !self.is_unbound(gateway, port, is_udp),
-            shut: shut("its port cannot be opened: the log says why"),
-            shut_in_part: shut("not every port of it can be opened: the log says why"),
-            ..Gate::open()
-        };
-        render(status, &gate, &Value::Null, pen)
-    }
-
-    fn gateway(&self, key: &ObjectKey) -> Option<&GatewayStatus> {
-        match &self.get(key)?.status {
-            Status::Gateway(gateway) => Some(gateway),
-            _ => None,
-        }
-    }
-
-    /// Whether a port of a Gateway could not be opened, on an address that is its own.
-    fn is_unbound(&self, gateway: &GatewayStatus, port: u16, is_udp: bool) -> bool {
-        let is_its = |entrance: &&Entrance| {
-            let address = entrance.address.map(|address| address.to_string());
-            let has = |address: String| gateway.addresses.iter().any(|own| **own == *address);
-            let listener = self.snapshot.listener(**entrance);
-            (entrance.layer == Layer::Udp) == is_udp
-                && listener.is_some_and(|listener| listener.public_port == port)
-                && address.map_or(gateway.addresses.is_empty(), has)
-        };
-        self.unbound.iter().any(|entrance| is_its(&entrance))
+        render(status, &Gate::open(), &Value::Null, pen)
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
         &outcome.compiled.snapshot,
         Known {
             origin: &|key| pipeline.origin(key),
-            objects: &Objects::new(&outcome.compiled, "", &[], SaidBy::Alone),
+            objects: &Objects::new(&outcome.compiled, "", SaidBy::Alone),
         },
         ports,
         &url,

@@ -128,6 +128,17 @@ pub(crate) struct Serving {
     #[arg(default_value_t = 0, help_heading = "Clients: limits")]
     pub(crate) max_connections_per_client: usize,
 
+    /// The largest ClientHello, the first message of TLS; connections with a larger one are closed
+    /// and counted.
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_CLIENT_HELLO",
+        value_name = "SIZE",
+        default_value = "64KiB"
+    )]
+    #[arg(value_parser = values::memory_size, help_heading = "Clients: limits")]
+    pub(crate) max_client_hello: usize,
+
     /// The most concurrent streams of one HTTP/2 connection.
     #[arg(
         long,
@@ -244,6 +255,13 @@ pub(crate) struct Serving {
     #[arg(default_value = "1h", value_parser = values::duration)]
     #[arg(help_heading = "Clients: time limits (0 is off)")]
     pub(crate) tunnel_idle_timeout: Duration,
+
+    /// For a session of UDP: after so long without a datagram in either direction it ends, and the
+    /// client's next datagram begins another. None is without end: 0 is 60s.
+    #[arg(long, env = "NARTHEX_UDP_IDLE_TIMEOUT", value_name = "DURATION")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = "Clients: time limits (0 is off)")]
+    pub(crate) udp_idle_timeout: Duration,
 
     /// How each request is written to standard output.
     #[arg(long, env = "NARTHEX_ACCESS_LOG_FORMAT", value_name = "FORMAT")]

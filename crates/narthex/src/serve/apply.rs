@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use admin::view;
 use cluster::{Found, Served, Timestamp};
-use compile::{Compiled, Counts};
+use compile::{Compiled, Counts, GatewayPorts};
 use model::{Backend, Certificate, Entrance};
 use objects::kinds::ObjectKey;
 use objects::{Problem, Severity, Store};
@@ -44,8 +44,8 @@ pub(super) struct Control {
     counts: Counts,
     /// What was told of it.
     told: Arc<[Finding]>,
-    /// What could not be opened.
-    unbound: Vec<Entrance>,
+    /// What could not be opened, and why.
+    unbound: Vec<(Entrance, String)>,
     /// What the last run refers to.
     references: Arc<[ObjectKey]>,
     /// Whether what is served is a copy of what there was.
@@ -95,11 +95,23 @@ impl Control {
 
     /// Serves what the manifests say now. After an error, what was served before is served on.
     pub(super) async fn apply(&mut self) -> Result<(), Failure> {
-        let outcome = self.run_pipeline().await?;
+        let mut outcome = self.run_pipeline().await?;
+        let mut is_news = brings_news(&outcome.compiled);
+        let known = self.unbound.clone();
+        self.publish(&outcome.compiled).await?;
+        if self.unbound != known && self.tells_gateways() {
+            // Gateways say so of themselves.
+            let again = self.run_pipeline().await?;
+            self.publish(&again.compiled).await?;
+            is_news |= brings_news(&again.compiled);
+            outcome = Outcome {
+                received: outcome.received,
+                ..again
+            };
+        }
         let compiled = &outcome.compiled;
         // At the start, what is measured is how long it took to read everything.
-        let is_news = self.has_served && (compiled.changed || compiled.endpoint_updates > 0);
-        self.publish(compiled).await?;
+        is_news &= self.has_served;
         self.has_served = true;
         if let Some(received) = outcome.received.filter(|_| is_news) {
             self.live.served(received.elapsed());
@@ -118,7 +130,7 @@ impl Control {
                 dedicated: Arc::clone(&compiled.dedicated),
                 share: Arc::clone(&compiled.share),
                 kinds: cluster.kinds,
-                unbound: self.unbound.clone().into(),
+                unbound: self.unbound.iter().map(|(entrance, _)| *entrance).collect(),
                 position: cluster.position,
             })));
         }
@@ -130,12 +142,7 @@ impl Control {
         self.news.tell_ignored(&outcome.ignored);
         self.counts = compiled.report.counts;
         self.live.applied(Applied {
-            objects: Objects::new(
-                compiled,
-                &self.options.gateway_controller,
-                &self.unbound,
-                said_by,
-            ),
+            objects: Objects::new(compiled, &self.options.gateway_controller, said_by),
             snapshot: Arc::clone(&compiled.snapshot),
             findings: outcome.findings,
             counts: outcome.objects,
@@ -144,6 +151,22 @@ impl Control {
             listening: self.listening.clone(),
         });
         Ok(())
+    }
+
+    /// Whether there is something to open that could not be opened.
+    pub(super) fn lacks_ports(&self) -> bool {
+        !self.unbound.is_empty()
+    }
+
+    /// Tries once more to open what could not be opened. Whether there is something to be told.
+    pub(super) async fn open_missing(&self) -> bool {
+        let failed = self.proxy.open_missing().await;
+        reasons(&failed) != self.unbound
+    }
+
+    /// Whether the status of Gateways is what this process alone knows: a cluster asks all replicas.
+    fn tells_gateways(&self) -> bool {
+        matches!(self.options.gateway_ports, GatewayPorts::Own(_))
     }
 
     /// Finds out what the objects refer to, without serving them.
@@ -231,6 +254,9 @@ impl Control {
     async fn run_pipeline(&mut self) -> Result<Outcome, Failure> {
         let gone = || Failure::new("a bug: the manifests are read no more");
         let mut pipeline = self.pipeline.take().ok_or_else(gone)?;
+        if self.tells_gateways() {
+            pipeline.set_unbound(&self.unbound);
+        }
         let run = tokio::task::spawn_blocking(move || {
             let outcome = pipeline.run();
             (pipeline, outcome)
@@ -263,7 +289,6 @@ impl Control {
             .map_err(Failure::new)?;
         // What could not be opened is tried again with the next configuration, changed or not.
         self.is_published = listening.failed.is_empty();
-        self.tell_unbound(&listening.failed);
         let services = |entrance| {
             let listener = compiled.snapshot.listener(entrance);
             listener.map_or("tcp", |listener| listener.service.name())
@@ -278,17 +303,29 @@ impl Control {
                 addresses: bound.addresses.iter().map(ToString::to_string).collect(),
             })
             .collect();
+        self.tell_unbound(&listening.failed);
         Ok(())
     }
 
     /// Tells of ports that cannot be opened, of each once until it can.
     fn tell_unbound(&mut self, failed: &[BindError]) {
         for error in failed {
-            if !self.unbound.contains(&error.entrance) {
-                tracing::error!("{error}; all else is served");
+            if !self
+                .unbound
+                .iter()
+                .any(|(known, _)| *known == error.entrance)
+            {
+                tracing::error!("{error}; all else is served, and it is tried again");
             }
         }
-        self.unbound = failed.iter().map(|error| error.entrance).collect();
+        for (entrance, _) in &self.unbound {
+            if self.listening.iter().any(|open| open.port == entrance.port)
+                && !failed.iter().any(|error| error.entrance == *entrance)
+            {
+                tracing::info!(port = entrance.port, "the port is open now");
+            }
+        }
+        self.unbound = reasons(failed);
     }
 
     /// Tells people what is open and what is served.
@@ -378,6 +415,19 @@ impl Control {
     pub(super) fn into_proxy(self) -> Proxy {
         self.proxy
     }
+}
+
+/// Whether something else is served than before.
+fn brings_news(compiled: &Compiled) -> bool {
+    compiled.changed || compiled.endpoint_updates > 0
+}
+
+/// What could not be opened, and why.
+fn reasons(failed: &[BindError]) -> Vec<(Entrance, String)> {
+    let failed = failed.iter();
+    failed
+        .map(|error| (error.entrance, error.to_string()))
+        .collect()
 }
 
 /// Tells of backends, unless they are those that were told of last.

@@ -1,10 +1,9 @@
 //! The end: what is under way may end, within limits.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use proxy::Proxy;
+use proxy::{Addresses, Proxy};
 
 use super::signals::{Exit, Signals};
 use crate::check::plural;
@@ -14,7 +13,7 @@ use crate::failure::Failure;
 /// there was a first one. Another process accepts at the addresses in `kept`.
 pub(super) async fn drain(
     proxy: Proxy,
-    kept: Vec<SocketAddr>,
+    kept: Addresses,
     asked: bool,
     signals: &mut Signals,
     limit: Duration,
@@ -27,7 +26,11 @@ pub(super) async fn drain(
         () = ended => tracing::info!("everything has ended"),
         () = tokio::time::sleep(limit) => {
             let cut = plural(proxy.connections(), "connection");
-            tracing::warn!("not everything has ended after {limit:?}: {cut} cut");
+            let sessions = match proxy.sessions() {
+                0 => String::new(),
+                count => format!(" and {} of UDP", plural(count, "session")),
+            };
+            tracing::warn!("not everything has ended after {limit:?}: {cut}{sessions} cut");
         }
         exit = second(signals, asked) => {
             tracing::warn!("a second {}: ending at once", exit.name());

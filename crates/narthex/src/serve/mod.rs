@@ -10,15 +10,14 @@ mod signals;
 mod source;
 mod succession;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use admin::view;
-use proxy::Proxy;
+use proxy::{Addresses, Proxy};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -43,6 +42,9 @@ const CATCHING_UP: usize = 5;
 
 /// How often is looked whether the copy of the configuration is to be written.
 const KEEPING: Duration = Duration::from_secs(1);
+
+/// How often ports are tried again that could not be opened.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// How many times the first configuration is looked at for what it refers to.
 const LOOKS: usize = 3;
@@ -211,7 +213,7 @@ enum End {
     /// A signal asked for it.
     Asked(Exit),
     /// Another process has taken over, at these addresses.
-    Replaced { pid: i32, kept: Vec<SocketAddr> },
+    Replaced { pid: i32, kept: Addresses },
 }
 
 /// What is left of it at its end.
@@ -219,7 +221,7 @@ struct Left {
     /// The data plane.
     proxy: Proxy,
     /// Where another process goes on.
-    kept: Vec<SocketAddr>,
+    kept: Addresses,
     /// The last writing of the copy of the configuration.
     keeping: Option<JoinHandle<()>>,
     /// What the cluster is told of the end.
@@ -301,7 +303,7 @@ impl Running {
                 source.refer(control.references());
             }
             let mut kept = control.proxy().addresses();
-            kept.extend(admin.addresses());
+            kept.tcp.extend(admin.addresses());
             take_over.ready(kept).await?;
             control.proxy().accept().await;
             admin.serve(&live);
@@ -333,6 +335,8 @@ impl Running {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
         let mut grace = Grace::None;
         let mut keeping = interval(KEEPING);
+        let mut opening = interval(OPENING);
+        opening.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 exit = grace.over() => return End::Asked(exit),
@@ -352,6 +356,11 @@ impl Running {
                         self.keeper.keep(store.as_ref(), since, is_current);
                     }
                     continue;
+                }
+                _ = opening.tick(), if self.control.lacks_ports() => {
+                    if !self.control.open_missing().await {
+                        continue;
+                    }
                 }
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);

@@ -1,10 +1,9 @@
 //! Who comes after this process.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use proxy::Proxy;
+use proxy::{Addresses, Proxy};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -72,10 +71,10 @@ pub(super) async fn share(proxy: &Proxy, admin: &Admin) -> io::Result<Vec<OwnedF
 
 /// The addresses whose queues must be left alone when a signal ends this process: all of them, if
 /// another process is about to take over.
-pub(super) fn kept_at_end(proxy: &Proxy) -> Vec<SocketAddr> {
+pub(super) fn kept_at_end(proxy: &Proxy) -> Addresses {
     if proxy.is_shared() {
         tracing::info!("the ports are left to the process that is taking over");
         return proxy.addresses();
     }
-    Vec::new()
+    Addresses::default()
 }

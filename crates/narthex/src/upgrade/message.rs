@@ -37,8 +37,11 @@ pub(super) enum Message {
     },
     /// The new one could accept now.
     Ready {
-        /// Where. The old one closes the rest itself, so that their queues are seen to.
+        /// Where, of TCP. The old one closes the rest itself, so that their queues are seen to.
         kept: Vec<SocketAddr>,
+        /// The same of UDP.
+        #[serde(default)]
+        datagrams: Vec<SocketAddr>,
     },
     /// The old one lets it.
     Go,

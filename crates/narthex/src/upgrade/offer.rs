@@ -1,13 +1,13 @@
 //! The running process's side: it waits for one that takes over.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proxy::Addresses;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::SOCKET;
@@ -43,7 +43,7 @@ pub(crate) enum Event {
     /// It did not take over, for this reason.
     Failed { pid: i32, reason: String },
     /// It serves at these addresses.
-    Serving { pid: i32, kept: Vec<SocketAddr> },
+    Serving { pid: i32, kept: Addresses },
 }
 
 impl Offer {
@@ -201,14 +201,17 @@ async fn give(channel: &Channel, pid: i32, events: &mpsc::Sender<Event>) -> io::
 }
 
 /// The rest, until the new process accepts.
-async fn follow(channel: &Channel) -> io::Result<Vec<SocketAddr>> {
-    let (Message::Ready { kept }, _) = channel.receive(PREPARATION).await? else {
+async fn follow(channel: &Channel) -> io::Result<Addresses> {
+    let (Message::Ready { kept, datagrams }, _) = channel.receive(PREPARATION).await? else {
         return Err(unexpected());
     };
     channel.send(&Message::Go, &[]).await?;
     // With the word given, only its end takes it back.
     match channel.receive(PREPARATION).await? {
-        (Message::Serving, _) => Ok(kept),
+        (Message::Serving, _) => Ok(Addresses {
+            tcp: kept,
+            udp: datagrams,
+        }),
         _ => Err(unexpected()),
     }
 }

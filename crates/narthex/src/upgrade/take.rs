@@ -1,11 +1,10 @@
 //! The new process's side: it takes over from the one that runs.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use proxy::Inherited;
+use proxy::{Addresses, Inherited};
 
 use super::SOCKET;
 use super::channel::Channel;
@@ -99,10 +98,14 @@ impl TakeOver {
     ///
     /// # Errors
     /// If it goes on by itself.
-    pub(crate) async fn ready(&self, kept: Vec<SocketAddr>) -> Result<(), Failure> {
+    pub(crate) async fn ready(&self, kept: Addresses) -> Result<(), Failure> {
         let pid = self.pid;
         // Where that fails, the answer may still be there to read.
-        let _ = self.channel.send(&Message::Ready { kept }, &[]).await;
+        let ready = Message::Ready {
+            kept: kept.tcp,
+            datagrams: kept.udp,
+        };
+        let _ = self.channel.send(&ready, &[]).await;
         match self.channel.receive(STEP).await {
             Ok((Message::Go, _)) => Ok(()),
             Ok((Message::Refused { reason }, _)) => Err(Failure::new(format!(

@@ -60,15 +60,28 @@ impl Object {
             Self::Gateway(object) => own(object, |Gateway { metadata, .. }| standing(metadata)),
             Self::BackendTlsPolicy(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::GatewayClass(object) => own(object, |it| by_name(&mut it.metadata)),
-            Self::GrpcRoute(object) => own(object, |it| by_name(&mut it.metadata)),
-            Self::HttpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
+            // Sessions are kept by the uid.
+            Self::GrpcRoute(object) => own(object, |it| {
+                let mut rules = it.spec.rules.iter().flatten();
+                match rules.any(|rule| rule.session_persistence.is_some()) {
+                    true => standing(&mut it.metadata),
+                    false => by_name(&mut it.metadata),
+                }
+            }),
+            Self::HttpRoute(object) => own(object, |it| {
+                let mut rules = it.spec.rules.iter().flatten();
+                match rules.any(|rule| rule.session_persistence.is_some()) {
+                    true => standing(&mut it.metadata),
+                    false => by_name(&mut it.metadata),
+                }
+            }),
             Self::ListenerSet(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::ReferenceGrant(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::TcpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::TlsRoute(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::UdpRoute(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::XBackend(object) => own(object, |it| by_name(&mut it.metadata)),
-            Self::XBackendTrafficPolicy(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::XBackendTrafficPolicy(object) => own(object, |it| standing(&mut it.metadata)),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Which endpoint a request asks, and which next.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::endpoint::Failure;
-use model::policy::Retry;
-use model::{Backend, Rule};
+use model::policy::{Asked, Retry};
+use model::{Backend, PathMatch, Rule};
 
 use super::forward::Failed;
 use super::parts::{Facts, Parts, Remember};
@@ -104,7 +104,7 @@ impl<'a> Course<'a> {
             let why = || members.unavailable().map(Reason::Unavailable);
             return Err(self.last.or_else(why).unwrap_or(Reason::ConnectFailed));
         };
-        remember(parts, facts, members, &choice, &ask);
+        remember(parts, facts, members, &self.rule.path, &choice, &ask);
         facts.endpoint.set(Some(choice.endpoint.address()));
         facts.attempts.set(facts.attempts.get().saturating_add(1));
         Ok(choice.endpoint)
@@ -140,10 +140,14 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The statuses that are followed by another attempt after the one that begins.
+    /// The statuses that are followed by another attempt after the one that begins; or by an answer
+    /// of ours, where a constraint forbids the attempt.
     pub(super) fn codes(&self) -> &'a [u16] {
         match &self.rule.retry {
-            Some(route) if self.tried.count + 1 < self.retry.attempts && self.may_spend() => {
+            Some(route)
+                if self.tried.count + 1 < self.retry.attempts
+                    && (self.is_constrained() || self.may_spend()) =>
+            {
                 &route.codes
             }
             _ => &[],
@@ -164,27 +168,34 @@ impl<'a> Course<'a> {
     /// Whether the budget allows another attempt. Where a rule says how often a request is sent
     /// again, that holds, unless a budget was asked for as well.
     fn may_spend(&self) -> bool {
-        let default = Retry::default();
-        let same = (self.retry.budget, self.retry.min_per_second)
-            == (default.budget, default.min_per_second);
-        self.rule.retry.is_some() && same || self.balancer.budget.has_some(&self.retry, self.now)
+        let unbound = self.rule.retry.is_some() && self.retry.asked == Asked::Nobody;
+        unbound || self.balancer.budget.has_some(&self.retry, self.now)
+    }
+
+    /// Whether the Gateway API's constraint holds: to the letter, and with an answer of its own.
+    fn is_constrained(&self) -> bool {
+        self.retry.asked == Asked::Constraint
     }
 
     /// Prepares another attempt after one that failed for this reason, if one may be made.
     pub(super) fn go_on(&mut self, endpoint: &EndpointState, failed: Reason) -> Result<(), Reason> {
         self.now = Instant::now();
+        let constrained = self.is_constrained();
         // A connection that failed was no work for any backend: once more is always right.
-        let free = self.tried.is_empty() && failed.is_connect_error();
+        let free = !constrained && self.tried.is_empty() && failed.is_connect_error();
         if !self.tried.add(endpoint.id(), self.retry.attempts) {
             return Err(failed);
         }
         // What the endpoint answered is gone already, on the strength of what the budget had then.
-        let promised = matches!(failed, Reason::UpstreamStatus(_));
+        let promised = !constrained && matches!(failed, Reason::UpstreamStatus(_));
         let allowed = self.may_spend();
         let spent = self.balancer.budget.spend(&self.retry, self.now);
         if !(spent || allowed || free || promised) {
             self.worker.metrics.retry_refused();
-            return Err(failed);
+            return Err(match constrained {
+                true => Reason::RetryBudget,
+                false => failed,
+            });
         }
         self.last = Some(failed);
         self.worker.metrics.retried();
@@ -232,7 +243,14 @@ impl<'a> Course<'a> {
 }
 
 /// Has the response say what keeps the client with its endpoint, if it says something else.
-fn remember(parts: &Parts<'_>, facts: &Facts, members: &Members, choice: &Choice, ask: &Ask<'_>) {
+fn remember(
+    parts: &Parts<'_>,
+    facts: &Facts,
+    members: &Members,
+    path: &PathMatch,
+    choice: &Choice,
+    ask: &Ask<'_>,
+) {
     let own = ask.affinity.map(|affinity| &**affinity);
     let Some(policy) = own.or_else(|| members.policy().affinity.as_ref()) else {
         return;
@@ -242,6 +260,8 @@ fn remember(parts: &Parts<'_>, facts: &Facts, members: &Members, choice: &Choice
         let token = Token {
             policy,
             name,
+            now: SystemTime::now(),
+            path: own.map(|_| path),
             secure,
         };
         Remember {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use model::policy::Retry;
-use model::{Backend, Rule};
+use model::{Backend, HttpVersion, Rule};
 
 use super::course::{Course, Next};
 use super::download::Limits;
@@ -53,7 +53,8 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         let announced = opening.as_ref().filter(|_| !endpoint.shares_connections());
         let connected = if let Some(opening) = announced {
             let endpoint = Rc::clone(&endpoint);
-            let connect = worker.upstreams.announced(endpoint, opening, limit);
+            let offer = HttpVersion::Http1.into();
+            let connect = worker.upstreams.announced(endpoint, opening, offer, limit);
             let connected = Box::pin(in_time(total, connect)).await?;
             connected.map(Connected::Http1)
         } else if endpoint.is_plain_http1() {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::policy::Affinity;
 use model::{
     Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
 };
@@ -183,21 +184,39 @@ pub(super) fn choose(worker: &Worker, request: &RequestHead, facts: &Facts, rule
     let Action::Split(split) = &rule.action else {
         return;
     };
-    let session = || {
-        let affinity = rule.affinity.as_ref()?;
-        let name = balance::session(affinity, request)?;
-        let has_it = |share: &Share| match &share.target {
-            Target::Backend(backend) => {
-                let state = worker.upstreams.backend(backend);
-                let members = state.members(&worker.upstreams, backend);
-                members.named(affinity, name).is_some()
-            }
-            Target::Invalid => false,
-        };
-        split.shares().iter().position(has_it)
+    let own = rule.affinity.as_ref();
+    let own = own.map(|affinity| (affinity, balance::session(affinity, request)));
+    let has_session = |share: &Share| match &share.target {
+        Target::Backend(backend) => has_session(worker, request, own, backend),
+        Target::Invalid => false,
     };
-    let share = session().unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
+    let session = split.shares().iter().position(has_session);
+    let share = session.unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
     facts.share.set(u16::try_from(share).ok());
+}
+
+/// Whether a backend has the client's session: the rule's `own`, or the backend's, of which each
+/// has one or none (GEP-1619).
+fn has_session(
+    worker: &Worker,
+    request: &RequestHead,
+    own: Option<(&Arc<Affinity>, Option<u64>)>,
+    backend: &Arc<Backend>,
+) -> bool {
+    let name = match own {
+        Some((_, name)) => name,
+        None => {
+            let endpoints = backend.endpoints();
+            let affinity = endpoints.policy.affinity.as_ref();
+            affinity.and_then(|affinity| balance::session(affinity, request))
+        }
+    };
+    let Some(name) = name else {
+        return false;
+    };
+    let state = worker.upstreams.backend(backend);
+    let members = state.members(&worker.upstreams, backend);
+    members.has_session(own.map(|(affinity, _)| affinity), name)
 }
 
 /// Who gets a request, once one of several was chosen.

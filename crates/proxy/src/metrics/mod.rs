@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 50;
+const REASONS: usize = 52;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -358,6 +358,8 @@ fn reason_index(reason: Reason) -> usize {
         Reason::InvalidBackend => 47,
         Reason::UpstreamStatus(_) => 48,
         Reason::IdleTimeout => 49,
+        Reason::Draining => 50,
+        Reason::RetryBudget => 51,
     }
 }
 
@@ -413,6 +415,8 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::InvalidBackend,
     Reason::UpstreamStatus(0),
     Reason::IdleTimeout,
+    Reason::Draining,
+    Reason::RetryBudget,
 ];
 
 #[cfg(test)]

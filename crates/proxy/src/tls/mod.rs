@@ -16,13 +16,14 @@
 //! rustls' session storage for TLS 1.2 would know nothing of the digest, so it is off.
 
 mod clients;
+pub(crate) mod hello;
+mod opening;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TlsSite, TlsSites};
 use rustls::crypto::CryptoProvider;
@@ -34,29 +35,14 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use crate::client::Tls;
+use opening::{Opening, send_last};
 
-/// The most bytes that may come before a ClientHello is complete. The largest that browsers send,
-/// with post-quantum key shares and a ticket, are below 3 KiB.
-const MAX_HELLO: usize = 16 * 1024;
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
 const MAX_CONFIGS: usize = 1024;
-/// How long a client that was sent an error may take to read it.
-const LINGER: Duration = Duration::from_secs(1);
-/// How much of what such a client still sends is thrown away.
-const LINGER_BYTES: usize = 64 * 1024;
-
-const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
-    Content-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 23\r\n\
-    Connection: close\r\n\r\n\
-    this port speaks HTTPS\n";
-/// A fatal `record_overflow` (RFC 8446, section 6), in the clear as before any key.
-const TOO_LARGE: &[u8] = &[21, 3, 3, 0, 2, 2, 22];
 
 /// What we speak.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -138,6 +124,7 @@ impl Context {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     context: Arc<Context>,
+    most_hello: usize,
     /// By addresses, which are not used again as long as the `Weak`s are kept: of the set, and of
     /// what clients have to show, if they do; and whether HTTP is inside.
     configs: RefCell<HashMap<(usize, usize, bool), Configured>>,
@@ -206,10 +193,11 @@ impl From<io::Error> for HandshakeError {
 }
 
 impl Acceptor {
-    /// An acceptor for one worker.
-    pub(crate) fn new(context: Arc<Context>) -> Self {
+    /// An acceptor for one worker, for ClientHellos of so many bytes at the most.
+    pub(crate) fn new(context: Arc<Context>, most_hello: usize) -> Self {
         Self {
             context,
+            most_hello,
             configs: RefCell::default(),
         }
     }
@@ -224,22 +212,14 @@ impl Acceptor {
         mut tcp: TcpStream,
         sites: &TlsSites,
     ) -> Result<Secured, HandshakeError> {
-        let mut hello = Hello {
-            // Who serves Ingress alone passes nothing on.
-            kept: (!sites.gateways.is_empty()).then(Vec::new),
-            ..Hello::default()
-        };
-        let accepted = loop {
-            tcp.readable().await?;
-            match hello.read(&tcp) {
-                Ok(Some(accepted)) => break accepted,
-                Ok(None) => {}
-                Err(refusal) => {
-                    send_last(&mut tcp, &refusal.answer).await;
-                    return Err(refusal.error);
-                }
-            }
-        };
+        let mut opening = Opening::new(self.most_hello);
+        // Who serves Ingress alone passes nothing on.
+        if !sites.gateways.is_empty()
+            && let Some(stream) = passed_on(&mut opening, &tcp, sites).await?
+        {
+            return Ok(Secured::Passthrough(tcp, opening.into_bytes(), stream));
+        }
+        let accepted = opening.accept(&mut tcp).await?;
         let name = server_name(&accepted.client_hello());
         let site = sites.find(name.as_deref());
         let stream = |streams: &model::HostTable<Stream>| {
@@ -250,12 +230,8 @@ impl Acceptor {
             Some(TlsSite::Tcp(site)) if let Some(stream) = stream(&site.streams) => {
                 (&site.certificates, &site.clients, Some(stream))
             }
-            Some(TlsSite::Passthrough(streams)) if let Some(stream) = stream(streams) => {
-                let sent = hello.kept.unwrap_or_default();
-                return Ok(Secured::Passthrough(tcp, sent, stream));
-            }
+            // Who passes on has read no such name.
             Some(TlsSite::Passthrough(_)) => return Err(HandshakeError::UnknownName),
-            None if !sites.end_here() => return Err(HandshakeError::UnknownName),
             _ => {
                 send_last(&mut tcp, UNRECOGNIZED_NAME).await;
                 return Err(HandshakeError::UnknownName);
@@ -328,121 +304,36 @@ impl Acceptor {
     }
 }
 
+/// Where a connection is passed on to as it is. None where TLS ends here, or is refused by who ends
+/// it.
+async fn passed_on(
+    opening: &mut Opening,
+    tcp: &TcpStream,
+    sites: &TlsSites,
+) -> Result<Option<Arc<Stream>>, HandshakeError> {
+    let hello = match opening.read(tcp).await {
+        Ok(hello) => hello,
+        // rustls finds out for itself, and tells the client.
+        Err(_) if sites.end_here() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let name = hello.server_name.as_deref();
+    match sites.find(name).map(|site| &**site) {
+        Some(TlsSite::Passthrough(streams)) => {
+            let stream = streams.find(name.unwrap_or_default());
+            let stream = stream.ok_or(HandshakeError::UnknownName)?;
+            Ok(Some(Arc::clone(stream)))
+        }
+        // Nobody here speaks TLS, not even to refuse.
+        None if !sites.end_here() => Err(HandshakeError::UnknownName),
+        _ => Ok(None),
+    }
+}
+
 /// rustls has validated the name, put it into lower case and left out addresses.
 fn server_name(hello: &ClientHello<'_>) -> Option<Box<str>> {
     let name = hello.server_name()?;
     Some(name.strip_suffix('.').unwrap_or(name).into())
-}
-
-/// What has been read of a ClientHello.
-#[derive(Default)]
-struct Hello {
-    acceptor: rustls::server::Acceptor,
-    received: usize,
-    /// The bytes themselves, where they may have to be passed on.
-    kept: Option<Vec<u8>>,
-}
-
-/// Why a ClientHello is none, and what the client is told.
-struct Refusal {
-    answer: Vec<u8>,
-    error: HandshakeError,
-}
-
-impl Refusal {
-    fn new(answer: &[u8], error: HandshakeError) -> Self {
-        Self {
-            answer: answer.to_owned(),
-            error,
-        }
-    }
-
-    fn silent(error: impl Into<HandshakeError>) -> Self {
-        Self::new(&[], error.into())
-    }
-}
-
-impl Hello {
-    /// Reads what there is to read. `None` if that is not all of it.
-    fn read(&mut self, tcp: &TcpStream) -> Result<Option<rustls::server::Accepted>, Refusal> {
-        let mut source = Source {
-            tcp,
-            first: None,
-            kept: self.kept.as_mut(),
-        };
-        let read = match self.acceptor.read_tls(&mut source) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(Refusal::silent(error)),
-        };
-        if read == 0 {
-            return Err(Refusal::silent(match self.received {
-                0 => HandshakeError::NothingSent,
-                _ => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
-            }));
-        }
-        // A TLS record begins with its type, 22 here; a request line with a letter.
-        let first = source.first.unwrap_or_default();
-        if self.received == 0 && first.is_ascii_alphabetic() {
-            return Err(Refusal::new(PLAIN_HTTP, HandshakeError::PlainHttp));
-        }
-        self.received += read;
-        match self.acceptor.accept() {
-            Ok(None) if self.received > MAX_HELLO => {
-                Err(Refusal::new(TOO_LARGE, HandshakeError::HelloTooLarge))
-            }
-            Ok(accepted) => Ok(accepted),
-            Err((error, mut alert)) => {
-                let mut answer = Vec::new();
-                // Writing to a vector cannot fail.
-                let _ = alert.write_all(&mut answer);
-                let error = io::Error::new(io::ErrorKind::InvalidData, error);
-                Err(Refusal::new(&answer, error.into()))
-            }
-        }
-    }
-}
-
-/// Reads a socket without waiting, and notes the first byte.
-struct Source<'a> {
-    tcp: &'a TcpStream,
-    first: Option<u8>,
-    kept: Option<&'a mut Vec<u8>>,
-}
-
-impl io::Read for Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.tcp.try_read(buffer)?;
-        self.first = self.first.or_else(|| buffer[..read].first().copied());
-        if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(&buffer[..read]);
-        }
-        Ok(read)
-    }
-}
-
-/// Sends the last there is to say and waits a moment for the client to close: closing at once,
-/// with unread bytes in the socket, would be a reset, which may overtake the answer.
-async fn send_last(tcp: &mut TcpStream, answer: &[u8]) {
-    if answer.is_empty() {
-        return;
-    }
-    let farewell = async {
-        tcp.write_all(answer).await?;
-        tcp.shutdown().await?;
-        let mut thrown_away = Vec::with_capacity(1024);
-        let mut rest = LINGER_BYTES;
-        while rest > 0 {
-            thrown_away.clear();
-            match tcp.read_buf(&mut thrown_away).await? {
-                0 => break,
-                read => rest = rest.saturating_sub(read),
-            }
-        }
-        io::Result::Ok(())
-    };
-    // The client has been refused already: whether it hears so is its own matter.
-    let _ = tokio::time::timeout(LINGER, farewell).await;
 }
 
 /// Chooses among one set's certificates. `Weak`, so that a cached configuration does not keep

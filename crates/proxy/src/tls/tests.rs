@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::time::Duration;
 
 use model::{Certificate, HostTable};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256};
@@ -9,9 +10,11 @@ use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup,
     SignatureScheme, SupportedProtocolVersion,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
+use super::opening::TOO_LARGE;
 use super::*;
 
 #[derive(Clone, Copy)]
@@ -54,8 +57,10 @@ fn table<const N: usize>(hosts: [(&str, &Arc<CertificateSet>); N]) -> Certificat
     }
 }
 
+const MOST_HELLO: usize = 16 * 1024;
+
 fn acceptor() -> Acceptor {
-    Acceptor::new(Context::new().unwrap())
+    Acceptor::new(Context::new().unwrap(), MOST_HELLO)
 }
 
 fn shown(set: &CertificateSet, index: usize) -> Vec<u8> {
@@ -341,7 +346,7 @@ async fn the_key_exchange_is_post_quantum_where_the_client_can() {
 async fn a_session_is_resumed_on_any_worker() {
     let table = table([("example.com", &set(&[Kind::Ecdsa]))]);
     let context = Context::new().unwrap();
-    let workers = [0, 1].map(|_| Acceptor::new(Arc::clone(&context)));
+    let workers = [0, 1].map(|_| Acceptor::new(Arc::clone(&context), MOST_HELLO));
     for (version, name) in [(TLS12, "TLSv1.2"), (TLS13, "TLSv1.3")] {
         let client = client(version, BOTH, &["h2"]);
         for (turn, worker) in [0, 1, 0, 1].into_iter().enumerate() {

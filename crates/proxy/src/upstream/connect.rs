@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::http2::Http2Stream;
-use super::tls::TlsFault;
+use super::tls::{Offer, TlsFault};
 use super::{EndpointState, Lease, Pool, Upstream};
 use crate::io::Stream;
 use crate::record::Reason;
@@ -96,12 +96,14 @@ impl Pool {
         }))
     }
 
-    /// A new connection that begins with `opening`, by which the endpoint is told of one client:
-    /// it speaks HTTP/1, as the streams of HTTP/2 would be many clients', and carries one exchange.
+    /// A new connection for one client, that begins with `opening`, by which the endpoint is told
+    /// of the client. Of HTTP it speaks version 1, as the streams of HTTP/2 would be many clients',
+    /// and carries one exchange.
     pub(crate) async fn announced(
         &self,
         endpoint: Rc<EndpointState>,
         opening: &[u8],
+        offer: Offer,
         limit: Duration,
     ) -> Result<Upstream, ConnectError> {
         let lease = Lease::new(endpoint);
@@ -109,7 +111,7 @@ impl Pool {
             let mut socket = tcp(lease.0.address()).await?;
             let opened = socket.write_all(opening).await;
             opened.map_err(|_| ConnectError::Failed)?;
-            let (stream, _) = self.secure(socket, &lease, HttpVersion::Http1).await?;
+            let (stream, _) = self.secure(socket, &lease, offer).await?;
             Ok(Upstream {
                 exclusive: true,
                 ..Upstream::new(stream, lease.again())
@@ -171,7 +173,7 @@ impl Pool {
     /// A new connection; tells whether it is one of HTTP/2.
     async fn dial(&self, lease: &Lease, http: HttpVersion) -> Result<(Stream, bool), ConnectError> {
         let socket = tcp(lease.0.address()).await?;
-        self.secure(socket, lease, http).await
+        self.secure(socket, lease, http.into()).await
     }
 
     /// The connection with TLS, if the endpoint has it.
@@ -179,12 +181,13 @@ impl Pool {
         &self,
         socket: TcpStream,
         lease: &Lease,
-        http: HttpVersion,
+        offer: Offer,
     ) -> Result<(Stream, bool), ConnectError> {
         let Some(tls) = &lease.0.endpoint.transport.tls else {
-            return Ok((socket.into(), http == HttpVersion::Http2));
+            let is_http2 = offer == Offer::Http(HttpVersion::Http2);
+            return Ok((socket.into(), is_http2));
         };
-        let connected = self.connector.connect(socket, tls, http).await;
+        let connected = self.connector.connect(socket, tls, offer).await;
         let (stream, is_http2) = connected.map_err(ConnectError::Tls)?;
         Ok((stream.into(), is_http2))
     }

@@ -73,6 +73,32 @@ impl TlsFault {
     }
 }
 
+/// What an endpoint is offered by ALPN (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Offer {
+    /// A version of HTTP, or whichever it takes.
+    Http(HttpVersion),
+    /// Nothing: what is inside is the client's business, who named no protocol to us.
+    Nothing,
+}
+
+impl From<HttpVersion> for Offer {
+    fn from(http: HttpVersion) -> Self {
+        Self::Http(http)
+    }
+}
+
+impl Offer {
+    fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http(HttpVersion::Http1) => &[b"http/1.1"],
+            Self::Http(HttpVersion::Http2) => &[b"h2"],
+            Self::Http(HttpVersion::Negotiated) => &[b"h2", b"http/1.1"],
+            Self::Nothing => &[],
+        }
+    }
+}
+
 /// Whom the process trusts to say who backends are. All workers share it.
 #[derive(Debug)]
 pub(crate) struct Trust {
@@ -117,18 +143,15 @@ impl Trust {
         &self,
         socket: TcpStream,
         tls: &BackendTls,
-        http: HttpVersion,
+        offer: impl Into<Offer>,
     ) -> Result<(TlsStream<TcpStream>, bool), TlsFault> {
-        let config = self.config(tls, http).await;
+        let offer = offer.into();
+        let config = self.config(tls, offer).await;
         let config = config.map_err(|error| TlsFault::of(&io::Error::other(error)))?;
-        handshake(Arc::new(config), socket, tls, http).await
+        handshake(Arc::new(config), socket, tls, offer).await
     }
 
-    async fn config(
-        &self,
-        tls: &BackendTls,
-        http: HttpVersion,
-    ) -> Result<ClientConfig, rustls::Error> {
+    async fn config(&self, tls: &BackendTls, offer: Offer) -> Result<ClientConfig, rustls::Error> {
         let roots = match &tls.authorities {
             _ if !tls.verify => Arc::new(RootCertStore::empty()),
             None => self.roots().await,
@@ -165,12 +188,8 @@ impl Trust {
             }
             None => builder.with_no_client_auth(),
         };
-        let alpn: &[&[u8]] = match http {
-            HttpVersion::Http1 => &[b"http/1.1"],
-            HttpVersion::Http2 => &[b"h2"],
-            HttpVersion::Negotiated => &[b"h2", b"http/1.1"],
-        };
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let protocols = offer.protocols().iter();
+        config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
         Ok(config)
     }
 }
@@ -181,7 +200,7 @@ pub(crate) struct Connector {
     trust: Arc<Trust>,
     /// By the settings' address, which is not used again as long as the `Weak` is kept. Each keeps
     /// sessions to resume, which are of no use under other settings.
-    configs: RefCell<HashMap<(usize, HttpVersion), Configured>>,
+    configs: RefCell<HashMap<(usize, Offer), Configured>>,
 }
 
 type Configured = (Weak<BackendTls>, Arc<ClientConfig>);
@@ -199,25 +218,26 @@ impl Connector {
         &self,
         socket: TcpStream,
         tls: &Arc<BackendTls>,
-        http: HttpVersion,
+        offer: impl Into<Offer>,
     ) -> Result<(TlsStream<TcpStream>, bool), TlsFault> {
-        let config = self.config(tls, http).await.map_err(|error| {
+        let offer = offer.into();
+        let config = self.config(tls, offer).await.map_err(|error| {
             tracing::warn!(server_name = %tls.server_name, %error, "no TLS to a backend");
             TlsFault::of(&io::Error::other(error))
         })?;
-        handshake(config, socket, tls, http).await
+        handshake(config, socket, tls, offer).await
     }
 
     async fn config(
         &self,
         tls: &Arc<BackendTls>,
-        http: HttpVersion,
+        offer: Offer,
     ) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let key = (Arc::as_ptr(tls).addr(), http);
+        let key = (Arc::as_ptr(tls).addr(), offer);
         if let Some((_, config)) = self.configs.borrow().get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(self.trust.config(tls, http).await?);
+        let config = Arc::new(self.trust.config(tls, offer).await?);
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS {
             configs.retain(|_, (tls, _)| tls.strong_count() > 0);
@@ -241,7 +261,7 @@ async fn handshake(
     config: Arc<ClientConfig>,
     socket: TcpStream,
     tls: &BackendTls,
-    http: HttpVersion,
+    offer: Offer,
 ) -> Result<(TlsStream<TcpStream>, bool), TlsFault> {
     let name = ServerName::try_from(tls.server_name.to_string());
     let name = name.map_err(|_| TlsFault::Name)?;
@@ -250,10 +270,10 @@ async fn handshake(
         tracing::debug!(server_name = %tls.server_name, %error, "TLS to a backend failed");
         TlsFault::of(&error)
     })?;
-    let is_http2 = match (http, stream.get_ref().1.alpn_protocol()) {
+    let is_http2 = match (offer, stream.get_ref().1.alpn_protocol()) {
         (_, Some(b"h2")) => true,
         // Who was asked for HTTP/2 alone and names nothing may still speak it.
-        (HttpVersion::Http2, None) => true,
+        (Offer::Http(HttpVersion::Http2), None) => true,
         _ => false,
     };
     Ok((stream, is_http2))

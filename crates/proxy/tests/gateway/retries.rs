@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::policy::RouteRetry;
-use model::{Action, Rule, Timeouts};
+use model::policy::{Asked, Ejection, Retry, RouteRetry};
+use model::{Action, Policy, Rule, Timeouts};
 
 use crate::support::*;
 
@@ -182,4 +182,60 @@ fn an_attempt_that_takes_too_long_is_followed_by_another_within_the_whole_time()
         "the whole time bounds all"
     );
     assert!(server.seen().len() <= 3);
+}
+
+/// What part of the requests is sent again, in percent, when every one would be.
+fn sent_again(asked: Asked, expected: u16) -> usize {
+    const REQUESTS: usize = 200;
+
+    let server = failing(usize::MAX, 500);
+    let policy = Policy {
+        retry: Retry {
+            // With what time earns, which is next to nothing.
+            min_per_second: 1,
+            asked,
+            ..Retry::default()
+        },
+        // Nobody is left out for what it answers here.
+        ejection: Ejection {
+            failures: 0,
+            ..Ejection::default()
+        },
+        ..Policy::default()
+    };
+    let backend = backend_with("default/web:80", &[server.address], policy);
+    let plane = Plane::new();
+    let at = plane.serve(http(vec![Rule {
+        retry: Some(Arc::new(RouteRetry {
+            attempts: 1,
+            codes: [500].into(),
+            backoff: Duration::ZERO,
+        })),
+        ..rule(Action::Forward(backend))
+    }]));
+    let mut others = 0;
+    for _ in 0..REQUESTS {
+        let status = get(at, "/", &[]).status;
+        // Whoever was sent again hears what the backend said last.
+        others += usize::from(status == expected);
+    }
+    let again = server.seen().len() - REQUESTS;
+    if expected != 500 {
+        assert_eq!(others, REQUESTS - again, "who was not sent again hears so");
+    }
+    again * 100 / REQUESTS
+}
+
+#[test]
+fn a_rules_retries_are_as_many_as_it_says_unless_somebody_asks_for_a_budget() {
+    assert_eq!(
+        sent_again(Asked::Nobody, 500),
+        100,
+        "the API has no budget unasked"
+    );
+    // 20 %, and what the seconds of a slow machine earn.
+    for (asked, status) in [(Asked::Service, 500), (Asked::Constraint, 503)] {
+        let again = sent_again(asked, status);
+        assert!((15..=45).contains(&again), "{asked:?}: {again} %");
+    }
 }

@@ -83,6 +83,7 @@ fn affinity(name: &str, header: bool) -> Arc<Affinity> {
         cookie: name.into(),
         header,
         max_age: Duration::ZERO,
+        absolute: Duration::ZERO,
         key: "secret".into(),
     })
 }

@@ -7,6 +7,7 @@ use model::endpoint::Standing;
 use model::endpoint_set::Tier;
 use model::policy::Algorithm;
 
+use super::key::of_socket;
 use super::{Ask, Counted, Members, random};
 
 /// So many endpoints are counted anew whenever that matters; more are counted now and then.
@@ -52,6 +53,21 @@ impl<'a> Field<'a> {
     /// How many endpoints there are.
     pub(super) fn len(&self) -> usize {
         self.tier.len
+    }
+
+    /// An endpoint's share, relative to the others'.
+    pub(super) fn weight(&self, index: usize) -> u16 {
+        self.members.set.weight(index)
+    }
+
+    /// What an endpoint is known by in every process and on every machine.
+    pub(super) fn name(&self, index: usize) -> u64 {
+        of_socket(self.members.states[index].address())
+    }
+
+    /// What the choice is to depend on alone, if on anything.
+    pub(super) fn flow(&self) -> Option<u64> {
+        self.ask.keys.flow
     }
 
     pub(super) fn by_hash(&self, hash: u64) -> Option<usize> {

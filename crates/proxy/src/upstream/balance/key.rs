@@ -1,10 +1,12 @@
 //! What of a request its endpoint depends on.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use model::policy::{self, Algorithm, HashKey};
 use model::{Policy, maglev};
 
+use super::token;
 use crate::headers::{Name, RequestHead};
 
 /// What of a request its endpoint depends on, if it is there.
@@ -14,6 +16,9 @@ pub(crate) struct Keys {
     pub(crate) hash: Option<u64>,
     /// What the affinity cookie calls the endpoint.
     pub(crate) name: Option<u64>,
+    /// Of a session of datagrams: where the policy leaves the choice to us, it depends on this
+    /// alone.
+    pub(crate) flow: Option<u64>,
 }
 
 /// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own.
@@ -29,7 +34,11 @@ pub(crate) fn keys(
     };
     let affinity = affinity.or(policy.affinity.as_ref());
     let name = affinity.and_then(|affinity| session(affinity, request));
-    Keys { hash, name }
+    Keys {
+        hash,
+        name,
+        flow: None,
+    }
 }
 
 /// The same of a connection that is passed on, of which only the client is known.
@@ -38,7 +47,29 @@ pub(crate) fn stream_keys(policy: &Policy, client: IpAddr) -> Keys {
         Algorithm::Hash(HashKey::Source) => Some(of_address(client)),
         _ => None,
     };
-    Keys { hash, name: None }
+    Keys {
+        hash,
+        ..Keys::default()
+    }
+}
+
+/// The same of a session of datagrams, of which [`flow`] is known, too.
+pub(crate) fn flow_keys(policy: &Policy, client: IpAddr, flow: u64) -> Keys {
+    Keys {
+        flow: Some(flow),
+        ..stream_keys(policy, client)
+    }
+}
+
+/// A session of datagrams by its four-tuple: the same in every process and on every machine.
+pub(crate) fn flow(client: SocketAddr, local: Option<IpAddr>, port: u16) -> u64 {
+    let local = local.map_or(0, of_address);
+    maglev::mix(of_socket(client) ^ maglev::mix(local ^ u64::from(port)))
+}
+
+/// An address with its port.
+pub(super) fn of_socket(address: SocketAddr) -> u64 {
+    maglev::mix(of_address(address.ip()) ^ maglev::mix(u64::from(address.port()) + 1))
 }
 
 /// What a client that is to be known again calls its endpoint.
@@ -48,7 +79,7 @@ pub(crate) fn session(affinity: &policy::Affinity, request: &RequestHead) -> Opt
         true => header(request, name),
         false => cookie(request, name),
     };
-    u64::from_str_radix(str::from_utf8(value?).ok()?, 16).ok()
+    token::read(affinity, value?, SystemTime::now)
 }
 
 fn hash(key: &HashKey, request: &RequestHead, client: Option<IpAddr>) -> Option<u64> {
@@ -91,45 +122,6 @@ fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
                     .unwrap_or(rest),
             )
         })
-}
-
-/// By what a response has its client be known again.
-pub(crate) struct Token<'a> {
-    pub(crate) policy: &'a policy::Affinity,
-    /// What it calls the endpoint.
-    pub(crate) name: u64,
-    /// Whether the client came with TLS.
-    pub(crate) secure: bool,
-}
-
-impl Token<'_> {
-    /// The name of the response's field.
-    pub(crate) fn field(&self) -> &str {
-        match self.policy.header {
-            true => &self.policy.cookie,
-            false => "Set-Cookie",
-        }
-    }
-
-    /// Its value.
-    pub(crate) fn value(&self) -> Vec<u8> {
-        let Self {
-            policy,
-            name,
-            secure,
-        } = self;
-        if policy.header {
-            return format!("{name:016x}").into_bytes();
-        }
-        let mut text = format!("{}={name:016x}; Path=/; HttpOnly", policy.cookie);
-        if !policy.max_age.is_zero() {
-            text += &format!("; Max-Age={}", policy.max_age.as_secs());
-        }
-        if *secure {
-            text += "; Secure";
-        }
-        text.into_bytes()
-    }
 }
 
 #[cfg(test)]
@@ -176,36 +168,25 @@ mod tests {
                 cookie: "at".into(),
                 header: false,
                 max_age: std::time::Duration::from_secs(60),
+                absolute: std::time::Duration::ZERO,
                 key: "".into(),
             }),
             ..Policy::default()
         };
         let expected = Keys {
-            hash: None,
             name: Some(255),
+            ..Keys::default()
         };
         assert_eq!(keys(&policy, None, &request, client), expected);
         let of_none = keys(&Policy::default(), None, &request, client);
         assert_eq!(of_none, Keys::default());
         let affinity = policy.affinity.as_ref().expect("just set");
-        let token = |policy| Token {
-            policy,
-            name: 255,
-            secure: true,
-        };
-        assert_eq!(token(affinity).field(), "Set-Cookie");
-        assert_eq!(
-            token(affinity).value(),
-            b"at=00000000000000ff; Path=/; HttpOnly; Max-Age=60; Secure"
-        );
         // A rule's own goes before the backend's.
         let own = policy::Affinity {
             cookie: "X-Session".into(),
             header: true,
             ..affinity.clone()
         };
-        assert_eq!(token(&own).field(), "X-Session");
-        assert_eq!(token(&own).value(), b"00000000000000ff");
         assert_eq!(keys(&policy, Some(&own), &request, client), of_none);
         let mut request = request;
         request.headers.push(b"x-session", b"00000000000000fe");

@@ -11,11 +11,13 @@ mod key;
 mod least_request;
 mod p2c;
 mod random;
+mod rendezvous;
 mod round_robin;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -23,13 +25,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashSet;
+use model::endpoint::Standing;
 use model::policy::{Affinity, Algorithm};
 use model::{Backend, EndpointSet, Policy};
 
 use super::{EndpointState, Pool};
 use budget::Budget;
 use field::Field;
-pub(crate) use key::{Keys, Token, keys, session, stream_keys};
+pub(crate) use key::{Keys, flow, flow_keys, keys, session, stream_keys};
+pub(crate) use token::Token;
 
 /// From so many requests in flight at a near endpoint, farther ones are considered.
 const BUSY: u32 = 16;
@@ -79,7 +83,7 @@ impl Members {
     }
 
     /// The endpoint that a rule's own affinity calls by this name.
-    pub(crate) fn named(&self, affinity: &Arc<Affinity>, name: u64) -> Option<usize> {
+    fn named(&self, affinity: &Arc<Affinity>, name: u64) -> Option<usize> {
         let names = self.names(affinity);
         names.iter().position(|&known| known == name)
     }
@@ -97,6 +101,15 @@ impl Members {
             names: Rc::clone(&names),
         });
         names
+    }
+
+    /// Whether the backend's or the rule's sessions of this name can go on here now.
+    pub(crate) fn has_session(&self, affinity: Option<&Arc<Affinity>>, name: u64) -> bool {
+        let found = match affinity {
+            Some(affinity) => self.named(affinity, name),
+            None => self.set.by_name(name),
+        };
+        found.is_some_and(|index| self.states[index].standing(Instant::now()) == Standing::Usable)
     }
 
     /// Why there is no endpoint.
@@ -199,7 +212,10 @@ impl BackendState {
                 continue;
             }
             return Some(match members.states[near].in_flight() {
-                busy if busy >= BUSY => self.overflow(members, ask, near),
+                // Where a flow goes depends on nothing that another process does not know.
+                busy if busy >= BUSY && ask.keys.flow.is_none() => {
+                    self.overflow(members, ask, near)
+                }
                 _ => near,
             });
         }
@@ -220,6 +236,9 @@ impl BackendState {
 
     fn run(&self, field: &Field<'_>) -> Option<usize> {
         match field.algorithm() {
+            Algorithm::P2c | Algorithm::Random if let Some(flow) = field.flow() => {
+                rendezvous::choose(field, flow)
+            }
             // A request without the key, and failing that, is anybody's.
             Algorithm::P2c | Algorithm::Hash(_) => p2c::choose(field),
             Algorithm::RoundRobin => round_robin::choose(field, &self.cursor),

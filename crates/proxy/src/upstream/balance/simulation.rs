@@ -78,7 +78,7 @@ fn simulate(algorithm: &Algorithm, machines: &[Machine], rate: f64, seed: u64) -
         }
         let keys = Keys {
             hash: Some(model::maglev::mix(number as u64)),
-            name: None,
+            ..Keys::default()
         };
         let ask = Ask {
             now: at(now),
@@ -233,7 +233,7 @@ fn cost(algorithm: &Algorithm, endpoints: u16) -> Duration {
             let members = state.members(&pool, &backend);
             let keys = Keys {
                 hash: Some(u64::from(number)),
-                name: None,
+                ..Keys::default()
             };
             let ask = Ask {
                 now: begin,

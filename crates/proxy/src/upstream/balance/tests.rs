@@ -39,6 +39,7 @@ impl Bench {
                 cookie: "c".into(),
                 header: false,
                 max_age: Duration::ZERO,
+                absolute: Duration::ZERO,
                 key: "k".into(),
             }),
             ..Policy::default()
@@ -87,6 +88,7 @@ impl Bench {
             keys: Keys {
                 hash: Some(model::maglev::mix(key)),
                 name,
+                flow: None,
             },
             tried: &ids,
             affinity: None,

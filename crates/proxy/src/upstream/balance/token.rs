@@ -1,0 +1,213 @@
+//! By what a client is known again: the session in its cookie or header field.
+//!
+//! It calls the endpoint by a name that tells nothing of it. Where sessions end after a time
+//! (GEP-1619: `absoluteTimeout`), it also has the time of its beginning, and an HMAC of both, so that
+//! no client has a longer one: `<name>.<milliseconds>.<mac>`, in hexadecimal.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use model::PathMatch;
+use model::policy::Affinity;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use rustls::crypto::tls13::OkmBlock;
+
+/// By how much the clocks of two replicas may differ.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// How much of an HMAC there is.
+const MAC: usize = 16;
+
+/// By what a response has its client be known again.
+pub(crate) struct Token<'a> {
+    pub(crate) policy: &'a Affinity,
+    /// What it calls the endpoint.
+    pub(crate) name: u64,
+    /// When the session begins.
+    pub(crate) now: SystemTime,
+    /// The paths that it is for.
+    pub(crate) path: Option<&'a PathMatch>,
+    /// Whether the client came with TLS.
+    pub(crate) secure: bool,
+}
+
+impl Token<'_> {
+    /// The name of the response's field.
+    pub(crate) fn field(&self) -> &str {
+        match self.policy.header {
+            true => &self.policy.cookie,
+            false => "Set-Cookie",
+        }
+    }
+
+    /// Its value.
+    pub(crate) fn value(&self) -> Vec<u8> {
+        let Self { policy, name, .. } = self;
+        let mut session = format!("{name:016x}");
+        if !policy.absolute.is_zero() {
+            let begun = since_epoch(self.now);
+            let mac = mac(policy, *name, begun);
+            session += &format!(".{begun:x}.{mac:032x}");
+        }
+        if policy.header {
+            return session.into_bytes();
+        }
+        let path = self.path.map_or("/", cookie_path);
+        let mut text = format!("{}={session}; Path={path}; HttpOnly", policy.cookie);
+        if !policy.max_age.is_zero() {
+            // Never less than there is; what is too late, we tell.
+            let seconds = policy.max_age.as_millis().div_ceil(1000);
+            text += &format!("; Max-Age={seconds}");
+        }
+        if self.secure {
+            text += "; Secure";
+        }
+        text.into_bytes()
+    }
+}
+
+/// What a session calls its endpoint; none if it is not ours, or over.
+pub(super) fn read(
+    policy: &Affinity,
+    value: &[u8],
+    now: impl FnOnce() -> SystemTime,
+) -> Option<u64> {
+    let text = str::from_utf8(value).ok()?;
+    if policy.absolute.is_zero() {
+        return u64::from_str_radix(text, 16).ok();
+    }
+    let mut parts = text.split('.');
+    let (name, begun, mac) = (parts.next()?, parts.next()?, parts.next()?);
+    let name = u64::from_str_radix(name, 16).ok()?;
+    let begun = u64::from_str_radix(begun, 16).ok()?;
+    let mac = u128::from_str_radix(mac, 16).ok()?;
+    let now = since_epoch(now());
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let age = now.saturating_sub(begun);
+    let is_fresh = age < millis(policy.absolute) && begun <= now.saturating_add(millis(SKEW));
+    let is_ours = || constant_time_eq(mac, self::mac(policy, name, begun));
+    (parts.next().is_none() && is_fresh && is_ours()).then_some(name)
+}
+
+fn since_epoch(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// HMAC-SHA-256 (RFC 2104), cut to its first half.
+fn mac(policy: &Affinity, name: u64, begun: u64) -> u128 {
+    let message = [name.to_be_bytes(), begun.to_be_bytes()].concat();
+    // The suite is one of TLS 1.3, whose hash is SHA-256.
+    let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else {
+        return 0;
+    };
+    // As HMAC does with keys that are longer than a block, and here with all.
+    let key = suite.common.hash_provider.hash(policy.key.as_bytes());
+    let key = OkmBlock::new(key.as_ref());
+    let tag = suite.hkdf_provider.hmac_sign(&key, &message);
+    let mut first = [0; MAC];
+    first.copy_from_slice(&tag.as_ref()[..MAC]);
+    u128::from_be_bytes(first)
+}
+
+/// Tells not how much of it is right by how long it takes: there is one comparison.
+fn constant_time_eq(one: u128, two: u128) -> bool {
+    std::hint::black_box(one ^ two) == 0
+}
+
+/// The paths that browsers send a cookie with (GEP-1619, "Path"). All, where what matches is none
+/// that a cookie can have.
+fn cookie_path(path: &PathMatch) -> &str {
+    let path = match path {
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => &**path,
+        PathMatch::Pattern(_) => "",
+    };
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+    match path.starts_with('/') && path.bytes().all(plain) {
+        true => path,
+        false => "/",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(absolute: u64) -> Affinity {
+        Affinity {
+            cookie: "at".into(),
+            header: true,
+            max_age: Duration::ZERO,
+            absolute: Duration::from_millis(absolute),
+            key: "secret".into(),
+        }
+    }
+
+    fn token(policy: &Affinity, now: SystemTime) -> Token<'_> {
+        Token {
+            policy,
+            name: 255,
+            now,
+            path: None,
+            secure: false,
+        }
+    }
+
+    #[test]
+    fn a_session_is_honoured_until_its_time_is_over_and_no_longer() {
+        let begin = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let limited = policy(1500);
+        let value = token(&limited, begin).value();
+        let at = |millis| read(&limited, &value, || begin + Duration::from_millis(millis));
+        assert_eq!((at(0), at(1499)), (Some(255), Some(255)));
+        assert_eq!((at(1500), at(1_000_000)), (None, None));
+        // Another replica's clock may be behind, and not by much.
+        let before = |seconds| read(&limited, &value, || begin - Duration::from_secs(seconds));
+        assert_eq!((before(59), before(61)), (Some(255), None));
+    }
+
+    #[test]
+    fn nothing_of_a_session_can_be_changed() {
+        let begin = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let limited = policy(1500);
+        let value = token(&limited, begin).value();
+        for index in 0..value.len() {
+            let mut changed = value.clone();
+            changed[index] = if changed[index] == b'1' { b'2' } else { b'1' };
+            assert_eq!(read(&limited, &changed, || begin), None, "{index}");
+        }
+        let other = Affinity {
+            key: "another".into(),
+            ..limited.clone()
+        };
+        assert_eq!(read(&other, &value, || begin), None);
+        for wrong in ["", "ff", "ff.1", "ff.1.2", "x.1.2", "ff.1.2.3"] {
+            assert_eq!(read(&limited, wrong.as_bytes(), || begin), None, "{wrong}");
+        }
+        // One without a time is good where there is no limit, and only there.
+        let unlimited = policy(0);
+        assert_eq!(read(&unlimited, b"ff", || begin), Some(255));
+        assert_eq!(read(&unlimited, &value, || begin), None);
+    }
+
+    #[test]
+    fn cookies_are_for_the_rules_paths() {
+        let path = |path: PathMatch| cookie_path(&path).to_owned();
+        assert_eq!(path(PathMatch::Prefix("/a/b".into())), "/a/b");
+        assert_eq!(path(PathMatch::Exact("/x".into())), "/x");
+        assert_eq!(path(PathMatch::Prefix("".into())), "/");
+        assert_eq!(path(PathMatch::Exact("/a;b".into())), "/");
+        let limited = Affinity {
+            header: false,
+            max_age: Duration::from_millis(1500),
+            ..policy(0)
+        };
+        let prefix = PathMatch::Prefix("/a".into());
+        let token = Token {
+            path: Some(&prefix),
+            secure: true,
+            ..token(&limited, UNIX_EPOCH)
+        };
+        let value = "at=00000000000000ff; Path=/a; HttpOnly; Max-Age=2; Secure";
+        assert_eq!(token.value(), value.as_bytes());
+    }
+}

@@ -1,0 +1,129 @@
+//! Listeners whose port cannot be opened: all else is served, the Gateway says so, and they are
+//! opened once they can be.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use program_tests::gateway::{gateway, route};
+use program_tests::udp::{UdpBackend, ask, client, udp_service};
+use program_tests::{Backend, Conn, Folder, Narthex, docs, eventually, ports, services, until};
+
+const HOST: &str = "a.example";
+
+/// A port that somebody has.
+fn taken() -> (u16, TcpListener) {
+    let held = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    (held.local_addr().expect("bound").port(), held)
+}
+
+fn site(listeners: &[String], web: &Backend, extra: &[String]) -> Folder {
+    let mut documents = vec![
+        gateway("gw", listeners),
+        route(
+            "HTTPRoute",
+            "r",
+            "parentRefs: [{name: gw}]",
+            &["{backendRefs: [{name: web, port: 80}]}"],
+        ),
+    ];
+    documents.extend(services(&[("web", web)]));
+    documents.extend(extra.iter().cloned());
+    Folder::of(&documents)
+}
+
+fn http(name: &str, port: u16) -> String {
+    format!("{{name: {name}, port: {port}, protocol: HTTP}}")
+}
+
+/// What is wrong, as the API tells it.
+fn problems(narthex: &Narthex) -> String {
+    narthex.admin_get("/api/problems").expect("an answer").1
+}
+
+#[test]
+fn a_port_in_use_is_told_of_and_opened_once_it_is_free_while_others_serve() {
+    let (port, held) = taken();
+    let free = ports::free();
+    let web = Backend::named("web");
+    let folder = site(&[http("free", free), http("taken", port)], &web, &[]);
+    let narthex = Narthex::on(&folder).start();
+    let mut kept = Conn::plain(free);
+    assert_eq!(kept.get(HOST, "/").backend(), "web");
+    let told = problems(&narthex);
+    assert!(told.contains("Gateway default/gw"), "{told}");
+    assert!(told.contains("spec.listeners[1].port"), "{told}");
+    assert!(
+        told.contains(&format!("port {port} on 0.0.0.0 is in use")),
+        "{told}"
+    );
+    assert_eq!(narthex.admin_status("/readyz"), Some(200));
+    // It is told of once, however often it is tried.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let count = narthex
+        .log()
+        .matches("is in use by another process")
+        .count();
+    assert!((1..=2).contains(&count), "{count}:\n{}", narthex.log());
+    drop(held);
+    let backend = eventually("the port is opened", || {
+        let mut conn = Conn::to((Ipv4Addr::LOCALHOST, port).into()).ok()?;
+        Some(conn.get(HOST, "/").backend())
+    });
+    assert_eq!(backend, "web");
+    until("nothing is wrong any more", || {
+        !problems(&narthex).contains("in use")
+    });
+    assert_eq!(kept.get(HOST, "/").backend(), "web", "the same connection");
+}
+
+#[test]
+fn a_port_of_datagrams_is_tried_again_too() {
+    let held = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+    let port = held.local_addr().expect("bound").port();
+    let free = ports::free();
+    let (web, echo) = (Backend::named("web"), UdpBackend::named("echo"));
+    let listeners = [
+        http("free", free),
+        format!("{{name: udp, port: {port}, protocol: UDP}}"),
+    ];
+    let extra = [
+        route(
+            "UDPRoute",
+            "u",
+            "parentRefs: [{name: gw, sectionName: udp}]",
+            &["{backendRefs: [{name: echo, port: 80}]}"],
+        ),
+        udp_service("echo", &[echo.address()]),
+    ];
+    let folder = site(&listeners, &web, &extra);
+    let narthex = Narthex::on(&folder).start();
+    assert_eq!(Conn::plain(free).get(HOST, "/").backend(), "web");
+    assert!(problems(&narthex).contains("spec.listeners[1].port"));
+    drop(held);
+    until("it is opened", || !problems(&narthex).contains("in use"));
+    assert_eq!(ask(&client(port), "x"), "echo x");
+}
+
+#[test]
+fn a_listener_that_is_added_on_a_port_in_use_waits_for_it() {
+    let (port, held) = taken();
+    let free = ports::free();
+    let web = Backend::named("web");
+    let folder = site(&[http("free", free)], &web, &[]);
+    let narthex = Narthex::on(&folder).start();
+    let mut kept = Conn::plain(free);
+    assert_eq!(kept.get(HOST, "/").backend(), "web");
+    let with = site(&[http("free", free), http("taken", port)], &web, &[]);
+    let text = std::fs::read_to_string(with.file("site.yaml")).expect("written");
+    folder.write("site.yaml", &text);
+    until("it is told of", || problems(&narthex).contains("in use"));
+    // A change of something else meanwhile changes nothing about it.
+    folder.write("other.yaml", &docs(&[program_tests::service("other", &[])]));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(problems(&narthex).contains("spec.listeners[1].port"));
+    drop(held);
+    eventually("the port is opened", || {
+        let mut conn = Conn::to((Ipv4Addr::LOCALHOST, port).into()).ok()?;
+        (conn.get(HOST, "/").backend() == "web").then_some(())
+    });
+    assert_eq!(kept.get(HOST, "/").backend(), "web", "the same connection");
+}
