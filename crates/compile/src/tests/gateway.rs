@@ -645,3 +645,60 @@ fn a_port_that_cannot_be_opened_is_said_of_its_listener_until_it_can() {
     assert_eq!(said(&last, Kind::Gateway, "gw")[0], "Accepted Accepted");
     assert_eq!(last.report.problems().count(), 0);
 }
+
+#[test]
+fn a_policy_wraps_what_ended_here_and_not_what_is_passed_on() {
+    let (certificate, key) = key_pair(&["end.test"]);
+    let secret = format!(
+        "
+apiVersion: v1
+kind: Secret
+metadata: {{name: tls}}
+type: kubernetes.io/tls
+stringData: {{tls.crt: {certificate:?}, tls.key: {key:?}}}
+---"
+    );
+    let gateway = gateway(
+        "gw",
+        "[{name: end, port: 443, protocol: TLS, hostname: '*.end.test', \
+         tls: {mode: Terminate, certificateRefs: [{name: tls}]}}, \
+         {name: pass, port: 443, protocol: TLS, hostname: '*.pass.test', tls: {mode: Passthrough}}]",
+    );
+    let rest = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: t}
+spec:
+  parentRefs: [{name: gw}]
+  hostnames: [a.end.test, a.pass.test]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: web}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web}]
+  validation: {wellKnownCACertificates: System, hostname: inner.test}
+---";
+    let compiled = compile(&format!("{secret}{gateway}{rest}"));
+    let listener = compiled.snapshot.listener(Entrance::tcp(443));
+    let Service::Tls(sites) = &listener.expect("a listener").service else {
+        panic!("no TLS");
+    };
+    let inner = |name: &str| {
+        let site = sites.find(Some(name)).expect("a site");
+        let stream = match &**site {
+            TlsSite::Tcp(site) => site.streams.find(name),
+            TlsSite::Passthrough(streams) => streams.find(name),
+            TlsSite::Https(_) => None,
+        };
+        let split = stream.expect("a stream").split.as_ref().expect("shares");
+        let model::Target::Backend(backend) = &split.shares()[0].target else {
+            panic!("no backend");
+        };
+        let tls = backend.transport.tls.as_ref();
+        tls.map(|tls| tls.server_name.to_string())
+    };
+    assert_eq!(inner("a.end.test").as_deref(), Some("inner.test"));
+    assert_eq!(inner("a.pass.test"), None);
+}

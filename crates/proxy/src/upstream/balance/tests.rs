@@ -1,6 +1,7 @@
 //! Who is chosen when some are out, far away or failed the request already.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use model::backend::Discovery;
@@ -286,4 +287,43 @@ fn most_being_out_is_noticed_also_among_many() {
     let bench = Bench::new(&Algorithm::P2c, &[0; 100]);
     (0..60).for_each(|index| bench.fail(index, Failure::Bad, 5));
     assert!(bench.chosen(&[]).iter().any(|&index| index < 60));
+}
+
+#[test]
+fn a_flow_has_the_same_endpoint_in_every_process_and_moves_only_when_that_is_out() {
+    for algorithm in [Algorithm::P2c, Algorithm::Random] {
+        // Another process has the same endpoints, and knows nothing of this one.
+        let (one, two) = (
+            Bench::new(&algorithm, &[0; 4]),
+            Bench::new(&algorithm, &[0; 4]),
+        );
+        let of = |bench: &Bench, flow: u64| {
+            let state = bench.pool.backend(&bench.backend);
+            let members = state.members(&bench.pool, &bench.backend);
+            let client = SocketAddr::from(([192, 0, 2, 1], u16::try_from(flow).expect("a port")));
+            let flow = flow_of(client);
+            let ask = Ask {
+                now: bench.now + Duration::from_millis(1),
+                keys: flow_keys(members.policy(), client.ip(), flow),
+                tried: &[],
+                affinity: None,
+            };
+            state.pick(&members, &ask).expect("an endpoint").index
+        };
+        let before: Vec<_> = (1..=TRIALS).map(|flow| of(&one, flow)).collect();
+        let same: Vec<_> = (1..=TRIALS).map(|flow| of(&two, flow)).collect();
+        assert_eq!(before, same, "{algorithm:?}");
+        let chosen: BTreeSet<_> = before.iter().copied().collect();
+        assert_eq!(chosen, [0, 1, 2, 3].into(), "{algorithm:?}");
+        one.fail(1, Failure::Unreachable, 5);
+        let after: Vec<_> = (1..=TRIALS).map(|flow| of(&one, flow)).collect();
+        for (before, after) in before.into_iter().zip(after) {
+            assert_ne!(after, 1);
+            assert!(before == 1 || before == after, "{before} to {after}");
+        }
+    }
+}
+
+fn flow_of(client: SocketAddr) -> u64 {
+    flow(client, Some([198, 51, 100, 1].into()), 53)
 }
