@@ -38,6 +38,7 @@ cargo xtask conformance [OPTION]…         Gateway API's suite and its report: 
                                             --patience N      wait N seconds for a status, not the suite's one to three minutes
                                             --parallel N      so many tests at once, of those that allow it (4)
                                             --set-up          the suite's base objects, and no test
+                                            --dedicated       each Gateway with a Deployment of its own
                                             --accept          list the suite's tests in tests/conformance/README.md
 cargo xtask manifests                     makes deploy/manifests from the Helm chart
 cargo xtask soak [PART…]                  what takes too long for every change: download, upload (10 GiB),

@@ -49,6 +49,7 @@ fn options() -> Result<(Options, bool), String> {
         into: PathBuf::from("target/conformance"),
         patience: None,
         parallel: 4,
+        dedicated: false,
         set_up: false,
     };
     let mut accept = false;
@@ -65,6 +66,7 @@ fn options() -> Result<(Options, bool), String> {
             "--into" => options.into = value()?.into(),
             "--patience" => options.patience = Some(number(value()?)?),
             "--parallel" => options.parallel = number(value()?)?,
+            "--dedicated" => options.dedicated = true,
             "--set-up" => options.set_up = true,
             "--accept" => accept = true,
             _ => return Err(format!("conformance has no {word}; see `cargo xtask help`")),

@@ -30,6 +30,21 @@ metadata:
   labels: {pod-security.kubernetes.io/enforce: restricted}
 ";
 
+/// The class, when each of its Gateways is to have a data plane of its own.
+const DEDICATED: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: own, namespace: narthex}
+data: {data-plane: dedicated, replicas: '1'}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: narthex}
+spec:
+  controllerName: narthex.dev/gateway
+  parametersRef: {group: '', kind: ConfigMap, name: own, namespace: narthex}
+";
+
 /// The suite has its time-outs; this is for a program that hangs.
 const AT_MOST: &str = "-test.timeout=60m";
 
@@ -49,6 +64,8 @@ pub struct Options {
     pub patience: Option<u32>,
     /// How many tests run beside each other that allow it.
     pub parallel: u32,
+    /// Whether each Gateway has a data plane of its own.
+    pub dedicated: bool,
     /// Only the suite's set-up.
     pub set_up: bool,
 }
@@ -71,13 +88,23 @@ pub fn run(content: &Content, options: &Options) -> Result<(Results, bool), Stri
     done("Gateway API's kinds are served");
     let installed = cluster.get(&["-n", "narthex", "deployment/narthex"]);
     cluster.apply(NAMESPACE);
-    cluster.install("narthex", "narthex", &[]);
+    let values: &[&str] = match options.dedicated {
+        true => &[
+            "gatewayAPI.dedicated.enabled=true",
+            "gatewayAPI.dedicated.allSecrets=true",
+        ],
+        false => &[],
+    };
+    cluster.install("narthex", "narthex", values);
     if installed.is_ok() {
         // The program may have been built anew since its pods started.
         cluster.kubectl(&["-n", "narthex", "rollout", "restart", "deployment/narthex"]);
         cluster.rolled_out("narthex", "deployment/narthex");
     }
-    cluster.gateway_class(CLASS);
+    match options.dedicated {
+        true => cluster.apply(DEDICATED),
+        false => cluster.gateway_class(CLASS),
+    }
     done("Narthex is rolled out");
     let results = run_in(&cluster, content, options, &wanted)?;
     done("the suite has ended");
