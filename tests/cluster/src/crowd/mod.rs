@@ -233,7 +233,7 @@ spec:
     /// A route leads from one backend to the other and back, under load.
     #[track_caller]
     pub fn change(&self, times: usize) -> String {
-        self.create_routes(&[route("changing", "a")]);
+        self.cluster.apply(&route("changing", "a").to_string());
         self.until_served("changing");
         let steady = Steady::start(self.door(), "changing");
         for turn in 0..times {
