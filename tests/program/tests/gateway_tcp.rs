@@ -10,7 +10,7 @@ use program_tests::h2_backend::server_config;
 use program_tests::tcp::{TcpBackend, connect, exchange, is_over};
 use program_tests::tls::Client;
 use program_tests::{
-    Certificate, Folder, Narthex, docs, eventually, ports, secret, service, until,
+    Certificate, Conn, Folder, Narthex, docs, eventually, ports, secret, service, until,
 };
 
 /// A Gateway `gw` with one listener of TCP, and one that ends TLS.
@@ -214,12 +214,15 @@ spec:
     )
 }
 
-fn speak_tls(world: &World, text: &[u8]) {
+/// The connection is to be kept: closing it with something unread would reset it.
+#[must_use]
+fn speak_tls(world: &World, text: &[u8]) -> Conn {
     let client = Client::trusting_anything().alpn(&["h2", "http/1.1"]);
     let socket = connect(world.tls);
     let (mut conn, handshake) = client.connect_over(socket, HOST).expect("a handshake");
     assert_eq!(handshake.alpn, None, "nothing is chosen for what is inside");
     conn.send(text);
+    conn
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn tls_to_the_backend_of_what_is_passed_on_offers_no_protocol() {
     let documents = [service("tcp", &[backend.address()]), policy(&authority)];
     let world = world(&documents, &[]);
     exchange(&mut connect(world.tcp), b"by TCPRoute");
-    speak_tls(&world, b"by TLSRoute");
+    let _open = speak_tls(&world, b"by TLSRoute");
     until("both have come", || {
         backend.seen().iter().any(|seen| seen == b"by TLSRoute")
     });
@@ -254,7 +257,7 @@ fn what_the_service_says_of_http_is_nothing_to_connections() {
     );
     let world = world(&[service], &[]);
     exchange(&mut connect(world.tcp), b"in the clear");
-    speak_tls(&world, b"ended here");
+    let _open = speak_tls(&world, b"ended here");
     until("it has come", || {
         backend.seen().iter().any(|seen| seen == b"ended here")
     });
