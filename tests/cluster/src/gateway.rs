@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::cluster::{Cluster, rig};
 
 /// Which kinds, versions and fields there are. A cluster has one of them; the experimental one has
@@ -39,6 +41,16 @@ impl Channel {
         files.sort();
         files
     }
+}
+
+/// A condition of a list, as `True Programmed`; empty if it is not there.
+pub fn condition(conditions: &Value, name: &str) -> String {
+    let all = conditions.as_array().into_iter().flatten();
+    let found = all.into_iter().find(|it| it["type"] == name);
+    found.map_or_else(String::new, |it| {
+        let text = |field: &str| it[field].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("status"), text("reason"))
+    })
 }
 
 impl Cluster {

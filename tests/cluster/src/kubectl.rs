@@ -163,6 +163,33 @@ impl Cluster {
         self.rolled_out(namespace, &format!("deployment/{name}"));
     }
 
+    /// The addresses of the endpoints of a Service, of all of its slices, in order.
+    pub fn endpoint_addresses(&self, namespace: &str, service: &str) -> Vec<String> {
+        let label = format!("kubernetes.io/service-name={service}");
+        let slices = self.get(&["-n", namespace, "endpointslices", "-l", &label]);
+        let slices = slices.unwrap_or_default();
+        let items = slices["items"].as_array().into_iter().flatten();
+        let endpoints = items.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+        let addresses = endpoints.filter_map(|it| it["addresses"][0].as_str());
+        let mut addresses: Vec<_> = addresses.map(str::to_owned).collect();
+        addresses.sort();
+        addresses
+    }
+
+    /// Whether a ServiceAccount, `namespace:name`, may do something, as `list secrets -A`.
+    #[track_caller]
+    pub fn may(&self, account: &str, what: &str) -> bool {
+        let account = format!("system:serviceaccount:{account}");
+        let mut arguments = vec!["auth", "can-i", "--as", &account];
+        arguments.extend(what.split(' '));
+        let said = self.try_kubectl(&arguments, "");
+        match said.stdout.trim() {
+            "yes" => true,
+            "no" => false,
+            _ => panic!("{what}: {said:?}"),
+        }
+    }
+
     /// The addresses of pods that a selector finds and that are ready.
     pub fn pod_addresses(&self, namespace: &str, selector: &str) -> Vec<String> {
         let pods = self.get(&["-n", namespace, "pods", "-l", selector]);

@@ -30,7 +30,7 @@ pub mod storm;
 pub mod wait;
 
 pub use cluster::{Cluster, Setup, rig};
-pub use gateway::Channel;
+pub use gateway::{Channel, condition};
 pub use inside::{Inside, Serve};
 pub use kubectl::{Background, Said};
 pub use shell::Shell;

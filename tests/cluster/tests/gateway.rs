@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use cluster_tests::ingress::service;
-use cluster_tests::{Channel, Cluster, Inside, wait};
+use cluster_tests::{Channel, Cluster, Inside, condition, wait};
 use serde_json::Value;
 
 /// Long enough for a controller that would write again to do so.
@@ -86,16 +86,6 @@ spec:
   rules: [{{backendRefs: [{{name: web, port: 80}}]}}]
 ---"
     )
-}
-
-/// A condition's status and reason, as `True Accepted`.
-fn condition(conditions: &Value, name: &str) -> String {
-    let all = conditions.as_array().into_iter().flatten();
-    let found = all.into_iter().find(|it| it["type"] == name);
-    found.map_or_else(String::new, |it| {
-        let text = |field: &str| it[field].as_str().unwrap_or_default().to_owned();
-        format!("{} {}", text("status"), text("reason"))
-    })
 }
 
 fn parents(route: &Value) -> &[Value] {

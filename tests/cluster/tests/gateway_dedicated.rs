@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use cluster_tests::{Channel, Cluster, wait};
+use cluster_tests::{Channel, Cluster, condition, wait};
 use serde_json::Value;
 
 /// Long enough for a controller that would write again to do so.
@@ -86,16 +86,6 @@ spec:
     )
 }
 
-/// A condition's status and reason, as `True Accepted`.
-fn condition(conditions: &Value, name: &str) -> String {
-    let all = conditions.as_array().into_iter().flatten();
-    let found = all.into_iter().find(|it| it["type"] == name);
-    found.map_or_else(String::new, |it| {
-        let text = |field: &str| it[field].as_str().unwrap_or_default().to_owned();
-        format!("{} {}", text("status"), text("reason"))
-    })
-}
-
 fn message(conditions: &Value, name: &str) -> String {
     let all = conditions.as_array().into_iter().flatten();
     let found = all.into_iter().find(|it| it["type"] == name);
@@ -133,19 +123,6 @@ fn until_answered(cluster: &Cluster, address: &str) {
     });
 }
 
-/// The addresses of the endpoints of a Gateway's Service, in order.
-fn endpoints(cluster: &Cluster, namespace: &str, class: &str) -> Vec<String> {
-    let label = format!("kubernetes.io/service-name=web-{class}");
-    let slices = cluster.get(&["-n", namespace, "endpointslices", "-l", &label]);
-    let slices = slices.unwrap_or_default();
-    let items = slices["items"].as_array().into_iter().flatten();
-    let endpoints = items.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let addresses = endpoints.filter_map(|it| it["addresses"][0].as_str());
-    let mut addresses: Vec<_> = addresses.map(str::to_owned).collect();
-    addresses.sort();
-    addresses
-}
-
 /// The addresses of the pods that serve a Gateway, or all others.
 fn pods(cluster: &Cluster, namespace: &str, component: &str) -> Vec<String> {
     let label = format!("app.kubernetes.io/name=narthex,app.kubernetes.io/component={component}");
@@ -158,7 +135,7 @@ fn pods(cluster: &Cluster, namespace: &str, component: &str) -> Vec<String> {
 fn until_dedicated(cluster: &Cluster, namespace: &str, class: &str) -> Vec<String> {
     wait::eventually("its own pods are its endpoints", || {
         let own = pods(cluster, namespace, "gateway");
-        match endpoints(cluster, namespace, class) {
+        match cluster.endpoint_addresses(namespace, &format!("web-{class}")) {
             found if found == own && own.len() == 2 => Ok(own),
             found => Err(format!("{found:?} of {own:?}")),
         }
@@ -198,19 +175,6 @@ fn versions(cluster: &Cluster, namespace: &str) -> [Value; 2] {
 fn logs(cluster: &Cluster, namespace: &str) -> String {
     let label = "app.kubernetes.io/name=narthex";
     cluster.kubectl(&["-n", namespace, "logs", "--tail=-1", "-l", label])
-}
-
-/// Whether a ServiceAccount may do something, as `list secrets -A`.
-fn may(cluster: &Cluster, account: &str, what: &str) -> bool {
-    let account = format!("system:serviceaccount:{account}");
-    let mut arguments = vec!["auth", "can-i", "--as", &account];
-    arguments.extend(what.split(' '));
-    let said = cluster.try_kubectl(&arguments, "");
-    match said.stdout.trim() {
-        "yes" => true,
-        "no" => false,
-        _ => panic!("{what}: {said:?}"),
-    }
 }
 
 #[track_caller]
@@ -253,7 +217,7 @@ fn a_gateway_is_served_by_a_deployment_of_its_own_and_all_of_it_goes_with_it() {
         let asked = cluster.ask(format!("{pod}:{target}"), "any.example", "/");
         assert!(asked.is_err(), "{asked:?}");
     }
-    assert_eq!(endpoints(cluster, "all", "shared"), shared);
+    assert_eq!(cluster.endpoint_addresses("all", "web-shared"), shared);
     let ingress = cluster.ask(format!("{}:80", own[0]), "any.example", "/");
     assert!(ingress.is_err(), "{ingress:?}");
 
@@ -293,14 +257,10 @@ fn a_gateway_is_served_by_a_deployment_of_its_own_and_all_of_it_goes_with_it() {
         "patch gatewayclasses --subresource=status",
         "create deployments -n mine",
     ] {
-        assert!(!may(cluster, "mine:web-own", refused), "{refused}");
+        assert!(!cluster.may("mine:web-own", refused), "{refused}");
     }
     let controller = "narthex:narthex";
-    assert!(may(
-        cluster,
-        controller,
-        "bind clusterroles/narthex-gateway"
-    ));
+    assert!(cluster.may(controller, "bind clusterroles/narthex-gateway"));
     for refused in [
         "bind clusterroles/cluster-admin",
         "bind clusterroles/narthex",
@@ -308,7 +268,7 @@ fn a_gateway_is_served_by_a_deployment_of_its_own_and_all_of_it_goes_with_it() {
         "update clusterroles",
         "create roles -n mine",
     ] {
-        assert!(!may(cluster, controller, refused), "{refused}");
+        assert!(!cluster.may(controller, refused), "{refused}");
     }
 
     // Its rights are enough, before some are taken away: that is brought back, and what is changed.
@@ -396,7 +356,7 @@ fn a_gateway_changes_between_a_shared_data_plane_and_its_own_and_keeps_its_addre
             }
         });
         let shared = pods(cluster, "narthex", "controller");
-        assert_eq!(endpoints(cluster, "moving", "shared"), shared);
+        assert_eq!(cluster.endpoint_addresses("moving", "web-shared"), shared);
         cluster.until(&["-n", "moving", "gateway/web"], |it| {
             is_programmed(it) && of_gateway(it, "narthex.dev/DataPlane").is_empty()
         });

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use cluster_tests::{Channel, Cluster, wait};
+use cluster_tests::{Channel, Cluster, condition, wait};
 use serde_json::Value;
 
 /// Two replicas of Narthex, as its chart installs them, and a class of theirs.
@@ -67,28 +67,9 @@ fn until_answered(cluster: &Cluster, address: &str) {
     });
 }
 
-/// A condition of a Gateway, as `True Programmed`.
+/// The condition `Programmed` of a Gateway, as `True Programmed`.
 fn programmed(gateway: &Value) -> String {
-    let conditions = gateway["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let found = conditions.find(|it| it["type"] == "Programmed");
-    found.map_or_else(String::new, |it| {
-        let text = |field: &str| it[field].as_str().unwrap_or_default();
-        format!("{} {}", text("status"), text("reason"))
-    })
-}
-
-/// The addresses of the endpoints of a Service, all of its slices together.
-fn endpoints(cluster: &Cluster, namespace: &str, service: &str) -> Vec<String> {
-    let label = format!("kubernetes.io/service-name={service}");
-    let slices = cluster.get(&["-n", namespace, "endpointslices", "-l", &label]);
-    let slices = slices.unwrap_or_default();
-    let items = slices["items"].as_array().into_iter().flatten();
-    let endpoints = items.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let addresses = endpoints.filter_map(|it| it["addresses"][0].as_str());
-    let mut addresses: Vec<_> = addresses.map(str::to_owned).collect();
-    addresses.sort();
-    addresses
+    condition(&gateway["status"]["conditions"], "Programmed")
 }
 
 #[test]
@@ -113,7 +94,7 @@ fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
         wait::eventually("both replicas are endpoints", || {
             let mut pods = cluster.pod_addresses("narthex", label);
             pods.sort();
-            match endpoints(cluster, "served", "web-narthex") {
+            match cluster.endpoint_addresses("served", "web-narthex") {
                 found if found == pods && pods.len() == 2 => Ok(pods),
                 found => Err(format!("{found:?} of {pods:?}")),
             }
@@ -126,7 +107,7 @@ fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
     cluster.kubectl(&["-n", "narthex", "delete", "pod", replica, "--wait=false"]);
     wait::until("another replica is an endpoint in its place", || {
         until_answered(cluster, &format!("{address}:80"));
-        before != endpoints(cluster, "served", "web-narthex")
+        before != cluster.endpoint_addresses("served", "web-narthex")
     });
     assert_ne!(before, both());
 
@@ -152,7 +133,10 @@ fn a_gateway_is_reached_at_the_address_of_its_service_and_both_go_together() {
     cluster.delete(&["-n", "served", "gateway/web"]);
     wait::until("the Service goes with its Gateway", || {
         let found = cluster.get(&["-n", "served", "service/web-narthex"]);
-        found.is_err() && endpoints(cluster, "served", "web-narthex").is_empty()
+        found.is_err()
+            && cluster
+                .endpoint_addresses("served", "web-narthex")
+                .is_empty()
     });
 }
 
@@ -220,7 +204,7 @@ fn of_two_narthex_with_a_controller_each_both_leave_the_others_gateways_alone() 
     cluster.apply(&gateway("first", "web", &[80]));
     let (service, address) = until_address(cluster, "first", "web");
     until_answered(cluster, &format!("{address}:80"));
-    let slices = || endpoints(cluster, "first", "web-narthex");
+    let slices = || cluster.endpoint_addresses("first", "web-narthex");
     wait::until("both replicas are endpoints", || slices().len() == 2);
     let second = cluster
         .serve()

@@ -56,20 +56,6 @@ fn assert_nothing_was_forbidden(log: &str) {
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
-/// Whether the ServiceAccount of a release may do something, as `list secrets -A`.
-fn may(cluster: &Cluster, account: &str, what: &str) -> bool {
-    let mut arguments = vec!["auth", "can-i", "--as"];
-    let account = format!("system:serviceaccount:{account}");
-    arguments.push(&account);
-    arguments.extend(what.split(' '));
-    let said = cluster.try_kubectl(&arguments, "");
-    match said.stdout.trim() {
-        "yes" => true,
-        "no" => false,
-        _ => panic!("{what}: {said:?}"),
-    }
-}
-
 /// The same of Gateway API's experimental kinds, which need not be there to be asked for.
 fn may_with_experiments(
     cluster: &Cluster,
@@ -173,7 +159,7 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "watch secrets -n shop",
         "list ingresses -A",
     ] {
-        assert!(may(cluster, account, allowed), "{allowed}");
+        assert!(cluster.may(account, allowed), "{allowed}");
     }
     for refused in [
         "list secrets -A",
@@ -186,7 +172,7 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         "get leases.coordination.k8s.io -n shop",
         "patch validatingwebhookconfigurations",
     ] {
-        assert!(!may(cluster, account, refused), "{refused}");
+        assert!(!cluster.may(account, refused), "{refused}");
     }
     for (verb, resource, part, allowed) in [
         ("watch", "xbackends", "", true),
@@ -351,10 +337,10 @@ fn in_one_namespace_a_role_is_enough() {
     until_status(cluster, &format!("{address}:80"), "there.example.com", 404);
     cluster.until_addresses("ours", "here", &address);
     let account = "mine:mine-narthex";
-    assert!(may(cluster, account, "list ingresses -n ours"));
-    assert!(!may(cluster, account, "list ingresses -n theirs"));
-    assert!(!may(cluster, account, "get secrets -n theirs"));
-    assert!(!may(cluster, account, "list secrets -n ours"));
+    assert!(cluster.may(account, "list ingresses -n ours"));
+    assert!(!cluster.may(account, "list ingresses -n theirs"));
+    assert!(!cluster.may(account, "get secrets -n theirs"));
+    assert!(!cluster.may(account, "list secrets -n ours"));
     let said = cluster.narthex(&["status", "-n", "mine"]);
     assert!(said.success, "{said:?}");
 }

@@ -77,6 +77,20 @@ impl Authority {
         }
     }
 
+    /// The ConfigMap by which others trust it, as a manifest.
+    pub fn config_map(&self, name: &str) -> String {
+        let pem = self.pem.replace('\n', "\n    ");
+        format!(
+            "apiVersion: v1
+kind: ConfigMap
+metadata: {{name: {name}}}
+data:
+  ca.crt: |
+    {pem}
+"
+        )
+    }
+
     pub fn ecdsa(&self, names: &[&str]) -> Certificate {
         self.issue(names, &ecdsa())
     }

@@ -193,15 +193,9 @@ fn connections_are_limited_in_all_of_one_client_and_to_one_backend() {
 
 /// What `BackendTLSPolicy` says of the Service `tcp`.
 fn policy(authority: &Authority) -> String {
-    let pem = authority.pem.replace('\n', "\n    ");
+    let authorities = authority.config_map("ca");
     format!(
-        "apiVersion: v1
-kind: ConfigMap
-metadata: {{name: ca}}
-data:
-  ca.crt: |
-    {pem}
----
+        "{authorities}---
 apiVersion: gateway.networking.k8s.io/v1
 kind: BackendTLSPolicy
 metadata: {{name: tcp}}

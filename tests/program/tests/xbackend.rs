@@ -188,19 +188,6 @@ fn grpc_is_spoken_for_a_route_of_grpc() {
     grpc::succeeds(world.port, HOST, false, &["large_unary", "ping_pong"]);
 }
 
-fn authorities(authority: &Authority) -> String {
-    let pem = authority.pem.replace('\n', "\n    ");
-    format!(
-        "apiVersion: v1
-kind: ConfigMap
-metadata: {{name: ca}}
-data:
-  ca.crt: |
-    {pem}
-"
-    )
-}
-
 fn validated(mode: &str, name: &str, more: &str) -> String {
     format!(
         "tls: {{mode: {mode}, validation: {{hostname: {name}, caCertificateRefs: [{{group: '', kind: \
@@ -215,7 +202,7 @@ fn its_certificate_is_verified_for_the_name_that_it_says() {
     let world = |name: &str| {
         let tls = validated("ServerOnly", name, "");
         let documents = [
-            authorities(&authority),
+            authority.config_map("ca"),
             outside("api", backend.address(), &tls),
             route(
                 "HTTPRoute",
@@ -263,7 +250,7 @@ fn it_is_shown_a_certificate_where_both_are_to_be_known() {
     let own = secret("own", &authority.ecdsa(&["narthex.example"]));
     let world = |tls: &str| {
         let documents = [
-            authorities(&authority),
+            authority.config_map("ca"),
             own.clone(),
             outside("api", backend.address(), tls),
             route(

@@ -4,8 +4,7 @@ use objects::kinds::{Kind, ObjectKey};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::grants::{From, To};
-use super::listener::not_permitted;
+use super::grants::To;
 use super::references::{Reference, object};
 use super::topology::Look;
 use crate::status::Wrong;
@@ -37,13 +36,7 @@ pub(super) fn find(
         namespace,
         name,
     };
-    let from = From {
-        kind: owner.kind,
-        namespace: &owner.namespace,
-    };
-    if !look.grants.permit(from, to) {
-        return Err(not_permitted(field, owner.kind, to));
-    }
+    look.grants.check(field, owner, to)?;
     look.refer(object(kind, namespace, name));
     let store = look.world.store;
     let invalid = |message: String| Wrong::new(INVALID, field, message, HINT);

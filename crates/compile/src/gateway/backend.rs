@@ -6,8 +6,7 @@ use model::{Backend, BackendTls};
 use objects::kinds::gateway::EXPERIMENTAL_GROUP;
 use objects::kinds::{Kind, ObjectKey};
 
-use super::grants::{From, To};
-use super::listener::not_permitted;
+use super::grants::To;
 use super::references::Reference;
 use super::tls_policy::Policies;
 use super::topology::Topology;
@@ -110,13 +109,7 @@ impl Backends<'_, '_> {
             namespace,
             name: reference.name,
         };
-        let from = From {
-            kind: self.owner.kind,
-            namespace: &self.owner.namespace,
-        };
-        if !self.topology.grants.permit(from, to) {
-            return Err(not_permitted(field, self.owner.kind, to));
-        }
+        self.topology.grants.check(field, self.owner, to)?;
         let Some(port) = port else {
             return Err(Wrong::new(
                 "BackendNotFound",
@@ -133,18 +126,10 @@ impl Backends<'_, '_> {
             true => None,
             false => self.tls(name, &port),
         };
-        let tls = match tls {
-            Some(Err(message)) => {
-                return Err(Wrong::new(
-                    "BackendNotFound",
-                    field,
-                    message,
-                    "a valid BackendTLSPolicy",
-                ));
-            }
-            Some(Ok(tls)) => Some(tls),
-            None => None,
-        };
+        let tls = tls.transpose().map_err(|message| {
+            let hint = "a valid BackendTLSPolicy";
+            Wrong::new("BackendNotFound", field, message, hint)
+        })?;
         let spoken = Spoken {
             tls,
             http2,
@@ -190,13 +175,7 @@ impl Backends<'_, '_> {
             namespace,
             name: reference.name,
         };
-        let from = From {
-            kind: self.owner.kind,
-            namespace: &self.owner.namespace,
-        };
-        if !self.topology.grants.permit(from, to) {
-            return Err(not_permitted(field, self.owner.kind, to));
-        }
+        self.topology.grants.check(field, self.owner, to)?;
         let not_found =
             |field: String, message, hint| Err(Wrong::new("BackendNotFound", field, message, hint));
         let Some(outside) = self.policies.outside.get(name) else {

@@ -2,21 +2,16 @@
 
 use hashbrown::HashMap;
 use objects::Store;
-use objects::kinds::Kind;
 use objects::kinds::gateway::ReferenceGrant;
+use objects::kinds::{Kind, ObjectKey};
 use std::sync::Arc;
+
+use crate::status::Wrong;
 
 /// Every ReferenceGrant, by namespace.
 #[derive(Debug, Default)]
 pub(super) struct Grants {
     by_namespace: HashMap<Box<str>, Vec<Arc<ReferenceGrant>>>,
-}
-
-/// Who refers to something.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct From<'a> {
-    pub(super) kind: Kind,
-    pub(super) namespace: &'a str,
 }
 
 /// What is referred to.
@@ -40,11 +35,23 @@ impl Grants {
         Self { by_namespace }
     }
 
-    /// Whether somebody may refer to something.
-    pub(super) fn permit(&self, from: From<'_>, to: To<'_>) -> bool {
-        if from.namespace == to.namespace {
-            return true;
+    /// Says no where an object may not refer to something, in its field.
+    pub(super) fn check(&self, field: &str, from: &ObjectKey, to: To<'_>) -> Result<(), Wrong> {
+        if *from.namespace == *to.namespace || self.permit(from, to) {
+            return Ok(());
         }
+        Err(Wrong::new(
+            "RefNotPermitted",
+            field,
+            format!(
+                "no ReferenceGrant in namespace {} lets a {} of this namespace refer to {} {}",
+                to.namespace, from.kind, to.kind, to.name
+            ),
+            "a ReferenceGrant in the namespace that is referred to",
+        ))
+    }
+
+    fn permit(&self, from: &ObjectKey, to: To<'_>) -> bool {
         let grants = self.by_namespace.get(to.namespace);
         grants.into_iter().flatten().any(|grant| {
             let from_matches = grant.spec.from.iter().flatten().any(|allowed| {

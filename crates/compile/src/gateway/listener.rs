@@ -8,7 +8,7 @@ use objects::kinds::gateway::{self as api, FromNamespaces, ListenerTls, TlsMode}
 use objects::kinds::{Kind, ObjectKey};
 
 use super::attach::ListenerKey;
-use super::grants::{From, To};
+use super::grants::To;
 use super::namespaces::Namespaces;
 use super::references::{Reference, object};
 use super::topology::Look;
@@ -295,13 +295,7 @@ pub(super) fn certificate(
         namespace,
         name: reference.name,
     };
-    let from = From {
-        kind: owner.kind,
-        namespace: &owner.namespace,
-    };
-    if !look.grants.permit(from, to) {
-        return Err(not_permitted(field, owner.kind, to));
-    }
+    look.grants.check(field, owner, to)?;
     look.refer(object(Kind::Secret, namespace, reference.name));
     let name = NameRef {
         namespace,
@@ -310,19 +304,6 @@ pub(super) fn certificate(
     let world = &mut *look.world;
     let loaded = world.certificates.load(name, world.store, world.now);
     loaded.map_err(|bad| Wrong::new(INVALID, field, bad.message(name), bad.hint()))
-}
-
-/// Nobody allowed a reference across namespaces.
-pub(super) fn not_permitted(field: &str, from: Kind, to: To<'_>) -> Wrong {
-    Wrong::new(
-        "RefNotPermitted",
-        field,
-        format!(
-            "no ReferenceGrant in namespace {} lets a {from} of this namespace refer to {} {}",
-            to.namespace, to.kind, to.name
-        ),
-        "a ReferenceGrant in the namespace that is referred to",
-    )
 }
 
 /// Who may have issued clients' certificates, as a Gateway says for one of its ports.

@@ -45,6 +45,20 @@ spec:
     )
 }
 
+/// The Secret `tls`, of a certificate for a name.
+fn tls_secret(name: &str) -> String {
+    let (certificate, key) = key_pair(&[name]);
+    format!(
+        "
+apiVersion: v1
+kind: Secret
+metadata: {{name: tls}}
+type: kubernetes.io/tls
+stringData: {{tls.crt: {certificate:?}, tls.key: {key:?}}}
+---"
+    )
+}
+
 pub(super) fn route(name: &str, spec: &str) -> String {
     format!(
         "
@@ -370,16 +384,7 @@ fn what_does_not_attach_is_told_why() {
 
 #[test]
 fn listeners_that_cannot_be_told_apart_are_not_served_and_others_are() {
-    let (certificate, key) = key_pair(&["a.test"]);
-    let secret = format!(
-        "
-apiVersion: v1
-kind: Secret
-metadata: {{name: tls}}
-type: kubernetes.io/tls
-stringData: {{tls.crt: {certificate:?}, tls.key: {key:?}}}
----"
-    );
+    let secret = tls_secret("a.test");
     let compiled = compile(&format!(
         "{secret}{}",
         gateway(
@@ -648,16 +653,7 @@ fn a_port_that_cannot_be_opened_is_said_of_its_listener_until_it_can() {
 
 #[test]
 fn a_policy_wraps_what_ended_here_and_not_what_is_passed_on() {
-    let (certificate, key) = key_pair(&["end.test"]);
-    let secret = format!(
-        "
-apiVersion: v1
-kind: Secret
-metadata: {{name: tls}}
-type: kubernetes.io/tls
-stringData: {{tls.crt: {certificate:?}, tls.key: {key:?}}}
----"
-    );
+    let secret = tls_secret("end.test");
     let gateway = gateway(
         "gw",
         "[{name: end, port: 443, protocol: TLS, hostname: '*.end.test', \
