@@ -1,4 +1,5 @@
-//! Narthex: a Kubernetes ingress controller and proxy, with or without a cluster.
+//! Narthex: a Kubernetes ingress controller, Gateway API implementation and proxy, with or without
+//! a cluster.
 //!
 //! The command line and the wiring, nothing else: [`flags`] is what was typed, [`config`] what
 //! it means, and each command has a module of its own.

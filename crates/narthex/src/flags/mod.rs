@@ -21,10 +21,10 @@ pub(crate) use publishing::Publishing;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
 pub(crate) use webhook::Webhook;
 
-/// Kubernetes ingress controller and proxy, with or without a cluster.
+/// Kubernetes ingress controller, Gateway API implementation and proxy, with or without a cluster.
 ///
-/// Serves ordinary Kubernetes manifests (Ingress, Service, Secret, …) from a folder: no cluster,
-/// no root, no network needed.
+/// Serves ordinary Kubernetes manifests (Ingress, Gateway, HTTPRoute, Service, …) from a cluster
+/// or from a folder: no root and no network needed.
 #[derive(Debug, Parser)]
 #[command(
     name = "narthex",
