@@ -237,7 +237,7 @@ fn leaf(request: &Request<'_>, now: SystemTime) -> Result<CertificateParams, Fai
 }
 
 /// A name as clients look for it (RFC 9525, section 6), in lower case.
-fn alternative_name(name: &str) -> Result<SanType, Failed> {
+pub(crate) fn alternative_name(name: &str) -> Result<SanType, Failed> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(SanType::IpAddress(address));
     }
@@ -265,7 +265,7 @@ fn backdated(lifetime: Duration) -> Duration {
     BACKDATE.min(lifetime / 12)
 }
 
-fn random_serial() -> Result<SerialNumber, Failed> {
+pub(crate) fn random_serial() -> Result<SerialNumber, Failed> {
     let bytes = serial().map_err(|_| Failed("the system has no random bytes".to_owned()))?;
     Ok(SerialNumber::from_slice(&bytes))
 }

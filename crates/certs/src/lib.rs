@@ -6,7 +6,9 @@
 //!
 //! - [`renew`]: when a certificate is renewed, and when to try again after a failure
 //! - [`ca`]: an authority of our own, root and intermediate, and self-signed certificates
+//! - [`acme`]: orders at an ACME server (RFC 8555)
 
+pub mod acme;
 pub mod ca;
 mod random;
 pub mod renew;
