@@ -16,6 +16,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use x509_parser::extensions::GeneralName;
 
 mod authority;
 
@@ -197,6 +198,36 @@ pub fn self_signed(request: &Request<'_>, now: SystemTime) -> Result<Issued, Fai
 /// It cannot be read.
 pub fn validity(chain: &str) -> Result<Validity, Failed> {
     Ok(Read::first(chain)?.validity)
+}
+
+/// The names of the first certificate of a chain, in lower case and sorted.
+///
+/// # Errors
+/// It cannot be read.
+pub fn names(chain: &str) -> Result<Vec<String>, Failed> {
+    let der = CertificateDer::from_pem_slice(chain.as_bytes());
+    let der = der.map_err(|error| unreadable(&error))?;
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(&der).map_err(|error| unreadable(&error))?;
+    let all = parsed
+        .subject_alternative_name()
+        .map_err(|error| unreadable(&error))?;
+    let all = all.iter().flat_map(|all| &all.value.general_names);
+    let mut names: Vec<String> = all.filter_map(text).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn text(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| v6()).ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 fn leaf(request: &Request<'_>, now: SystemTime) -> Result<CertificateParams, Failed> {

@@ -7,8 +7,12 @@
 //! - [`renew`]: when a certificate is renewed, and when to try again after a failure
 //! - [`ca`]: an authority of our own, root and intermediate, and self-signed certificates
 //! - [`acme`]: orders at an ACME server (RFC 8555)
+//! - [`vault`]: where certificates are kept, and who orders one
+//! - [`keeper`]: does what is due
 
 pub mod acme;
 pub mod ca;
+pub mod keeper;
 mod random;
 pub mod renew;
+pub mod vault;

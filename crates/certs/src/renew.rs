@@ -5,6 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::share;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -38,7 +40,7 @@ impl Validity {
 }
 
 /// The window in which a CA would like a certificate to be renewed (RFC 9773, section 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     start: SystemTime,
     end: SystemTime,
@@ -115,7 +117,7 @@ pub fn ask_again_after(retry_after: Option<Duration>) -> Duration {
 }
 
 /// The failures since a certificate was last got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     /// How many one after another, at least one.
     pub count: u32,
