@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::acme::RenewalInfo;
+use crate::acme::{Kind, RenewalInfo, Trouble};
 use crate::ca::{Issued, names, validity};
 use crate::renew::{Failures, Schedule, ask_again_after, due, try_again};
 use crate::vault::{Lock, NotKept, Record, Vault};
@@ -26,7 +26,7 @@ pub struct Wish {
     pub id: String,
     /// What is in it.
     pub names: Vec<String>,
-    /// Who is to certify it: for the source to understand.
+    /// Who is to certify it: for the source to understand. Another one certifies anew.
     pub issuer: String,
     /// When it is renewed.
     pub schedule: Schedule,
@@ -41,6 +41,16 @@ pub struct Setback {
     pub is_rate_limit: bool,
     /// See [`Failures::not_before`].
     pub not_before: Option<SystemTime>,
+}
+
+impl From<Trouble> for Setback {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            error: trouble.to_string(),
+            is_rate_limit: trouble.kind == Kind::RateLimited,
+            not_before: trouble.not_before,
+        }
+    }
 }
 
 /// Where certificates come from.
@@ -218,6 +228,7 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
             Ok(issued) => {
                 *record = Record {
                     issued: Some(issued),
+                    issuer: Some(wish.issuer.clone()),
                     ..Record::default()
                 };
                 Done::Renewed
@@ -241,10 +252,11 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
 fn todo(wish: &Wish, record: &Record, now: SystemTime) -> Todo {
     let id = wish.id.as_bytes();
     let good = record.issued.as_ref().and_then(|issued| {
-        // What cannot be read, or has other names, is as if it were not there.
+        // What cannot be read, has other names or is of another issuer, is as if it were not there.
         let has = names(&issued.chain).ok()?;
         let validity = validity(&issued.chain).ok()?;
-        (has == sorted(&wish.names)).then_some((issued, validity))
+        let is_of_another = record.issuer.as_ref().is_some_and(|it| *it != wish.issuer);
+        (has == sorted(&wish.names) && !is_of_another).then_some((issued, validity))
     });
     let lifetime = good.map(|(_, validity)| validity.lifetime());
     let again = record

@@ -16,6 +16,8 @@ use crate::renew::{Failures, Window};
 pub struct Record {
     /// The chain and key that are served, if there are any.
     pub issued: Option<Issued>,
+    /// Who certified it, as the wish said; none if it came otherwise.
+    pub issuer: Option<String>,
     /// The failures since then.
     pub failures: Option<Failures>,
     /// What the last one was, for people.

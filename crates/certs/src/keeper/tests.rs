@@ -236,7 +236,7 @@ fn after_a_failure_the_old_one_stays_and_all_replicas_wait() {
 }
 
 #[test]
-fn other_names_are_another_certificate_and_the_same_ones_are_not() {
+fn other_names_and_issuers_are_another_certificate_and_the_same_ones_are_not() {
     let world = World::default();
     let mut wish = wish("web");
     world.turn(&wish, start());
@@ -244,6 +244,9 @@ fn other_names_are_another_certificate_and_the_same_ones_are_not() {
     assert_eq!(world.turn(&wish, start() + HOUR).done, Done::Nothing);
     wish.names.push("b.test".to_owned());
     assert_eq!(world.turn(&wish, start() + HOUR).done, Done::Renewed);
+    assert_eq!(world.turn(&wish, start() + 2 * HOUR).done, Done::Nothing);
+    wish.issuer = "another".to_owned();
+    assert_eq!(world.turn(&wish, start() + 2 * HOUR).done, Done::Renewed);
 }
 
 #[test]
