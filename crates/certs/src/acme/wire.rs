@@ -132,3 +132,89 @@ impl HttpClient for Https {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    use super::super::{Kind, Trouble, directory};
+    use super::*;
+    use crate::ca::{Authority, Request as Wanted, Terms, Usage};
+
+    /// Answers one connection over TLS with a body of this length; tells where.
+    fn serve(authority: &Authority, length: usize) -> (String, JoinHandle<()>) {
+        let wanted = Wanted {
+            names: &["127.0.0.1".to_owned()],
+            common_name: None,
+            usage: Usage::Server,
+            lifetime: Duration::from_secs(60 * 60),
+        };
+        let issued = authority.issue(&wanted, SystemTime::now()).expect("issued");
+        let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain.map(|der| der.expect("PEM")).collect(), key)
+            .expect("they fit");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("https://{}/dir", listener.local_addr().expect("bound"));
+        let server = thread::spawn(move || {
+            let (socket, _) = listener.accept().expect("a client");
+            let tls = ServerConnection::new(Arc::new(config)).expect("TLS");
+            let mut stream = StreamOwned::new(tls, socket);
+            // A client that trusts or reads no further leaves, which is what is tested.
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let body = format!("{{{}}}", " ".repeat(length));
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all((head + &body).as_bytes());
+                let _ = stream.flush();
+            }
+        });
+        (url, server)
+    }
+
+    fn read(trusted: &Authority, length: usize, server: &Authority) -> Result<(), Trouble> {
+        let (url, server) = serve(server, length);
+        let mut roots = RootCertStore::empty();
+        for der in CertificateDer::pem_slice_iter(trusted.bundle().as_bytes()) {
+            roots.add(der.expect("PEM")).expect("a root");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let wire = Wire::https(roots).expect("TLS");
+        let read = runtime.expect("a runtime").block_on(directory(&wire, &url));
+        server.join().expect("no panic");
+        read.map(|_| ())
+    }
+
+    fn authority() -> Authority {
+        Authority::new(&Terms::default(), SystemTime::now()).expect("made")
+    }
+
+    #[test]
+    fn a_directory_is_read_from_a_ca_that_is_trusted_and_from_no_other() {
+        let (one, other) = (authority(), authority());
+        assert_eq!(read(&one, 10, &one), Ok(()));
+        let trouble = read(&other, 10, &one).expect_err("not trusted");
+        assert_eq!(trouble.kind, Kind::Network);
+        assert!(trouble.to_string().contains("certificate"), "{trouble}");
+    }
+
+    #[test]
+    fn an_answer_that_does_not_end_is_cut_off() {
+        let one = authority();
+        assert_eq!(read(&one, MAX_BODY / 2, &one), Ok(()));
+        let trouble = read(&one, 2 * MAX_BODY, &one).expect_err("too long");
+        assert!(trouble.to_string().contains("cut off"), "{trouble}");
+    }
+}
