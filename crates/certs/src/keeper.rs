@@ -1,0 +1,294 @@
+//! Does what is due: takes what is wanted, orders what is not there or ends soon, keeps it.
+//!
+//! [`Keeper::turn`] is called with the time, when something is wanted anew and when it said that
+//! there is something to do. Any number of replicas may take turns over one vault.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::acme::{Kind, RenewalInfo, Trouble};
+use crate::ca::{Issued, names, validity};
+use crate::renew::{Failures, Schedule, ask_again_after, due, try_again};
+use crate::vault::{Lock, NotKept, Record, Vault};
+
+/// How long until another look at what somebody else is ordering, or what cannot be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A certificate that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Where it is kept: its name in the vault.
+    pub id: String,
+    /// What is in it.
+    pub names: Vec<String>,
+    /// Who is to certify it: for the source to understand. Another one certifies anew.
+    pub issuer: String,
+    /// When it is renewed.
+    pub schedule: Schedule,
+}
+
+/// Why a source gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// For people.
+    pub error: String,
+    /// See [`Failures::is_rate_limit`].
+    pub is_rate_limit: bool,
+    /// See [`Failures::not_before`].
+    pub not_before: Option<SystemTime>,
+}
+
+impl From<Trouble> for Setback {
+    fn from(trouble: Trouble) -> Self {
+        Self {
+            error: trouble.to_string(),
+            is_rate_limit: trouble.kind == Kind::RateLimited,
+            not_before: trouble.not_before,
+        }
+    }
+}
+
+/// Where certificates come from.
+pub trait Source: Send + Sync + 'static {
+    /// A certificate as wished, to follow the chain `before` if there is one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn obtain(
+        &self,
+        wish: &Wish,
+        before: Option<&str>,
+    ) -> impl Future<Output = Result<Issued, Setback>> + Send;
+
+    /// When the issuer would like a chain to be renewed; none if it does not tell, or not now.
+    fn renewal_info(
+        &self,
+        wish: &Wish,
+        chain: &str,
+    ) -> impl Future<Output = Option<RenewalInfo>> + Send;
+}
+
+/// What became of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which wish.
+    pub id: String,
+    /// What was done.
+    pub done: Done,
+    /// When there is something to do next.
+    pub next: SystemTime,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// Nothing: it is good, or it is not yet time to try again.
+    Nothing,
+    /// Somebody else is at it.
+    Elsewhere,
+    /// There is a new certificate, and it is kept.
+    Renewed,
+    /// For people. What was there stays.
+    Failed(String),
+}
+
+/// Sees to it that what is wanted is there.
+#[derive(Debug)]
+pub struct Keeper<V, L, S> {
+    parts: Arc<Parts<V, L, S>>,
+}
+
+#[derive(Debug)]
+struct Parts<V, L, S> {
+    vault: V,
+    lock: L,
+    source: S,
+    /// How many are at work at once.
+    places: Semaphore,
+    /// What is at work here: a Lease does not keep its own holder out.
+    busy: Mutex<HashSet<String>>,
+}
+
+/// What is at work here no longer is when this is dropped.
+struct Busy<'a>(&'a Mutex<HashSet<String>>, &'a str);
+
+impl<'a> Busy<'a> {
+    /// None if it is at work already.
+    fn new(busy: &'a Mutex<HashSet<String>>, id: &'a str) -> Option<Self> {
+        // Each change of the set is whole, whoever panicked with it.
+        let mut all = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(id.to_owned()).then(|| Self(busy, id))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(self.1);
+    }
+}
+
+/// What a record asks for.
+enum Todo {
+    Wait(SystemTime),
+    Ask(Issued),
+    Obtain,
+}
+
+impl<V: Vault, L: Lock, S: Source> Keeper<V, L, S> {
+    /// One that works at no more than `at_once` certificates at the same time, at least one.
+    pub fn new(vault: V, lock: L, source: S, at_once: usize) -> Self {
+        let places = Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            parts: Arc::new(Parts {
+                vault,
+                lock,
+                source,
+                places,
+                busy: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Does what is due now, and tells what became of each wish, in no order. Of two wishes with
+    /// one id one finds the other at it. Turns may overlap: one takes as long as its slowest
+    /// order, and one that is dropped leaves what it was at.
+    pub async fn turn(&self, wishes: Vec<Wish>, now: SystemTime) -> Vec<Outcome> {
+        let mut tasks = JoinSet::new();
+        for wish in wishes {
+            let parts = Arc::clone(&self.parts);
+            tasks.spawn(async move {
+                // Nobody closes it.
+                let _place = parts.places.acquire().await;
+                parts.see_to(&wish, now).await
+            });
+        }
+        tasks.join_all().await
+    }
+}
+
+impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
+    async fn see_to(&self, wish: &Wish, now: SystemTime) -> Outcome {
+        let (done, next) = match self.try_to(wish, now).await {
+            Ok(outcome) => outcome,
+            Err(error) => (Done::Failed(error), now + LOOK_AGAIN),
+        };
+        let id = wish.id.clone();
+        Outcome { id, done, next }
+    }
+
+    async fn try_to(&self, wish: &Wish, now: SystemTime) -> Result<(Done, SystemTime), String> {
+        let kept = self.vault.read(&wish.id).await?;
+        let record = kept.map(|(record, _)| record).unwrap_or_default();
+        if let Todo::Wait(until) = todo(wish, &record, now) {
+            return Ok((Done::Nothing, until));
+        }
+        let Some(_busy) = Busy::new(&self.busy, &wish.id) else {
+            return Ok((Done::Elsewhere, now + LOOK_AGAIN));
+        };
+        let Some(_held) = self.lock.try_lock(&wish.id).await? else {
+            return Ok((Done::Elsewhere, now + LOOK_AGAIN));
+        };
+        // Whoever had the lock before may have done it.
+        let (mut record, version) = match self.vault.read(&wish.id).await? {
+            Some((record, version)) => (record, Some(version)),
+            None => (Record::default(), None),
+        };
+        if let Todo::Ask(issued) = todo(wish, &record, now) {
+            let info = self.source.renewal_info(wish, &issued.chain).await;
+            let ask_again = info.as_ref().map(|info| info.ask_again);
+            record.ask_again = Some(now + ask_again_after(ask_again));
+            // A CA that does not answer has not taken back what it said.
+            record.window = info.and_then(|info| info.window).or(record.window);
+        }
+        let done = match todo(wish, &record, now) {
+            Todo::Obtain => self.obtain(wish, &mut record, now).await,
+            Todo::Wait(_) | Todo::Ask(_) => Done::Nothing,
+        };
+        match self.vault.write(&wish.id, &record, version.as_ref()).await {
+            Ok(()) => {}
+            Err(NotKept::Changed) => return Ok((Done::Elsewhere, now + LOOK_AGAIN)),
+            Err(NotKept::Failed(error)) => return Err(error),
+        }
+        let next = match todo(wish, &record, now) {
+            Todo::Wait(until) => until,
+            Todo::Ask(_) | Todo::Obtain => now + LOOK_AGAIN,
+        };
+        Ok((done, next))
+    }
+
+    async fn obtain(&self, wish: &Wish, record: &mut Record, now: SystemTime) -> Done {
+        let before = record.issued.as_ref().map(|issued| issued.chain.as_str());
+        match self.source.obtain(wish, before).await {
+            Ok(issued) => {
+                *record = Record {
+                    issued: Some(issued),
+                    issuer: Some(wish.issuer.clone()),
+                    ..Record::default()
+                };
+                Done::Renewed
+            }
+            Err(setback) => {
+                let count = record.failures.map_or(0, |failures| failures.count);
+                record.failures = Some(Failures {
+                    count: count.saturating_add(1),
+                    last: now,
+                    is_rate_limit: setback.is_rate_limit,
+                    not_before: setback.not_before,
+                });
+                record.error = Some(setback.error.clone());
+                Done::Failed(setback.error)
+            }
+        }
+    }
+}
+
+/// What is to be done about a record now.
+fn todo(wish: &Wish, record: &Record, now: SystemTime) -> Todo {
+    let id = wish.id.as_bytes();
+    let good = record.issued.as_ref().and_then(|issued| {
+        // What cannot be read, has other names or is of another issuer, is as if it were not there.
+        let has = names(&issued.chain).ok()?;
+        let validity = validity(&issued.chain).ok()?;
+        let is_of_another = record.issuer.as_ref().is_some_and(|it| *it != wish.issuer);
+        (has == sorted(&wish.names) && !is_of_another).then_some((issued, validity))
+    });
+    let lifetime = good.map(|(_, validity)| validity.lifetime());
+    let again = record
+        .failures
+        .map(|failures| try_again(id, &failures, lifetime));
+    let Some((issued, validity)) = good else {
+        return match again {
+            Some(again) if now < again => Todo::Wait(again),
+            _ => Todo::Obtain,
+        };
+    };
+    if record.ask_again.is_none_or(|ask| ask <= now) {
+        return Todo::Ask(issued.clone());
+    }
+    let due = due(id, validity, record.window, wish.schedule);
+    let due = again.map_or(due, |again| due.max(again));
+    if due <= now {
+        return Todo::Obtain;
+    }
+    Todo::Wait(record.ask_again.map_or(due, |ask| ask.min(due)))
+}
+
+fn sorted(names: &[String]) -> Vec<String> {
+    let normal = |name: &String| match name.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => name.to_ascii_lowercase(),
+    };
+    let mut names: Vec<String> = names.iter().map(normal).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,18 @@
+//! Where certificates come from: an ACME server, or an authority of our own.
+//!
+//! In: what is wanted (names, lifetime, profile) and the time. Out: chains and keys as PEM, when
+//! they are to be renewed, and what the CA said when there are none. Nothing here knows
+//! Kubernetes or the proxy: who keeps what is made and who answers challenges is behind traits.
+//!
+//! - [`renew`]: when a certificate is renewed, and when to try again after a failure
+//! - [`ca`]: an authority of our own, root and intermediate, and self-signed certificates
+//! - [`acme`]: orders at an ACME server (RFC 8555)
+//! - [`vault`]: where certificates are kept, and who orders one
+//! - [`keeper`]: does what is due
+
+pub mod acme;
+pub mod ca;
+pub mod keeper;
+mod random;
+pub mod renew;
+pub mod vault;
