@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::acme;
 use crate::bench;
 use crate::cluster;
 use crate::process::{cargo, quietly, root, succeeds, target, watch};
@@ -69,13 +70,18 @@ pub(crate) fn program() -> Result<Tally, String> {
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let grpc_peer = tools::grpc_peer()
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let acme = acme::build()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let mut tally = Tally::one(acme::lint()?);
     let binary = release_binary()?;
     let mut tests = cargo();
     tests
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
         .env("NARTHEX_BIN", binary)
+        .env("ACME_BIN", acme)
         .env("GRPC_PEER", grpc_peer);
-    counted(&mut tests)
+    tally += counted(&mut tests)?;
+    Ok(tally)
 }
 
 /// HTTP/2's conformance suite, over TLS and over cleartext.
@@ -92,8 +98,9 @@ pub(crate) fn h2spec() -> Result<Tally, String> {
 
 /// The release binary against a real Kubernetes.
 pub(crate) fn cluster() -> Result<Tally, String> {
-    let bin = cluster::build()
+    let (bin, acme) = cluster::build()
         .and_then(|bin| cluster::build_helm().map(|_| bin))
+        .and_then(|bin| acme::build().map(|acme| (bin, acme)))
         .map_err(|error| format!("{error} (or leave it out: --skip cluster)"))?;
     let mut tally = Tally::one(cluster::lint()?);
     let binary = release_binary()?;
@@ -101,6 +108,7 @@ pub(crate) fn cluster() -> Result<Tally, String> {
     tests
         .args(["test", "--package", "cluster-tests", "--no-fail-fast"])
         .env("NARTHEX_BIN", binary)
+        .env("ACME_BIN", acme)
         .env("RIG_BIN", bin);
     tally += counted(&mut tests)?;
     Ok(tally)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::acme;
 use crate::process::{cargo, quietly, root, succeeds, target};
 use crate::tools;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(words: &[&str]) -> Result<ExitCode, String> {
         ["build"] => {
             let bin = build()?;
             build_helm()?;
+            acme::build()?;
             println!("{}", bin.display());
         }
         ["up", rest @ ..] => up(rest)?,
@@ -132,8 +134,13 @@ fn folder_of_go(module: &str) -> PathBuf {
 /// Go in one of the modules beside the tests, with the flags that its cache is filled with: others
 /// would compile everything twice.
 fn go(module: &str) -> Command {
+    go_in(&folder_of_go(module))
+}
+
+/// The same in any folder of the repository.
+pub(crate) fn go_in(folder: &Path) -> Command {
     let mut go = Command::new("go");
-    go.current_dir(folder_of_go(module))
+    go.current_dir(folder)
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-buildvcs=false -trimpath")
         .env("GOGC", "400");
@@ -141,7 +148,7 @@ fn go(module: &str) -> Command {
 }
 
 /// Runs a build that names packages as it compiles them, and says how far it is.
-fn followed(go: &mut Command, what: &str, all: usize) -> Result<(), String> {
+pub(crate) fn followed(go: &mut Command, what: &str, all: usize) -> Result<(), String> {
     let begun = Instant::now();
     let cannot = |error: std::io::Error| format!("{what} cannot be built: {error}");
     let mut child = go.stderr(Stdio::piped()).spawn().map_err(cannot)?;

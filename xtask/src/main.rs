@@ -1,5 +1,6 @@
 //! Everything that people do here. `cargo xtask help` lists it.
 
+mod acme;
 mod bench;
 mod checks;
 mod cluster;
@@ -30,6 +31,7 @@ cargo xtask instructions [--accept]       the counts beside those accepted; or a
 cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, pods as processes
 cargo xtask cluster down [NAME]           ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
+cargo xtask acme up                       an ACME server to try things with; `build` only builds
 cargo xtask conformance [OPTION]…         Gateway API's suite and its report: tests/conformance/report.yaml
                                             --run NAME,…      only these tests
                                             --profile NAME,…  only the tests of GATEWAY-HTTP, -GRPC, -TLS, -TCP, -UDP
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
+        ["acme", rest @ ..] => acme::run(rest).unwrap_or_else(|error| failed(&error)),
         ["conformance", rest @ ..] => conformance::run(rest).unwrap_or_else(|error| failed(&error)),
         ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),
         ["lint"] => test::run(&[Kind::Lint, Kind::Deny], &[]),

@@ -87,6 +87,12 @@ pub(crate) const PEERS: &[Tool] = &[
     },
 ];
 
+/// What programs of the tests are built with.
+pub(crate) const GO: &[Tool] = &[Tool {
+    command: "go",
+    package: "golang-go",
+}];
+
 /// What the cluster rig is built with and runs.
 pub(crate) const CLUSTER: &[Tool] = &[
     Tool {
@@ -190,10 +196,7 @@ pub(crate) fn h2spec() -> Result<PathBuf, String> {
     if path.is_file() {
         return Ok(path);
     }
-    provide(&[Tool {
-        command: "go",
-        package: "golang-go",
-    }])?;
+    provide(GO)?;
     let mut install = Command::new("go");
     install.args(["install", H2SPEC]).env("GOBIN", &folder);
     let (installed, said) = quietly(&mut install)?;
@@ -207,10 +210,7 @@ pub(crate) fn h2spec() -> Result<PathBuf, String> {
 /// The path of the gRPC peer of the whole-program tests, built from its source beside them.
 pub(crate) fn grpc_peer() -> Result<PathBuf, String> {
     let path = target()?.join("tools/bin/grpc-peer");
-    provide(&[Tool {
-        command: "go",
-        package: "golang-go",
-    }])?;
+    provide(GO)?;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/program/go/grpc-peer");
     let mut build = Command::new("go");
     build.arg("build").arg("-o").arg(&path).arg(".");

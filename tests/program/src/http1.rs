@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::backend::Echo;
 
 /// How long a read may wait.
-const READ_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Something to speak HTTP/1 over: a TCP socket, or TLS on one.
 pub trait Wire: Read + Write + Send {}

@@ -14,6 +14,7 @@
     reason = "a helper that fails ends its test, which is its purpose"
 )]
 
+pub mod acme;
 pub mod backend;
 pub mod balancing;
 pub mod certificate;
@@ -41,6 +42,7 @@ pub mod udp;
 pub mod wait;
 pub mod websocket;
 
+pub use acme::Acme;
 pub use backend::{Backend, Echo, Exchange, Seen, Then};
 pub use certificate::Certificate;
 pub use curl::curl;

@@ -482,10 +482,10 @@ impl Drop for Narthex {
 
 /// Lines that a thread reads as they come.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<String>>);
+pub(crate) struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
-    fn reading(from: impl Read + Send + 'static) -> Self {
+    pub(crate) fn reading(from: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let into = lines.clone();
         std::thread::spawn(move || {
@@ -503,7 +503,7 @@ impl Lines {
         lines
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
