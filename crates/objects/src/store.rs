@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::kinds::{
-    BackendTlsPolicy, Certificate, ClusterIssuer, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute,
-    HttpRoute, Ingress, IngressClass, Issuer, Kind, ListenerSet, Namespace, Object, ObjectKey, ObjectMeta,
-    ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute, XBackend, XBackendTrafficPolicy,
+    BackendTlsPolicy, Certificate, ClusterIssuer, ConfigMap, EndpointSlice, Endpoints, Gateway,
+    GatewayClass, GrpcRoute, HttpRoute, Ingress, IngressClass, Issuer, Kind, ListenerSet,
+    Namespace, Object, ObjectKey, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
+    UdpRoute, XBackend, XBackendTrafficPolicy,
 };
 use crate::sorted::{Order, Sorted};
 
