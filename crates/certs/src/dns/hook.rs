@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -11,13 +10,13 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::{Change, Record};
+use crate::https;
 
 /// How long a program or a webhook may take.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -89,7 +88,7 @@ pub(super) async fn webhook(
     }
     let request = request.body(Full::new(Bytes::from(body)));
     let request = request.map_err(|error| at(&error))?;
-    let client = Client::builder(TokioExecutor::new()).build(https().map_err(|e| at(&e))?);
+    let client = Client::builder(TokioExecutor::new()).build(https::connector()?);
     let answered = async {
         let answer = client.request(request).await.map_err(|error| at(&error))?;
         let status = answer.status();
@@ -103,22 +102,6 @@ pub(super) async fn webhook(
     };
     let answered = timeout(LONGEST, answered).await;
     answered.map_err(|_| at(&format!("no answer after {} seconds", LONGEST.as_secs())))?
-}
-
-type Connector = hyper_rustls::HttpsConnector<hyper_util::client::legacy::connect::HttpConnector>;
-
-/// HTTP, and HTTPS to whom the system trusts.
-fn https() -> Result<Connector, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
-    Ok(builder.https_or_http().enable_http1().build())
 }
 
 /// The beginning of what it says; the rest is read as well, lest it waits for a reader.

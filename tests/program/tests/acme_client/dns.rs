@@ -153,7 +153,7 @@ fn a_record_that_stays_is_asked_for_until_somebody_has_set_it() {
     let (name, value) = rest.split_once(" to ").expect("what to set");
     let value: String = serde_json::from_str(value).expect("quoted");
     assert_eq!(name, "_validation-persist.a.example");
-    assert!(rig.acme.challenges.asked(Kind::Dns, name).len() > 0);
+    assert!(!rig.acme.challenges.asked(Kind::Dns, name).is_empty());
     rig.acme.challenges.add_txt(&format!("{name}."), &value);
     obtain(&replica, &["*.a.example"]).expect("a certificate");
     obtain(&replica, &["*.a.example"]).expect("another, with the same record");

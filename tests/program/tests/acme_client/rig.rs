@@ -20,21 +20,21 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-pub const CA: &str = "ca";
+pub(crate) const CA: &str = "ca";
 
 /// What replicas share.
 #[derive(Clone, Default)]
-pub struct Shared(Arc<Mutex<Store>>);
+pub(crate) struct Shared(Arc<Mutex<Store>>);
 
 #[derive(Default)]
-pub struct Store {
+pub(crate) struct Store {
     papers: HashMap<String, (Entries, u64)>,
-    pub records: HashMap<String, (Record, u64)>,
+    pub(crate) records: HashMap<String, (Record, u64)>,
     locks: HashSet<String>,
 }
 
 impl Shared {
-    pub fn store(&self) -> MutexGuard<'_, Store> {
+    pub(crate) fn store(&self) -> MutexGuard<'_, Store> {
         self.0.lock().expect("no test panics with it")
     }
 }
@@ -77,7 +77,7 @@ impl Vault for Shared {
     }
 }
 
-pub struct Held(Shared, String);
+pub(crate) struct Held(Shared, String);
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -96,7 +96,7 @@ impl Lock for Shared {
 
 /// Puts answers on a board.
 #[derive(Clone)]
-pub struct Pins(pub Arc<Board>);
+pub(crate) struct Pins(pub(crate) Arc<Board>);
 
 impl Solver for Pins {
     async fn present(&self, answers: &[Answer]) -> Result<(), String> {
@@ -127,15 +127,15 @@ impl Solver for Pins {
 }
 
 /// An ACME server, and a place where it looks.
-pub struct Rig {
-    pub acme: Acme,
-    pub board: Arc<Board>,
-    pub shared: Shared,
+pub(crate) struct Rig {
+    pub(crate) acme: Acme,
+    pub(crate) board: Arc<Board>,
+    pub(crate) shared: Shared,
 }
 
 impl Rig {
     #[track_caller]
-    pub fn start(starting: Starting) -> Self {
+    pub(crate) fn start(starting: Starting) -> Self {
         let board = Arc::new(Board::start());
         Self {
             acme: starting.validating_at(board.http(), board.tls()).start(),
@@ -145,7 +145,7 @@ impl Rig {
     }
 
     /// The server as an issuer that tries these ways.
-    pub fn issuer(&self, ways: Vec<Way>) -> issuer::Acme {
+    pub(crate) fn issuer(&self, ways: Vec<Way>) -> issuer::Acme {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_file(self.acme.ca_file()).expect("PEM");
         roots.add(ca).expect("a root");
@@ -167,7 +167,7 @@ impl Rig {
     }
 
     /// The challenge test server is every zone's.
-    pub fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         let dns = self.acme.challenges.dns();
         Watch {
             resolvers: vec![dns],
@@ -178,7 +178,7 @@ impl Rig {
     }
 
     /// One replica, which knows this issuer as [`CA`].
-    pub fn replica(&self, issuer: issuer::Acme) -> Replica {
+    pub(crate) fn replica(&self, issuer: issuer::Acme) -> Replica {
         let issuers = Issuers::new(self.shared.clone(), Pins(Arc::clone(&self.board)));
         let issuer = Ok(Arc::new(Issuer::Acme(Box::new(issuer))));
         issuers.set(HashMap::from([(CA.to_owned(), issuer)]));
@@ -186,9 +186,9 @@ impl Rig {
     }
 }
 
-pub type Replica = Issuers<Shared, Pins>;
+pub(crate) type Replica = Issuers<Shared, Pins>;
 
-pub fn external(key_id: &str, hmac: &str) -> Option<External> {
+pub(crate) fn external(key_id: &str, hmac: &str) -> Option<External> {
     Some(External {
         key_id: key_id.to_owned(),
         hmac: hmac.to_owned(),
@@ -196,7 +196,7 @@ pub fn external(key_id: &str, hmac: &str) -> Option<External> {
 }
 
 /// Updates of BIND's zone with its key, or another one.
-pub fn rfc2136(named: &Named, secret: &str, zone: Option<&str>) -> Dns {
+pub(crate) fn rfc2136(named: &Named, secret: &str, zone: Option<&str>) -> Dns {
     use base64::prelude::{BASE64_STANDARD, Engine};
 
     Dns::Rfc2136 {
@@ -210,7 +210,7 @@ pub fn rfc2136(named: &Named, secret: &str, zone: Option<&str>) -> Dns {
     }
 }
 
-pub fn wish(names: &[&str]) -> Wish {
+pub(crate) fn wish(names: &[&str]) -> Wish {
     Wish {
         id: "web/tls".to_owned(),
         names: names.iter().map(|&name| name.to_owned()).collect(),
@@ -224,11 +224,11 @@ pub fn wish(names: &[&str]) -> Wish {
     }
 }
 
-pub fn obtain(replica: &Replica, names: &[&str]) -> Result<Issued, Setback> {
+pub(crate) fn obtain(replica: &Replica, names: &[&str]) -> Result<Issued, Setback> {
     run(replica.obtain(&wish(names), None))
 }
 
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -236,6 +236,6 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// The first certificate of a chain.
-pub fn leaf(chain: &str) -> CertificateDer<'static> {
+pub(crate) fn leaf(chain: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(chain.as_bytes()).expect("PEM")
 }
