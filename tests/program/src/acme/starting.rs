@@ -1,5 +1,6 @@
 //! The server's configuration, one for each test.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ pub struct Starting {
     environment: Vec<(&'static str, String)>,
     retry_after: u32,
     validating: Option<(u16, u16)>,
+    resolving: Option<SocketAddr>,
     answering: bool,
 }
 
@@ -32,6 +34,7 @@ impl Default for Starting {
             ],
             retry_after: 1,
             validating: None,
+            resolving: None,
             answering: false,
         }
     }
@@ -97,6 +100,12 @@ impl Starting {
         self
     }
 
+    /// Asks this DNS server instead of the challenge test server.
+    pub fn resolving_at(mut self, dns: SocketAddr) -> Self {
+        self.resolving = Some(dns);
+        self
+    }
+
     /// Lets the challenge test server answer HTTP-01 and TLS-ALPN-01, and remember who asked.
     pub fn answering(mut self) -> Self {
         self.answering = true;
@@ -112,6 +121,7 @@ impl Starting {
         let (http, tls) = validating.unwrap_or_else(|| (ports::free(), ports::free()));
         let challenges = Challenges::start(self.answering.then_some((http, tls)));
         let (port, management) = (ports::free(), ports::free());
+        let dns = self.resolving.unwrap_or_else(|| challenges.dns());
         let file = folder.path().join("pebble.json");
         let configuration = self.configuration([port, management, http, tls]);
         std::fs::write(&file, configuration.to_string()).expect("a file");
@@ -120,7 +130,7 @@ impl Starting {
                 .arg("-config")
                 .arg(&file)
                 .arg("-dnsserver")
-                .arg(challenges.dns().to_string())
+                .arg(dns.to_string())
                 .current_dir(folder.path())
                 .envs(self.environment);
         });
