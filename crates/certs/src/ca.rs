@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -19,8 +19,10 @@ use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 
 mod authority;
+mod key;
 
 pub use authority::{Authority, Terms};
+pub use key::KeyKind;
 
 use crate::random::serial;
 use crate::renew::Validity;
@@ -72,6 +74,8 @@ pub struct Request<'a> {
     pub usage: Usage,
     /// How long it is to be valid. Shorter if its issuer ends sooner.
     pub lifetime: Duration,
+    /// A new key for each certificate.
+    pub key: KeyKind,
 }
 
 /// A chain with its key, as PEM.
@@ -81,6 +85,10 @@ pub struct Issued {
     pub chain: String,
     /// PKCS #8.
     pub key: String,
+    /// Whom to trust to trust this, if its issuer tells: the root, or the highest certificate that
+    /// is known of an authority of our own. A Secret's `ca.crt`.
+    #[serde(default)]
+    pub ca: Option<String>,
 }
 
 // The key is nobody's to see in a log.
@@ -98,6 +106,8 @@ pub struct Issuer {
     signing: rcgen::Issuer<'static, KeyPair>,
     /// Its certificate and those above it, as PEM; without the root.
     chain: String,
+    /// The last of them, which may be the root, as PEM.
+    top: String,
     validity: Validity,
 }
 
@@ -112,12 +122,14 @@ impl Issuer {
         let key = KeyPair::from_pem(key)
             .map_err(|_| Failed("the authority's key cannot be read".to_owned()))?;
         let mut kept = String::new();
+        let mut top = String::new();
         let mut first = None;
         for der in CertificateDer::pem_slice_iter(chain.as_bytes()) {
             let der = der.map_err(|error| unreadable(&error))?;
             let read = Read::of(&der)?;
+            top = to_pem(&der);
             if read.subject != read.issuer {
-                kept.push_str(&to_pem(&der));
+                kept.push_str(&top);
             }
             first.get_or_insert((der, read));
         }
@@ -139,6 +151,7 @@ impl Issuer {
         Ok(Self {
             signing: rcgen::Issuer::from_ca_cert_der(&der, key)?,
             chain: kept,
+            top,
             validity: read.validity,
         })
     }
@@ -156,7 +169,7 @@ impl Issuer {
         if now >= self.validity.not_after {
             return Err(Failed("the authority's certificate is over".to_owned()));
         }
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let key = request.key.generate()?;
         let mut params = leaf(request, now)?;
         let within = |time: SystemTime| {
             let from = time.max(self.validity.not_before);
@@ -172,6 +185,7 @@ impl Issuer {
         Ok(Issued {
             chain: certificate.pem() + &self.chain,
             key: key.serialize_pem(),
+            ca: Some(self.top.clone()),
         })
     }
 }
@@ -182,12 +196,14 @@ impl Issuer {
 /// # Errors
 /// A name is none, or there is nothing to certify.
 pub fn self_signed(request: &Request<'_>, now: SystemTime) -> Result<Issued, Failed> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let key = request.key.generate()?;
     let mut params = leaf(request, now)?;
     // It says that it is no authority, which is otherwise left out.
     params.is_ca = IsCa::ExplicitNoCa;
+    let chain = params.self_signed(&key)?.pem();
     Ok(Issued {
-        chain: params.self_signed(&key)?.pem(),
+        ca: Some(chain.clone()),
+        chain,
         key: key.serialize_pem(),
     })
 }

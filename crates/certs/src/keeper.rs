@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::acme::{Kind, RenewalInfo, Trouble};
-use crate::ca::{Issued, names, validity};
+use crate::ca::{Issued, KeyKind, Usage, names, validity};
 use crate::renew::{Failures, Schedule, ask_again_after, due, try_again};
 use crate::vault::{Lock, NotKept, Record, Vault};
 
@@ -30,6 +30,17 @@ pub struct Wish {
     pub issuer: String,
     /// When it is renewed.
     pub schedule: Schedule,
+    /// Its key. Another kind certifies anew.
+    pub key: KeyKind,
+    /// How long it is to be valid. For an authority of our own, which else takes ninety days; an
+    /// ACME server decides itself.
+    pub lifetime: Option<Duration>,
+    /// What it is for. For an authority of our own.
+    pub usage: Usage,
+    /// The subject's name. For an authority of our own.
+    pub common_name: Option<String>,
+    /// The kind of certificate, of those that an ACME server offers; before the issuer's own.
+    pub profile: Option<String>,
 }
 
 /// Why a source gave nothing.
@@ -255,8 +266,11 @@ fn todo(wish: &Wish, record: &Record, now: SystemTime) -> Todo {
         // What cannot be read, has other names or is of another issuer, is as if it were not there.
         let has = names(&issued.chain).ok()?;
         let validity = validity(&issued.chain).ok()?;
-        let is_of_another = record.issuer.as_ref().is_some_and(|it| *it != wish.issuer);
-        (has == sorted(&wish.names) && !is_of_another).then_some((issued, validity))
+        // What came otherwise (an import) is of whom and of what kind its owner likes.
+        let is_another = record.issuer.as_ref().is_some_and(|issuer| {
+            *issuer != wish.issuer || KeyKind::of(&issued.chain) != Ok(Some(wish.key))
+        });
+        (has == sorted(&wish.names) && !is_another).then_some((issued, validity))
     });
     let lifetime = good.map(|(_, validity)| validity.lifetime());
     let again = record

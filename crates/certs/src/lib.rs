@@ -9,10 +9,17 @@
 //! - [`acme`]: orders at an ACME server (RFC 8555)
 //! - [`vault`]: where certificates are kept, and who orders one
 //! - [`keeper`]: does what is due
+//! - [`issuer`]: the issuers of a configuration as one source
+//! - [`methods`] and [`dns`]: how names are shown to be ours, and who sets records
+//! - [`tickets`]: session tickets' keys
 
 pub mod acme;
 pub mod ca;
+pub mod dns;
+pub mod issuer;
 pub mod keeper;
+pub mod methods;
 mod random;
 pub mod renew;
+pub mod tickets;
 pub mod vault;

@@ -2,7 +2,9 @@
 //!
 //! Generic rather than boxed: who wires the parts together knows them.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -75,4 +77,84 @@ pub trait Lock: Send + Sync + 'static {
     /// It cannot be told, for people.
     fn try_lock(&self, id: &str)
     -> impl Future<Output = Result<Option<Self::Held>, String>> + Send;
+}
+
+/// What a document holds: its entries by name, as a Secret's `data`.
+pub type Entries = BTreeMap<String, Vec<u8>>;
+
+/// Keeps small documents by id, as `namespace/name`: accounts' keys, an authority's.
+pub trait Papers: Send + Sync + 'static {
+    /// A state of a document, as a Secret's `resourceVersion`.
+    type Version: Send + Sync;
+
+    /// The document and its state, none if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, for people.
+    fn read(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<(Entries, Self::Version)>, String>> + Send;
+
+    /// Keeps a document, whole or not at all, if it is still in the state `after`, or not there.
+    ///
+    /// # Errors
+    /// It was changed, belongs to somebody else or cannot be written.
+    fn write(
+        &self,
+        id: &str,
+        entries: &Entries,
+        after: Option<&Self::Version>,
+    ) -> impl Future<Output = Result<(), NotKept>> + Send;
+}
+
+impl<T: Vault> Vault for Arc<T> {
+    type Version = T::Version;
+
+    fn read(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<(Record, Self::Version)>, String>> + Send {
+        T::read(self, id)
+    }
+
+    fn write(
+        &self,
+        id: &str,
+        record: &Record,
+        after: Option<&Self::Version>,
+    ) -> impl Future<Output = Result<(), NotKept>> + Send {
+        T::write(self, id, record, after)
+    }
+}
+
+impl<T: Lock> Lock for Arc<T> {
+    type Held = T::Held;
+
+    fn try_lock(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<Self::Held>, String>> + Send {
+        T::try_lock(self, id)
+    }
+}
+
+impl<T: Papers> Papers for Arc<T> {
+    type Version = T::Version;
+
+    fn read(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<(Entries, Self::Version)>, String>> + Send {
+        T::read(self, id)
+    }
+
+    fn write(
+        &self,
+        id: &str,
+        entries: &Entries,
+        after: Option<&Self::Version>,
+    ) -> impl Future<Output = Result<(), NotKept>> + Send {
+        T::write(self, id, entries, after)
+    }
 }

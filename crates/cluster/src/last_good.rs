@@ -332,7 +332,7 @@ mod tests {
         }
         let rest = Kind::ALL.into_iter().filter(|kind| store.count(*kind) == 0);
         for kind in rest.collect::<Vec<_>>() {
-            assert!(kind.is_of_gateway_api(), "{kind}");
+            assert!(kind.is_custom(), "{kind}");
             let namespace = kind.namespaced().then_some("n");
             let metadata =
                 serde_json::json!({"name": "g", "namespace": namespace, "generation": 7});

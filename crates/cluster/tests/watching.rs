@@ -622,7 +622,7 @@ async fn each_kind_of_an_optional_api_is_read_in_the_best_version_while_it_is_th
         .await;
     assert!(!follower.watches.inbox().offers()[0].is_read());
     let kinds = follower.watches.inbox().conditions();
-    let is_optional = |kind: Kind| kind.is_of_gateway_api() || kind == Kind::Namespace;
+    let is_optional = |kind: Kind| kind.is_custom() || kind == Kind::Namespace;
     assert!(kinds.iter().all(|condition| !is_optional(condition.kind)));
 }
 

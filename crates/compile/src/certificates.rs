@@ -1,5 +1,6 @@
 //! Certificates out of Secrets. An unchanged Secret is read once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -14,6 +15,7 @@ use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::ingress::{covers, normal_host};
+use crate::issuance::IssuerKey;
 use crate::name::{Name, NameRef};
 use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
@@ -30,6 +32,10 @@ pub(crate) struct Certificates {
     default_loaded: Option<Arc<Loaded>>,
     /// When the next certificate begins or ceases to be valid: what is said of it changes then.
     next_turn: i64,
+    /// Why those that we obtain are not obtained or not renewed.
+    news: HashMap<Name, String>,
+    /// The Secrets of which something else is to be said.
+    told: HashSet<Name>,
 }
 
 #[derive(Debug)]
@@ -150,6 +156,38 @@ impl Certificates {
             default: set_of(Arc::clone(&options.fallback_certificate)),
             default_loaded: None,
             next_turn: i64::MAX,
+            news: HashMap::new(),
+            told: HashSet::new(),
+        }
+    }
+
+    /// Takes note of why certificates are not obtained or not renewed.
+    pub(crate) fn set_news(&mut self, news: BTreeMap<(Box<str>, Box<str>), String>) {
+        let news: HashMap<Name, String> = news
+            .into_iter()
+            .map(|((namespace, name), text)| (Name { namespace, name }, text))
+            .collect();
+        let names = self.news.keys().chain(news.keys());
+        let changed = names.filter(|name| self.news.get(*name) != news.get(*name));
+        self.told.extend(changed.cloned());
+        self.news = news;
+    }
+
+    /// The Secrets of which something else is to be said than before.
+    pub(crate) fn take_news(&mut self) -> HashSet<Name> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Why the certificate of a Secret is not obtained or not renewed.
+    pub(crate) fn news(&self, name: NameRef<'_>) -> Option<&str> {
+        self.news.get(&name).map(String::as_str)
+    }
+
+    /// What is said of a Secret that is not there, where it is to come from `issuer`.
+    pub(crate) fn expected(&self, name: NameRef<'_>, issuer: &IssuerKey) -> String {
+        match self.news(name) {
+            None => format!("Secret {name} is to be obtained from {issuer}"),
+            Some(news) => format!("Secret {name} is not obtained from {issuer} yet: {news}"),
         }
     }
 

@@ -1,11 +1,11 @@
 //! One compilation after another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{
-    Backend, CertificateSet, CertificateTable, Entrance, HostTable, HttpSites, HttpsSite, Listener,
-    Service, Site, Snapshot, TlsSite, TlsSites, VirtualHost,
+    Backend, CertificateSet, CertificateTable, Challenges, Entrance, HostTable, HttpSites,
+    HttpsSite, Listener, Service, Site, Snapshot, TlsSite, TlsSites, VirtualHost,
 };
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Sorted, Store};
@@ -18,6 +18,7 @@ use crate::ingress::class::Classes;
 use crate::ingress::key;
 use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::{Resolved, World, secrets};
+use crate::issuance::{Answers, CertificateWish, Issuance, IssuerKey, IssuerPlan};
 use crate::name::{Name, NameRef};
 use crate::options::{GatewayScope, Options};
 use crate::references::References;
@@ -39,6 +40,8 @@ pub struct Compiler {
     fallbacks: Fallbacks,
     references: References,
     gateways: Gateways,
+    issuance: Issuance,
+    challenges: Answers,
     tables: Tables,
     /// What is wrong with the default certificate.
     default_report: Option<Arc<ObjectReport>>,
@@ -74,6 +77,10 @@ pub struct Compiled {
     pub dedicated: Arc<[DedicatedPlan]>,
     /// Which Gateways and ListenerSets this process speaks for; likewise.
     pub share: Arc<Share>,
+    /// The certificates that are to be obtained, by Secret; likewise.
+    pub wishes: Arc<[CertificateWish]>,
+    /// From whom; likewise.
+    pub issuers: Arc<BTreeMap<IssuerKey, IssuerPlan>>,
     /// Whether `snapshot` is another one than last time.
     pub changed: bool,
     /// How many backends got other endpoints.
@@ -117,6 +124,8 @@ impl Compiler {
                 gateways: Arc::default(),
                 dedicated: Arc::default(),
                 share: Arc::default(),
+                wishes: Arc::default(),
+                issuers: Arc::default(),
                 changed: false,
                 endpoint_updates: 0,
             },
@@ -124,6 +133,8 @@ impl Compiler {
             hosts,
             references,
             gateways: Gateways::default(),
+            issuance: Issuance::default(),
+            challenges: Answers::default(),
             tables,
             default_report: None,
             options,
@@ -136,10 +147,17 @@ impl Compiler {
         self.gateways.set_unbound(unbound);
     }
 
+    /// Takes note of why certificates are not obtained or not renewed, by the Secret's namespace and
+    /// name. The next compilation says so of who uses them.
+    pub fn set_certificate_news(&mut self, news: BTreeMap<(Box<str>, Box<str>), String>) {
+        self.certificates.set_news(news);
+    }
+
     /// Compiles what the store has now. `now` is the time in seconds since 1970, by which
     /// certificates are judged.
     pub fn compile(&mut self, store: &Store, now: i64) -> Compiled {
-        let changes = self.seen.update(store);
+        let mut changes = self.seen.update(store);
+        changes.secrets.extend(self.certificates.take_news());
         let mut stale = Stale::default();
         if changes.classes {
             stale.extend(self.classes.reports());
@@ -190,13 +208,21 @@ impl Compiler {
             |host| hosts.slot(host),
         );
         stale.0.extend(gateways.stale);
+        let ours = (&*self.gateways.statuses(), &*self.gateways.share());
+        let asking = &mut self.issuance;
+        stale
+            .0
+            .extend(asking.update(store, &changes, &replaced, ours, &self.options));
+        let challenges = self.challenges.update(store, &self.options);
         let (default, default_report) = self.certificates.default_set(&self.options, store, now);
         if self.default_report != default_report {
             stale.extend(self.default_report.iter().chain(&default_report));
             self.default_report = default_report;
         }
         let others = fallbacks.any || fallbacks.hosts || gateways.listeners;
-        self.last.changed = self.assemble(&updated, others, default);
+        self.last.changed = self.assemble(&updated, others, default, challenges);
+        self.last.wishes = self.issuance.wishes();
+        self.last.issuers = self.issuance.issuers();
         self.last.statuses = self.gateways.statuses();
         self.last.gateways = self.gateways.plans();
         self.last.dedicated = self.gateways.dedicated();
@@ -205,7 +231,9 @@ impl Compiler {
         self.forget(replaced);
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
-        self.last.references = self.references.with(self.gateways.references());
+        self.last.references = self
+            .references
+            .with([self.gateways.references(), self.issuance.references()]);
         let lists = self.services.lists();
         self.last.external = lists.external;
         self.last.checked = lists.checked;
@@ -251,11 +279,13 @@ impl Compiler {
         updated: &Updated,
         fallbacks_changed: bool,
         default: Arc<CertificateSet>,
+        challenges: Arc<Challenges>,
     ) -> bool {
         let first = self.last.snapshot.generation == 0;
         let certificates =
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
-        if !first && !updated.routes && !certificates && !fallbacks_changed {
+        let shown = Arc::ptr_eq(&self.last.snapshot.challenges, &challenges);
+        if !first && !updated.routes && !certificates && !fallbacks_changed && shown {
             return false;
         }
         if updated.routes {
@@ -280,6 +310,7 @@ impl Compiler {
         self.last.snapshot = Arc::new(Snapshot {
             generation: self.last.snapshot.generation + 1,
             listeners: listeners.into(),
+            challenges,
         });
         true
     }
@@ -363,14 +394,17 @@ impl Compiler {
             let parts = own
                 .into_iter()
                 .chain(self.hosts.problems(ingress))
-                .chain(self.fallbacks.problems(ingress));
+                .chain(self.fallbacks.problems(ingress))
+                .chain(self.issuance.report(key));
             return Some(ObjectReport::new(key.clone(), true, parts));
         }
         let gateway = self.gateways.report(key).map(Arc::new);
+        let asking = self.issuance.describe(key).map(Arc::new);
         let said = self
             .classes
             .reports()
             .chain(&gateway)
+            .chain(&asking)
             .chain(self.services.report(key))
             .chain(self.fallbacks.report())
             .chain(&self.default_report);

@@ -16,6 +16,7 @@ mod compiler;
 mod gateway;
 mod hosts;
 mod ingress;
+mod issuance;
 mod name;
 mod options;
 mod preview;
@@ -35,6 +36,10 @@ pub use gateway::{
     DATA_PLANE_LABEL, DedicatedPlan, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, Provider,
     Quantity, ServiceType, Share, label_value,
 };
-pub use options::{EndpointOverride, GatewayPorts, GatewayScope, Options};
+pub use issuance::{
+    AcmeIssuer, CertificateWish, DnsProvider, IssuerKey, IssuerPlan, KeyAlgorithm, SolverPlan,
+    Terms, Tsig, Usage, Way,
+};
+pub use options::{CertificateOptions, EndpointOverride, GatewayPorts, GatewayScope, Options};
 pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{ByObject, Counts, ObjectReport, Report};

@@ -8,6 +8,8 @@ use std::time::Duration;
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
 
+use crate::issuance::AcmeIssuer;
+
 /// What the command line decides about compiling.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -70,6 +72,8 @@ pub struct Options {
     /// After so long without a datagram in either direction a session of a UDPRoute ends
     /// (`--udp-idle-timeout`).
     pub datagram_idle: Duration,
+    /// What certificates are obtained.
+    pub certificates: CertificateOptions,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
     pub annotations_prefix: String,
 }
@@ -109,7 +113,36 @@ impl Options {
             lowest_port: 0,
             stream_idle: Duration::from_secs(3600),
             datagram_idle: Duration::from_secs(60),
+            certificates: CertificateOptions::default(),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
+        }
+    }
+}
+
+/// What certificates are obtained.
+#[derive(Debug, Clone)]
+pub struct CertificateOptions {
+    /// The ACME server of the command line (`--acme-directory` and its like).
+    pub acme: Option<Box<AcmeIssuer>>,
+    /// The namespaces that may use it, with `*` for any letters; none is all
+    /// (`--acme-namespaces`).
+    pub acme_namespaces: Vec<String>,
+    /// Namespace and name of the Secret with what ACME servers are to be shown.
+    pub challenges: Option<(String, String)>,
+    /// Where the Secrets are that ClusterIssuers refer to (`--cluster-resource-namespace`).
+    pub cluster_resources: String,
+    /// Whether Certificate objects ask for certificates: where there is no cert-manager.
+    pub serves_objects: bool,
+}
+
+impl Default for CertificateOptions {
+    fn default() -> Self {
+        Self {
+            acme: None,
+            acme_namespaces: Vec::new(),
+            challenges: None,
+            cluster_resources: "cert-manager".to_owned(),
+            serves_objects: true,
         }
     }
 }

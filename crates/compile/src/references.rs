@@ -39,12 +39,12 @@ impl References {
 
     /// What is referred to, with what others refer to, in order, each once; the same list as long as
     /// nothing changes.
-    pub(crate) fn with(&mut self, others: &BTreeSet<ObjectKey>) -> Arc<[ObjectKey]> {
-        if others.is_empty() {
+    pub(crate) fn with(&mut self, others: [&BTreeSet<ObjectKey>; 2]) -> Arc<[ObjectKey]> {
+        if others.iter().all(|some| some.is_empty()) {
             return self.keys();
         }
         let own = self.keys.iter().cloned();
-        let all: BTreeSet<ObjectKey> = own.chain(others.iter().cloned()).collect();
+        let all: BTreeSet<ObjectKey> = own.chain(others.into_iter().flatten().cloned()).collect();
         let all: Vec<_> = all.into_iter().collect();
         if *self.all != *all {
             self.all = all.into();

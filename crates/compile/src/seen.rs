@@ -34,6 +34,8 @@ pub(crate) struct Changes {
     pub(crate) config_maps: HashSet<Name>,
     /// Namespaces that came, went or changed, by name.
     pub(crate) namespaces: HashSet<Box<str>>,
+    /// Any Issuer, ClusterIssuer or Certificate.
+    pub(crate) issuers: bool,
     /// Objects of Gateway API that came, went or changed, by kind, then in the store's order.
     pub(crate) gateway: Vec<ObjectKey>,
 }
@@ -104,6 +106,9 @@ impl Changes {
                     .or(old)
                     .map(|object| object.metadata.name.as_str().into());
                 self.namespaces.extend(object);
+            }
+            Changed::Certificate(..) | Changed::ClusterIssuer(..) | Changed::Issuer(..) => {
+                self.issuers = true;
             }
             Changed::BackendTlsPolicy(..)
             | Changed::Gateway(..)

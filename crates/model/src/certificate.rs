@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
 
@@ -31,6 +32,23 @@ impl CertificateSet {
         self.certificates
             .iter()
             .find(|certificate| certificate.key.key.choose_scheme(offered).is_some())
+    }
+}
+
+/// What an ACME server is to be shown while it looks whether names are ours.
+#[derive(Debug, Default)]
+pub struct Challenges {
+    /// Key authorizations by token (HTTP-01; RFC 8555, section 8.3).
+    pub http: HashMap<Box<str>, Box<str>>,
+    /// Certificates by name in lower case (TLS-ALPN-01, RFC 8737); an address by its name in reverse
+    /// DNS (RFC 8738, section 6).
+    pub alpn: HashMap<Box<str>, Arc<CertifiedKey>>,
+}
+
+impl Challenges {
+    /// Whether there is nothing to show.
+    pub fn is_empty(&self) -> bool {
+        self.http.is_empty() && self.alpn.is_empty()
     }
 }
 

@@ -27,7 +27,7 @@ pub mod stream;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
-pub use certificate::{Certificate, CertificateSet, CertificateTable};
+pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;
 pub use endpoint_set::{EndpointSet, Member};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::certificate::Challenges;
 use crate::condition::RequestView;
 use crate::listener::{Entrance, Listener};
 use crate::route::{PathMatch, Rule};
@@ -16,6 +17,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What is listened on, sorted by entrance.
     pub listeners: Box<[Arc<Listener>]>,
+    /// What ACME servers are to be shown.
+    pub challenges: Arc<Challenges>,
 }
 
 impl Snapshot {

@@ -4,9 +4,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::kinds::{
-    BackendTlsPolicy, ConfigMap, EndpointSlice, Endpoints, Gateway, GatewayClass, GrpcRoute,
-    HttpRoute, Ingress, IngressClass, Kind, ListenerSet, Namespace, Object, ObjectKey, ObjectMeta,
-    ReferenceGrant, Secret, Service, TcpRoute, TlsRoute, UdpRoute, XBackend, XBackendTrafficPolicy,
+    BackendTlsPolicy, Certificate, ClusterIssuer, ConfigMap, EndpointSlice, Endpoints, Gateway,
+    GatewayClass, GrpcRoute, HttpRoute, Ingress, IngressClass, Issuer, Kind, ListenerSet,
+    Namespace, Object, ObjectKey, ObjectMeta, ReferenceGrant, Secret, Service, TcpRoute, TlsRoute,
+    UdpRoute, XBackend, XBackendTrafficPolicy,
 };
 use crate::sorted::{Order, Sorted};
 
@@ -124,6 +125,8 @@ macro_rules! tables {
 
 tables! {
     BackendTlsPolicy backend_tls_policies,
+    Certificate certificates,
+    ClusterIssuer cluster_issuers,
     ConfigMap config_maps,
     Endpoints all_endpoints,
     EndpointSlice slices_by_name,
@@ -133,6 +136,7 @@ tables! {
     HttpRoute http_routes,
     Ingress ingresses,
     IngressClass ingress_classes,
+    Issuer issuers,
     ListenerSet listener_sets,
     Namespace namespaces,
     ReferenceGrant reference_grants,
@@ -243,6 +247,16 @@ impl Store {
     /// One ConfigMap.
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<&Arc<ConfigMap>> {
         self.tables.config_maps.get(&(namespace, name))
+    }
+
+    /// One Issuer.
+    pub fn issuer(&self, namespace: &str, name: &str) -> Option<&Arc<Issuer>> {
+        self.tables.issuers.get(&(namespace, name))
+    }
+
+    /// One ClusterIssuer.
+    pub fn cluster_issuer(&self, name: &str) -> Option<&Arc<ClusterIssuer>> {
+        self.tables.cluster_issuers.get(&("", name))
     }
 
     /// One Ingress.

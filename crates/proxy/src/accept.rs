@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Entrance, Layer, Service, TlsSites};
+use model::{Challenges, Entrance, Layer, Service, TlsSites};
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
@@ -364,8 +364,10 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, en
         // Datagrams are nobody's connection.
         Service::Udp(_) => return,
     };
+    let challenges = &view.snapshot.challenges;
+    let challenges = (!challenges.alpn.is_empty()).then(|| Arc::clone(challenges));
     drop(view);
-    secured(worker, socket, connection, &sites).await;
+    secured(worker, socket, connection, &sites, challenges).await;
 }
 
 /// Serves what comes with TLS.
@@ -374,15 +376,16 @@ async fn secured(
     socket: TcpStream,
     mut connection: Connection,
     sites: &TlsSites,
+    challenges: Option<Arc<Challenges>>,
 ) {
-    let handshake = worker.acceptor.accept(socket, sites);
+    let handshake = worker.acceptor.accept(socket, sites, challenges.as_deref());
     let accepted = match Timer::default()
         .limit(worker.settings.timeouts.handshake, handshake)
         .await
     {
         Ok(Ok(accepted)) => accepted,
         // Load balancers look whether the port is open.
-        Ok(Err(HandshakeError::NothingSent)) => return,
+        Ok(Err(HandshakeError::NothingSent | HandshakeError::AcmeChallenge)) => return,
         Ok(Err(error)) => {
             worker.metrics.handshake_failed();
             tracing::debug!(peer = %connection.peer, %error, "TLS handshake failed");

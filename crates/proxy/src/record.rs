@@ -93,6 +93,8 @@ pub(crate) enum Reason {
     Method,
     /// The request belongs on another connection (421).
     Misdirected,
+    /// What an ACME server asked (200).
+    AcmeChallenge,
     /// Sent to HTTPS by a filter (308).
     HttpsRedirect,
     /// Sent elsewhere by a filter.
@@ -172,6 +174,7 @@ impl Reason {
             Self::Expectation => "expectation_failed",
             Self::Method => "method_not_allowed",
             Self::Misdirected => "misdirected",
+            Self::AcmeChallenge => "acme_challenge",
             Self::HttpsRedirect => "https_redirect",
             Self::Redirect => "redirect",
             Self::CorsPreflight => "cors_preflight",

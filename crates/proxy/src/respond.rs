@@ -33,6 +33,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::Expectation => 417,
         Reason::Method => 405,
         Reason::Misdirected => 421,
+        Reason::AcmeChallenge => 200,
         Reason::HttpsRedirect | Reason::Redirect => 308,
         Reason::ClientClosed | Reason::ClientWriteTimeout => 499,
         Reason::RetryBudget | Reason::Draining => 503,

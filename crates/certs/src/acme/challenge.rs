@@ -1,8 +1,9 @@
 //! How a CA is shown that a name is ours.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{ChallengeType, Identifier, KeyAuthorization};
@@ -24,7 +25,7 @@ pub enum Method {
 }
 
 impl Method {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http01 => "http-01",
             Self::TlsAlpn01 => "tls-alpn-01",
@@ -88,6 +89,8 @@ pub enum Answer {
     },
     /// A TXT record beside what is there.
     Dns {
+        /// The name that it shows to be ours, with its `*.` if it has one.
+        of: String,
         /// Where, as `_acme-challenge.example.org`.
         name: String,
         /// Its text.
@@ -95,11 +98,40 @@ pub enum Answer {
     },
     /// A TXT record that is there already, if somebody set it; it is not ours to take away.
     DnsPersist {
+        /// The name that it shows to be ours, with its `*.` if it has one.
+        of: String,
         /// Where, as `_validation-persist.example.org`.
         name: String,
         /// Its text.
         value: String,
     },
+}
+
+/// How each name may be shown to be ours, the preferred way first.
+#[derive(Clone, Copy)]
+pub enum Ways<'a> {
+    /// All of them in the same ways.
+    All(&'a [Method]),
+    /// Each, with its `*.` if it has one, in ways of its own.
+    Each(&'a (dyn Fn(&str) -> Vec<Method> + Sync)),
+}
+
+impl Ways<'_> {
+    pub(super) fn of(&self, name: &str) -> Vec<Method> {
+        match self {
+            Self::All(methods) => methods.to_vec(),
+            Self::Each(methods) => methods(name),
+        }
+    }
+}
+
+impl fmt::Debug for Ways<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(methods) => f.debug_tuple("All").field(methods).finish(),
+            Self::Each(_) => f.debug_tuple("Each").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// Who puts up answers where the CA looks for them.
@@ -113,6 +145,16 @@ pub trait Solver: Send + Sync {
     /// Takes them away again, also those that were put up only in part. An order that is dropped
     /// half-way does not come to this: answers should go by themselves after some hours.
     fn withdraw(&self, answers: &[Answer]) -> impl Future<Output = ()> + Send;
+}
+
+impl<T: Solver> Solver for Arc<T> {
+    fn present(&self, answers: &[Answer]) -> impl Future<Output = Result<(), String>> + Send {
+        T::present(self, answers)
+    }
+
+    fn withdraw(&self, answers: &[Answer]) -> impl Future<Output = ()> + Send {
+        T::withdraw(self, answers)
+    }
 }
 
 /// What a DNS-PERSIST-01 record says of us.
@@ -146,14 +188,24 @@ pub(super) fn answer(
             },
         },
         Method::Dns01 => Answer::Dns {
+            of: written(&name, is_wildcard),
             name: format!("_acme-challenge.{name}"),
             value: key.dns_value(),
         },
         Method::DnsPersist01 => Answer::DnsPersist {
+            of: written(&name, is_wildcard),
             name: format!("_validation-persist.{name}"),
             value: persist_value(persist, is_wildcard),
         },
     })
+}
+
+/// A name as it is ordered.
+pub(super) fn written(name: &str, is_wildcard: bool) -> String {
+    match is_wildcard {
+        true => format!("*.{name}"),
+        false => name.to_owned(),
+    }
 }
 
 /// The text of a record that stays.
@@ -179,6 +231,7 @@ fn alpn_certificate(name: &str, digest: &[u8], now: SystemTime) -> Result<Issued
     Ok(Issued {
         chain: params.self_signed(&key)?.pem(),
         key: key.serialize_pem(),
+        ca: None,
     })
 }
 

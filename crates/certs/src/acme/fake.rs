@@ -18,25 +18,25 @@ use serde_json::{Value, json};
 
 use super::{Answer, Solver};
 
-pub(super) const DIRECTORY: &str = "https://ca.test/dir";
+pub(crate) const DIRECTORY: &str = "https://ca.test/dir";
 const PROBLEM: &str = "urn:ietf:params:acme:error:";
 
 /// An answer of its own for the next request to a path: status, header, and the body.
-pub(super) type Mood = (u16, Option<(&'static str, String)>, Value);
+pub(crate) type Mood = (u16, Option<(&'static str, String)>, Value);
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) meta: Value,
+pub(crate) struct State {
+    pub(crate) meta: Value,
     /// The window that it suggests; without, it knows no such thing.
-    pub(super) window: Option<(&'static str, &'static str)>,
-    pub(super) offers: Vec<&'static str>,
+    pub(crate) window: Option<(&'static str, &'static str)>,
+    pub(crate) offers: Vec<&'static str>,
     /// What is answered once to a path, in this order.
-    pub(super) moods: Vec<(&'static str, Mood)>,
+    pub(crate) moods: Vec<(&'static str, Mood)>,
     /// So many nonces are refused.
-    pub(super) bad_nonces: usize,
-    pub(super) accounts: Vec<Value>,
-    pub(super) orders: Vec<Value>,
-    pub(super) revoked: Vec<Value>,
+    pub(crate) bad_nonces: usize,
+    pub(crate) accounts: Vec<Value>,
+    pub(crate) orders: Vec<Value>,
+    pub(crate) revoked: Vec<Value>,
     thumb: String,
     nonces: HashSet<String>,
     made: usize,
@@ -46,24 +46,24 @@ pub(super) struct State {
 
 /// The CA, and the place where answers are put up.
 #[derive(Clone, Default)]
-pub(super) struct Fake {
+pub(crate) struct Fake {
     state: Arc<Mutex<State>>,
     board: Arc<Mutex<Vec<Answer>>>,
 }
 
 impl Fake {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fake = Self::default();
         fake.state().meta = json!({});
         fake.state().offers = vec!["dns-01", "http-01", "tls-alpn-01", "dns-persist-01"];
         fake
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with it")
     }
 
-    pub(super) fn board(&self) -> Vec<Answer> {
+    pub(crate) fn board(&self) -> Vec<Answer> {
         self.board.lock().expect("no test panics with it").clone()
     }
 }
@@ -175,7 +175,7 @@ impl State {
                 );
                 self.thumb = hash(&text);
                 self.accounts.push(payload);
-                let url = "https://ca.test/acct/1".to_owned();
+                let url = format!("https://ca.test/acct/{}", self.accounts.len());
                 (201, Some(("Location", url)), json!({"status": "valid"}))
             }
             "new-order" => {
@@ -286,7 +286,7 @@ impl State {
                     && key.starts_with(&format!("{path}."))
                     && *key_authorization == key
             }
-            Answer::Dns { name, value } => {
+            Answer::Dns { name, value, .. } => {
                 let at = format!("_acme-challenge.{wanted}");
                 method == "dns-01" && *name == at && *value == hash(&key)
             }
@@ -323,7 +323,7 @@ fn hash(text: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, text.as_bytes()))
 }
 
-pub(super) fn problem(r#type: &str, detail: &str) -> Value {
+pub(crate) fn problem(r#type: &str, detail: &str) -> Value {
     json!({"type": format!("{PROBLEM}{type}"), "detail": detail})
 }
 

@@ -20,16 +20,17 @@ mod order;
 mod trouble;
 mod wire;
 
-pub use challenge::{Answer, Method, Solver};
+pub use challenge::{Answer, Method, Solver, Ways};
 pub use instant_acme::RevocationReason;
-pub use order::{KeyKind, Patience, Wanted};
+pub use order::{Patience, Wanted};
 pub use trouble::{About, Kind, Trouble, Words};
 pub use wire::Wire;
 
+pub use crate::ca::KeyKind;
 use crate::renew::{Window, ask_again_after};
 
 /// Who asks whom.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The URL of the CA's directory.
     pub directory: String,
@@ -42,7 +43,7 @@ pub struct Settings {
 }
 
 /// External account binding.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct External {
     /// The key's id.
     pub key_id: String,
@@ -254,6 +255,6 @@ fn identifier(der: &CertificateDer<'_>) -> Option<CertificateIdentifier<'static>
 }
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

@@ -6,30 +6,15 @@ use std::time::{Duration, SystemTime};
 use instant_acme::{
     AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
 };
-use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_RSA_SHA256, RsaKeySize,
-};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
-use super::challenge::{Persist, answer, choose};
-use super::{Account, Answer, Kind, Method, Solver, Trouble, Words, first, identifier};
-use crate::ca::{Issued, alternative_name};
+use super::challenge::{Persist, answer, choose, written};
+use super::{Account, Answer, Kind, Method, Solver, Trouble, Ways, Words, first, identifier};
+use crate::ca::{Failed, Issued, KeyKind, alternative_name};
 
 const ORDERING: &str = "ordering";
 const AUTHORIZING: &str = "showing that the names are ours";
 const FINALIZING: &str = "getting the certificate";
-
-/// The key of a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyKind {
-    /// ECDSA on P-256: quick, and read by everything of the last ten years.
-    #[default]
-    EcdsaP256,
-    /// ECDSA on P-384.
-    EcdsaP384,
-    /// RSA of 2048 bits, for clients that are older.
-    Rsa2048,
-}
 
 /// What is ordered.
 #[derive(Debug, Clone)]
@@ -40,8 +25,8 @@ pub struct Wanted<'a> {
     pub profile: Option<&'a str>,
     /// The chain of the certificate that this one follows (RFC 9773, section 5).
     pub replaces: Option<&'a str>,
-    /// How the names may be shown to be ours, the preferred way first.
-    pub methods: &'a [Method],
+    /// How the names may be shown to be ours.
+    pub methods: Ways<'a>,
     /// A new key for each certificate.
     pub key: KeyKind,
 }
@@ -152,7 +137,7 @@ impl Account {
     async fn prepare(
         &self,
         order: &mut Order,
-        methods: &[Method],
+        ways: Ways<'_>,
     ) -> Result<Vec<(Method, Answer)>, Trouble> {
         let mut prepared = Vec::new();
         let mut all = order.authorizations();
@@ -164,8 +149,12 @@ impl Account {
             let identifier = authorization.identifier();
             let name = identifier.to_string();
             let (identifier, is_wildcard) = (identifier.identifier.clone(), identifier.wildcard);
+            let methods = ways.of(&written(
+                &identifier.authorized(false).to_string(),
+                is_wildcard,
+            ));
             let offered = authorization.challenges.iter().map(|it| &it.r#type);
-            let method = choose(methods, offered.clone(), &identifier, is_wildcard);
+            let method = choose(&methods, offered.clone(), &identifier, is_wildcard);
             let offered: Vec<String> = offered.map(|it| format!("{it:?}")).collect();
             let Some(method) = method else {
                 let ours: Vec<_> = methods.iter().map(|method| method.name()).collect();
@@ -289,13 +278,8 @@ async fn finalize(
     wanted: &Wanted<'_>,
     patience: &Patience,
 ) -> Result<Issued, Trouble> {
-    let local = |error: rcgen::Error| Trouble::new(FINALIZING, Kind::Local, error.to_string());
-    let key = match wanted.key {
-        KeyKind::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
-        KeyKind::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
-        KeyKind::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
-    };
-    let key = key.map_err(local)?;
+    let local = |error: Failed| Trouble::new(FINALIZING, Kind::Local, error.to_string());
+    let key = wanted.key.generate().map_err(local)?;
     let mut params = CertificateParams::default();
     // CAs put the name there that they want, if any.
     params.distinguished_name = DistinguishedName::new();
@@ -304,8 +288,9 @@ async fn finalize(
         .iter()
         .map(|name| alternative_name(name))
         .collect::<Result<_, _>>()
-        .map_err(|error| Trouble::new(FINALIZING, Kind::Local, error.to_string()))?;
-    let request = params.serialize_request(&key).map_err(local)?;
+        .map_err(local)?;
+    let request = params.serialize_request(&key);
+    let request = request.map_err(|error| local(error.into()))?;
     let of = |error| Trouble::of(FINALIZING, error);
     order.finalize_csr(request.der()).await.map_err(of)?;
     let chain = order.poll_certificate(&patience.policy()).await;
@@ -314,6 +299,7 @@ async fn finalize(
     Ok(Issued {
         chain,
         key: key.serialize_pem(),
+        ca: None,
     })
 }
 

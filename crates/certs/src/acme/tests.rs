@@ -34,7 +34,7 @@ fn wanted<'a>(names: &'a [String], methods: &'a [Method]) -> Wanted<'a> {
         names,
         profile: None,
         replaces: None,
-        methods,
+        methods: Ways::All(methods),
         key: KeyKind::default(),
     }
 }

@@ -56,8 +56,13 @@ impl Wire {
         Ok(Self::over(Https(client)))
     }
 
+    /// Whether it is the same one, or a clone of it.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Over another client.
-    pub(super) fn over(client: impl HttpClient) -> Self {
+    pub(crate) fn over(client: impl HttpClient) -> Self {
         Self(Arc::new(client))
     }
 }
@@ -154,6 +159,7 @@ mod tests {
             common_name: None,
             usage: Usage::Server,
             lifetime: Duration::from_secs(60 * 60),
+            key: crate::ca::KeyKind::default(),
         };
         let issued = authority.issue(&wanted, SystemTime::now()).expect("issued");
         let chain = CertificateDer::pem_slice_iter(issued.chain.as_bytes());

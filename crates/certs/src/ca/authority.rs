@@ -111,7 +111,11 @@ impl Authority {
     /// # Errors
     /// As [`Issuer::issue`], and if the authority cannot be read.
     pub fn issue(&self, request: &Request<'_>, now: SystemTime) -> Result<Issued, Failed> {
-        self.issuer()?.issue(request, now)
+        let issued = self.issuer()?.issue(request, now)?;
+        Ok(Issued {
+            ca: Some(self.bundle()),
+            ..issued
+        })
     }
 
     /// The intermediate, to certify with more than once.
@@ -120,6 +124,20 @@ impl Authority {
     /// It cannot be read.
     pub fn issuer(&self) -> Result<Issuer, Failed> {
         Issuer::from_pem(&self.intermediate.chain, &self.intermediate.key)
+    }
+
+    /// When [`Self::renewed`] has something to do next.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    pub fn next(&self, terms: &Terms) -> Result<SystemTime, Failed> {
+        let newest = self.newest()?;
+        let mut next = due(newest.validity()?).min(due(validity(&self.intermediate.chain)?));
+        if newest.needed_until.is_none() {
+            next = next.min(newest.made + terms.telling);
+        }
+        let old = self.roots.iter().skip(1).filter_map(|it| it.needed_until);
+        Ok(old.fold(next, SystemTime::min))
     }
 
     /// Every root that is to be trusted, as PEM, the newest one first.
@@ -196,6 +214,7 @@ impl Root {
         Ok(Issued {
             chain,
             key: key.serialize_pem(),
+            ca: None,
         })
     }
 }
@@ -209,5 +228,9 @@ fn unique(name: &str) -> Result<String, Failed> {
 
 /// Whether two thirds of it have passed, or it is of the future: made while a clock was ahead.
 fn is_due(validity: Validity, now: SystemTime) -> bool {
-    now < validity.not_before || now >= validity.not_before + validity.lifetime() / 3 * 2
+    now < validity.not_before || now >= due(validity)
+}
+
+fn due(validity: Validity) -> SystemTime {
+    validity.not_before + validity.lifetime() / 3 * 2
 }

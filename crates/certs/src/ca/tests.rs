@@ -24,6 +24,7 @@ fn request<'a>(names: &'a [String], usage: Usage, lifetime: Duration) -> Request
         common_name: None,
         usage,
         lifetime,
+        key: KeyKind::default(),
     }
 }
 

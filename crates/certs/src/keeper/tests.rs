@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use super::*;
-use crate::ca::{Request, Usage, self_signed};
+use crate::ca::{Request, self_signed};
 use crate::renew::Window;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -114,6 +114,7 @@ impl Source for World {
             common_name: None,
             usage: Usage::Server,
             lifetime: 90 * DAY,
+            key: wish.key,
         };
         Ok(self_signed(&request, inner.now.unwrap_or_else(start)).expect("made"))
     }
@@ -138,6 +139,11 @@ fn wish(id: &str) -> Wish {
         names: vec!["Web.test".to_owned(), "2001:DB8::1".to_owned()],
         issuer: "any".to_owned(),
         schedule: Schedule::TwoThirds,
+        key: KeyKind::EcdsaP256,
+        lifetime: None,
+        usage: Usage::Server,
+        common_name: None,
+        profile: None,
     }
 }
 
@@ -247,6 +253,9 @@ fn other_names_and_issuers_are_another_certificate_and_the_same_ones_are_not() {
     assert_eq!(world.turn(&wish, start() + 2 * HOUR).done, Done::Nothing);
     wish.issuer = "another".to_owned();
     assert_eq!(world.turn(&wish, start() + 2 * HOUR).done, Done::Renewed);
+    wish.key = KeyKind::EcdsaP384;
+    assert_eq!(world.turn(&wish, start() + 2 * HOUR).done, Done::Renewed);
+    assert_eq!(world.turn(&wish, start() + 3 * HOUR).done, Done::Nothing);
 }
 
 #[test]

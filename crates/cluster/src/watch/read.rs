@@ -115,7 +115,7 @@ pub(crate) fn typed(kind: Kind, json: &str) -> Result<Object, String> {
 /// Everything for which the API server should have refused an object. Of custom resources that is
 /// for their definition to say, which may be newer than what is known here, or older.
 fn refused(object: &Object) -> Vec<Problem> {
-    match object.kind().is_of_gateway_api() {
+    match object.kind().is_custom() {
         true => Vec::new(),
         false => validate(object),
     }

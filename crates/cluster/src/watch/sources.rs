@@ -261,7 +261,7 @@ impl Source {
     fn is_in(&self, target: &Target) -> bool {
         let can_do_without = target.name.is_some()
             || target.kind == Kind::IngressClass
-            || target.kind.is_of_gateway_api()
+            || target.kind.is_custom()
             || is_for_listeners(target);
         self.synced || (can_do_without && self.refused.is_some())
     }

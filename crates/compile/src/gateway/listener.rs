@@ -12,7 +12,7 @@ use super::grants::To;
 use super::namespaces::Namespaces;
 use super::references::{Reference, object};
 use super::topology::Look;
-use crate::certificates::Loaded;
+use crate::certificates::{BadSecret, Loaded};
 use crate::name::NameRef;
 use crate::status::Wrong;
 
@@ -303,7 +303,15 @@ pub(super) fn certificate(
     };
     let world = &mut *look.world;
     let loaded = world.certificates.load(name, world.store, world.now);
-    loaded.map_err(|bad| Wrong::new(INVALID, field, bad.message(name), bad.hint()))
+    loaded.map_err(|bad| match bad {
+        BadSecret::Missing if let Some(issuer) = look.asks(owner) => Wrong::new(
+            INVALID,
+            field,
+            look.world.certificates.expected(name, &issuer),
+            "a moment's patience; see `narthex certs list`",
+        ),
+        bad => Wrong::new(INVALID, field, bad.message(name), bad.hint()),
+    })
 }
 
 /// Who may have issued clients' certificates, as a Gateway says for one of its ports.

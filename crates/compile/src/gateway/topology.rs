@@ -18,6 +18,7 @@ use super::parameters::{Parameters, ServiceType};
 use super::references::{Reference, object};
 use crate::certificates::Loaded;
 use crate::ingress::resolve::World;
+use crate::issuance::{IssuerKey, expected_from};
 use crate::name::{Name, NameRef};
 use crate::status::Wrong;
 
@@ -32,6 +33,12 @@ pub(super) struct Look<'a, 'b> {
 impl Look<'_, '_> {
     pub(super) fn refer(&mut self, object: ObjectKey) {
         self.referred.insert(object);
+    }
+
+    /// From whom a Gateway or a ListenerSet has its certificates, if it asks for them.
+    pub(super) fn asks(&self, owner: &ObjectKey) -> Option<IssuerKey> {
+        let metadata = self.world.store.get(owner)?;
+        expected_from(&metadata.metadata().annotations, &owner.namespace)
     }
 }
 

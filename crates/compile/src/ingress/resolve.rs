@@ -9,7 +9,8 @@ use objects::{Problem, Store};
 use super::class::{self, Verdict};
 use super::key;
 use super::parse::{BackendRef, Parsed, PortRef};
-use crate::certificates::{Certificates, Loaded};
+use crate::certificates::{BadSecret, Certificates, Loaded};
+use crate::issuance::expected_from;
 use crate::name::NameRef;
 use crate::options::Options;
 use crate::report::Problems;
@@ -102,6 +103,9 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     names.map(move |name| NameRef { namespace, name })
 }
 
+/// Where more is said of certificates that we obtain.
+const RENEWAL: &str = "see `narthex certs list`";
+
 /// What resolving looks things up in.
 pub(crate) struct World<'a> {
     pub(crate) store: &'a Store,
@@ -168,6 +172,8 @@ fn resolve_backend(
 
 fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Box<[TlsClaim]> {
     let mut claims = Vec::new();
+    let annotations = &parsed.source.metadata.annotations;
+    let issuer = expected_from(annotations, parsed.namespace());
     for entry in &parsed.tls {
         let certificate = entry.secret.as_deref().and_then(|secret| {
             let name = NameRef {
@@ -178,9 +184,19 @@ fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) 
             match world.certificates.load(name, world.store, world.now) {
                 Ok(loaded) => {
                     if let Some((message, hint)) = loaded.validity_problem(world.now) {
-                        problems.warning(field, format!("Secret {name}: {message}"), hint);
+                        problems.warning(&*field, format!("Secret {name}: {message}"), hint);
+                    }
+                    if let Some(news) = world.certificates.news(name) {
+                        let message = format!("Secret {name} is not renewed: {news}");
+                        problems.warning(field, message, RENEWAL);
                     }
                     Some(loaded)
+                }
+                Err(BadSecret::Missing) if let Some(issuer) = &issuer => {
+                    let message = world.certificates.expected(name, issuer);
+                    let message = format!("{message}; until then the default certificate is used");
+                    problems.warning(field, message, RENEWAL);
+                    None
                 }
                 Err(refused) => {
                     let message =

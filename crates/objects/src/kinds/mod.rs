@@ -3,6 +3,7 @@
 //! Names, nesting and defaults are those of the Kubernetes API; a field that is not here is not
 //! read, which keeps 40,000 objects small.
 
+pub mod certificates;
 mod core;
 mod discovery;
 pub mod gateway;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::certificates::{Certificate, ClusterIssuer, Issuer};
 pub use self::core::{
     ConfigMap, EndpointAddress, EndpointSubset, Endpoints, IntOrString, Namespace, ObjectReference,
     Secret, Service, ServicePort, ServiceSpec,
@@ -165,6 +167,8 @@ macro_rules! kinds {
 kinds! {
     BackendTlsPolicy "BackendTLSPolicy" "backendtlspolicies" namespaced
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"];
+    Certificate "Certificate" "certificates" namespaced ["cert-manager.io/v1"];
+    ClusterIssuer "ClusterIssuer" "clusterissuers" cluster ["cert-manager.io/v1"];
     ConfigMap "ConfigMap" "configmaps" namespaced ["v1"];
     Endpoints "Endpoints" "endpoints" namespaced ["v1"];
     EndpointSlice "EndpointSlice" "endpointslices" namespaced ["discovery.k8s.io/v1"];
@@ -177,6 +181,7 @@ kinds! {
         ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"];
     Ingress "Ingress" "ingresses" namespaced ["networking.k8s.io/v1"];
     IngressClass "IngressClass" "ingressclasses" cluster ["networking.k8s.io/v1"];
+    Issuer "Issuer" "issuers" namespaced ["cert-manager.io/v1"];
     ListenerSet "ListenerSet" "listenersets" namespaced ["gateway.networking.k8s.io/v1"];
     Namespace "Namespace" "namespaces" cluster ["v1"];
     ReferenceGrant "ReferenceGrant" "referencegrants" namespaced
@@ -215,9 +220,14 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether it is one of Gateway API's: custom resources, which a cluster may have or not.
+    /// Whether it is one of Gateway API's.
     pub fn is_of_gateway_api(self) -> bool {
         [gateway::GROUP, gateway::EXPERIMENTAL_GROUP].contains(&self.group())
+    }
+
+    /// Whether it is a custom resource, which a cluster may have or not.
+    pub fn is_custom(self) -> bool {
+        self.is_of_gateway_api() || self.group() == certificates::GROUP
     }
 }
 

@@ -59,6 +59,9 @@ impl Object {
             // What is made for a Gateway names it as its owner.
             Self::Gateway(object) => own(object, |Gateway { metadata, .. }| standing(metadata)),
             Self::BackendTlsPolicy(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::Certificate(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::ClusterIssuer(object) => own(object, |it| by_name(&mut it.metadata)),
+            Self::Issuer(object) => own(object, |it| by_name(&mut it.metadata)),
             Self::GatewayClass(object) => own(object, |it| by_name(&mut it.metadata)),
             // Sessions are kept by the uid.
             Self::GrpcRoute(object) => own(object, |it| {

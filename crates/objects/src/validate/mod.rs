@@ -5,6 +5,7 @@
 //! loopback, so that Narthex can stand before programs on the same machine.
 
 mod backend;
+mod certificates;
 mod endpoints;
 mod gateway;
 mod ingress;
@@ -21,6 +22,9 @@ pub fn validate(object: &Object) -> Vec<Problem> {
     let mut found = Findings::default();
     metadata(object.kind(), object.metadata(), &mut found);
     match object {
+        Object::Certificate(object) => certificates::certificate(object, &mut found),
+        Object::ClusterIssuer(object) => certificates::issuer(&object.spec, &mut found),
+        Object::Issuer(object) => certificates::issuer(&object.spec, &mut found),
         Object::ConfigMap(object) => config_map(object, &mut found),
         Object::Endpoints(object) => endpoints::endpoints(object, &mut found),
         Object::EndpointSlice(object) => endpoints::endpoint_slice(object, &mut found),

@@ -2,6 +2,7 @@
 
 mod aside;
 mod auth;
+mod challenge;
 mod concurrent;
 mod course;
 mod detour;
@@ -43,7 +44,7 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
     parts.timer.total = None;
     let mut rule = None;
     let mut answer = None;
-    let result = match prepare::prepare(parts, body, &facts) {
+    let result = match begin(parts, body, &facts) {
         Ok(Routed { rule: held, next }) => {
             let held = rule.insert(held);
             match next {
@@ -64,7 +65,8 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
                 }
             }
         }
-        Err(reason) => Err(reason),
+        Err(Ended::Answer(given)) => Err(answer.insert(given).reason()),
+        Err(Ended::Reason(reason)) => Err(reason),
     };
     let (whole, reason) = match result {
         Ok(()) => (true, None),
@@ -79,6 +81,15 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
     };
     record(parts, &facts, rule.as_ref().map(|held| held.rule()), reason);
     whole
+}
+
+/// What comes before anything is sent.
+#[inline]
+fn begin<B: RequestBody>(parts: &mut Parts<'_>, body: &B, facts: &Facts) -> Result<Routed, Ended> {
+    match challenge::answer(parts) {
+        Some(answer) => Err(Ended::Answer(answer)),
+        None => prepare::prepare(parts, body, facts).map_err(Ended::Reason),
+    }
 }
 
 /// Sends an answer of our own. True if it went out whole.

@@ -15,6 +15,7 @@
 //! show, and whether HTTP is inside, is part of that digest, too. Sessions are kept in tickets alone:
 //! rustls' session storage for TLS 1.2 would know nothing of the digest, so it is off.
 
+mod challenge;
 mod clients;
 pub(crate) mod hello;
 mod opening;
@@ -25,7 +26,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TlsSite, TlsSites};
+use model::{CertificateSet, CertificateTable, Challenges, ClientAuth, Stream, TlsSite, TlsSites};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
 use rustls::pki_types::CertificateDer;
@@ -162,6 +163,8 @@ pub(crate) struct Accepted {
 /// Why there is no connection. What there was to tell the client has been told.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
+    /// An ACME server has seen what it wanted to see.
+    AcmeChallenge,
     /// The client closed before it sent anything, as load balancers' checks do.
     NothingSent,
     /// The client spoke HTTP without TLS. It was answered 400.
@@ -177,6 +180,7 @@ pub(crate) enum HandshakeError {
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AcmeChallenge => f.write_str("an ACME server looked whether the name is ours"),
             Self::NothingSent => f.write_str("the client closed the connection at once"),
             Self::PlainHttp => f.write_str("the client spoke HTTP without TLS"),
             Self::HelloTooLarge => f.write_str("the ClientHello is too long"),
@@ -202,7 +206,8 @@ impl Acceptor {
         }
     }
 
-    /// Does what the server name asks for: the handshake, or none. Takes as long as the client
+    /// Does what the server name asks for: the handshake, or none; of an ACME server one that shows
+    /// what `challenges` has for it. Takes as long as the client
     /// does: the caller sets the limit.
     ///
     /// # Errors
@@ -211,6 +216,7 @@ impl Acceptor {
         &self,
         mut tcp: TcpStream,
         sites: &TlsSites,
+        challenges: Option<&Challenges>,
     ) -> Result<Secured, HandshakeError> {
         let mut opening = Opening::new(self.most_hello);
         // Who serves Ingress alone passes nothing on.
@@ -221,6 +227,13 @@ impl Acceptor {
         }
         let accepted = opening.accept(&mut tcp).await?;
         let name = server_name(&accepted.client_hello());
+        if let Some(challenges) = challenges
+            && let Some(shown) = challenge::wanted(challenges, &accepted.client_hello())
+        {
+            // Boxed: seldom, and of another kind than most handshakes.
+            let shown = challenge::show(&self.context.provider, shown, accepted, tcp);
+            return Err(Box::pin(shown).await);
+        }
         let site = sites.find(name.as_deref());
         let stream = |streams: &model::HostTable<Stream>| {
             streams.find(name.as_deref().unwrap_or_default()).cloned()

@@ -207,7 +207,7 @@ async fn accept(
     tcp: TcpStream,
     sites: &TlsSites,
 ) -> Result<Accepted, HandshakeError> {
-    match acceptor.accept(tcp, sites).await? {
+    match acceptor.accept(tcp, sites, None).await? {
         Secured::Https(accepted) => Ok(accepted),
         other => panic!("{other:?}"),
     }
@@ -668,7 +668,7 @@ async fn what_is_passed_through_is_passed_on_from_its_first_byte() {
         }
         client_end
     };
-    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites), pieces);
+    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites, None), pieces);
     match accepted.unwrap() {
         Secured::Passthrough(_, sent, route) => {
             assert_eq!(sent, hello);

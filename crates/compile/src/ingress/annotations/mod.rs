@@ -5,6 +5,7 @@ mod values;
 
 use objects::kinds::Ingress;
 
+use crate::issuance::OWN as ISSUANCE;
 use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
@@ -52,7 +53,7 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
                 "the same annotation on the Service",
             );
         } else {
-            unknown_own(name, &[], problems);
+            unknown_own(name, ISSUANCE, problems);
         }
     }
     settings

@@ -3,6 +3,7 @@
 //! Every field that the API server knows is here, also those that Narthex never looks at, so
 //! that a name which is not here is a mistake. Source: the OpenAPI document of Kubernetes.
 
+mod certificates;
 mod gateway;
 
 use crate::kinds::Kind;
@@ -40,6 +41,8 @@ use Shape::{Any, Fields, Flag, Int, List, OneOf, Port, PortOrName, Text, Texts};
 /// The fields of objects of `kind`.
 pub(super) fn of(kind: Kind) -> &'static [Field] {
     match kind {
+        Kind::Certificate => certificates::CERTIFICATE,
+        Kind::ClusterIssuer | Kind::Issuer => certificates::ISSUER,
         Kind::ConfigMap => CONFIG_MAP,
         Kind::Endpoints => ENDPOINTS,
         Kind::EndpointSlice => ENDPOINT_SLICE,
