@@ -1,8 +1,10 @@
 //! Answers to challenges, in one Secret that every replica reads.
 //!
 //! Each order applies its own keys by a field manager of its own, so that nobody writes over what
-//! another has put up, and withdraws them by applying nothing. What an order left behind that
-//! ended without withdrawing is withdrawn by the next one, an hour later.
+//! another has put up, and withdraws them by applying nothing. Only a name can be shown by one
+//! TLS-ALPN-01 certificate at a time: the last one, for the one before may be of an order that died.
+//! What an order left behind that ended without withdrawing is withdrawn by a later one, an hour
+//! after it was put up.
 //!
 //! The Secret's data: `http.<token>` is a key authorization (RFC 8555, section 8.3), and
 //! `alpn.<SHA-256 of the name>` is `{"name": …, "chain": PEM, "key": PEM}` (RFC 8737).
@@ -23,7 +25,7 @@ use super::{MARK, Shared, names, replicas};
 use crate::MANAGER;
 use crate::client::sha256;
 
-/// Annotations of the Secret: when the answers of an order were put up, by its certificate's hash.
+/// Annotations of the Secret: when the answers of an order were put up, by their hash.
 const SINCE: &str = "narthex.dev/challenges-of-";
 
 /// When answers are nobody's any more: no order takes so long.
@@ -42,20 +44,18 @@ pub fn alpn_key(server_name: &str) -> String {
     format!("alpn.{}", sha256(server_name.as_bytes()))
 }
 
-/// Puts up the answers of the orders of one certificate, for HTTP-01 and TLS-ALPN-01.
+/// Puts up answers for HTTP-01 and TLS-ALPN-01.
 #[derive(Debug, Clone)]
 pub struct ChallengeSolver {
     shared: Arc<Shared>,
-    /// Which certificate's, as it is in names.
-    short: String,
 }
 
+/// The Secret's data.
+type Data = BTreeMap<String, String>;
+
 impl ChallengeSolver {
-    pub(super) fn new(shared: Arc<Shared>, id: &str) -> Self {
-        Self {
-            shared,
-            short: names::short(id),
-        }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -86,16 +86,16 @@ impl ChallengeSolver {
         within(secrets.patch(name, &parameters, &Patch::Apply(&empty))).await
     }
 
-    /// Applies these keys, and no others of this order.
-    async fn apply(&self, data: &BTreeMap<String, String>) -> Result<Secret, Wrong> {
+    /// Applies an order's answers.
+    async fn apply(&self, short: &str, data: &Data) -> Result<Secret, Wrong> {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let base = self.base().await?;
-            let since = format!("{SINCE}{}", self.short);
+            let since = format!("{SINCE}{short}");
             let mut object = self.empty(base.metadata.uid.as_deref());
             object["metadata"]["annotations"] = json!({since: Timestamp::now().to_string()});
             object["data"] = json!(data);
-            let parameters = PatchParams::apply(&names::manager(&self.short));
+            let parameters = PatchParams::apply(&names::manager(short)).force();
             let secrets = self.secrets();
             let patch = Patch::Apply(&object);
             let name = &self.shared.place.challenges;
@@ -138,13 +138,7 @@ impl ChallengeSolver {
 
     fn failed(&self, wrong: &Wrong) -> String {
         let place = &self.shared.place;
-        match wrong {
-            Wrong::Owned(_) => format!(
-                "another order is just showing the same name by TLS-ALPN-01, in Secret {}/{}",
-                place.namespace, place.challenges
-            ),
-            wrong => format!("Secret {}/{}: {wrong}", place.namespace, place.challenges),
-        }
+        format!("Secret {}/{}: {wrong}", place.namespace, place.challenges)
     }
 }
 
@@ -153,16 +147,20 @@ impl Solver for ChallengeSolver {
     /// all others from getting certificates. Fails for answers by DNS.
     async fn present(&self, answers: &[Answer]) -> Result<(), String> {
         let data = data(answers)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let short = short(&data);
         let base = self.base().await.map_err(|wrong| self.failed(&wrong))?;
-        let stale = stale(&base, &self.short, Timestamp::now());
-        for short in &stale {
-            let forgotten = self.forget(short, base.metadata.uid.as_deref()).await;
+        let stale = stale(&base, &short, Timestamp::now());
+        for old in &stale {
+            let forgotten = self.forget(old, base.metadata.uid.as_deref()).await;
             if let Err(wrong) = forgotten {
                 tracing::debug!("old answers to challenges stay: {wrong}");
             }
         }
         let applied = self
-            .apply(&data)
+            .apply(&short, &data)
             .await
             .map_err(|wrong| self.failed(&wrong))?;
         let place = &self.shared.place;
@@ -178,9 +176,14 @@ impl Solver for ChallengeSolver {
         Ok(())
     }
 
-    async fn withdraw(&self, _answers: &[Answer]) {
+    async fn withdraw(&self, answers: &[Answer]) {
+        let short = match data(answers) {
+            Ok(data) if !data.is_empty() => short(&data),
+            // They were not put up.
+            _ => return,
+        };
         let gone = match self.base().await {
-            Ok(base) => self.forget(&self.short, base.metadata.uid.as_deref()).await,
+            Ok(base) => self.forget(&short, base.metadata.uid.as_deref()).await,
             Err(wrong) => Err(wrong),
         };
         if let Err(wrong) = gone {
@@ -191,10 +194,10 @@ impl Solver for ChallengeSolver {
 }
 
 /// As the Secret has them.
-fn data(answers: &[Answer]) -> Result<BTreeMap<String, String>, String> {
+fn data(answers: &[Answer]) -> Result<Data, String> {
     use base64::prelude::{BASE64_STANDARD, Engine};
 
-    let mut data = BTreeMap::new();
+    let mut data = Data::new();
     for answer in answers {
         let (key, value) = match answer {
             Answer::Http {
@@ -227,6 +230,12 @@ fn data(answers: &[Answer]) -> Result<BTreeMap<String, String>, String> {
         data.insert(key, BASE64_STANDARD.encode(value));
     }
     Ok(data)
+}
+
+/// Tells orders from each other: no two have the same tokens or keys.
+fn short(data: &Data) -> String {
+    let values: Vec<&str> = data.values().map(String::as_str).collect();
+    names::short(&values.join(" "))
 }
 
 /// Whether a token is one (RFC 8555, section 8.3), so that it may be in a key.
@@ -270,6 +279,7 @@ mod tests {
             assert!(data(&[http(wrong)]).is_err(), "{wrong}");
         }
         let dns = Answer::Dns {
+            of: "web.test".to_owned(),
             name: "_acme-challenge.web.test".to_owned(),
             value: "x".to_owned(),
         };

@@ -25,7 +25,7 @@ pub use events::{Announcer, Happened};
 use kube::Client;
 pub use lock::{Held, LeaseLock};
 pub use papers::SecretPapers;
-pub use vault::{IssuedBy, SecretVault, State};
+pub use vault::{SecretVault, State};
 
 use crate::client::Connection;
 
@@ -81,9 +81,9 @@ impl Certificates {
         }
     }
 
-    /// The Secrets. `issuer` reads what a record says of who issued it.
-    pub fn vault(&self, issuer: fn(&str) -> Option<IssuedBy>) -> SecretVault {
-        SecretVault::new(Arc::clone(&self.shared), issuer)
+    /// The Secrets.
+    pub fn vault(&self) -> SecretVault {
+        SecretVault::new(Arc::clone(&self.shared))
     }
 
     /// The Leases by which one replica orders.
@@ -96,9 +96,9 @@ impl Certificates {
         SecretPapers::new(Arc::clone(&self.shared))
     }
 
-    /// Puts up the answers for the certificate `id`.
-    pub fn solver(&self, id: &str) -> ChallengeSolver {
-        ChallengeSolver::new(Arc::clone(&self.shared), id)
+    /// Puts up answers to challenges.
+    pub fn solver(&self) -> ChallengeSolver {
+        ChallengeSolver::new(Arc::clone(&self.shared))
     }
 
     /// Tells of certificates by Events.

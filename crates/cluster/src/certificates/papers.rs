@@ -1,9 +1,8 @@
 //! What is kept beside certificates: keys of accounts and of authorities.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use certs::vault::NotKept;
+use certs::vault::{Entries, NotKept, Papers};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -20,19 +19,27 @@ pub struct SecretPapers {
     shared: Arc<Shared>,
 }
 
-/// Documents by name.
-type Documents = BTreeMap<String, Vec<u8>>;
-
 impl SecretPapers {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 
-    /// The documents and their state, none if there are none.
-    ///
-    /// # Errors
-    /// They belong to somebody else or cannot be read, for people.
-    pub async fn read(&self, id: &str) -> Result<Option<(Documents, String)>, String> {
+    fn place<'a>(&'a self, id: &'a str) -> Result<(&'a str, &'a str), String> {
+        match id.contains('/') {
+            true => names::split(id),
+            false => Ok((&self.shared.place.namespace, id)),
+        }
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.shared.client.clone(), namespace)
+    }
+}
+
+impl Papers for SecretPapers {
+    type Version = String;
+
+    async fn read(&self, id: &str) -> Result<Option<(Entries, String)>, String> {
         let (namespace, name) = self.place(id)?;
         let there = within(self.secrets(namespace).get_opt(name)).await;
         let there = there.map_err(|wrong| format!("Secret {namespace}/{name}: {wrong}"))?;
@@ -43,28 +50,24 @@ impl SecretPapers {
             return Err(not_ours("Secret", namespace, name));
         }
         let data = secret.data.into_iter().flatten();
-        let documents = data.map(|(key, value)| (key, value.0)).collect();
+        let entries = data.map(|(key, value)| (key, value.0)).collect();
         let version = secret.metadata.resource_version.unwrap_or_default();
-        Ok(Some((documents, version)))
+        Ok(Some((entries, version)))
     }
 
-    /// Keeps documents in place of those in the state `after`, or where there are none.
-    ///
-    /// # Errors
-    /// They were changed, belong to somebody else or cannot be written.
-    pub async fn write(
+    async fn write(
         &self,
         id: &str,
-        documents: &Documents,
-        after: Option<&str>,
+        entries: &Entries,
+        after: Option<&String>,
     ) -> Result<(), NotKept> {
         let (namespace, name) = self.place(id).map_err(NotKept::Failed)?;
-        let data = documents.iter();
+        let data = entries.iter();
         let data = data.map(|(key, value)| (key.clone(), ByteString(value.clone())));
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                resource_version: after.map(str::to_owned),
+                resource_version: after.cloned(),
                 labels: Some([(MARK.to_owned(), "true".to_owned())].into()),
                 ..ObjectMeta::default()
             },
@@ -85,23 +88,12 @@ impl SecretPapers {
             Ok(_) => Ok(()),
             Err(Wrong::Changed(_)) => match self.read(id).await.map_err(NotKept::Failed)? {
                 // Ours, of an attempt that was not answered.
-                Some((now, _)) if now == *documents => Ok(()),
+                Some((now, _)) if now == *entries => Ok(()),
                 _ => Err(NotKept::Changed),
             },
             Err(wrong) => Err(NotKept::Failed(format!(
                 "Secret {namespace}/{name}: {wrong}"
             ))),
         }
-    }
-
-    fn place<'a>(&'a self, id: &'a str) -> Result<(&'a str, &'a str), String> {
-        match id.contains('/') {
-            true => names::split(id),
-            false => Ok((&self.shared.place.namespace, id)),
-        }
-    }
-
-    fn secrets(&self, namespace: &str) -> Api<Secret> {
-        Api::namespaced(self.shared.client.clone(), namespace)
     }
 }

@@ -28,6 +28,7 @@ const LONGEST: usize = 4096;
 
 const CHAIN: &str = "tls.crt";
 const KEY: &str = "tls.key";
+const CA: &str = "ca.crt";
 
 /// What of a record is not in the Secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +105,7 @@ pub(super) fn print_of(secret: &Secret) -> String {
         let value = data.and_then(|data| data.get(key));
         value.map_or(&b""[..], |value| value.0.as_slice())
     };
-    sha256(&[value(CHAIN), value(KEY), value("ca.crt")].join(&0))
+    sha256(&[value(CHAIN), value(KEY), value(CA)].join(&0))
 }
 
 /// A Secret to apply. `version` is that of the one which it is to replace.
@@ -128,7 +129,7 @@ pub(super) fn secret(
     }
     let mut data = BTreeMap::from([(CHAIN, &*issued.chain), (KEY, &*issued.key)]);
     if !ca(issued).is_empty() {
-        data.insert("ca.crt", ca(issued));
+        data.insert(CA, ca(issued));
     }
     let data: BTreeMap<_, _> = data
         .into_iter()
@@ -158,12 +159,13 @@ fn issued(secret: &Secret) -> Option<Issued> {
     Some(Issued {
         chain: text(CHAIN)?,
         key: text(KEY)?,
+        ca: text(CA),
     })
 }
 
 /// The authority to trust, if it is to be told.
-fn ca(_issued: &Issued) -> &str {
-    ""
+fn ca(issued: &Issued) -> &str {
+    issued.ca.as_deref().unwrap_or_default()
 }
 
 /// What cert-manager writes of a certificate beside it, under its names
@@ -215,6 +217,7 @@ mod tests {
             common_name: Some("web"),
             usage: Usage::Server,
             lifetime: Duration::from_secs(3600),
+            key: certs::ca::KeyKind::default(),
         };
         self_signed(&request, SystemTime::now()).expect("made")
     }
@@ -241,12 +244,11 @@ mod tests {
 
     #[test]
     fn a_record_is_the_same_after_it_was_a_secret_and_an_annotation() {
-        let issued = certificate(&["web.test", "10.0.0.1", "::1"]);
-        let by = IssuedBy {
-            name: "le".to_owned(),
-            kind: "ClusterIssuer".to_owned(),
-            group: "cert-manager.io".to_owned(),
+        let issued = Issued {
+            ca: Some("the root".to_owned()),
+            ..certificate(&["web.test", "10.0.0.1", "::1"])
         };
+        let by = IssuedBy::read("ClusterIssuer le").expect("one of cert-manager's");
         let made = secret(
             ("shop", "web"),
             &issued,

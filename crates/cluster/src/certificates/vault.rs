@@ -18,13 +18,32 @@ const ATTEMPTS: usize = 5;
 
 /// The issuer of a certificate as cert-manager names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IssuedBy {
+pub(super) struct IssuedBy {
     /// `cert-manager.io/issuer-name`
-    pub name: String,
+    pub(super) name: String,
     /// `cert-manager.io/issuer-kind`
-    pub kind: String,
+    pub(super) kind: String,
     /// `cert-manager.io/issuer-group`
-    pub group: String,
+    pub(super) group: String,
+}
+
+impl IssuedBy {
+    /// Of a wish's issuer: `Issuer namespace/name` or `ClusterIssuer name`, and perhaps more after
+    /// a comma. Others are no objects of cert-manager's.
+    pub(super) fn read(issuer: &str) -> Option<Self> {
+        let issuer = issuer.split(',').next()?;
+        let (kind, name) = issuer.split_once(' ')?;
+        let name = match kind {
+            "Issuer" => name.split_once('/')?.1,
+            "ClusterIssuer" => name,
+            _ => return None,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            group: "cert-manager.io".to_owned(),
+        })
+    }
 }
 
 /// Keeps certificates in Secrets, by `namespace/name`, and what else is known of them in their
@@ -32,7 +51,6 @@ pub struct IssuedBy {
 #[derive(Debug, Clone)]
 pub struct SecretVault {
     shared: Arc<Shared>,
-    issuer: fn(&str) -> Option<IssuedBy>,
 }
 
 /// A state of the two objects.
@@ -46,8 +64,8 @@ pub struct State {
 }
 
 impl SecretVault {
-    pub(super) fn new(shared: Arc<Shared>, issuer: fn(&str) -> Option<IssuedBy>) -> Self {
-        Self { shared, issuer }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     fn secrets(&self, namespace: &str) -> Api<Secret> {
@@ -121,7 +139,7 @@ impl SecretVault {
         };
         let (namespace, name) = id;
         let issuer = record.issuer.as_deref();
-        let by = issuer.and_then(self.issuer);
+        let by = issuer.and_then(IssuedBy::read);
         let object = secret(id, issued, issuer, by.as_ref(), after);
         let mut parameters = PatchParams::apply(MANAGER);
         // Where there is none, somebody may make one: then their fields are in the way, and stay.
@@ -220,4 +238,21 @@ fn rest(lease: &Lease) -> &str {
     let annotations = lease.metadata.annotations.as_ref();
     let rest = annotations.and_then(|all| all.get(REST));
     rest.map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_issuers_of_cert_manager_are_told_from_others() {
+        let read = |text| IssuedBy::read(text).map(|it| (it.kind, it.name));
+        let pair = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
+        assert_eq!(read("Issuer shop/le"), pair("Issuer", "le"));
+        assert_eq!(read("ClusterIssuer le"), pair("ClusterIssuer", "le"));
+        assert_eq!(read("ClusterIssuer le, RSA"), pair("ClusterIssuer", "le"));
+        for other in ["acme", "internal", "self-signed", "Issuer le", ""] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
 }
