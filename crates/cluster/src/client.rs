@@ -230,7 +230,7 @@ fn connect(config: &Config) -> Result<Client, NoAccess> {
 }
 
 /// In hexadecimal digits.
-fn sha256(data: &[u8]) -> String {
+pub(crate) fn sha256(data: &[u8]) -> String {
     use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 as SUITE;
 
     // The hash that TLS has anyway.

@@ -8,6 +8,7 @@
 //! What does not belong here: what an object means, and who serves it.
 
 mod again;
+pub mod certificates;
 mod client;
 mod clock;
 mod election;

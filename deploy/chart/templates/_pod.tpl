@@ -99,6 +99,16 @@ spec:
       volumeMounts:
         - name: state
           mountPath: /var/lib/narthex
+        {{- with .Values.certificates.acme.caConfigMap }}
+        - name: acme-ca
+          mountPath: /etc/narthex/acme-ca
+          readOnly: true
+        {{- end }}
+        {{- with .Values.certificates.acme.externalAccount.secret }}
+        - name: acme-account
+          mountPath: /etc/narthex/acme-account
+          readOnly: true
+        {{- end }}
   volumes:
     - name: state
       emptyDir:
@@ -106,6 +116,16 @@ spec:
         medium: {{ . }}
         {{- end }}
         sizeLimit: {{ $controller.state.sizeLimit }}
+    {{- with .Values.certificates.acme.caConfigMap }}
+    - name: acme-ca
+      configMap:
+        name: {{ . }}
+    {{- end }}
+    {{- with .Values.certificates.acme.externalAccount.secret }}
+    - name: acme-account
+      secret:
+        secretName: {{ . }}
+    {{- end }}
   {{- with $controller.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
@@ -177,6 +197,42 @@ spec:
 - --validating-webhook=:{{ $controller.admissionWebhooks.port }}
 - --validating-webhook-service={{ include "narthex.fullname" . }}-admission
 - --validating-webhook-configuration={{ include "narthex.fullname" . }}-admission
+{{- end }}
+{{- with .Values.certificates }}
+{{- if .enabled }}
+- --obtain-certificates
+{{- with .acme.email }}
+- --acme-email={{ . }}
+{{- end }}
+{{- with .acme.directory }}
+- --acme-directory={{ . }}
+{{- end }}
+{{- if .acme.agreeTerms }}
+- --acme-agree-tos
+{{- end }}
+{{- if .acme.caConfigMap }}
+- --acme-ca-file=/etc/narthex/acme-ca/ca.crt
+{{- end }}
+{{- with .acme.profile }}
+- --acme-profile={{ . }}
+{{- end }}
+{{- with .acme.preferredChain }}
+- --acme-preferred-chain={{ . }}
+{{- end }}
+{{- with .acme.namespaces }}
+- --acme-namespaces={{ join "," . }}
+{{- end }}
+{{- with .acme.externalAccount.keyID }}
+- --acme-eab-key-id={{ . }}
+- --acme-eab-key-file=/etc/narthex/acme-account/key
+{{- end }}
+{{- with .clusterResourceNamespace }}
+- --cluster-resource-namespace={{ . }}
+{{- end }}
+{{- if .withoutCertManager }}
+- --without-cert-manager
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := $controller.extraArgs }}
 {{- if kindIs "slice" $value }}

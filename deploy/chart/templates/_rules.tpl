@@ -32,6 +32,15 @@
   resources: [secrets, configmaps]
   verbs: [get, watch]
 {{- end }}
+{{- if .Values.certificates.enabled }}
+# Certificates, and the keys of accounts at CAs. What is not marked as Narthex's is not written.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, update, patch]
+{{- end }}
+- apiGroups: [cert-manager.io]
+  resources: [issuers, certificates]
+  verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -80,6 +89,9 @@
   verbs: [get, list, watch]
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
+  verbs: [get, list, watch]
+- apiGroups: [cert-manager.io]
+  resources: [issuers, clusterissuers, certificates]
   verbs: [get, list, watch]
 {{ include "narthex.gatewayRules" . }}
 # Each by its name, when an object refers to it; never a list.
@@ -137,6 +149,9 @@
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [get, list, watch]
+- apiGroups: [cert-manager.io]
+  resources: [clusterissuers]
+  verbs: [get, list, watch]
 {{- if .Values.gatewayAPI.enabled }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [gatewayclasses]
@@ -191,6 +206,32 @@
   resourceNames: [{{ include "narthex.fullname" . }}-admission]
   verbs: [get, update]
 {{- end }}
+{{- if .Values.certificates.enabled }}
+# What replicas share: the account, our own authority, answers to challenges, session tickets' keys.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [narthex-acme-account, narthex-authority, narthex-challenges, narthex-session-tickets]
+  verbs: [get, watch, update, patch]
+# Whom to trust to trust our own authority.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
+{{- end }}
+{{- end -}}
+
+{{- /* The namespace of what ClusterIssuers refer to. */ -}}
+{{- define "narthex.issuersNamespace" -}}
+{{- default (include "narthex.namespace" .) .Values.certificates.clusterResourceNamespace -}}
+{{- end -}}
+
+{{- /* Keys of authorities, and of accounts at CAs, that ClusterIssuers refer to. */ -}}
+{{- define "narthex.issuersRules" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, watch, create, update]
 {{- end -}}
 
 {{- /* A Role and its binding to the ServiceAccount: dict root, name, namespace, rules. */ -}}

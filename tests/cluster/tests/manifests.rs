@@ -40,6 +40,14 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "controller.scope.enabled=true,gatewayAPI.dedicated.enabled=true",
             "set one of the two",
         ),
+        (
+            "certificates.acme.email=a@example.com",
+            "set certificates.enabled as well",
+        ),
+        (
+            "certificates.enabled=true,certificates.acme.externalAccount.keyID=1",
+            "set both keyID and secret",
+        ),
     ];
     for (values, advice) in refused {
         let said = template(&[values]).expect_err(values);
@@ -73,4 +81,70 @@ fn data_planes_of_single_gateways_take_rights_that_are_not_given_otherwise() {
         "gatewayAPI.dedicated.allSecrets=true",
     ]);
     assert_eq!((secrets(&with), secrets(&all.expect("rendered"))), (0, 1));
+}
+
+#[test]
+fn certificates_take_rights_on_secrets_that_are_not_given_otherwise() {
+    let writes = "resources: [secrets]\n  verbs: [create, update, patch]";
+    let unindented = |rendered: &str| rendered.replace("\n    ", "\n  ");
+    let without = unindented(&template(&[]).expect("rendered"));
+    assert!(!without.contains(writes) && !without.contains("narthex-challenges"));
+    assert!(!without.contains("--obtain-certificates"));
+    let certificates = [
+        "certificates.enabled=true",
+        "certificates.acme.email=a@example.com",
+        "certificates.acme.directory=https://ca.test/dir",
+        "certificates.acme.agreeTerms=true",
+        "certificates.acme.caConfigMap=acme",
+        "certificates.acme.namespaces={shop,team-*}",
+        "certificates.acme.externalAccount.keyID=7",
+        "certificates.acme.externalAccount.secret=eab",
+    ];
+    let with = template(&certificates).expect("rendered");
+    for part in [
+        "- --obtain-certificates\n",
+        "--acme-email=a@example.com\n",
+        "--acme-directory=https://ca.test/dir\n",
+        "--acme-agree-tos\n",
+        "--acme-ca-file=/etc/narthex/acme-ca/ca.crt\n",
+        "--acme-namespaces=shop,team-*\n",
+        "--acme-eab-key-id=7\n",
+        "--acme-eab-key-file=/etc/narthex/acme-account/key\n",
+        "name: acme\n",
+        "secretName: eab\n",
+    ] {
+        assert!(with.contains(part), "{part}");
+    }
+    assert_eq!(unindented(&with).matches(writes).count(), 1);
+    // Nobody may list or delete Secrets for it.
+    let scoped = [
+        &certificates[..],
+        &[
+            "controller.scope.enabled=true",
+            "controller.scope.namespace=shop",
+        ],
+    ];
+    let scoped = template(&scoped.concat()).expect("rendered");
+    for rendered in [&with, &scoped] {
+        let rules = rendered.split("- apiGroups:");
+        let of_secrets = rules.filter(|rule| rule.contains("secrets"));
+        for rule in of_secrets {
+            let verbs = rule.split("verbs:").nth(1).and_then(|it| it.lines().next());
+            let verbs = verbs.expect("a rule has verbs");
+            assert!(
+                !verbs.contains("list") && !verbs.contains("delete"),
+                "{rule}"
+            );
+        }
+    }
+    // Where one namespace is watched, none but that, ours and the issuers' are written to.
+    let cluster_roles = scoped
+        .split("\n---")
+        .filter(|it| it.contains("\nkind: ClusterRole\n"));
+    assert!(
+        cluster_roles
+            .into_iter()
+            .all(|role| !role.contains("secrets"))
+    );
+    assert!(scoped.contains("name: narthex-issuers"));
 }

@@ -9,7 +9,7 @@ use crate::clock::Moment;
 
 /// One that would lead.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     identity: String,
     /// The record as it was last seen, and when it was first seen like this.
     observed: Option<(LeaseSpec, Moment)>,
@@ -17,7 +17,7 @@ pub(super) struct Candidate {
 
 /// What a candidate may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Nobody holds it, or nobody who was heard of for long enough, or we do: write the record.
     Write,
     /// Another holds it for so long yet, if it is not heard of again.
@@ -25,7 +25,7 @@ pub(super) enum Step {
 }
 
 impl Candidate {
-    pub(super) fn new(identity: String) -> Self {
+    pub(crate) fn new(identity: String) -> Self {
         Self {
             identity,
             observed: None,
@@ -33,7 +33,7 @@ impl Candidate {
     }
 
     /// Sees the record as it is at `now`.
-    pub(super) fn see(&mut self, lease: &Lease, now: Moment) -> Step {
+    pub(crate) fn see(&mut self, lease: &Lease, now: Moment) -> Step {
         let spec = lease.spec.clone().unwrap_or_default();
         let since = match &self.observed {
             Some((observed, since)) if *observed == spec => *since,
@@ -52,7 +52,7 @@ impl Candidate {
     }
 
     /// Who leads, as far as it is known.
-    pub(super) fn holder(&self) -> Option<&str> {
+    pub(crate) fn holder(&self) -> Option<&str> {
         let (spec, _) = self.observed.as_ref()?;
         spec.holder_identity.as_deref().filter(|it| !it.is_empty())
     }

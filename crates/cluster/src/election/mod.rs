@@ -8,6 +8,7 @@ mod candidate;
 mod leadership;
 mod run;
 
+pub(crate) use candidate::{Candidate, Step};
 pub(crate) use leadership::Leadership;
 pub(crate) use run::{Election, Leader};
 

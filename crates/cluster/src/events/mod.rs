@@ -1,67 +1,38 @@
 //! Events on objects, for what was refused or is doubtful of them.
 //!
-//! The leader alone writes them, and each problem once while it stands: an Event's name is a
+//! The leader alone writes them, but for those on certificates, and each problem once while it stands: an Event's name is a
 //! digest of what it says, so that a new leader, or the same one after a restart, finds it there.
 //! What returns after it was solved counts in the Event's series.
 
 mod note;
 mod standing;
+mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::{Event, EventSeries};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::GroupVersionKind;
-use objects::kinds::{Kind, ObjectKey};
-use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::MANAGER;
 use crate::election::Leadership;
 use crate::metrics::Metrics;
 use crate::publish::{Identity, Served};
-use crate::status::{Budget, FirstAddress, backoff};
-use note::Note;
+use crate::status::{Budget, FirstAddress};
+pub(crate) use note::Note;
 use standing::Standing;
-
-/// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(4);
+pub(crate) use write::Writer;
 
 /// So many more than a second's at once.
 const BURST: u32 = 10;
 
-/// How often a note is tried.
-const ATTEMPTS: u32 = 5;
-
-/// What reports them, to Kubernetes.
-const CONTROLLER: &str = "narthex.dev/ingress";
-
 /// Writes Events, while we lead.
 pub(crate) struct Events {
-    client: Client,
-    identity: Arc<Identity>,
+    writer: Writer,
     leadership: Leadership,
     metrics: Metrics,
     served: watch::Receiver<Option<Arc<Served>>>,
     addresses: mpsc::Receiver<FirstAddress>,
     standing: Standing,
     budget: Budget,
-}
-
-/// What became of an attempt.
-enum Attempt {
-    Done,
-    /// The object has gone, or the API server will not have it.
-    Dropped(String),
-    /// To be tried again.
-    Failed(String),
-    NotLeader,
 }
 
 impl Events {
@@ -76,8 +47,7 @@ impl Events {
         addresses: mpsc::Receiver<FirstAddress>,
     ) -> Self {
         Self {
-            client,
-            identity,
+            writer: Writer::new(client, &identity.name),
             leadership,
             metrics,
             served,
@@ -109,138 +79,9 @@ impl Events {
         }
     }
 
-    /// Tells it, or gives it up after some attempts.
     async fn tell(&self, note: &Note) {
-        for failures in 1..=ATTEMPTS {
-            while let Err(at) = self.budget.take(Instant::now()) {
-                sleep_until(at).await;
-            }
-            let attempt = timeout(REQUEST, self.attempt(note)).await;
-            let attempt = attempt.unwrap_or_else(|_| Attempt::Failed("no answer in time".into()));
-            let result = match &attempt {
-                Attempt::Done => "ok",
-                Attempt::Dropped(_) => "dropped",
-                Attempt::Failed(_) => "error",
-                Attempt::NotLeader => "not_leader",
-            };
-            self.metrics.wrote_event(note.kind, result);
-            match attempt {
-                Attempt::Done | Attempt::NotLeader => return,
-                Attempt::Dropped(reason) => {
-                    tracing::debug!("no Event on {}: {reason}", note.object);
-                    return;
-                }
-                Attempt::Failed(reason) => {
-                    tracing::debug!("an Event on {}: {reason}", note.object);
-                    tokio::time::sleep(backoff(failures)).await;
-                }
-            }
-        }
-        tracing::warn!("an Event on {} could not be written", note.object);
-    }
-
-    async fn attempt(&self, note: &Note) -> Attempt {
-        let uid = match self.uid(&note.object).await {
-            Ok(uid) => uid,
-            Err(attempt) => return attempt,
-        };
-        let event = self.event(note, uid);
-        let namespace = event.metadata.namespace.clone().unwrap_or_default();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        if !self.leadership.is_held() {
-            return Attempt::NotLeader;
-        }
-        match events.create(&PostParams::default(), &event).await {
-            Ok(_) => Attempt::Done,
-            Err(kube::Error::Api(status)) if status.code == 409 => match note.times {
-                // It stands, and was told: by the leader before us.
-                1 => Attempt::Done,
-                times => self.count(&events, &event, times).await,
-            },
-            Err(error) => failed(error),
-        }
-    }
-
-    /// What was solved and is there again.
-    async fn count(&self, events: &Api<Event>, event: &Event, times: i32) -> Attempt {
-        let name = event.metadata.name.as_deref().unwrap_or_default();
-        let series = EventSeries {
-            count: times,
-            last_observed_time: MicroTime(Timestamp::now()),
-        };
-        let patch = Patch::Merge(json!({"series": series}));
-        let parameters = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match events.patch(name, &parameters, &patch).await {
-            Ok(_) => Attempt::Done,
-            Err(error) => failed(error),
-        }
-    }
-
-    /// `kubectl describe` finds an object's Events by its uid. That of a Secret is not asked for:
-    /// nothing of a Secret's is read that need not be.
-    async fn uid(&self, key: &ObjectKey) -> Result<Option<String>, Attempt> {
-        if key.kind == Kind::Secret {
-            return Ok(None);
-        }
-        let api_version = key.kind.api_version();
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource =
-            ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, key.kind.name()));
-        let api: Api<DynamicObject> = if key.kind.namespaced() {
-            Api::namespaced_with(self.client.clone(), &key.namespace, &resource)
-        } else {
-            Api::all_with(self.client.clone(), &resource)
-        };
-        match api.get_metadata_opt(&key.name).await {
-            Ok(Some(object)) => Ok(object.metadata.uid),
-            Ok(None) => Err(Attempt::Dropped("it has gone".to_owned())),
-            // Told all the same, though not as easily found.
-            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    fn event(&self, note: &Note, uid: Option<String>) -> Event {
-        let key = &note.object;
-        // Events on objects without a namespace are kept in this one, as Kubernetes does.
-        let namespace = match &*key.namespace {
-            "" => "default",
-            namespace => namespace,
-        };
-        Event {
-            metadata: ObjectMeta {
-                name: Some(note.name(uid.as_deref().unwrap_or_default())),
-                namespace: Some(namespace.to_owned()),
-                ..ObjectMeta::default()
-            },
-            event_time: Some(MicroTime(Timestamp::now())),
-            reporting_controller: Some(CONTROLLER.to_owned()),
-            reporting_instance: Some(note::cut(&self.identity.name, 128)),
-            action: Some(note.action.to_owned()),
-            reason: Some(note.reason.to_owned()),
-            note: Some(note.text.clone()),
-            type_: Some(note.kind.to_owned()),
-            regarding: Some(ObjectReference {
-                api_version: Some(key.kind.api_version().to_owned()),
-                kind: Some(key.kind.name().to_owned()),
-                namespace: Some(key.namespace.to_string()).filter(|it| !it.is_empty()),
-                name: Some(key.name.to_string()),
-                uid,
-                ..ObjectReference::default()
-            }),
-            ..Event::default()
-        }
-    }
-}
-
-fn failed(error: kube::Error) -> Attempt {
-    match error {
-        kube::Error::Api(status) if matches!(status.code, 400..=428 | 430..=499) => {
-            Attempt::Dropped(status.message)
-        }
-        error => Attempt::Failed(error.to_string()),
+        let may = || self.leadership.is_held();
+        let count = |result| self.metrics.wrote_event(note.kind, result);
+        self.writer.tell(note, &self.budget, may, count).await;
     }
 }

@@ -13,7 +13,7 @@ const NAME: usize = 253;
 
 /// What an Event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Note {
+pub(crate) struct Note {
     pub(super) object: ObjectKey,
     /// `type`.
     pub(super) kind: &'static str,
@@ -52,6 +52,30 @@ impl Note {
             action: "Served",
             text: cut(&text, LONGEST),
             times: 1,
+        }
+    }
+
+    /// A certificate is there.
+    pub(crate) fn certificate_issued(object: ObjectKey, text: &str) -> Self {
+        Self {
+            object,
+            kind: "Normal",
+            reason: "CertificateIssued",
+            action: "Issued",
+            text: cut(text, LONGEST),
+            times: 1,
+        }
+    }
+
+    /// A certificate was not got, so many times one after another.
+    pub(crate) fn certificate_failed(object: ObjectKey, text: &str, times: u32) -> Self {
+        Self {
+            object,
+            kind: "Warning",
+            reason: "CertificateFailed",
+            action: "Ordered",
+            text: cut(text, LONGEST),
+            times: i32::try_from(times).unwrap_or(i32::MAX).max(1),
         }
     }
 

@@ -21,10 +21,10 @@ pub(crate) use own::Own;
 use std::time::Duration;
 
 /// The label of replicas' Leases; its value is the election's id.
-const LABEL: &str = "narthex.dev/replica-of";
+pub(crate) const LABEL: &str = "narthex.dev/replica-of";
 
 /// The annotation that tells what a replica serves.
-const SERVED: &str = "narthex.dev/served-resource-version";
+pub(crate) const SERVED: &str = "narthex.dev/served-resource-version";
 
 /// The annotation that tells which node a replica is on.
 const NODE: &str = "narthex.dev/node";

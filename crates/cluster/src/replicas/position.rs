@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use objects::kinds::Kind;
+use objects::kinds::{Kind, ObjectKey};
 
 /// Up to which version of the Ingresses, and of the objects of Gateway API, everything is served.
 ///
 /// Replicas cannot compare the configurations that each of them counts for itself, but they all
 /// watch the same objects: a watch brings changes in the order of their resourceVersions, which
 /// compare as numbers (Kubernetes API concepts, "Resource versions"). Each kind is a watch of its
-/// own; a replica that watches single namespaces has a position for each.
+/// own; a replica that watches single namespaces has a position for each. One object may count by
+/// itself, as `Secret/namespace/name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position(BTreeMap<Kind, BTreeMap<Box<str>, u128>>);
 
@@ -41,6 +42,19 @@ impl Position {
             Some(known) => *known = version.max(*known),
             None => drop(scopes.insert(scope.into(), version)),
         }
+    }
+
+    /// An object that counts by itself is served as it is in `resource_version`.
+    pub(crate) fn advance_object(&mut self, key: &ObjectKey, resource_version: &str) {
+        let scope = format!("{}/{}", key.namespace, key.name);
+        self.advance(key.kind, &scope, resource_version);
+    }
+
+    /// Whether an object that counts by itself is served as it is in `version`, or newer.
+    pub(crate) fn reaches_object(&self, key: &ObjectKey, version: Option<u128>) -> bool {
+        let scope = format!("{}/{}", key.namespace, key.name);
+        let known = self.0.get(&key.kind).and_then(|scopes| scopes.get(&*scope));
+        version.is_none() || known.copied() >= version
     }
 
     /// Whether anything of a kind was read.
@@ -150,6 +164,20 @@ mod tests {
         assert!(!routes.reaches(Kind::GrpcRoute, "shop", Some(7)));
         assert!(routes.knows(Kind::HttpRoute) && !routes.knows(Kind::GrpcRoute));
         assert!(!Position::default().reaches(Kind::Ingress, "shop", Some(1)));
+    }
+
+    #[test]
+    fn an_object_that_counts_by_itself_is_told_from_others() {
+        let key = ObjectKey::new(Kind::Secret, "own", "challenges");
+        let mut it = position("*=100");
+        assert!(!it.reaches_object(&key, Some(1)));
+        assert!(it.reaches_object(&key, None));
+        it.advance_object(&key, "7");
+        assert_eq!(it.to_string(), "*=100,Secret/own/challenges=7");
+        let told = position(&it.to_string());
+        assert!(told.reaches_object(&key, Some(7)) && !told.reaches_object(&key, Some(8)));
+        let other = ObjectKey::new(Kind::Secret, "own", "other");
+        assert!(!told.reaches_object(&other, Some(1)));
     }
 
     #[test]

@@ -43,6 +43,8 @@ struct State {
     pending: bool,
     /// Where only the objects of some namespaces are handed on.
     selected: Option<Selected>,
+    /// An object that counts by itself in the position.
+    counted: Option<ObjectKey>,
 }
 
 /// A whole list was read: whatever it covers and does not name is gone.
@@ -100,6 +102,11 @@ impl Inbox {
             state: Mutex::new(state),
             ..Self::default()
         }
+    }
+
+    /// Lets one object count by itself: replicas tell each other how new what they serve of it is.
+    pub(crate) fn count(&self, key: Option<ObjectKey>) {
+        self.lock().counted = key;
     }
 
     /// Takes what has arrived.
@@ -278,6 +285,9 @@ impl Inbox {
 
 impl State {
     fn put(&mut self, read: Read) {
+        if self.counted.as_ref() == Some(&read.key) {
+            self.position.advance_object(&read.key, &read.version);
+        }
         match read.object {
             Ok(object) => {
                 self.mend(&read.key);
@@ -385,6 +395,15 @@ mod tests {
         services
             .map(|service| service.metadata.name.as_str())
             .collect()
+    }
+
+    #[test]
+    fn an_object_that_counts_is_in_the_position_with_its_version_and_others_are_not() {
+        let inbox = Inbox::default();
+        inbox.count(Some(key("a")));
+        inbox.read(["a", "b"].map(service));
+        let position = inbox.take().position;
+        assert_eq!(position.to_string(), "Service/shop/a=1");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Options {
     pub max_references: usize,
     /// The APIs that are looked for, and read while they are there.
     pub optional: Vec<Optional>,
+    /// An object that is referred to, of which replicas tell each other how new what they serve of
+    /// it is: the Secret with the answers to challenges.
+    pub counted: Option<ObjectKey>,
 }
 
 impl Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             all_secrets: false,
             max_references: Self::MAX_REFERENCES,
             optional: Vec::new(),
+            counted: None,
         }
     }
 }
@@ -101,6 +105,7 @@ impl Watches {
             Some(_) => Inbox::of_selected_namespaces(),
             None => Inbox::default(),
         });
+        inbox.count(options.counted.clone());
         let mut watches = Self {
             identity: format!(
                 "{} {:?} {:?} {}{}",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use objects::kinds::Kind;
+use objects::kinds::certificates::GROUP;
 use objects::{Problem, Severity};
 
 use super::optional::Offer;
@@ -287,6 +288,10 @@ pub(crate) fn refusal(target: &Target, code: u16, said: &str) -> Problem {
         (None, _) if is_for_listeners(target) => (
             Severity::Warning,
             "no listener's selector of namespaces selects any",
+        ),
+        (None, kind) if kind.group() == GROUP => (
+            Severity::Warning,
+            "no certificate is obtained for them or by them",
         ),
         (Some(_), _) => (Severity::Error, "it is as if it were not there"),
         (None, _) => (Severity::Error, "nothing is known of them"),

@@ -130,6 +130,7 @@ impl Source {
                 all_secrets: flags.watch_all_secrets,
                 max_references: flags.max_secret_watches,
                 optional: cluster::Optional::known(),
+                counted: None,
             },
             publishing: Publishing::new(publishing, flags.watch_namespace.clone(), gateways),
             webhook,
