@@ -70,7 +70,7 @@ impl Proxy {
     pub fn start(settings: Settings, inherited: Option<Inherited>) -> io::Result<Self> {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
-        let tls = tls::Context::new().map_err(io::Error::other)?;
+        let tls = tls::Context::new(&settings.tls).map_err(io::Error::other)?;
         let trust = Arc::new(Trust::new(settings.backend_authorities.clone()));
         let admission = Arc::new(Admission::new(&settings.limits));
         let counters: Vec<_> = (0..settings.workers.max(1))

@@ -3,6 +3,7 @@
 
 mod gateways;
 mod source;
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
@@ -309,6 +310,8 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             ping_after: serving.upstream_ping_after,
             ping_timeout: serving.upstream_ping_timeout,
         },
+        tls: tls::settings(&serving.tls),
+        hsts: tls::hsts(&serving.tls),
         ..proxy::Settings::default()
     }
 }

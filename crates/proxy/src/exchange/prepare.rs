@@ -72,6 +72,9 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove(Names::of(&[Name::ContentLength]));
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
+    facts
+        .hsts
+        .set(client.secure && worker.settings.hsts.is_some());
     check_method(request, parts.tunnel.is_some())?;
     check_expectation(request, body.length())?;
 
