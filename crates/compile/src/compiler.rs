@@ -25,6 +25,7 @@ use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
 use crate::status::{ByObject, ObjectStatus};
+use crate::tickets::Tickets;
 
 /// Compiles again and again, and reuses what did not change.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct Compiler {
     ingresses: Ingresses,
     services: Services,
     certificates: Certificates,
+    tickets: Tickets,
     hosts: Hosts,
     fallbacks: Fallbacks,
     references: References,
@@ -121,6 +123,7 @@ impl Compiler {
                 endpoint_updates: 0,
             },
             certificates,
+            tickets: Tickets::default(),
             hosts,
             references,
             gateways: Gateways::default(),
@@ -195,6 +198,7 @@ impl Compiler {
             stale.extend(self.default_report.iter().chain(&default_report));
             self.default_report = default_report;
         }
+        stale.0.extend(self.tickets.update(&self.options, store));
         let others = fallbacks.any || fallbacks.hosts || gateways.listeners;
         self.last.changed = self.assemble(&updated, others, default);
         self.last.statuses = self.gateways.statuses();
@@ -255,7 +259,9 @@ impl Compiler {
         let first = self.last.snapshot.generation == 0;
         let certificates =
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
-        if !first && !updated.routes && !certificates && !fallbacks_changed {
+        let ticket_keys = self.tickets.keys();
+        let tickets = self.last.snapshot.ticket_keys != ticket_keys;
+        if !first && !updated.routes && !certificates && !fallbacks_changed && !tickets {
             return false;
         }
         if updated.routes {
@@ -280,6 +286,7 @@ impl Compiler {
         self.last.snapshot = Arc::new(Snapshot {
             generation: self.last.snapshot.generation + 1,
             listeners: listeners.into(),
+            ticket_keys,
         });
         true
     }
@@ -373,6 +380,7 @@ impl Compiler {
             .chain(&gateway)
             .chain(self.services.report(key))
             .chain(self.fallbacks.report())
+            .chain(self.tickets.report())
             .chain(&self.default_report);
         said.filter(|report| report.object == *key)
             .map(|report| ObjectReport::clone(report))

@@ -29,6 +29,8 @@ pub struct Options {
     /// Namespace and name of the Secret for handshakes that nobody's certificate is for
     /// (`--default-ssl-certificate`).
     pub default_certificate: Option<(String, String)>,
+    /// Namespace and name of the Secret with the keys of session tickets that all replicas share.
+    pub session_ticket_secret: Option<(String, String)>,
     /// Used where there is no default certificate, or a broken one.
     pub fallback_certificate: Arc<Certificate>,
     /// Whether hosts with TLS send clients that came without it to HTTPS (`--ssl-redirect`).
@@ -84,6 +86,7 @@ impl Options {
             watch_without_class: false,
             default_backend_service: None,
             default_certificate: None,
+            session_ticket_secret: None,
             fallback_certificate,
             ssl_redirect: true,
             http_port: 8080,

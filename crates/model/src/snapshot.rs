@@ -8,6 +8,7 @@ use crate::condition::RequestView;
 use crate::listener::{Entrance, Listener};
 use crate::route::{PathMatch, Rule};
 use crate::router::PathRouter;
+use crate::ticket::TicketKeys;
 
 /// The whole configuration at one moment, shared by all workers through one pointer.
 #[derive(Debug, Default)]
@@ -16,6 +17,9 @@ pub struct Snapshot {
     pub generation: u64,
     /// What is listened on, sorted by entrance.
     pub listeners: Box<[Arc<Listener>]>,
+    /// The keys of session tickets that all replicas share; without any, tickets are the process's
+    /// own.
+    pub ticket_keys: Option<Arc<TicketKeys>>,
 }
 
 impl Snapshot {

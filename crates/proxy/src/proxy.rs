@@ -50,6 +50,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<health::Counts>,
     trust: Arc<Trust>,
+    tls: Arc<tls::Context>,
     log: LogWriter,
 }
 
@@ -111,6 +112,7 @@ impl Proxy {
             metrics,
             health,
             trust,
+            tls,
             log,
         })
     }
@@ -137,6 +139,7 @@ impl Proxy {
             .iter()
             .map(|listener| listener.entrance)
             .collect();
+        self.tls.share_tickets(snapshot.ticket_keys.as_deref());
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
             .await;
         *lock(&self.published) = Arc::clone(&snapshot);

@@ -94,6 +94,12 @@ pub(crate) struct Compilation {
     #[arg(value_parser = values::namespaced_name, help_heading = "Defaults of all routes")]
     pub(crate) default_ssl_certificate: Option<NamespacedName>,
 
+    /// The Secret with the keys of session tickets, by which all replicas resume each other's
+    /// sessions of TLS. [default: each its own]
+    #[arg(long, env = "NARTHEX_SESSION_TICKET_SECRET", value_name = "NS/NAME")]
+    #[arg(value_parser = values::namespaced_name, help_heading = "Defaults of all routes")]
+    pub(crate) session_ticket_secret: Option<NamespacedName>,
+
     /// Send clients of hosts that have TLS from HTTP to HTTPS (308).
     #[arg(
         long,

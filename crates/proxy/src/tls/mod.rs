@@ -6,8 +6,8 @@
 //!
 //! # Resumption
 //!
-//! Workers share one rotating ticket key, since a client's next connection may come to any of
-//! them. A ticket resumes a session without showing a certificate, so it must not carry a client
+//! Workers share their ticket keys, and replicas do where the snapshot has any, since a client's next
+//! connection may come to any of them. A ticket resumes a session without showing a certificate, so it must not carry a client
 //! over to another identity: not after the Secret changed, and not to another host's certificates.
 //! rustls compares the server name alone. Therefore each ticket holds, under its encryption and
 //! authentication, a digest of the certificates that the full handshake could have shown; where
@@ -18,6 +18,7 @@
 mod clients;
 pub(crate) mod hello;
 mod opening;
+mod tickets;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,10 +26,10 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TlsSite, TlsSites};
+use model::{CertificateSet, CertificateTable, ClientAuth, Stream, TicketKeys, TlsSite, TlsSites};
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
@@ -42,6 +43,7 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 use crate::client::Tls;
 use crate::settings::TlsSettings;
 use opening::{Opening, send_last};
+use tickets::Tickets;
 
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
 const MAX_CONFIGS: usize = 1024;
@@ -68,7 +70,7 @@ pub(crate) struct Context {
     provider: Arc<CryptoProvider>,
     versions: &'static [&'static SupportedProtocolVersion],
     base: ServerConfig,
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
     strict_sni: bool,
 }
 
@@ -99,9 +101,14 @@ impl Context {
             provider,
             versions,
             base,
-            tickets: Ticketer::new()?,
+            tickets: Arc::new(Tickets::new()?),
             strict_sni: settings.strict_sni,
         }))
+    }
+
+    /// Takes over the keys of tickets that all replicas share, if there are any.
+    pub(crate) fn share_tickets(&self, keys: Option<&TicketKeys>) {
+        self.tickets.share(keys);
     }
 
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
@@ -411,7 +418,7 @@ const DIGEST: usize = 32;
 /// Tickets that are good for one set of certificates only: see [Resumption](self#resumption).
 #[derive(Debug)]
 struct BoundTickets {
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
     binding: [u8; DIGEST],
 }
 

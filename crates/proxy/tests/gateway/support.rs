@@ -64,6 +64,7 @@ impl Plane {
         let snapshot = Arc::new(Snapshot {
             generation: self.generation.get(),
             listeners: listeners.into(),
+            ..Snapshot::default()
         });
         let proxy = self.proxy.as_ref().expect("runs");
         let published = self.runtime.block_on(proxy.publish(snapshot));
