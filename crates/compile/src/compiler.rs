@@ -18,6 +18,7 @@ use crate::ingress::class::Classes;
 use crate::ingress::key;
 use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::{Resolved, World, secrets};
+use crate::ingress::sealed;
 use crate::name::{Name, NameRef};
 use crate::options::{GatewayScope, Options};
 use crate::references::References;
@@ -235,6 +236,9 @@ impl Compiler {
             for (name, port) in old.service_ports() {
                 self.services.release(name, port);
             }
+            for (name, port) in old.sealed_ports() {
+                self.services.release_with(name, port, &sealed::spoken());
+            }
         }
     }
 
@@ -261,7 +265,13 @@ impl Compiler {
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
         let ticket_keys = self.tickets.keys();
         let tickets = self.last.snapshot.ticket_keys != ticket_keys;
-        if !first && !updated.routes && !certificates && !fallbacks_changed && !tickets {
+        if !first
+            && !updated.routes
+            && !certificates
+            && !fallbacks_changed
+            && !tickets
+            && !updated.sealed
+        {
             return false;
         }
         if updated.routes {
@@ -316,6 +326,7 @@ impl Compiler {
         };
         let https = TlsSites {
             ingress: Some(Arc::new(secure)),
+            sealed: self.hosts.sealed().clone(),
             ..TlsSites::default()
         };
         [
@@ -398,6 +409,7 @@ fn shared(ingress: &Listener, gateway: &Listener) -> Listener {
         (Service::Tls(ingress), Service::Tls(gateway)) => Service::Tls(Arc::new(TlsSites {
             gateways: gateway.gateways.clone(),
             ingress: ingress.ingress.clone(),
+            sealed: ingress.sealed.clone(),
         })),
         // Nothing else is put together.
         (Service::Http(sites), _) => Service::Http(Arc::clone(sites)),

@@ -29,6 +29,9 @@ pub struct Options {
     /// Namespace and name of the Secret for handshakes that nobody's certificate is for
     /// (`--default-ssl-certificate`).
     pub default_certificate: Option<(String, String)>,
+    /// Whether Ingresses can have TLS passed on to their backends as it is
+    /// (`--enable-ssl-passthrough`).
+    pub ssl_passthrough: bool,
     /// Namespace and name of the Secret with the keys of session tickets that all replicas share.
     pub session_ticket_secret: Option<(String, String)>,
     /// Used where there is no default certificate, or a broken one.
@@ -86,6 +89,7 @@ impl Options {
             watch_without_class: false,
             default_backend_service: None,
             default_certificate: None,
+            ssl_passthrough: false,
             session_ticket_secret: None,
             fallback_certificate,
             ssl_redirect: true,

@@ -192,6 +192,7 @@ impl Compilation {
             serve_unknown_classes: !self.in_cluster,
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
+            ssl_passthrough: flags.enable_ssl_passthrough,
             session_ticket_secret: flags.session_ticket_secret.as_ref().map(pair),
             ssl_redirect: flags.ssl_redirect,
             http_port: flags.http_port,

@@ -159,6 +159,10 @@ fn site<'a>(
     let TlsSite::Https(site) = &**own else {
         return Err(Reason::Misdirected);
     };
+    // TLS of this host ends at its backend, which does not expect what was in another host's.
+    if !sites.sealed.is_empty() && sites.passed_on(Some(host)).is_some() {
+        return Err(Reason::Misdirected);
+    }
     // Each listener is a world of its own, which a connection to another one does not open
     // (Gateway API, listener isolation; RFC 9110, section 15.5.20).
     if !sites.gateways.is_empty()

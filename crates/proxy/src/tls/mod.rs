@@ -237,8 +237,8 @@ impl Acceptor {
         sites: &TlsSites,
     ) -> Result<Secured, HandshakeError> {
         let mut opening = Opening::new(self.most_hello);
-        // Who serves Ingress alone passes nothing on.
-        if !sites.gateways.is_empty()
+        // Most who serve Ingress alone pass nothing on.
+        if (!sites.gateways.is_empty() || !sites.sealed.is_empty())
             && let Some(stream) = passed_on(&mut opening, &tcp, sites).await?
         {
             return Ok(Secured::Passthrough(tcp, opening.into_bytes(), stream));
@@ -346,6 +346,9 @@ async fn passed_on(
         Err(error) => return Err(error),
     };
     let name = hello.server_name.as_deref();
+    if let Some(stream) = sites.passed_on(name) {
+        return Ok(Some(Arc::clone(stream)));
+    }
     match sites.find(name).map(|site| &**site) {
         Some(TlsSite::Passthrough(streams)) => {
             let stream = streams.find(name.unwrap_or_default());
