@@ -89,8 +89,10 @@ pub struct SolverPlan {
 /// How a name is shown to be ours.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Way {
-    /// HTTP-01, or where the server prefers it TLS-ALPN-01: both are answered here.
-    Front,
+    /// HTTP-01, which is answered here.
+    Http,
+    /// TLS-ALPN-01, which is answered here.
+    TlsAlpn,
     /// DNS-01.
     Dns(DnsProvider),
     /// DNS-PERSIST-01: somebody has set the record.
@@ -303,9 +305,7 @@ impl Look<'_> {
         };
         let mut solvers = Vec::new();
         for solver in acme.solvers.iter().flatten() {
-            if let Some(solver) = self.solver(solver)? {
-                solvers.push(solver);
-            }
+            solvers.extend(self.solver(solver)?);
         }
         let account = acme.private_key_secret_ref.as_ref();
         let account = account.map_or("account", |it| it.name.as_str());
@@ -324,7 +324,7 @@ impl Look<'_> {
         })))
     }
 
-    fn solver(&mut self, solver: &Solver) -> Result<Option<SolverPlan>, Refused> {
+    fn solver(&mut self, solver: &Solver) -> Result<Vec<SolverPlan>, Refused> {
         let default = SolverSelector::default();
         let selector = solver.selector.as_ref().unwrap_or(&default);
         // Certificates have no labels here.
@@ -333,17 +333,18 @@ impl Look<'_> {
             .as_ref()
             .is_some_and(|it| !it.is_empty())
         {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let way = match &solver.dns01 {
-            Some(dns) => Way::Dns(self.dns(dns)?),
-            None => Way::Front,
+        let ways = match &solver.dns01 {
+            Some(dns) => vec![Way::Dns(self.dns(dns)?)],
+            None => vec![Way::Http, Way::TlsAlpn],
         };
-        Ok(Some(SolverPlan {
+        let plan = |way| SolverPlan {
             dns_names: selector.dns_names.clone().unwrap_or_default(),
             dns_zones: selector.dns_zones.clone().unwrap_or_default(),
             way,
-        }))
+        };
+        Ok(ways.into_iter().map(plan).collect())
     }
 
     fn dns(&mut self, dns: &Dns01) -> Result<DnsProvider, Refused> {

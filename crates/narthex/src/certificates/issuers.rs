@@ -110,16 +110,17 @@ fn methods(solvers: &[SolverPlan]) -> Result<Methods, String> {
     }
     let mut entries = Vec::new();
     for solver in solvers {
-        let ways = match &solver.way {
-            Way::Front => vec![methods::Way::Http01, methods::Way::TlsAlpn01],
-            Way::Dns(provider) => vec![methods::Way::Dns01(dns(provider)?)],
-            Way::DnsPersist => vec![methods::Way::DnsPersist01(None)],
+        let way = match &solver.way {
+            Way::Http => methods::Way::Http01,
+            Way::TlsAlpn => methods::Way::TlsAlpn01,
+            Way::Dns(provider) => methods::Way::Dns01(dns(provider)?),
+            Way::DnsPersist => methods::Way::DnsPersist01(None),
         };
-        entries.extend(ways.into_iter().map(|way| Entry {
+        entries.push(Entry {
             names: solver.dns_names.clone(),
             zones: solver.dns_zones.clone(),
             way,
-        }));
+        });
     }
     Ok(Methods::from(entries))
 }

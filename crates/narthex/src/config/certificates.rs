@@ -99,13 +99,14 @@ fn solvers(flags: &flags::Certificates) -> Result<Vec<SolverPlan>, Invalid> {
     let provider = provider(flags)?;
     let ways = match (flags.acme_challenge.as_slice(), &provider) {
         ([], Some(_)) => &[Challenge::Dns][..],
-        ([], None) => &[Challenge::Http],
+        ([], None) => &[Challenge::Http, Challenge::Tls],
         (ways, _) => ways,
     };
     let mut solvers = Vec::new();
     for way in ways {
         let way = match (way, &provider) {
-            (Challenge::Http, _) => Way::Front,
+            (Challenge::Http, _) => Way::Http,
+            (Challenge::Tls, _) => Way::TlsAlpn,
             (Challenge::DnsPersist, _) => Way::DnsPersist,
             (Challenge::Dns, Some(provider)) => Way::Dns(provider.clone()),
             (Challenge::Dns, None) => {

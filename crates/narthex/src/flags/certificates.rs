@@ -55,10 +55,10 @@ pub(crate) struct Certificates {
     #[arg(requires = "acme_eab_key_id")]
     pub(crate) acme_eab_key_file: Option<PathBuf>,
 
-    /// How names are shown to be ours, for the issuer `acme`: http (HTTP-01 and TLS-ALPN-01,
-    /// answered on the HTTP and HTTPS ports), dns (DNS-01, by one of --acme-dns-…), dns-persist
+    /// How names are shown to be ours, for the issuer `acme`: http (HTTP-01, on the HTTP port), tls
+    /// (TLS-ALPN-01, on the HTTPS port), dns (DNS-01, by one of --acme-dns-…), dns-persist
     /// (DNS-PERSIST-01, whose record is set once by hand: the log says which). Repeatable.
-    /// [default: dns where one of --acme-dns-… is given, else http]
+    /// [default: dns where one of --acme-dns-… is given, else http,tls]
     #[arg(long, env = "NARTHEX_ACME_CHALLENGE", value_name = "WAY")]
     #[arg(value_delimiter = ',')]
     pub(crate) acme_challenge: Vec<Challenge>,
@@ -109,8 +109,10 @@ pub(crate) struct Certificates {
 /// A way to show that a name is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Challenge {
-    /// HTTP-01 and TLS-ALPN-01.
+    /// HTTP-01.
     Http,
+    /// TLS-ALPN-01.
+    Tls,
     /// DNS-01.
     Dns,
     /// DNS-PERSIST-01.
