@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use certs::dns::{Dns, Watch};
 use certs::methods::Way;
 use program_tests::acme::Kind;
-use program_tests::{Acme, Backend, Conn, Named, Then, named};
+use program_tests::{Acme, Backend, Conn, Named, Then, named, ports};
 
 use crate::is_trusted;
 use crate::rig::{Rig, obtain, rfc2136};
@@ -96,6 +96,36 @@ fn a_program_that_fails_is_told_of_and_one_that_never_ends_leaves_no_process() {
     let start = Instant::now();
     obtain(&replica, &["a.example"]).expect_err("it fails");
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_record_that_is_not_seen_is_not_shown_to_the_ca() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rig = Rig::start(Acme::starting());
+    let program = executable(&folder, "forgets", "#!/bin/sh\nexit 0\n");
+    let mut issuer = rig.issuer(vec![Way::Dns01(Dns::Exec { program })]);
+    issuer.methods.watch.longest = Duration::from_secs(3);
+    let failed = obtain(&rig.replica(issuer), &["a.example"]).expect_err("it is not set");
+    let text = &failed.error;
+    assert!(
+        text.contains("_acme-challenge.a.example. is not seen after 3"),
+        "{text}"
+    );
+    assert_eq!(rig.acme.validations(), 0);
+}
+
+#[test]
+fn a_zone_whose_servers_cannot_be_asked_is_waited_for_a_while() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rig = Rig::start(Acme::starting());
+    let program = program(&rig, &folder);
+    let start = Instant::now();
+    let mut issuer = rig.issuer(vec![Way::Dns01(Dns::Exec { program })]);
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    issuer.methods.watch.servers = vec![nobody];
+    issuer.methods.watch.longest = Duration::from_secs(7);
+    obtain(&rig.replica(issuer), &["a.example"]).expect("a certificate");
+    assert!(start.elapsed() >= Duration::from_secs(7));
 }
 
 #[test]

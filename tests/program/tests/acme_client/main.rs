@@ -137,7 +137,7 @@ fn a_certificate_is_revoked_by_another_replica() {
 
 #[test]
 fn the_chain_that_is_preferred_is_the_one_that_is_served() {
-    let rig = Rig::start(Acme::starting().alternate_roots(2).bad_nonces(10));
+    let rig = Rig::start(Acme::starting().alternate_roots(2).bad_nonces(5));
     for number in [2, 1, 0] {
         let root = rig.acme.root(number);
         let der = leaf(&root);
