@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::acme::{self, Kind, RenewalInfo, RevocationReason, Solver, Trouble};
 use crate::ca::{self, Issued, Request, Terms};
 use crate::keeper::{Setback, Source, Wish};
-use crate::methods::Methods;
+use crate::methods::{Methods, Way};
 use crate::random::number;
 use crate::vault::Papers;
 
@@ -198,12 +198,11 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         before: Option<&str>,
     ) -> Result<Issued, Setback> {
         let router = Router::new(&self.solver, &acme.methods);
+        // Where the CA cannot connect to one port it may connect to the other.
+        let unseen = slot.unseen(&wish.id);
         let ways = |name: &str| {
-            acme.methods
-                .of(name)
-                .into_iter()
-                .map(|it| it.method())
-                .collect()
+            let ways = acme.methods.turned(name, unseen).into_iter();
+            ways.map(Way::method).collect()
         };
         let wanted = acme::Wanted {
             names: &wish.names,
@@ -215,7 +214,9 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         };
         let patience = acme::Patience::default();
         let account = slot.account(&self.papers, acme, None).await?;
-        let trouble = match account.obtain(&wanted, &router, &patience).await {
+        let ended = account.obtain(&wanted, &router, &patience).await;
+        slot.ended(&wish.id, &ended);
+        let trouble = match ended {
             Ok(issued) => return Ok(issued),
             Err(trouble) if !is_unknown_account(&trouble) => return Err(trouble.into()),
             Err(trouble) => trouble,
