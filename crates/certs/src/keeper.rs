@@ -343,7 +343,9 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
                 }
             }
             match self.read(&wish.id).await {
-                Ok((there, now)) if there.issued.as_ref() == before => version = now,
+                Ok((there, now)) if there.issued.is_none() || there.issued.as_ref() == before => {
+                    version = now;
+                }
                 Ok(_) => return Ok(false),
                 Err(why) => {
                     error = why;

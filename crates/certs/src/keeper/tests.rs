@@ -296,6 +296,18 @@ fn an_edit_beside_the_certificate_does_not_lose_it() {
 }
 
 #[test]
+fn a_certificate_that_was_deleted_while_another_was_ordered_is_no_ones() {
+    let world = World::default();
+    world.turn(&wish("web"), start());
+    world.inner().meddles = Some(Record::default());
+    assert_eq!(
+        world.turn(&wish("web"), start() + 70 * DAY).done,
+        Done::Renewed
+    );
+    assert!(world.inner().records["web"].0.issued.is_some());
+}
+
+#[test]
 fn what_cannot_be_kept_is_tried_again_and_not_ordered_again() {
     let world = World::default();
     world.inner().refuses = true;

@@ -1,7 +1,7 @@
 //! Records at somebody's DNS servers: by a program, a webhook and dynamic updates.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use certs::dns::{Dns, Watch};
@@ -30,11 +30,14 @@ exec curl --silent --fail --data "{{\"host\": \"$2\", \"value\": \"$3\"}}" "{}/$
     executable(folder, "hook", &script)
 }
 
+/// Put there by another process: one that is started meanwhile would have our file open for
+/// writing for a moment, and what is open so cannot be run.
 fn executable(folder: &tempfile::TempDir, name: &str, script: &str) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, script).expect("a file");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&path, mode).expect("executable");
+    let (source, path) = (folder.path().join("source"), folder.path().join(name));
+    std::fs::write(&source, script).expect("a file");
+    let mut install = Command::new("install");
+    let installed = install.args(["-m", "755"]).arg(&source).arg(&path).status();
+    assert!(installed.expect("install").success());
     path
 }
 
