@@ -3,7 +3,7 @@
 //! [`Keeper::turn`] is called with the time, when something is wanted anew and when it said that
 //! there is something to do. Any number of replicas may take turns over one vault.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,11 +13,15 @@ use tokio::task::JoinSet;
 
 use crate::acme::{Kind, RenewalInfo, Trouble};
 use crate::ca::{Issued, KeyKind, Usage, names, validity};
+use crate::random::number;
 use crate::renew::{Failures, Schedule, ask_again_after, due, try_again};
 use crate::vault::{Lock, NotKept, Record, Vault};
 
 /// How long until another look at what somebody else is ordering, or what cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often somebody else's edits are made way for.
+const ATTEMPTS: usize = 5;
 
 /// A certificate that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +70,21 @@ impl From<Trouble> for Setback {
 
 /// Where certificates come from.
 pub trait Source: Send + Sync + 'static {
+    /// Whether a wish can be asked for at all; told at once, so that it does not count as a
+    /// failure and whoever mends it does not wait.
+    ///
+    /// # Errors
+    /// Why it cannot, for people.
+    fn ready(&self, _wish: &Wish) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A number that changes when the issuer of a wish is another one or is asked in another way:
+    /// then failures before do not count.
+    fn print(&self, _wish: &Wish) -> u64 {
+        0
+    }
+
     /// A certificate as wished, to follow the chain `before` if there is one.
     ///
     /// # Errors
@@ -85,6 +104,14 @@ pub trait Source: Send + Sync + 'static {
 }
 
 impl<T: Source> Source for Arc<T> {
+    fn ready(&self, wish: &Wish) -> Result<(), String> {
+        T::ready(self, wish)
+    }
+
+    fn print(&self, wish: &Wish) -> u64 {
+        T::print(self, wish)
+    }
+
     fn obtain(
         &self,
         wish: &Wish,
@@ -143,6 +170,8 @@ struct Parts<V, L, S> {
     places: Semaphore,
     /// What is at work here: a Lease does not keep its own holder out.
     busy: Mutex<HashSet<String>>,
+    /// What was obtained and could not be kept so far: nothing is ordered again for that.
+    unkept: Mutex<HashMap<String, Record>>,
 }
 
 /// What is at work here no longer is when this is dropped.
@@ -182,6 +211,7 @@ impl<V: Vault, L: Lock, S: Source> Keeper<V, L, S> {
                 source,
                 places,
                 busy: Mutex::default(),
+                unkept: Mutex::default(),
             }),
         }
     }
@@ -230,12 +260,15 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
         asked: Option<SystemTime>,
         now: SystemTime,
     ) -> Result<(Done, SystemTime, Option<String>), String> {
-        let kept = self.vault.read(&wish.id).await?;
-        let record = kept.map(|(record, _)| record).unwrap_or_default();
-        if asked.is_none()
-            && let Todo::Wait(until) = todo(wish, &record, now)
-        {
-            return Ok((Done::Nothing, until, record.error));
+        let print = print(wish, self.source.print(wish));
+        let todo = |record: &Record| todo(wish, print, record, now);
+        let (record, _) = self.read(&wish.id).await?;
+        let step = todo(&record);
+        if let (None, Todo::Wait(until)) = (asked, &step) {
+            return Ok((Done::Nothing, *until, record.error));
+        }
+        if asked.is_some() || matches!(step, Todo::Obtain) {
+            self.source.ready(wish)?;
         }
         let elsewhere = (Done::Elsewhere, now + LOOK_AGAIN, record.error);
         let Some(_busy) = Busy::new(&self.busy, &wish.id) else {
@@ -245,35 +278,89 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
             return Ok(elsewhere);
         };
         // Whoever had the lock before may have done it.
-        let (mut record, version) = match self.vault.read(&wish.id).await? {
-            Some((record, version)) => (record, Some(version)),
-            None => (Record::default(), None),
-        };
-        if let Todo::Ask(issued) = todo(wish, &record, now) {
+        let (mut record, version) = self.read(&wish.id).await?;
+        let before = record.issued.clone();
+        if let Todo::Ask(issued) = todo(&record) {
             let info = self.source.renewal_info(wish, &issued.chain).await;
             let ask_again = info.as_ref().map(|info| info.ask_again);
             record.ask_again = Some(now + ask_again_after(ask_again));
             // A CA that does not answer has not taken back what it said.
             record.window = info.and_then(|info| info.window).or(record.window);
         }
-        let done = match todo(wish, &record, now) {
-            _ if asked.is_some() => self.obtain(wish, &mut record, now).await,
-            Todo::Obtain => self.obtain(wish, &mut record, now).await,
-            Todo::Wait(_) | Todo::Ask(_) => Done::Nothing,
+        let is_due = matches!(todo(&record), Todo::Obtain);
+        let done = match self.take_unkept(&wish.id, |it| !matches!(todo(it), Todo::Obtain)) {
+            Some(unkept) if is_due || asked.is_some() => {
+                record = unkept;
+                Done::Renewed
+            }
+            _ if is_due || asked.is_some() => self.obtain(wish, print, &mut record, now).await,
+            _ => Done::Nothing,
         };
-        match self.vault.write(&wish.id, &record, version.as_ref()).await {
-            Ok(()) => {}
-            Err(NotKept::Changed) => return Ok(elsewhere),
-            Err(NotKept::Failed(error)) => return Err(error),
+        if !self
+            .keep(wish, &record, version, before.as_ref(), &done)
+            .await?
+        {
+            return Ok(elsewhere);
         }
-        let next = match todo(wish, &record, now) {
+        let next = match todo(&record) {
             Todo::Wait(until) => until,
             Todo::Ask(_) | Todo::Obtain => now + LOOK_AGAIN,
         };
         Ok((done, next, record.error))
     }
 
-    async fn obtain(&self, wish: &Wish, record: &mut Record, now: SystemTime) -> Done {
+    async fn read(&self, id: &str) -> Result<(Record, Option<V::Version>), String> {
+        Ok(match self.vault.read(id).await? {
+            Some((record, version)) => (record, Some(version)),
+            None => (Record::default(), None),
+        })
+    }
+
+    /// What could not be kept before, if it still is of use.
+    fn take_unkept(&self, id: &str, is_of_use: impl Fn(&Record) -> bool) -> Option<Record> {
+        let mut all = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(id).filter(is_of_use)
+    }
+
+    /// Whether a record is kept: it is not if somebody else has kept another certificate than
+    /// that which was there `before`. An edit beside it, as of a Secret's labels, is made way for.
+    async fn keep(
+        &self,
+        wish: &Wish,
+        record: &Record,
+        mut version: Option<V::Version>,
+        before: Option<&Issued>,
+        done: &Done,
+    ) -> Result<bool, String> {
+        let mut error = "somebody else writes there all the time".to_owned();
+        for _ in 0..ATTEMPTS {
+            match self.vault.write(&wish.id, record, version.as_ref()).await {
+                Ok(()) => return Ok(true),
+                Err(NotKept::Changed) => {}
+                Err(NotKept::Failed(why)) => {
+                    error = why;
+                    break;
+                }
+            }
+            match self.read(&wish.id).await {
+                Ok((there, now)) if there.issued.is_none() || there.issued.as_ref() == before => {
+                    version = now;
+                }
+                Ok(_) => return Ok(false),
+                Err(why) => {
+                    error = why;
+                    break;
+                }
+            }
+        }
+        if *done == Done::Renewed {
+            let mut all = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(wish.id.clone(), record.clone());
+        }
+        Err(error)
+    }
+
+    async fn obtain(&self, wish: &Wish, print: u64, record: &mut Record, now: SystemTime) -> Done {
         let before = record.issued.as_ref().map(|issued| issued.chain.as_str());
         match self.source.obtain(wish, before).await {
             Ok(issued) => {
@@ -285,12 +372,13 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
                 Done::Renewed
             }
             Err(setback) => {
-                let count = record.failures.map_or(0, |failures| failures.count);
+                let count = failures(record, print).map_or(0, |failures| failures.count);
                 record.failures = Some(Failures {
                     count: count.saturating_add(1),
                     last: now,
                     is_rate_limit: setback.is_rate_limit,
                     not_before: setback.not_before,
+                    of: Some(print),
                 });
                 record.error = Some(setback.error.clone());
                 Done::Failed(setback.error)
@@ -299,8 +387,24 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
     }
 }
 
+/// A number that is another one if something else is wished for, or asked for in another way.
+fn print(wish: &Wish, issuer: u64) -> u64 {
+    let names = sorted(&wish.names);
+    let mut words: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    let issuer = issuer.to_be_bytes();
+    words.extend([b"issuer", wish.issuer.as_bytes(), &issuer]);
+    words.extend(wish.profile.as_deref().map(str::as_bytes));
+    number(&words)
+}
+
+/// The failures of a wish; those of another one do not count.
+fn failures(record: &Record, print: u64) -> Option<Failures> {
+    let is_of_it = |failures: &Failures| failures.of.is_none_or(|of| of == print);
+    record.failures.filter(is_of_it)
+}
+
 /// What is to be done about a record now.
-fn todo(wish: &Wish, record: &Record, now: SystemTime) -> Todo {
+fn todo(wish: &Wish, print: u64, record: &Record, now: SystemTime) -> Todo {
     let id = wish.id.as_bytes();
     let good = record.issued.as_ref().and_then(|issued| {
         // What cannot be read, has other names or is of another issuer, is as if it were not there.
@@ -313,9 +417,7 @@ fn todo(wish: &Wish, record: &Record, now: SystemTime) -> Todo {
         (has == sorted(&wish.names) && !is_another).then_some((issued, validity))
     });
     let lifetime = good.map(|(_, validity)| validity.lifetime());
-    let again = record
-        .failures
-        .map(|failures| try_again(id, &failures, lifetime));
+    let again = failures(record, print).map(|failures| try_again(id, &failures, lifetime));
     let Some((issued, validity)) = good else {
         return match again {
             Some(again) if now < again => Todo::Wait(again),

@@ -88,12 +88,21 @@ impl Methods {
     /// The ways for a name, with its `*.` if it has one, the most specific one first: one that
     /// names it, then the longest zone, then those for any name.
     pub fn of(&self, name: &str) -> Vec<&Way> {
+        self.turned(name, 0)
+    }
+
+    /// The same after so many failures: of those that are alike, another one is first each time.
+    pub(crate) fn turned(&self, name: &str, failures: usize) -> Vec<&Way> {
         let name = name.to_ascii_lowercase();
         let all = self.entries.iter();
         let fitting = all.filter_map(|entry| Some((entry.rank(&name)?, &entry.way)));
         let mut fitting: Vec<_> = fitting.collect();
         // Stable: of those that are alike the first one stays first.
         fitting.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
+        for alike in fitting.chunk_by_mut(|one, other| one.0 == other.0) {
+            let turns = failures % alike.len();
+            alike.rotate_left(turns);
+        }
         fitting.into_iter().map(|(_, way)| way).collect()
     }
 }
@@ -133,6 +142,20 @@ mod tests {
                 program: program.into(),
             }),
         }
+    }
+
+    #[test]
+    fn after_a_failure_another_way_is_first_among_those_alike() {
+        let mut methods = Methods::default();
+        methods.entries.push(entry(&[], &["example.org"], "zone"));
+        let ways = |failures| -> Vec<Method> {
+            let ways = methods.turned("a.example.org", failures).into_iter();
+            ways.map(Way::method).collect()
+        };
+        let (dns, http, tls) = (Method::Dns01, Method::Http01, Method::TlsAlpn01);
+        assert_eq!(ways(0), [dns, http, tls]);
+        assert_eq!(ways(1), [dns, tls, http]);
+        assert_eq!(ways(2), [dns, http, tls]);
     }
 
     #[test]

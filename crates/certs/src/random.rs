@@ -5,6 +5,11 @@ use aws_lc_rs::rand;
 
 /// A number from 0 up to 1 that belongs to these words: the same in each replica and version.
 pub(crate) fn share(words: &[&[u8]]) -> f64 {
+    number(words) as f64 / (1u64 << 53) as f64
+}
+
+/// A whole number of 53 bits that belongs to these words, which JSON and a float hold exactly.
+pub(crate) fn number(words: &[&[u8]]) -> u64 {
     let mut text = Vec::new();
     for word in words {
         // Lengths keep apart what concatenation would join.
@@ -14,8 +19,7 @@ pub(crate) fn share(words: &[&[u8]]) -> f64 {
     let digest = digest(&SHA256, &text);
     let mut first = [0; 8];
     first.copy_from_slice(&digest.as_ref()[..8]);
-    // 53 bits are what a float holds exactly, so that 1 is never reached.
-    (u64::from_be_bytes(first) >> 11) as f64 / (1u64 << 53) as f64
+    u64::from_be_bytes(first) >> 11
 }
 
 /// Bytes for a serial number: positive, and 127 random bits but one (RFC 5280, section 4.1.2.2).

@@ -127,6 +127,10 @@ pub struct Failures {
     pub is_rate_limit: bool,
     /// When the CA wants to be asked again (`Retry-After`), if it said so.
     pub not_before: Option<SystemTime>,
+    /// What was wished for when it failed, as a number that tells wishes apart: another wish is
+    /// not made to wait for the mending of this one. None if that is not known.
+    #[serde(default)]
+    pub of: Option<u64>,
 }
 
 /// When to try again for the certificate `id`: each time twice as long after the last failure, by

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{
-    AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    AuthorizationStatus, ChallengeStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -272,10 +273,11 @@ async fn explained(order: &mut Order, trouble: Trouble) -> Trouble {
                 (challenge.status, challenge.error.clone())
             {
                 let Words { r#type, detail, .. } = Words::from(problem);
+                let by = method_name(&challenge.r#type);
                 about.push(super::About {
                     name: Some(name.clone()),
                     r#type,
-                    detail,
+                    detail: format!("{detail} (by {by})"),
                 });
             }
         }
@@ -295,6 +297,16 @@ async fn explained(order: &mut Order, trouble: Trouble) -> Trouble {
         },
     };
     Trouble::told(trouble.doing, words, None, trouble.not_before)
+}
+
+fn method_name(of: &ChallengeType) -> &str {
+    match of {
+        ChallengeType::Http01 => Method::Http01.name(),
+        ChallengeType::TlsAlpn01 => Method::TlsAlpn01.name(),
+        ChallengeType::Dns01 => Method::Dns01.name(),
+        ChallengeType::Unknown(name) => name,
+        _ => "another way",
+    }
 }
 
 /// Sends the request for the certificate, and waits for it.

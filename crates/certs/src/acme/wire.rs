@@ -16,6 +16,8 @@ use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::random::number;
+
 use super::trouble::{Refused, Unreached};
 
 /// Who asks (RFC 8555, section 6.1: CAs may refuse whoever does not say).
@@ -35,7 +37,11 @@ type Answer = Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>>
 
 /// A connection to a CA, cheap to clone.
 #[derive(Clone)]
-pub struct Wire(Arc<dyn HttpClient>);
+pub struct Wire {
+    client: Arc<dyn HttpClient>,
+    /// A number of whom it trusts; none if that is not known.
+    trusts: Option<u64>,
+}
 
 impl Wire {
     /// HTTPS to a CA that one of `roots` stands for.
@@ -43,6 +49,13 @@ impl Wire {
     /// # Errors
     /// TLS cannot be set up, for people.
     pub fn https(roots: RootCertStore) -> Result<Self, String> {
+        let anchors = roots.roots.iter();
+        let mut anchors: Vec<Vec<u8>> = anchors
+            .map(|it| [it.subject.as_ref(), it.subject_public_key_info.as_ref()].concat())
+            .collect();
+        anchors.sort();
+        let anchors: Vec<&[u8]> = anchors.iter().map(Vec::as_slice).collect();
+        let trusts = Some(number(&anchors));
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let tls = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
@@ -56,17 +69,24 @@ impl Wire {
             .enable_http2()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(https);
-        Ok(Self::over(Https(client)))
+        Ok(Self {
+            trusts,
+            ..Self::over(Https(client))
+        })
     }
 
-    /// Whether it is the same one, or a clone of it.
+    /// Whether it is the same one, a clone of it, or one that trusts the same.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        let trust_the_same = self.trusts.is_some() && self.trusts == other.trusts;
+        trust_the_same || Arc::ptr_eq(&self.client, &other.client)
     }
 
     /// Over another client.
     pub(crate) fn over(client: impl HttpClient) -> Self {
-        Self(Arc::new(client))
+        Self {
+            client: Arc::new(client),
+            trusts: None,
+        }
     }
 }
 
@@ -76,7 +96,7 @@ impl HttpClient for Wire {
         let mut request = request;
         let agent = HeaderValue::from_static(USER_AGENT);
         request.headers_mut().insert(header::USER_AGENT, agent);
-        let answer = self.0.request(request);
+        let answer = self.client.request(request);
         Box::pin(async move {
             let late = || Error::Other(Box::new(Unreached("the CA does not answer".to_owned())));
             let answer = tokio::time::timeout(TIMEOUT, answer);
@@ -220,6 +240,20 @@ mod tests {
         let trouble = read(&other, 10, &one).expect_err("not trusted");
         assert_eq!(trouble.kind, Kind::Network);
         assert!(trouble.to_string().contains("certificate"), "{trouble}");
+    }
+
+    #[test]
+    fn connections_that_trust_the_same_are_the_same() {
+        let [one, other] = [authority(), authority()].map(|it| it.bundle());
+        let wire = |bundles: &[&str]| {
+            let mut roots = RootCertStore::empty();
+            for der in CertificateDer::pem_slice_iter(bundles.concat().as_bytes()) {
+                roots.add(der.expect("PEM")).expect("a root");
+            }
+            Wire::https(roots).expect("TLS")
+        };
+        assert!(wire(&[&one, &other]).is(&wire(&[&other, &one])));
+        assert!(!wire(&[&one]).is(&wire(&[&other])) && !wire(&[&one]).is(&wire(&[&one, &other])));
     }
 
     #[test]

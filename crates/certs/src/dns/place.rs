@@ -7,7 +7,8 @@ use std::time::Duration;
 use hickory_resolver::proto::op::Message;
 use hickory_resolver::proto::rr::{Name, RData, Record as Row, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ask::{addresses, ask, name, texts};
 use super::{Record, Watch};
@@ -17,6 +18,9 @@ const MAX_ALIASES: usize = 8;
 
 /// The most servers of one zone, and addresses of one server, that are asked.
 const MAX_SERVERS: usize = 13;
+
+/// How long a zone or its servers are looked for.
+const LOOK_UP: Duration = Duration::from_secs(30);
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -47,6 +51,12 @@ pub(super) async fn target(watch: &Watch, of: &str) -> Result<String, String> {
 
 /// The zone that a name is in: where its start of authority is.
 pub(super) async fn zone(watch: &Watch, of: &str) -> Result<String, String> {
+    let late =
+        |_| format!("{of}: the zone that it is in is not found: the resolvers do not answer");
+    timeout(LOOK_UP, find_zone(watch, of)).await.map_err(late)?
+}
+
+async fn find_zone(watch: &Watch, of: &str) -> Result<String, String> {
     let mut current = name(of)?;
     let mut last = "no zone is known of it".to_owned();
     while !current.is_root() {
@@ -87,7 +97,10 @@ pub(super) async fn until_seen(watch: &Watch, records: &[Record]) -> Result<(), 
     let deadline = Instant::now() + watch.longest;
     for (of, values) in names {
         let servers = match watch.servers.as_slice() {
-            [] => authorities(watch, of).await.unwrap_or_default(),
+            [] => match timeout(LOOK_UP, authorities(watch, of)).await {
+                Ok(servers) => servers.unwrap_or_default(),
+                Err(_) => Vec::new(),
+            },
             servers => servers.to_vec(),
         };
         let mut silent = HashMap::new();
@@ -128,12 +141,16 @@ async fn missing(
     silent: &mut HashMap<SocketAddr, u32>,
 ) -> Look {
     let (mut seen, mut missing) = (false, None);
-    for server in servers {
-        let failures = silent.entry(*server).or_default();
-        if *failures >= PATIENCE {
-            continue;
+    let mut asked = JoinSet::new();
+    for &server in servers {
+        if silent.get(&server).is_none_or(|it| *it < PATIENCE) {
+            let of = of.clone();
+            asked.spawn(async move { (server, ask(server, &of, RecordType::TXT, false).await) });
         }
-        match ask(*server, of, RecordType::TXT, false).await {
+    }
+    for (server, answer) in asked.join_all().await {
+        let failures = silent.entry(server).or_default();
+        match answer {
             Ok(answer) => {
                 *failures = 0;
                 let texts = texts(&answer);

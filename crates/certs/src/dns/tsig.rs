@@ -190,6 +190,8 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn signer(algorithm: &str, key: &[u8]) -> Result<Signer, String> {
@@ -229,6 +231,23 @@ mod tests {
             }
         }
         assert!(signer("hmac-md5", b"secret").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_it_panic(
+            answer in prop::collection::vec(any::<u8>(), 0..200),
+            counts in prop::array::uniform4(0u8..3),
+        ) {
+            let one = signer("", b"secret").expect("a key");
+            let mut answer = answer;
+            for (at, count) in [5, 7, 9, 11].into_iter().zip(counts) {
+                if answer.len() > 12 {
+                    answer[at - 1..=at].copy_from_slice(&[0, count]);
+                }
+            }
+            prop_assert!(one.verify(&answer, &[7; 32]).is_err());
+        }
     }
 
     /// As a server signs: the request's signature comes first in what is signed.

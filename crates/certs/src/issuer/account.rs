@@ -1,12 +1,13 @@
 //! An issuer's account: opened once, kept in the papers.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::{Acme, setback};
-use crate::acme::Account;
+use crate::acme::{Account, Kind, Trouble};
 use crate::keeper::Setback;
 use crate::vault::{Entries, NotKept, Papers};
 
@@ -18,7 +19,11 @@ const ATTEMPTS: usize = 5;
 
 /// The account of one issuer. Whoever comes while it is being opened waits for it.
 #[derive(Default)]
-pub(super) struct Slot(Mutex<State>);
+pub(super) struct Slot {
+    state: Mutex<State>,
+    /// How often in a row the CA did not see that the names of a wish are ours.
+    unseen: std::sync::Mutex<HashMap<String, usize>>,
+}
 
 #[derive(Default)]
 struct State {
@@ -29,6 +34,24 @@ struct State {
 }
 
 impl Slot {
+    /// How often in a row the CA did not see that the names of a wish are ours.
+    pub(super) fn unseen(&self, wish: &str) -> usize {
+        let all = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(wish).copied().unwrap_or(0)
+    }
+
+    /// What came of an order.
+    pub(super) fn ended<T>(&self, wish: &str, ended: &Result<T, Trouble>) {
+        let mut all = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            Ok(_) => drop(all.remove(wish)),
+            Err(trouble) if trouble.kind == Kind::Unauthorized => {
+                *all.entry(wish.to_owned()).or_default() += 1;
+            }
+            Err(_) => {}
+        }
+    }
+
     /// The account, opened if it is not. One that the CA does not know (any more), as `unknown`,
     /// is replaced.
     pub(super) async fn account(
@@ -37,7 +60,7 @@ impl Slot {
         acme: &Acme,
         unknown: Option<&str>,
     ) -> Result<Arc<Account>, Setback> {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         if let Some(open) = &state.open
             && unknown != Some(open.id())
         {

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use crate::acme::{self, Kind, RenewalInfo, RevocationReason, Solver, Trouble};
 use crate::ca::{self, Issued, Request, Terms};
 use crate::keeper::{Setback, Source, Wish};
-use crate::methods::Methods;
+use crate::methods::{Methods, Way};
+use crate::random::number;
 use crate::vault::Papers;
 
 mod account;
@@ -69,6 +70,25 @@ impl fmt::Debug for Issuer {
             Self::Authority { .. } => f.write_str("Authority"),
             Self::Internal => f.write_str("Internal"),
             Self::SelfSigned => f.write_str("SelfSigned"),
+        }
+    }
+}
+
+impl Issuer {
+    /// A number that is another one for another issuer. Made of nothing secret: it is kept where
+    /// others may read it.
+    fn print(&self) -> u64 {
+        match self {
+            Self::Acme(acme) => {
+                let settings = &acme.settings;
+                let external = settings.external.as_ref().map(|it| &it.key_id);
+                let parts = (&settings.emails, settings.terms_agreed, external);
+                let how = format!("{parts:?} {:?} {:?}", acme.profile, acme.methods);
+                number(&[settings.directory.as_bytes(), how.as_bytes()])
+            }
+            Self::Authority { chain, .. } => number(&[chain.as_bytes()]),
+            Self::Internal => 1,
+            Self::SelfSigned => 2,
         }
     }
 }
@@ -178,12 +198,11 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         before: Option<&str>,
     ) -> Result<Issued, Setback> {
         let router = Router::new(&self.solver, &acme.methods);
+        // Where the CA cannot connect to one port it may connect to the other.
+        let unseen = slot.unseen(&wish.id);
         let ways = |name: &str| {
-            acme.methods
-                .of(name)
-                .into_iter()
-                .map(|it| it.method())
-                .collect()
+            let ways = acme.methods.turned(name, unseen).into_iter();
+            ways.map(Way::method).collect()
         };
         let wanted = acme::Wanted {
             names: &wish.names,
@@ -195,7 +214,9 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         };
         let patience = acme::Patience::default();
         let account = slot.account(&self.papers, acme, None).await?;
-        let trouble = match account.obtain(&wanted, &router, &patience).await {
+        let ended = account.obtain(&wanted, &router, &patience).await;
+        slot.ended(&wish.id, &ended);
+        let trouble = match ended {
             Ok(issued) => return Ok(issued),
             Err(trouble) if !is_unknown_account(&trouble) => return Err(trouble.into()),
             Err(trouble) => trouble,
@@ -210,6 +231,21 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
 }
 
 impl<P: Papers, S: Solver + 'static> Source for Issuers<P, S> {
+    fn ready(&self, wish: &Wish) -> Result<(), String> {
+        let found = self.find(&wish.issuer).map_err(|setback| setback.error)?;
+        match &*found.1 {
+            // Whether it is an authority's is told without certifying anything.
+            Issuer::Authority { chain, key } => ca::Issuer::from_pem(chain, key)
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn print(&self, wish: &Wish) -> u64 {
+        self.find(&wish.issuer).map_or(0, |found| found.1.print())
+    }
+
     async fn obtain(&self, wish: &Wish, before: Option<&str>) -> Result<Issued, Setback> {
         let (slot, issuer) = self.find(&wish.issuer)?;
         let now = SystemTime::now();

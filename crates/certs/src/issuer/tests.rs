@@ -102,6 +102,33 @@ fn an_issuer_that_is_not_there_or_cannot_be_used_says_so() {
     assert_eq!(broken.error, reason);
     let unknown = run(issuers.obtain(&wish("other"), None)).expect_err("unknown");
     assert_eq!(unknown.error, "there is no issuer other");
+    assert_eq!(issuers.ready(&wish("broken")), Err(reason));
+    assert_eq!(issuers.ready(&wish("other")), Err(unknown.error));
+}
+
+#[test]
+fn an_issuer_that_is_asked_in_another_way_has_another_print() {
+    let (desk, fake) = (Desk::default(), Fake::new());
+    let wire = Wire::over(fake.clone());
+    let print = |change: &dyn Fn(&mut Acme)| {
+        let mut issuer = acme(&wire);
+        if let Issuer::Acme(acme) = &mut issuer {
+            change(acme);
+        }
+        issuers(&desk, &fake, vec![("ca", issuer)]).print(&wish("ca"))
+    };
+    let as_it_is = print(&|_| {});
+    assert_eq!(
+        print(&|acme| acme.wire = Wire::over(fake.clone())),
+        as_it_is
+    );
+    let others = [
+        print(&|acme| acme.settings.terms_agreed = false),
+        print(&|acme| acme.settings.emails.push("ops@web.test".to_owned())),
+        print(&|acme| acme.methods.entries.truncate(1)),
+        print(&|acme| acme.profile = Some("shortlived".to_owned())),
+    ];
+    assert!(!others.contains(&as_it_is), "{others:?}");
 }
 
 #[test]

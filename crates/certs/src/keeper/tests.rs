@@ -28,8 +28,11 @@ struct Inner {
     most_at_work: usize,
     /// As a Lease, which its holder may take again.
     lets_in: bool,
-    /// Somebody else writes while this is ordered.
-    meddles: bool,
+    /// Somebody else writes this while something is ordered.
+    meddles: Option<Record>,
+    /// Nothing can be written.
+    refuses: bool,
+    unready: Option<String>,
 }
 
 impl World {
@@ -60,6 +63,9 @@ impl Vault for World {
     async fn write(&self, id: &str, record: &Record, after: Option<&u64>) -> Result<(), NotKept> {
         tokio::task::yield_now().await;
         let mut inner = self.inner();
+        if inner.refuses {
+            return Err(NotKept::Failed("read only".to_owned()));
+        }
         let is = inner.records.get(id).map(|(_, version)| *version);
         if is != after.copied() {
             return Err(NotKept::Changed);
@@ -89,6 +95,13 @@ impl Lock for World {
 }
 
 impl Source for World {
+    fn ready(&self, _: &Wish) -> Result<(), String> {
+        match &self.inner().unready {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
     async fn obtain(&self, wish: &Wish, before: Option<&str>) -> Result<Issued, Setback> {
         {
             let mut inner = self.inner();
@@ -101,10 +114,8 @@ impl Source for World {
         }
         let mut inner = self.inner();
         inner.at_work -= 1;
-        if inner.meddles {
-            inner
-                .records
-                .insert(wish.id.clone(), (Record::default(), 99));
+        if let Some(record) = inner.meddles.clone() {
+            inner.records.insert(wish.id.clone(), (record, 99));
         }
         if let Some(setback) = &inner.fails {
             return Err(setback.clone());
@@ -259,9 +270,106 @@ fn other_names_and_issuers_are_another_certificate_and_the_same_ones_are_not() {
 }
 
 #[test]
-fn what_somebody_else_wrote_meanwhile_is_not_overwritten() {
+fn another_certificate_that_somebody_kept_meanwhile_is_not_overwritten() {
     let world = World::default();
-    world.inner().meddles = true;
+    let other = Issued {
+        chain: "another's".to_owned(),
+        key: String::new(),
+        ca: None,
+    };
+    let kept = Record {
+        issued: Some(other),
+        ..Record::default()
+    };
+    world.inner().meddles = Some(kept.clone());
     assert_eq!(world.turn(&wish("web"), start()).done, Done::Elsewhere);
-    assert_eq!(world.inner().records["web"], (Record::default(), 99));
+    assert_eq!(world.inner().records["web"], (kept, 99));
+}
+
+#[test]
+fn an_edit_beside_the_certificate_does_not_lose_it() {
+    let world = World::default();
+    world.inner().meddles = Some(Record::default());
+    assert_eq!(world.turn(&wish("web"), start()).done, Done::Renewed);
+    let inner = world.inner();
+    assert!(inner.records["web"].0.issued.is_some() && inner.records["web"].1 == 100);
+}
+
+#[test]
+fn a_certificate_that_was_deleted_while_another_was_ordered_is_no_ones() {
+    let world = World::default();
+    world.turn(&wish("web"), start());
+    world.inner().meddles = Some(Record::default());
+    assert_eq!(
+        world.turn(&wish("web"), start() + 70 * DAY).done,
+        Done::Renewed
+    );
+    assert!(world.inner().records["web"].0.issued.is_some());
+}
+
+#[test]
+fn what_cannot_be_kept_is_tried_again_and_not_ordered_again() {
+    let world = World::default();
+    world.inner().refuses = true;
+    let keeper = world.keeper(4);
+    let turn = |now| run(keeper.turn(vec![wish("web")], now)).remove(0);
+    for turns in 0..3 {
+        let outcome = turn(start() + turns * HOUR);
+        assert_eq!(outcome.done, Done::Failed("read only".to_owned()));
+    }
+    world.inner().refuses = false;
+    assert_eq!(turn(start() + 3 * HOUR).done, Done::Renewed);
+    assert_eq!(world.inner().orders.len(), 1);
+    // Another wish meanwhile is another certificate.
+    world.inner().refuses = true;
+    let mut other = wish("other");
+    let failed = run(keeper.turn(vec![other.clone()], start()));
+    assert_eq!(failed[0].done, Done::Failed("read only".to_owned()));
+    other.names.push("b.test".to_owned());
+    world.inner().refuses = false;
+    let outcomes = run(keeper.turn(vec![other.clone()], start() + HOUR));
+    assert_eq!(outcomes[0].done, Done::Renewed);
+    let issued = world.inner().records["other"].0.issued.clone();
+    assert_eq!(
+        names(&issued.expect("kept").chain),
+        Ok(sorted(&other.names))
+    );
+}
+
+#[test]
+fn failures_of_another_wish_are_nobodys_and_those_of_the_same_count() {
+    let world = World::default();
+    let mut wish = wish("web");
+    let setback = |error: &str| Setback {
+        error: error.to_owned(),
+        is_rate_limit: false,
+        not_before: None,
+    };
+    world.inner().fails = Some(setback("no such name"));
+    for turns in 0..6 {
+        world.turn(&wish, start() + turns * DAY);
+    }
+    let at = start() + 5 * DAY + HOUR;
+    assert_eq!(world.turn(&wish, at).done, Done::Nothing);
+    wish.names = vec!["mended.test".to_owned()];
+    world.inner().fails = None;
+    assert_eq!(world.turn(&wish, at).done, Done::Renewed);
+}
+
+#[test]
+fn a_source_that_is_not_ready_is_told_of_and_counts_as_no_failure() {
+    let world = World::default();
+    world.inner().unready = Some("there is no issuer any".to_owned());
+    for turns in 0..10 {
+        let outcome = world.turn(&wish("web"), start() + turns * HOUR);
+        let error = "there is no issuer any".to_owned();
+        assert_eq!(
+            (outcome.done, outcome.error),
+            (Done::Failed(error.clone()), Some(error))
+        );
+    }
+    assert!(world.inner().records.is_empty());
+    world.inner().unready = None;
+    let now = start() + 9 * HOUR + Duration::from_secs(60);
+    assert_eq!(world.turn(&wish("web"), now).done, Done::Renewed);
 }

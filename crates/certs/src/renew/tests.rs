@@ -21,6 +21,7 @@ fn failed(count: u32) -> Failures {
         last: at(1_800_000_000),
         is_rate_limit: false,
         not_before: None,
+        of: None,
     }
 }
 

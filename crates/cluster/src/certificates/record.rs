@@ -235,6 +235,7 @@ mod tests {
                 last: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
                 is_rate_limit: true,
                 not_before: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(9)),
+                of: Some(7),
             }),
             error: Some("no".to_owned()),
             window: None,

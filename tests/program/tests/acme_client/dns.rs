@@ -1,13 +1,13 @@
 //! Records at somebody's DNS servers: by a program, a webhook and dynamic updates.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use certs::dns::{Dns, Watch};
 use certs::methods::Way;
 use program_tests::acme::Kind;
-use program_tests::{Acme, Backend, Conn, Named, Then, named};
+use program_tests::{Acme, Backend, Conn, Named, Then, named, ports};
 
 use crate::is_trusted;
 use crate::rig::{Rig, obtain, rfc2136};
@@ -30,11 +30,14 @@ exec curl --silent --fail --data "{{\"host\": \"$2\", \"value\": \"$3\"}}" "{}/$
     executable(folder, "hook", &script)
 }
 
+/// Put there by another process: one that is started meanwhile would have our file open for
+/// writing for a moment, and what is open so cannot be run.
 fn executable(folder: &tempfile::TempDir, name: &str, script: &str) -> PathBuf {
-    let path = folder.path().join(name);
-    std::fs::write(&path, script).expect("a file");
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&path, mode).expect("executable");
+    let (source, path) = (folder.path().join("source"), folder.path().join(name));
+    std::fs::write(&source, script).expect("a file");
+    let mut install = Command::new("install");
+    let installed = install.args(["-m", "755"]).arg(&source).arg(&path).status();
+    assert!(installed.expect("install").success());
     path
 }
 
@@ -96,6 +99,36 @@ fn a_program_that_fails_is_told_of_and_one_that_never_ends_leaves_no_process() {
     let start = Instant::now();
     obtain(&replica, &["a.example"]).expect_err("it fails");
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_record_that_is_not_seen_is_not_shown_to_the_ca() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rig = Rig::start(Acme::starting());
+    let program = executable(&folder, "forgets", "#!/bin/sh\nexit 0\n");
+    let mut issuer = rig.issuer(vec![Way::Dns01(Dns::Exec { program })]);
+    issuer.methods.watch.longest = Duration::from_secs(3);
+    let failed = obtain(&rig.replica(issuer), &["a.example"]).expect_err("it is not set");
+    let text = &failed.error;
+    assert!(
+        text.contains("_acme-challenge.a.example. is not seen after 3"),
+        "{text}"
+    );
+    assert_eq!(rig.acme.validations(), 0);
+}
+
+#[test]
+fn a_zone_whose_servers_cannot_be_asked_is_waited_for_a_while() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let rig = Rig::start(Acme::starting());
+    let program = program(&rig, &folder);
+    let start = Instant::now();
+    let mut issuer = rig.issuer(vec![Way::Dns01(Dns::Exec { program })]);
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    issuer.methods.watch.servers = vec![nobody];
+    issuer.methods.watch.longest = Duration::from_secs(7);
+    obtain(&rig.replica(issuer), &["a.example"]).expect("a certificate");
+    assert!(start.elapsed() >= Duration::from_secs(7));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use certs::acme::RevocationReason;
 use certs::ca::{names, validity};
 use certs::keeper::{Done, Keeper, Source};
 use certs::methods::Way;
-use program_tests::Acme;
-use program_tests::acme::{Door, NEW_ORDER};
+use program_tests::acme::{Board, Door, NEW_ORDER};
+use program_tests::{Acme, ports};
 use rig::{CA, Rig, leaf, obtain, run, wish};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -55,6 +55,40 @@ fn names_and_addresses_are_shown_over_http_and_tls() {
         assert!(rig.board.is_empty(), "nothing stays behind");
         assert_eq!((rig.acme.orders(), rig.acme.issued()), (1, 1));
     }
+}
+
+#[test]
+fn where_one_port_cannot_be_reached_the_other_is_tried_next() {
+    let closed = ports::free();
+    let rig = Rig::with(Board::start(), Acme::starting(), closed);
+    let replica = rig.replica(rig.issuer(vec![Way::Http01, Way::TlsAlpn01]));
+    let failed = obtain(&replica, &["a.example"]).expect_err("nobody listens");
+    assert!(failed.error.contains("(by http-01)"), "{failed:?}");
+    obtain(&replica, &["a.example"]).expect("a certificate");
+}
+
+#[test]
+fn a_replica_that_ends_in_mid_order_leaves_it_to_another() {
+    let rig = Rig::start(Acme::starting().slow_validation(3));
+    let keeper = || {
+        let source = rig.replica(rig.issuer(vec![Way::Http01]));
+        Keeper::new(rig.shared.clone(), rig.shared.clone(), source, 4)
+    };
+    let (one, other) = (keeper(), keeper());
+    let (wish, now) = (wish(&["a.example"]), SystemTime::now());
+    run(async {
+        let turn = one.turn(vec![wish.clone()], now);
+        let mut turn = std::pin::pin!(turn);
+        while rig.acme.orders() == 0 {
+            let _ = tokio::time::timeout(Duration::from_millis(20), &mut turn).await;
+        }
+        let meanwhile = other.turn(vec![wish.clone()], now).await;
+        assert_eq!(meanwhile[0].done, Done::Elsewhere);
+    });
+    // Its runtime is gone, and the lock with it.
+    let outcomes = run(other.turn(vec![wish], now));
+    assert_eq!(outcomes[0].done, Done::Renewed);
+    assert_eq!(rig.acme.issued(), 1);
 }
 
 #[test]
@@ -137,7 +171,7 @@ fn a_certificate_is_revoked_by_another_replica() {
 
 #[test]
 fn the_chain_that_is_preferred_is_the_one_that_is_served() {
-    let rig = Rig::start(Acme::starting().alternate_roots(2).bad_nonces(10));
+    let rig = Rig::start(Acme::starting().alternate_roots(2).bad_nonces(5));
     for number in [2, 1, 0] {
         let root = rig.acme.root(number);
         let der = leaf(&root);

@@ -136,10 +136,17 @@ pub(crate) struct Rig {
 impl Rig {
     #[track_caller]
     pub(crate) fn start(starting: Starting) -> Self {
-        let board = Arc::new(Board::start());
+        let board = Board::start();
+        let http = board.http();
+        Self::with(board, starting, http)
+    }
+
+    /// One whose CA connects to another port for HTTP-01 than that where it is answered.
+    #[track_caller]
+    pub(crate) fn with(board: Board, starting: Starting, http: u16) -> Self {
         Self {
-            acme: starting.validating_at(board.http(), board.tls()).start(),
-            board,
+            acme: starting.validating_at(http, board.tls()).start(),
+            board: Arc::new(board),
             shared: Shared::default(),
         }
     }
