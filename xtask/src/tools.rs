@@ -47,6 +47,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "setpriv",
         package: "util-linux",
     },
+    Tool {
+        command: "named",
+        package: "bind9",
+    },
 ];
 
 /// What counts instructions.

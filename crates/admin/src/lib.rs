@@ -46,6 +46,15 @@ pub trait AdminState: Send + Sync + 'static {
     /// For `/api/certificates`.
     fn certificates(&self) -> Vec<view::Certificate>;
 
+    /// For `/api/certificates/obtained`.
+    fn obtained(&self) -> Vec<view::ObtainedCertificate>;
+
+    /// Does what somebody orders who shows `token`. Takes as long as it takes.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    fn order(&self, order: &view::Order, token: Option<&str>) -> Result<String, view::Refusal>;
+
     /// For `/api/explain`: which route answers a URL, for people or for programs.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ const API: &str = "\
 /api/routes    hosts, rules, backends, endpoints; ?host=NAME, ?limit=N hosts
 /api/objects   Gateway API's objects with their status; ?kind=, ?namespace=, ?name=, ?limit=N, ?after=NEXT
 /api/explain   which route answers ?url=URL, and why each other does not; &format=text
-/api/certificates  of each host: where it is from, and until when it is valid";
+/api/certificates  of each host: where it is from, and until when it is valid
+/api/certificates/obtained  those that are obtained here: from whom, how it stands, what went wrong";
 
 impl Pages {
     /// What people call the address.
@@ -73,9 +74,44 @@ pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminSta
             Err(wrong) => Response::text(400, &wrong),
         },
         "/api/objects" => objects(query, state),
+        "/api/certificates/obtained" => Response::json(&state.obtained()),
         "/api/certificates" => Response::json(&state.certificates()),
         "/api/explain" => explain(query, state),
         _ => Response::text(404, "there is no such page; / lists those that are"),
+    }
+}
+
+/// What is to be done by a POST of `path`.
+pub(crate) fn order(pages: Pages, path: &str) -> Option<view::OrderKind> {
+    let name = path.strip_prefix("/api/certificates/")?;
+    let kind = match name {
+        "renew" => view::OrderKind::Renew,
+        "revoke" => view::OrderKind::Revoke,
+        "import" => view::OrderKind::Import,
+        "export" => view::OrderKind::Export,
+        _ => return None,
+    };
+    (pages == Pages::All).then_some(kind)
+}
+
+/// Has it done.
+pub(crate) fn obey(
+    kind: view::OrderKind,
+    query: &str,
+    token: Option<&str>,
+    body: &[u8],
+    state: &dyn AdminState,
+) -> Response {
+    let order = view::Order {
+        kind,
+        secret: query::value(query, "secret").unwrap_or_default(),
+        reason: query::value(query, "reason"),
+        body: String::from_utf8_lossy(body).into_owned(),
+    };
+    match state.order(&order, token) {
+        Ok(said) => Response::text(200, said.trim_end()),
+        Err(view::Refusal::Forbidden(why)) => Response::text(403, &why),
+        Err(view::Refusal::Failed(why)) => Response::text(409, &why),
     }
 }
 

@@ -17,6 +17,10 @@ pub(crate) struct Head {
     pub(crate) path: String,
     /// What follows the question mark, as it came.
     pub(crate) query: String,
+    /// What `Authorization: Bearer` says.
+    pub(crate) token: Option<String>,
+    /// How long the body is, if it says so.
+    pub(crate) length: Option<usize>,
     /// Whether another request may follow on the connection.
     pub(crate) keep_alive: bool,
     /// Its bytes, of those that were read.
@@ -28,6 +32,7 @@ pub(crate) struct Head {
 pub(crate) enum Method {
     Get,
     Head,
+    Post,
     Other,
 }
 
@@ -67,15 +72,23 @@ impl Head {
         let method = match request.method {
             Some("GET") => Method::Get,
             Some("HEAD") => Method::Head,
+            Some("POST") => Method::Post,
             _ => Method::Other,
         };
         let target = request.path.unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let token = values(request.headers, "authorization").next();
+        let token =
+            token.and_then(|value| std::str::from_utf8(value).ok()?.strip_prefix("Bearer "));
+        let length = values(request.headers, "content-length").next();
+        let length = length.and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
         let close = values(request.headers, "connection").any(|value| has_token(value, "close"));
         Ok(Some(Self {
             method,
             path: path.to_owned(),
             query: query.to_owned(),
+            token: token.map(|token| token.trim().to_owned()),
+            length,
             // A body would have to be read before the next request: no page here takes one.
             keep_alive: http11 && !close && !has_body(request.headers),
             len,
@@ -132,6 +145,8 @@ mod tests {
             method: Method::Get,
             path: "/metrics".to_owned(),
             query: "a=b".to_owned(),
+            token: None,
+            length: None,
             keep_alive: true,
             len: text.len() - 4,
         };

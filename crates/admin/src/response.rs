@@ -57,6 +57,8 @@ impl Response {
             400 => "Bad Request",
             403 => "Forbidden",
             404 => "Not Found",
+            409 => "Conflict",
+            413 => "Content Too Large",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             431 => "Request Header Fields Too Large",

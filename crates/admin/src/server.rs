@@ -18,6 +18,9 @@ use crate::{AdminState, Pages, pages};
 /// The most connections at one time; one more is answered with 503.
 const MAX_CONNECTIONS: usize = 64;
 
+/// The longest body of an order, in bytes: a chain and a key are a few thousand.
+const MAX_BODY: usize = 256 * 1024;
+
 /// For a head to arrive, for a connection to stay idle, and for an answer to be taken.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -175,6 +178,10 @@ async fn serve_connection(
         };
         buffer.drain(..head.len);
         let response = match head.method {
+            Method::Post => {
+                let response = order(&mut stream, pages, head, buffer, state).await?;
+                return send(&mut stream, response).await;
+            }
             Method::Other => return send(&mut stream, Response::method_not_allowed()).await,
             Method::Get | Method::Head => answer(pages, head.path, head.query, state).await,
         };
@@ -203,6 +210,44 @@ async fn read_head(
             return Ok(Ok(None));
         }
     }
+}
+
+/// Takes an order, with the body that tells of it, and has it done.
+async fn order(
+    stream: &mut TcpStream,
+    pages: Pages,
+    head: Head,
+    mut body: Vec<u8>,
+    state: &Arc<dyn AdminState>,
+) -> io::Result<Response> {
+    let Some(name) = pages::order(pages, &head.path) else {
+        return Ok(Response::method_not_allowed());
+    };
+    let length = head.length.unwrap_or(0);
+    if length > MAX_BODY {
+        return Ok(Response::text(413, "the body is too long"));
+    }
+    let rest = async {
+        while body.len() < length {
+            if stream.read_buf(&mut body).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+        }
+        Ok(())
+    };
+    match timeout(TIME_LIMIT, rest).await {
+        Err(_) => return Ok(Response::text(408, "too slow")),
+        Ok(read) => read?,
+    }
+    body.truncate(length);
+    let state = Arc::clone(state);
+    // Whoever has something done may wait for long: for a CA, for example.
+    let done = tokio::task::spawn_blocking(move || {
+        pages::obey(name, &head.query, head.token.as_deref(), &body, &*state)
+    });
+    Ok(done
+        .await
+        .unwrap_or_else(|error| Response::text(500, &error.to_string())))
 }
 
 async fn answer(

@@ -299,3 +299,59 @@ pub enum Explained {
     /// For programs.
     Json(String),
 }
+
+/// A certificate that is obtained here: of `/api/certificates/obtained`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObtainedCertificate {
+    /// Where it is kept: the Secret's namespace and name.
+    pub secret: String,
+    /// What it is for.
+    pub names: Vec<String>,
+    /// Who certifies.
+    pub issuer: String,
+    /// The objects that ask for it.
+    pub asked_by: Vec<String>,
+    /// `valid`, `being obtained`, `waiting`, `failed`, `not renewed` or `cert-manager's`.
+    pub state: &'static str,
+    /// When it ends, in seconds since 1970, if there is one.
+    pub expires: Option<i64>,
+    /// When it is looked at next, likewise.
+    pub next: Option<i64>,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
+/// Something that is to be done about a certificate: a POST to `/api/certificates/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What.
+    pub kind: OrderKind,
+    /// About which: the Secret's namespace and name.
+    pub secret: String,
+    /// Why it is revoked, as RFC 5280 calls it.
+    pub reason: Option<String>,
+    /// What is imported, in PEM.
+    pub body: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderKind {
+    /// A new certificate, now.
+    Renew,
+    /// It is revoked, and replaced.
+    Revoke,
+    /// One that came otherwise takes its place.
+    Import,
+    /// It is told, with its key.
+    Export,
+}
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Whoever orders it may not.
+    Forbidden(String),
+    /// It failed.
+    Failed(String),
+}

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use x509_parser::extensions::GeneralName;
 
 mod authority;
+mod import;
 mod key;
 
 pub use authority::{Authority, Terms};

@@ -84,6 +84,24 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Option<RenewalInfo>> + Send;
 }
 
+impl<T: Source> Source for Arc<T> {
+    fn obtain(
+        &self,
+        wish: &Wish,
+        before: Option<&str>,
+    ) -> impl Future<Output = Result<Issued, Setback>> + Send {
+        T::obtain(self, wish, before)
+    }
+
+    fn renewal_info(
+        &self,
+        wish: &Wish,
+        chain: &str,
+    ) -> impl Future<Output = Option<RenewalInfo>> + Send {
+        T::renewal_info(self, wish, chain)
+    }
+}
+
 /// What became of a wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
@@ -93,6 +111,8 @@ pub struct Outcome {
     pub done: Done,
     /// When there is something to do next.
     pub next: SystemTime,
+    /// What went wrong last, here or elsewhere, if nothing went well since; for people.
+    pub error: Option<String>,
 }
 
 /// What was done.
@@ -176,34 +196,53 @@ impl<V: Vault, L: Lock, S: Source> Keeper<V, L, S> {
             tasks.spawn(async move {
                 // Nobody closes it.
                 let _place = parts.places.acquire().await;
-                parts.see_to(&wish, now).await
+                parts.see_to(&wish, None, now).await
             });
         }
         tasks.join_all().await
     }
+
+    /// Obtains one now, whatever its schedule and the failures before say.
+    pub async fn renew(&self, wish: &Wish, now: SystemTime) -> Outcome {
+        self.parts.see_to(wish, Some(now), now).await
+    }
 }
 
 impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
-    async fn see_to(&self, wish: &Wish, now: SystemTime) -> Outcome {
-        let (done, next) = match self.try_to(wish, now).await {
+    /// `asked` is when somebody asked for a new one, if that is why.
+    async fn see_to(&self, wish: &Wish, asked: Option<SystemTime>, now: SystemTime) -> Outcome {
+        let (done, next, error) = match self.try_to(wish, asked, now).await {
             Ok(outcome) => outcome,
-            Err(error) => (Done::Failed(error), now + LOOK_AGAIN),
+            Err(error) => (Done::Failed(error.clone()), now + LOOK_AGAIN, Some(error)),
         };
         let id = wish.id.clone();
-        Outcome { id, done, next }
+        Outcome {
+            id,
+            done,
+            next,
+            error,
+        }
     }
 
-    async fn try_to(&self, wish: &Wish, now: SystemTime) -> Result<(Done, SystemTime), String> {
+    async fn try_to(
+        &self,
+        wish: &Wish,
+        asked: Option<SystemTime>,
+        now: SystemTime,
+    ) -> Result<(Done, SystemTime, Option<String>), String> {
         let kept = self.vault.read(&wish.id).await?;
         let record = kept.map(|(record, _)| record).unwrap_or_default();
-        if let Todo::Wait(until) = todo(wish, &record, now) {
-            return Ok((Done::Nothing, until));
+        if asked.is_none()
+            && let Todo::Wait(until) = todo(wish, &record, now)
+        {
+            return Ok((Done::Nothing, until, record.error));
         }
+        let elsewhere = (Done::Elsewhere, now + LOOK_AGAIN, record.error);
         let Some(_busy) = Busy::new(&self.busy, &wish.id) else {
-            return Ok((Done::Elsewhere, now + LOOK_AGAIN));
+            return Ok(elsewhere);
         };
         let Some(_held) = self.lock.try_lock(&wish.id).await? else {
-            return Ok((Done::Elsewhere, now + LOOK_AGAIN));
+            return Ok(elsewhere);
         };
         // Whoever had the lock before may have done it.
         let (mut record, version) = match self.vault.read(&wish.id).await? {
@@ -218,19 +257,20 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
             record.window = info.and_then(|info| info.window).or(record.window);
         }
         let done = match todo(wish, &record, now) {
+            _ if asked.is_some() => self.obtain(wish, &mut record, now).await,
             Todo::Obtain => self.obtain(wish, &mut record, now).await,
             Todo::Wait(_) | Todo::Ask(_) => Done::Nothing,
         };
         match self.vault.write(&wish.id, &record, version.as_ref()).await {
             Ok(()) => {}
-            Err(NotKept::Changed) => return Ok((Done::Elsewhere, now + LOOK_AGAIN)),
+            Err(NotKept::Changed) => return Ok(elsewhere),
             Err(NotKept::Failed(error)) => return Err(error),
         }
         let next = match todo(wish, &record, now) {
             Todo::Wait(until) => until,
             Todo::Ask(_) | Todo::Obtain => now + LOOK_AGAIN,
         };
-        Ok((done, next))
+        Ok((done, next, record.error))
     }
 
     async fn obtain(&self, wish: &Wish, record: &mut Record, now: SystemTime) -> Done {

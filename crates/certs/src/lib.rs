@@ -11,14 +11,17 @@
 //! - [`keeper`]: does what is due
 //! - [`issuer`]: the issuers of a configuration as one source
 //! - [`methods`] and [`dns`]: how names are shown to be ours, and who sets records
+//! - [`on_demand`]: which names get a certificate at their first handshake
 //! - [`tickets`]: session tickets' keys
 
 pub mod acme;
 pub mod ca;
 pub mod dns;
+mod https;
 pub mod issuer;
 pub mod keeper;
 pub mod methods;
+pub mod on_demand;
 mod random;
 pub mod renew;
 pub mod tickets;

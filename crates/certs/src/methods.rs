@@ -76,6 +76,15 @@ impl From<Vec<Entry>> for Methods {
 }
 
 impl Methods {
+    /// Who sets records for a name by a method; none if nobody does.
+    pub(crate) fn provider(&self, name: &str, method: Method) -> Option<&Dns> {
+        self.of(name).into_iter().find_map(|way| match way {
+            Way::Dns01(dns) if method == Method::Dns01 => Some(dns),
+            Way::DnsPersist01(dns) if method == Method::DnsPersist01 => dns.as_ref(),
+            _ => None,
+        })
+    }
+
     /// The ways for a name, with its `*.` if it has one, the most specific one first: one that
     /// names it, then the longest zone, then those for any name.
     pub fn of(&self, name: &str) -> Vec<&Way> {

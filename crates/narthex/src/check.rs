@@ -68,7 +68,7 @@ pub(crate) fn run(flags: &Check) -> Result<ExitCode, Failure> {
 fn compile(flags: &Check) -> Result<Outcome, Failure> {
     let compilation = Compilation::new(&flags.compilation)?;
     let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
-    let options = compilation.options(fallback);
+    let options = compilation.options(fallback, None);
     Pipeline::new(Input::files(&flags.paths), options)
         .run()
         .map_err(Failure::new)

@@ -4,6 +4,8 @@
 //! The command line and the wiring, nothing else: [`flags`] is what was typed, [`config`] what
 //! it means, and each command has a module of its own.
 
+mod certificates;
+mod certs_command;
 mod check;
 mod config;
 mod control;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(flags) => serve::run(*flags),
         Command::Check(flags) => check::run(&flags),
+        Command::Certs(flags) => certs_command::run(&flags),
         Command::Explain(flags) => explain::run(&flags),
         Command::Kubectl(flags) => kubectl::run(&flags),
         Command::Quickstart(flags) => quickstart::run(*flags),

@@ -90,6 +90,7 @@ struct Told {
 
 /// What was read.
 struct Taken {
+    has_cert_manager: bool,
     problems: Read,
     ignored: BTreeMap<String, usize>,
     received: Option<Instant>,
@@ -105,6 +106,8 @@ pub(crate) struct Outcome {
     pub(crate) findings: Arc<[Finding]>,
     /// How many objects there are of each kind that is not read, by `apiVersion/Kind`.
     pub(crate) ignored: BTreeMap<String, usize>,
+    /// Whether the cluster has the kinds of cert-manager.
+    pub(crate) has_cert_manager: bool,
     /// How many objects there are of each kind that is read.
     pub(crate) objects: BTreeMap<&'static str, usize>,
     /// How long compiling took, without reading.
@@ -172,6 +175,7 @@ impl Pipeline {
                 kinds,
                 position,
             }),
+            has_cert_manager: taken.has_cert_manager,
             objects: count_objects(&store),
             compiled,
             compiling,
@@ -187,6 +191,11 @@ impl Pipeline {
     /// Takes note of what could not be opened, each with why, for the next [`run`](Self::run).
     pub(crate) fn set_unbound(&mut self, unbound: &[(Entrance, String)]) {
         self.compiler.set_unbound(unbound);
+    }
+
+    /// Takes note of why certificates are not obtained, for the next [`run`](Self::run).
+    pub(crate) fn set_certificate_news(&mut self, news: BTreeMap<(Box<str>, Box<str>), String>) {
+        self.compiler.set_certificate_news(news);
     }
 
     /// The objects as they are, for others to look at.
@@ -215,6 +224,7 @@ impl Pipeline {
                     }
                 }
                 Taken {
+                    has_cert_manager: false,
                     problems: Read::Files(reload.problems.into_iter().map(Finding::from).collect()),
                     ignored: reload.ignored,
                     received: None,
@@ -226,10 +236,15 @@ impl Pipeline {
                 let problems = Read::Cluster(Arc::clone(&batch.problems));
                 let (received, position) = (batch.earliest, batch.position.clone());
                 let offers = inbox.offers().into_iter().flat_map(|offer| offer.kinds);
-                let kinds = offers.filter(|(kind, _)| kind.is_of_gateway_api());
+                let offers: Vec<_> = offers.collect();
+                let has_cert_manager = offers.iter().any(|(kind, _)| *kind == Kind::Certificate);
+                let kinds = offers
+                    .into_iter()
+                    .filter(|(kind, _)| kind.is_of_gateway_api());
                 let kinds = Arc::new(kinds.collect());
                 batch.apply(&mut self.present.lock());
                 Taken {
+                    has_cert_manager,
                     problems,
                     ignored: BTreeMap::new(),
                     received,

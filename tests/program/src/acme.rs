@@ -6,6 +6,7 @@
 //! [`Acme::tls`] are free ports for the program under test, unless [`Starting::validating_at`]
 //! names others or [`Starting::answering`] lets the challenge test server listen there.
 
+pub mod board;
 mod challenges;
 mod client;
 mod door;
@@ -23,6 +24,7 @@ use crate::certificate::Authority;
 use crate::program::{Lines, binary};
 use crate::tls::Client;
 
+pub use board::Board;
 pub use challenges::{Challenges, Kind};
 pub use client::{LegoClient, Obtained};
 pub use door::{Door, NEW_ACCOUNT, NEW_ORDER};

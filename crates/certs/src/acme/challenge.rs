@@ -84,7 +84,8 @@ pub enum Answer {
         /// The server name of such a handshake; for an address its name in reverse DNS (RFC 8738,
         /// section 6).
         server_name: String,
-        /// What the handshake gets.
+        /// What the handshake gets. Its critical extension is one that rustls does not know:
+        /// `CertifiedKey::new` takes it, `CertifiedKey::from_der` does not.
         certificate: Issued,
     },
     /// A TXT record beside what is there.

@@ -88,6 +88,8 @@ impl HttpClient for Fake {
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let (fake, (parts, body)) = (self.clone(), request.into_parts());
         Box::pin(async move {
+            // RFC 8555, section 6.1.
+            assert!(parts.headers.contains_key("user-agent"), "{parts:?}");
             let body = body.collect().await.expect("cannot fail").to_bytes();
             let board = fake.board();
             let mut state = fake.state();

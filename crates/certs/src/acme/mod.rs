@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
+mod chains;
 mod challenge;
 mod order;
 mod trouble;
@@ -56,6 +57,7 @@ pub struct Account {
     inner: instant_acme::Account,
     /// The CA's own name, as in CAA records, if it says one.
     ca: Option<String>,
+    signing: Option<chains::Signing>,
 }
 
 impl fmt::Debug for Account {
@@ -68,7 +70,10 @@ impl fmt::Debug for Account {
 
 /// What is read of the directory beside what instant-acme reads (RFC 8555, section 7.1.1).
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Directory {
+    #[serde(default)]
+    new_nonce: String,
     #[serde(default)]
     meta: Meta,
 }
@@ -109,10 +114,14 @@ impl Account {
         let directory = directory(wire, &settings.directory).await?;
         let ca = directory.meta.caa_identities.first().cloned();
         let builder = instant_acme::Account::builder_with_http(Box::new(wire.clone()));
-        if let Some(credentials) = kept.and_then(|kept| of_this_ca(kept, &settings.directory)) {
+        let signing = |kept: &[u8]| chains::Signing::new(wire, kept, &directory.new_nonce);
+        if let Some(kept) = kept
+            && let Some(credentials) = of_this_ca(kept, &settings.directory)
+        {
             let inner = builder.from_credentials(credentials).await;
             let inner = inner.map_err(|error| Trouble::of(DOING, error))?;
-            return Ok((Self { inner, ca }, None));
+            let signing = signing(kept);
+            return Ok((Self { inner, ca, signing }, None));
         }
         let external = may_be_opened(settings, &directory.meta)?;
         let contact: Vec<String> = settings
@@ -130,7 +139,8 @@ impl Account {
         let (inner, credentials) = made.await.map_err(|error| Trouble::of(DOING, error))?;
         let kept = serde_json::to_vec(&credentials)
             .map_err(|error| Trouble::new(DOING, Kind::Local, error.to_string()))?;
-        Ok((Self { inner, ca }, Some(kept)))
+        let signing = signing(&kept);
+        Ok((Self { inner, ca, signing }, Some(kept)))
     }
 
     /// Its URL.

@@ -29,6 +29,9 @@ pub struct Wanted<'a> {
     pub methods: Ways<'a>,
     /// A new key for each certificate.
     pub key: KeyKind,
+    /// Of several chains, the one whose highest certificate is issued by this common name; the
+    /// CA's first one if there is none such.
+    pub preferred_chain: Option<&'a str>,
 }
 
 /// How long a CA may take.
@@ -82,7 +85,29 @@ impl Account {
             shown?;
         }
         drop(answers);
-        finalize(&mut order, wanted, patience).await
+        let issued = finalize(&mut order, wanted, patience).await?;
+        Ok(self.preferred(&mut order, wanted, issued).await)
+    }
+
+    /// With the chain that is preferred. That it cannot be had is no reason to have none.
+    async fn preferred(&self, order: &mut Order, wanted: &Wanted<'_>, issued: Issued) -> Issued {
+        let (Some(issuer), Some(signing)) = (wanted.preferred_chain, &self.signing) else {
+            return issued;
+        };
+        let Some(url) = order.state().certificate.clone() else {
+            return issued;
+        };
+        match signing.preferred(&url, issuer).await {
+            Ok(chain) if first(FINALIZING, &chain) == first(FINALIZING, &issued.chain) => {
+                Issued { chain, ..issued }
+            }
+            // Another certificate altogether does not fit the key.
+            Ok(_) => issued,
+            Err(error) => {
+                tracing::warn!(%error, "the preferred chain cannot be had: the CA's own is served");
+                issued
+            }
+        }
     }
 
     fn check_profile(&self, profile: Option<&str>) -> Result<(), Trouble> {

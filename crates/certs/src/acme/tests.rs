@@ -36,6 +36,7 @@ fn wanted<'a>(names: &'a [String], methods: &'a [Method]) -> Wanted<'a> {
         replaces: None,
         methods: Ways::All(methods),
         key: KeyKind::default(),
+        preferred_chain: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{self, RETRY_AFTER};
 use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
@@ -17,6 +17,9 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::trouble::{Refused, Unreached};
+
+/// Who asks (RFC 8555, section 6.1: CAs may refuse whoever does not say).
+const USER_AGENT: &str = concat!("narthex/", env!("CARGO_PKG_VERSION"));
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -70,6 +73,9 @@ impl Wire {
 impl HttpClient for Wire {
     fn request(&self, request: Request<BodyWrapper<Bytes>>) -> Answer {
         let is_get = request.method() == Method::GET;
+        let mut request = request;
+        let agent = HeaderValue::from_static(USER_AGENT);
+        request.headers_mut().insert(header::USER_AGENT, agent);
         let answer = self.0.request(request);
         Box::pin(async move {
             let late = || Error::Other(Box::new(Unreached("the CA does not answer".to_owned())));

@@ -191,6 +191,7 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
             replaces: before,
             methods: acme::Ways::Each(&ways),
             key: wish.key,
+            preferred_chain: acme.preferred_chain.as_deref(),
         };
         let patience = acme::Patience::default();
         let account = slot.account(&self.papers, acme, None).await?;

@@ -1,6 +1,7 @@
 //! What the command line means: every default filled in, everything checked that can be before
 //! anything is started.
 
+mod certificates;
 mod gateways;
 mod source;
 
@@ -16,6 +17,7 @@ use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+pub(crate) use certificates::{CHALLENGES, Certificates, NAMESPACE};
 pub(crate) use gateways::Gateways;
 pub(crate) use source::Source;
 
@@ -120,9 +122,7 @@ impl Serve {
                 backend_authorities: authorities(&serving.backend_ca_file)?,
                 ..settings(&serving)
             },
-            state_dir: state_dir(serving.state_dir, |name| {
-                std::env::var_os(name).map(PathBuf::from)
-            }),
+            state_dir: state_dir_of(serving.state_dir),
         })
     }
 }
@@ -131,6 +131,8 @@ impl Serve {
 #[derive(Debug)]
 pub(crate) struct Compilation {
     flags: flags::Compilation,
+    /// Which certificates are obtained.
+    pub(crate) certificates: Certificates,
     /// Whether there may be other controllers beside this one.
     in_cluster: bool,
     /// Which Gateways are this process's.
@@ -154,12 +156,18 @@ impl Compilation {
         let endpoints = flags.endpoint.iter().map(endpoint_override);
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
+            certificates: Certificates::new(&flags.certificates)?,
             flags: flags.clone(),
             in_cluster: false,
             gateway_scope: GatewayScope::All,
             stream_idle: STREAM_IDLE,
             datagram_idle: DATAGRAM_IDLE,
         })
+    }
+
+    /// Whether certificates are obtained.
+    pub(crate) fn obtains_certificates(&self) -> bool {
+        self.certificates.are_obtained(self.in_cluster)
     }
 
     /// The node that this process is on, if it was told.
@@ -177,8 +185,13 @@ impl Compilation {
         self.flags.https_port
     }
 
-    /// For the compiler; `fallback` is the certificate for names that have no other.
-    pub(crate) fn options(&self, fallback: Arc<Certificate>) -> compile::Options {
+    /// For the compiler; `fallback` is the certificate for names that have no other, and
+    /// `namespace` that of this pod, if a cluster is served.
+    pub(crate) fn options(
+        &self,
+        fallback: Arc<Certificate>,
+        namespace: Option<&str>,
+    ) -> compile::Options {
         let flags = &self.flags;
         let pair =
             |name: &flags::values::NamespacedName| (name.namespace.clone(), name.name.clone());
@@ -224,6 +237,7 @@ impl Compilation {
             lowest_port: lowest_port(),
             stream_idle: self.stream_idle,
             datagram_idle: self.datagram_idle,
+            certificates: self.certificates.options(namespace),
             ..compile::Options::new(fallback)
         }
     }
@@ -357,6 +371,11 @@ fn bind_addresses(typed: Vec<IpAddr>) -> (Vec<IpAddr>, bool) {
 
 /// `--state-dir`, else what systemd gives a service, else the user's own where the XDG base
 /// directories are set. The home directory is nobody's to write in unasked.
+/// The state folder, as the flag or the environment says.
+pub(crate) fn state_dir_of(typed: Option<PathBuf>) -> Option<PathBuf> {
+    state_dir(typed, |name| std::env::var_os(name).map(PathBuf::from))
+}
+
 fn state_dir(
     typed: Option<PathBuf>,
     environment: impl Fn(&str) -> Option<PathBuf>,

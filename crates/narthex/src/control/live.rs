@@ -8,14 +8,16 @@ use admin::{AdminState, view};
 use model::Snapshot;
 use prometheus_client::registry::Registry;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::metrics::Metrics;
 use super::objects::Objects;
 use super::routes;
 use super::sources::Sources;
+use crate::certificates::{self, Book};
 use crate::explain::explain_live;
 use crate::finding::{self, Finding};
+use crate::pipeline::Present;
 
 /// The state of the running process.
 #[derive(Debug)]
@@ -25,7 +27,19 @@ pub(crate) struct Live {
     metrics: Metrics,
     sources: Sources,
     cluster: OnceLock<watch::Receiver<cluster::View>>,
+    /// Of the certificates that are obtained.
+    obtains: OnceLock<Obtains>,
     now: Mutex<Now>,
+}
+
+/// What can be told and ordered of the certificates that are obtained.
+#[derive(Debug)]
+pub(crate) struct Obtains {
+    pub(crate) book: Arc<Book>,
+    pub(crate) present: Present,
+    /// What whoever orders has to show.
+    pub(crate) token: Option<String>,
+    pub(crate) orders: mpsc::Sender<certificates::Asked>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +84,7 @@ impl Live {
             metrics,
             sources,
             cluster: OnceLock::new(),
+            obtains: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
                 restored: None,
@@ -97,6 +112,12 @@ impl Live {
     pub(crate) fn lead(&self, view: watch::Receiver<cluster::View>) {
         // There is one cluster in a process's life.
         let _ = self.cluster.set(view);
+    }
+
+    /// Certificates are obtained.
+    pub(crate) fn obtain(&self, obtains: Obtains) {
+        // There is one such part in a process's life.
+        let _ = self.obtains.set(obtains);
     }
 
     /// What is served is a copy that was right then; or, with none, what there is.
@@ -205,6 +226,20 @@ impl AdminState for Live {
     fn certificates(&self) -> Vec<view::Certificate> {
         self.last()
             .map_or_else(Vec::new, |applied| routes::certificates(&applied.snapshot))
+    }
+
+    fn obtained(&self) -> Vec<view::ObtainedCertificate> {
+        let obtains = self.obtains.get();
+        obtains.map_or_else(Vec::new, |it| it.book.list(&it.present.get()))
+    }
+
+    fn order(&self, order: &view::Order, token: Option<&str>) -> Result<String, view::Refusal> {
+        match self.obtains.get() {
+            Some(it) => certificates::ask(order, token, it.token.as_deref(), &it.orders),
+            None => Err(view::Refusal::Failed(
+                "no certificates are obtained here".to_owned(),
+            )),
+        }
     }
 
     fn explain(&self, url: &str, as_text: bool) -> Result<view::Explained, String> {

@@ -8,7 +8,7 @@ mod process;
 mod routes;
 mod sources;
 
-pub(crate) use live::{Applied, Live};
+pub(crate) use live::{Applied, Live, Obtains};
 pub(crate) use news::News;
 pub(crate) use objects::{Objects, SaidBy};
 pub(crate) use routes::{backend, conditions, filter, shares};

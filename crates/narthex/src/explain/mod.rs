@@ -39,7 +39,7 @@ pub(crate) fn run(flags: &Explain) -> Result<ExitCode, Failure> {
     let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
     let compilation = Compilation::new(&flags.compilation)?;
     let fallback = default_certificate(&State::Memory, SystemTime::now()).map_err(Failure::new)?;
-    let mut pipeline = Pipeline::new(Input::files(&paths), compilation.options(fallback));
+    let mut pipeline = Pipeline::new(Input::files(&paths), compilation.options(fallback, None));
     let outcome = pipeline.run().map_err(Failure::new)?;
     let ports = Ports {
         http: compilation.http_port(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::balancing::Balancing;
+use super::certificates::Certificates;
 use super::values::{self, Endpoint, NamespacedName};
 
 /// Flags that decide what the manifests mean.
@@ -128,6 +129,9 @@ pub(crate) struct Compilation {
 
     #[command(flatten)]
     pub(crate) balancing: Balancing,
+
+    #[command(flatten)]
+    pub(crate) certificates: Certificates,
 
     /// Let ExternalName Services lead to loopback, link-local and metadata addresses.
     #[arg(long, env = "NARTHEX_ALLOW_LOCAL_EXTERNAL_NAMES", value_name = "BOOL")]

@@ -1,6 +1,8 @@
 //! The command line as it was typed; what it means is [`config`](crate::config)'s.
 
 mod balancing;
+mod certificates;
+mod certs;
 mod cluster;
 mod compilation;
 mod gateways;
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use certificates::{Certificates, Challenge};
+pub(crate) use certs::{Certs, CertsQuestion};
 pub(crate) use cluster::Cluster;
 pub(crate) use compilation::Compilation;
 pub(crate) use gateways::Gateways;
@@ -46,6 +50,8 @@ pub(crate) enum Command {
     Check(Box<Check>),
     /// Tell which route answers a URL, and why each other does not.
     Explain(Box<Explain>),
+    /// Look at the certificates that a running Narthex obtains, and renew or revoke them.
+    Certs(Certs),
     /// Serve an example with its own backends, and tell what to try.
     Quickstart(Box<Quickstart>),
     /// Ask the replicas of Narthex in a cluster.

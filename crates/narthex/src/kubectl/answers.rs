@@ -183,6 +183,54 @@ pub(super) fn certificates(json: &Value, now: SystemTime) -> String {
     table.text()
 }
 
+/// Of the certificates that are obtained.
+pub(crate) fn obtained(json: &Value, now: SystemTime) -> String {
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let left = |json: &Value, over: &str| match json.as_i64() {
+        Some(at) if at > now => duration(at - now),
+        Some(_) => over.to_owned(),
+        None => String::new(),
+    };
+    let all = json.as_array().map_or(&[][..], Vec::as_slice);
+    if all.is_empty() {
+        return "no certificate is asked for: see the annotation cert-manager.io/cluster-issuer or \
+                narthex.dev/issuer\n"
+            .to_owned();
+    }
+    let mut table = Table::new(&[
+        "SECRET",
+        "NAMES",
+        "ISSUER",
+        "STATE",
+        "EXPIRES IN",
+        "NEXT IN",
+    ]);
+    for one in all {
+        let names = one["names"].as_array().map_or(&[][..], Vec::as_slice);
+        let names: Vec<String> = names.iter().map(text).collect();
+        table.line([
+            text(&one["secret"]),
+            names.join(","),
+            text(&one["issuer"]),
+            text(&one["state"]),
+            left(&one["expires"], "expired"),
+            left(&one["next"], "now"),
+        ]);
+    }
+    let mut said = table.text();
+    for one in all.iter().filter(|one| one["error"].is_string()) {
+        said.push_str(&format!(
+            "\n{}: {}\n",
+            plain(&text(&one["secret"])),
+            plain(&text(&one["error"]))
+        ));
+    }
+    said
+}
+
 fn list<'a>(json: &'a Value, name: &str) -> &'a [Value] {
     json[name].as_array().map_or(&[][..], Vec::as_slice)
 }

@@ -3,7 +3,7 @@
 //! Everything comes from a replica's own API, so that it is what is served and not what ought to
 //! be. Answers are read as JSON without a type: a replica may be older or newer than this program.
 
-mod answers;
+pub(crate) mod answers;
 mod table;
 
 use std::ffi::OsStr;

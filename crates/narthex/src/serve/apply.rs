@@ -14,6 +14,7 @@ use proxy::dns::Resolver;
 use proxy::{BindError, Proxy};
 use tokio::sync::watch;
 
+use crate::certificates::{self, Obtaining};
 use crate::check::plural;
 use crate::config::{self, Compilation};
 use crate::control::{Applied, Live, News, Objects, SaidBy};
@@ -52,6 +53,10 @@ pub(super) struct Control {
     is_copy: bool,
     /// What is served of a cluster.
     served: watch::Sender<Option<Arc<Served>>>,
+    /// The namespace of this pod, if a cluster is served.
+    namespace: Option<String>,
+    /// The certificates that are to be obtained.
+    obtaining: watch::Sender<Obtaining>,
 }
 
 impl Control {
@@ -62,8 +67,9 @@ impl Control {
         fallback: Arc<Certificate>,
         proxy: Proxy,
         live: Arc<Live>,
+        namespace: Option<&str>,
     ) -> Result<Self, Failure> {
-        let options = config.compilation.options(fallback);
+        let options = config.compilation.options(fallback, namespace);
         let (external, names) = watch::channel(Vec::new());
         let resolver = Resolver::new(config.settings.allow_local_external_names)
             .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
@@ -90,6 +96,8 @@ impl Control {
             references: Arc::default(),
             is_copy: false,
             served: watch::Sender::new(None),
+            namespace: namespace.map(str::to_owned),
+            obtaining: watch::Sender::default(),
         })
     }
 
@@ -110,6 +118,10 @@ impl Control {
             };
         }
         let compiled = &outcome.compiled;
+        // Of a copy nothing is obtained: it may be old.
+        if !self.is_copy {
+            self.ask_for(&outcome);
+        }
         // At the start, what is measured is how long it took to read everything.
         is_news &= self.has_served;
         self.has_served = true;
@@ -151,6 +163,35 @@ impl Control {
             listening: self.listening.clone(),
         });
         Ok(())
+    }
+
+    /// What is to be obtained, and what is shown to whoever certifies, once it is served.
+    fn ask_for(&self, outcome: &Outcome) {
+        let compiled = &outcome.compiled;
+        let now = Obtaining {
+            wishes: Arc::clone(&compiled.wishes),
+            issuers: Arc::clone(&compiled.issuers),
+            challenges: Arc::clone(&compiled.snapshot.challenges),
+            may_have_cert_manager: !self.options.certificates.serves_objects
+                && outcome.has_cert_manager,
+        };
+        self.obtaining.send_if_modified(|known| {
+            let is_new = !known.is(&now);
+            *known = now;
+            is_new
+        });
+    }
+
+    /// What is to be obtained.
+    pub(super) fn obtaining(&self) -> watch::Receiver<Obtaining> {
+        self.obtaining.subscribe()
+    }
+
+    /// Takes note of why certificates are not obtained, for the next configuration.
+    pub(super) fn set_certificate_news(&mut self, news: certificates::News) {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.set_certificate_news(news);
+        }
     }
 
     /// Whether there is something to open that could not be opened.
@@ -390,7 +431,8 @@ impl Control {
         }
         match default_certificate(state, now) {
             Ok(certificate) => {
-                self.options = compilation.options(certificate);
+                let namespace = self.namespace.as_deref();
+                self.options = compilation.options(certificate, namespace);
                 if let Some(pipeline) = &mut self.pipeline {
                     pipeline.set_options(self.options.clone());
                 }

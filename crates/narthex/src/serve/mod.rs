@@ -3,6 +3,7 @@
 mod admin_address;
 mod admission;
 mod apply;
+mod certificates;
 mod end;
 mod last_good;
 mod publish;
@@ -28,6 +29,7 @@ use crate::{flags, log};
 use admin_address::Admin;
 use admission::Admission;
 use apply::Control;
+use certificates::Certificates;
 use last_good::Keeper;
 use publish::Publish;
 use signals::{Exit, Signal, Signals};
@@ -177,6 +179,7 @@ struct Running {
     live: Arc<Live>,
     heirs: Heirs,
     publish: Publish,
+    certificates: Certificates,
 }
 
 /// The time between a signal that asks to end and the end of accepting.
@@ -248,7 +251,9 @@ impl Running {
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
         let metrics = cluster::Metrics::default();
         let mut admission_metrics = None;
+        let mut certificates = None;
         let live = Arc::new(Live::new(|registry| {
+            certificates = Some(Certificates::open(config, &state, registry));
             proxy.register(registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
@@ -257,17 +262,27 @@ impl Running {
                 admission_metrics = Some(cluster::webhook::Metrics::register(registry));
             }
         }));
+        // It was made with the metrics.
+        let certificates = certificates.ok_or_else(|| Failure::new("a bug: no certificates"))?;
         // Before this one serves, the process before it answers for both.
         if take_over.is_none() {
             admin.serve(&live);
         }
         // Before the first reading, so that no change falls between the two.
-        let mut source = Source::open(&config.source).await?;
+        let mut source = Source::open(&config.source, certificates.folder()).await?;
         if let Some(inbox) = source.inbox() {
             live.watch(Arc::clone(inbox));
         }
         let input = source.input();
-        let mut control = Control::new(config, input, fallback, proxy, Arc::clone(&live))?;
+        let namespace = source.namespace(config);
+        let mut control = Control::new(
+            config,
+            input,
+            fallback,
+            proxy,
+            Arc::clone(&live),
+            namespace.as_deref(),
+        )?;
         let max_age = config.source.last_good_max_age();
         let keeper = Keeper::new(&source, &state, max_age);
         // The process before this one goes on as long as nothing better is known here.
@@ -313,11 +328,13 @@ impl Running {
             heirs.wait(&state, false);
         }
         let publish = Publish::start(config, &source, &control, &live, metrics);
+        let certificates = certificates.start(&source, &control, &live, &state);
         if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
             admission.start(config, &source, &control, &live, metrics);
         }
         Ok(Self {
             publish,
+            certificates,
             state,
             source,
             keeper,
@@ -362,6 +379,7 @@ impl Running {
                         continue;
                     }
                 }
+                news = self.certificates.news() => self.control.set_certificate_news(news),
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }

@@ -1,6 +1,6 @@
 //! Where the objects come from, and when there is something new.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,13 +27,20 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Begins to watch.
-    pub(super) async fn open(source: &config::Source) -> Result<Self, Failure> {
+    /// Begins to watch; besides files, what is in the folder of certificates.
+    pub(super) async fn open(
+        source: &config::Source,
+        certificates: Option<&Path>,
+    ) -> Result<Self, Failure> {
         match source {
-            config::Source::Files(paths) => Ok(Self::Files {
-                paths: paths.clone(),
-                watcher: manifests::watch(paths),
-            }),
+            config::Source::Files(paths) => {
+                let own = certificates.map(Path::to_owned);
+                let paths: Vec<PathBuf> = paths.iter().cloned().chain(own).collect();
+                Ok(Self::Files {
+                    watcher: manifests::watch(&paths),
+                    paths,
+                })
+            }
             config::Source::Cluster(cluster) => {
                 let connection = Connection::open(&cluster.access)
                     .await
@@ -50,6 +57,16 @@ impl Source {
         match self {
             Self::Files { paths, .. } => Input::files(paths),
             Self::Cluster(watches) => Input::Cluster(Arc::clone(watches.inbox())),
+        }
+    }
+
+    /// The namespace of this pod, if a cluster is served.
+    pub(super) fn namespace(&self, config: &config::Serve) -> Option<String> {
+        match (self, &config.source) {
+            (Self::Cluster(watches), config::Source::Cluster(cluster)) => {
+                Some(cluster.publishing.namespace(watches.connection()))
+            }
+            _ => None,
         }
     }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use certificate::{default_certificate, is_fresh};
 
+/// The file of the admin token.
+pub(crate) const TOKEN: &str = "admin-token";
+
 /// Where state is kept: in a folder, or nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
@@ -38,6 +41,34 @@ impl State {
                      every start; give another one with --state-dir DIR"
                 );
                 Self::Memory
+            }
+        }
+    }
+
+    /// The folder, if there is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Memory => None,
+        }
+    }
+
+    /// What whoever orders something over the admin address has to show: the one that is kept, or
+    /// a new one. None without a folder.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.folder()?;
+        if let Ok(Some(token)) = self.read(TOKEN)
+            && token.len() >= 32
+        {
+            return Some(token);
+        }
+        // A name that nobody guesses, as the system's random bytes make it.
+        let token = random_token()?;
+        match self.write(TOKEN, &token) {
+            Ok(()) => Some(token),
+            Err(error) => {
+                tracing::warn!(file = TOKEN, %error, "the admin token cannot be kept");
+                None
             }
         }
     }
@@ -72,6 +103,14 @@ impl State {
     }
 }
 
+/// 32 random bytes, in hexadecimal.
+fn random_token() -> Option<String> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut bytes = [0; 32];
+    provider.secure_random.fill(&mut bytes).ok()?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 fn prepare(folder: &Path) -> io::Result<()> {
     if !folder.is_dir() {
         fs::create_dir_all(folder)?;
@@ -82,7 +121,7 @@ fn prepare(folder: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

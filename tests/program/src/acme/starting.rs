@@ -18,6 +18,7 @@ pub struct Starting {
     environment: Vec<(&'static str, String)>,
     retry_after: u32,
     validating: Option<(u16, u16)>,
+    resolving: Option<SocketAddr>,
     answering: bool,
     site: Box<dyn Site>,
 }
@@ -35,6 +36,7 @@ impl Default for Starting {
             ],
             retry_after: 1,
             validating: None,
+            resolving: None,
             answering: false,
             site: Box::new(Here),
         }
@@ -101,6 +103,12 @@ impl Starting {
         self
     }
 
+    /// Asks this DNS server instead of the challenge test server.
+    pub fn resolving_at(mut self, dns: SocketAddr) -> Self {
+        self.resolving = Some(dns);
+        self
+    }
+
     /// Lets the challenge test server answer HTTP-01 and TLS-ALPN-01, and remember who asked.
     pub fn answering(mut self) -> Self {
         self.answering = true;
@@ -123,6 +131,7 @@ impl Starting {
         let (http, tls) = validating.unwrap_or_else(|| (ports::free(), ports::free()));
         let challenges = Challenges::start(site, self.answering.then_some((http, tls)));
         let (port, management) = (ports::free(), ports::free());
+        let dns = self.resolving.unwrap_or_else(|| challenges.dns());
         let file = folder.path().join("pebble.json");
         let configuration = self.configuration([port, management, http, tls]);
         std::fs::write(&file, configuration.to_string()).expect("a file");
@@ -131,7 +140,7 @@ impl Starting {
                 .arg("-config")
                 .arg(&file)
                 .arg("-dnsserver")
-                .arg(challenges.dns().to_string())
+                .arg(dns.to_string())
                 .current_dir(folder.path())
                 .envs(self.environment.iter().cloned());
         });
