@@ -18,6 +18,7 @@ use crate::ingress::class::Classes;
 use crate::ingress::key;
 use crate::ingress::list::{Changed, Ingresses, Replaced};
 use crate::ingress::resolve::{Resolved, World, secrets};
+use crate::ingress::sealed;
 use crate::issuance::{Answers, CertificateWish, Issuance, IssuerKey, IssuerPlan};
 use crate::name::{Name, NameRef};
 use crate::options::{GatewayScope, Options};
@@ -26,6 +27,7 @@ use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
 use crate::status::{ByObject, ObjectStatus};
+use crate::tickets::Tickets;
 
 /// Compiles again and again, and reuses what did not change.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Compiler {
     ingresses: Ingresses,
     services: Services,
     certificates: Certificates,
+    tickets: Tickets,
     hosts: Hosts,
     fallbacks: Fallbacks,
     references: References,
@@ -130,6 +133,7 @@ impl Compiler {
                 endpoint_updates: 0,
             },
             certificates,
+            tickets: Tickets::default(),
             hosts,
             references,
             gateways: Gateways::default(),
@@ -219,6 +223,7 @@ impl Compiler {
             stale.extend(self.default_report.iter().chain(&default_report));
             self.default_report = default_report;
         }
+        stale.0.extend(self.tickets.update(&self.options, store));
         let others = fallbacks.any || fallbacks.hosts || gateways.listeners;
         self.last.changed = self.assemble(&updated, others, default, challenges);
         self.last.wishes = self.issuance.wishes();
@@ -259,6 +264,9 @@ impl Compiler {
             for (name, port) in old.service_ports() {
                 self.services.release(name, port);
             }
+            for (name, port) in old.sealed_ports() {
+                self.services.release_with(name, port, &sealed::spoken());
+            }
         }
     }
 
@@ -284,8 +292,17 @@ impl Compiler {
         let first = self.last.snapshot.generation == 0;
         let certificates =
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
-        let shown = Arc::ptr_eq(&self.last.snapshot.challenges, &challenges);
-        if !first && !updated.routes && !certificates && !fallbacks_changed && shown {
+        let ticket_keys = self.tickets.keys();
+        let tickets = self.last.snapshot.ticket_keys != ticket_keys;
+        let shown = !Arc::ptr_eq(&self.last.snapshot.challenges, &challenges);
+        if !first
+            && !updated.routes
+            && !certificates
+            && !fallbacks_changed
+            && !tickets
+            && !updated.sealed
+            && !shown
+        {
             return false;
         }
         if updated.routes {
@@ -311,6 +328,7 @@ impl Compiler {
             generation: self.last.snapshot.generation + 1,
             listeners: listeners.into(),
             challenges,
+            ticket_keys,
         });
         true
     }
@@ -340,6 +358,7 @@ impl Compiler {
         };
         let https = TlsSites {
             ingress: Some(Arc::new(secure)),
+            sealed: self.hosts.sealed().clone(),
             ..TlsSites::default()
         };
         [
@@ -407,6 +426,7 @@ impl Compiler {
             .chain(&asking)
             .chain(self.services.report(key))
             .chain(self.fallbacks.report())
+            .chain(self.tickets.report())
             .chain(&self.default_report);
         said.filter(|report| report.object == *key)
             .map(|report| ObjectReport::clone(report))
@@ -424,6 +444,7 @@ fn shared(ingress: &Listener, gateway: &Listener) -> Listener {
         (Service::Tls(ingress), Service::Tls(gateway)) => Service::Tls(Arc::new(TlsSites {
             gateways: gateway.gateways.clone(),
             ingress: ingress.ingress.clone(),
+            sealed: ingress.sealed.clone(),
         })),
         // Nothing else is put together.
         (Service::Http(sites), _) => Service::Http(Arc::clone(sites)),

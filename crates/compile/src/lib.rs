@@ -30,6 +30,7 @@ mod suggest;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 pub use compiler::{Compiled, Compiler};
 pub use gateway::{

@@ -31,6 +31,11 @@ pub struct Options {
     /// Namespace and name of the Secret for handshakes that nobody's certificate is for
     /// (`--default-ssl-certificate`).
     pub default_certificate: Option<(String, String)>,
+    /// Whether Ingresses can have TLS passed on to their backends as it is
+    /// (`--enable-ssl-passthrough`).
+    pub ssl_passthrough: bool,
+    /// Namespace and name of the Secret with the keys of session tickets that all replicas share.
+    pub session_ticket_secret: Option<(String, String)>,
     /// Used where there is no default certificate, or a broken one.
     pub fallback_certificate: Arc<Certificate>,
     /// Whether hosts with TLS send clients that came without it to HTTPS (`--ssl-redirect`).
@@ -79,6 +84,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where session tickets' keys are: as the flag says, or else where we keep them.
+    pub(crate) fn ticket_secret(&self) -> Option<&(String, String)> {
+        let given = self.session_ticket_secret.as_ref();
+        given.or(self.certificates.tickets.as_ref())
+    }
+
     /// The defaults, which are ingress-nginx's where it has any.
     pub fn new(fallback_certificate: Arc<Certificate>) -> Self {
         Self {
@@ -88,6 +99,8 @@ impl Options {
             watch_without_class: false,
             default_backend_service: None,
             default_certificate: None,
+            ssl_passthrough: false,
+            session_ticket_secret: None,
             fallback_certificate,
             ssl_redirect: true,
             http_port: 8080,
@@ -129,6 +142,8 @@ pub struct CertificateOptions {
     pub acme_namespaces: Vec<String>,
     /// Namespace and name of the Secret with what ACME servers are to be shown.
     pub challenges: Option<(String, String)>,
+    /// Namespace and name of the Secret with session tickets' keys that we make ourselves.
+    pub tickets: Option<(String, String)>,
     /// Where the Secrets are that ClusterIssuers refer to (`--cluster-resource-namespace`).
     pub cluster_resources: String,
     /// Whether Certificate objects ask for certificates: where there is no cert-manager.
@@ -141,6 +156,7 @@ impl Default for CertificateOptions {
             acme: None,
             acme_namespaces: Vec::new(),
             challenges: None,
+            tickets: None,
             cluster_resources: "cert-manager".to_owned(),
             serves_objects: true,
         }

@@ -25,11 +25,14 @@ pub(crate) struct References {
 impl References {
     /// What the options refer to.
     pub(crate) fn new(options: &Options) -> Self {
-        let default = options.default_certificate.iter();
+        let named = options.default_certificate.iter();
+        let named = named.chain(options.ticket_secret());
+        let mut secrets: HashMap<Name, usize> = HashMap::new();
+        for (namespace, name) in named {
+            *secrets.entry(Name::new(namespace, name)).or_default() += 1;
+        }
         let mut new = Self {
-            secrets: default
-                .map(|(namespace, name)| (Name::new(namespace, name), 1))
-                .collect(),
+            secrets,
             keys: Arc::default(),
             all: Arc::default(),
         };

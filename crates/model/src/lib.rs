@@ -24,6 +24,7 @@ mod shards;
 pub mod snapshot;
 pub mod split;
 pub mod stream;
+pub mod ticket;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
@@ -44,4 +45,5 @@ pub use router::PathRouter;
 pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};
 pub use stream::Stream;
+pub use ticket::{TicketKey, TicketKeys};
 pub use transport::{BackendTls, HttpVersion, Transport};

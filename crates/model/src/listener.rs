@@ -213,6 +213,8 @@ pub struct TlsSites {
     pub gateways: HostTable<TlsSite>,
     /// All of Ingress, where it is served on this port.
     pub ingress: Option<Arc<TlsSite>>,
+    /// Of Ingress's hosts, those whose TLS goes on to a backend as it is.
+    pub sealed: HostTable<Stream>,
 }
 
 /// What becomes of connections for one listener of a Gateway, or for Ingress.
@@ -263,6 +265,22 @@ impl TlsSites {
     pub fn end_here(&self) -> bool {
         let ends = |site: &Arc<TlsSite>| !matches!(**site, TlsSite::Passthrough(_));
         self.ingress.is_some() || self.gateways.values().any(ends)
+    }
+
+    /// Where connections for a name go on as they are, if the name is Ingress's, and closer to one
+    /// of `sealed` than to a host whose TLS ends here.
+    pub fn passed_on(&self, server_name: Option<&str>) -> Option<&Arc<Stream>> {
+        let (name, ingress) = (server_name?, self.ingress.as_ref()?);
+        let rank = self.sealed.rank(name)?;
+        let ends_closer = match &**ingress {
+            TlsSite::Https(site) => site.site.hosts.rank(name) > Some(rank),
+            TlsSite::Tcp(_) | TlsSite::Passthrough(_) => false,
+        };
+        let is_ingress = || {
+            let site = self.find(server_name);
+            site.is_some_and(|site| Arc::ptr_eq(site, ingress))
+        };
+        (!ends_closer && is_ingress()).then(|| self.sealed.find(name))?
     }
 
     /// The site for the server name that a client asked for, if it did.

@@ -9,6 +9,7 @@ use crate::condition::RequestView;
 use crate::listener::{Entrance, Listener};
 use crate::route::{PathMatch, Rule};
 use crate::router::PathRouter;
+use crate::ticket::TicketKeys;
 
 /// The whole configuration at one moment, shared by all workers through one pointer.
 #[derive(Debug, Default)]
@@ -19,6 +20,9 @@ pub struct Snapshot {
     pub listeners: Box<[Arc<Listener>]>,
     /// What ACME servers are to be shown.
     pub challenges: Arc<Challenges>,
+    /// The keys of session tickets that all replicas share; without any, tickets are the process's
+    /// own.
+    pub ticket_keys: Option<Arc<TicketKeys>>,
 }
 
 impl Snapshot {

@@ -46,4 +46,4 @@ mod worker;
 pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
-pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, UpstreamHttp2};
+pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, TlsSettings, UpstreamHttp2};

@@ -50,6 +50,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     health: Arc<health::Counts>,
     trust: Arc<Trust>,
+    tls: Arc<tls::Context>,
     log: LogWriter,
 }
 
@@ -70,7 +71,7 @@ impl Proxy {
     pub fn start(settings: Settings, inherited: Option<Inherited>) -> io::Result<Self> {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
-        let tls = tls::Context::new().map_err(io::Error::other)?;
+        let tls = tls::Context::new(&settings.tls).map_err(io::Error::other)?;
         let trust = Arc::new(Trust::new(settings.backend_authorities.clone()));
         let admission = Arc::new(Admission::new(&settings.limits));
         let counters: Vec<_> = (0..settings.workers.max(1))
@@ -111,6 +112,7 @@ impl Proxy {
             metrics,
             health,
             trust,
+            tls,
             log,
         })
     }
@@ -137,6 +139,7 @@ impl Proxy {
             .iter()
             .map(|listener| listener.entrance)
             .collect();
+        self.tls.share_tickets(snapshot.ticket_keys.as_deref());
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
             .await;
         *lock(&self.published) = Arc::clone(&snapshot);

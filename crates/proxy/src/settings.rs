@@ -4,6 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::SupportedCipherSuite;
+use rustls::crypto::SupportedKxGroup;
+use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, DEFAULT_KX_GROUPS};
 use rustls::pki_types::CertificateDer;
 
 /// What holds for the whole process. Every limit and time-out that is zero is off.
@@ -31,9 +34,44 @@ pub struct Settings {
     pub upstream_http2: UpstreamHttp2,
     /// Who may have issued backends' certificates, besides those whom the system trusts.
     pub backend_authorities: Vec<CertificateDer<'static>>,
+    /// TLS towards clients.
+    pub tls: TlsSettings,
+    /// What every answer over HTTPS has as Strict-Transport-Security (RFC 6797), unless the backend
+    /// has said so itself.
+    pub hsts: Option<Box<str>>,
     /// Whether names of ExternalName Services may resolve to loopback, link-local and metadata
     /// addresses.
     pub allow_local_external_names: bool,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// Whether TLS 1.2 is spoken besides 1.3.
+    pub tls12: bool,
+    /// The cipher suites; at least one of each version that is spoken.
+    pub cipher_suites: Vec<SupportedCipherSuite>,
+    /// Whether their order decides; else the client's does.
+    pub own_order: bool,
+    /// The groups of key exchange, at least one. Of those, the client's order decides.
+    pub groups: Vec<&'static dyn SupportedKxGroup>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+    /// Whether Ingress refuses handshakes for names that no certificate is for, and without a name.
+    pub strict_sni: bool,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        Self {
+            tls12: true,
+            cipher_suites: DEFAULT_CIPHER_SUITES.to_vec(),
+            own_order: false,
+            groups: DEFAULT_KX_GROUPS.to_vec(),
+            http2: true,
+            strict_sni: false,
+        }
+    }
 }
 
 /// HTTP/2 towards endpoints.
@@ -138,6 +176,8 @@ impl Default for Settings {
             upstream_idle: Duration::from_secs(60),
             upstream_http2: UpstreamHttp2::default(),
             backend_authorities: Vec::new(),
+            tls: TlsSettings::default(),
+            hsts: None,
             allow_local_external_names: false,
         }
     }

@@ -18,6 +18,7 @@ pub mod acme;
 pub mod backend;
 pub mod balancing;
 pub mod certificate;
+pub mod client_hello;
 pub mod curl;
 pub mod files;
 pub mod folder;

@@ -72,6 +72,11 @@ impl Client {
         Self { config }
     }
 
+    /// Takes any certificate, and can do what a provider can.
+    pub fn able(provider: CryptoProvider) -> Self {
+        Self::with(rustls::ALL_VERSIONS, provider)
+    }
+
     fn with(versions: &[&'static SupportedProtocolVersion], provider: CryptoProvider) -> Self {
         let provider = Arc::new(provider);
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

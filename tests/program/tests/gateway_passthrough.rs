@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use program_tests::client_hello::{ech, extension, hello, sni};
 use program_tests::gateway::{gateway, route};
 use program_tests::h2_backend::server_config;
 use program_tests::tcp::{TcpBackend, connect, exchange, is_over};
@@ -161,43 +162,15 @@ fn where_tls_ends_on_the_same_port_hellos_in_pieces_are_understood_too() {
     assert_eq!(plain.get(ENDED, "/").status, 400);
 }
 
-fn vector16(content: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(content.len()).expect("short");
-    [&length.to_be_bytes(), content].concat()
-}
-
-fn extension(kind: u16, content: &[u8]) -> Vec<u8> {
-    [&kind.to_be_bytes()[..], &vector16(content)].concat()
-}
-
-fn sni(host: &str) -> Vec<u8> {
-    let entry = [&[0][..], &vector16(host.as_bytes())].concat();
-    extension(0, &vector16(&entry))
-}
-
-/// A ClientHello of nothing but these extensions, in records of `size`.
-fn hello(extensions: &[Vec<u8>], size: usize) -> Vec<u8> {
-    let mut body = [&[3, 3][..], &[9; 32], &[0, 0, 2, 0, 0x2f, 1, 0]].concat();
-    body.extend(vector16(&extensions.concat()));
-    let length = u32::try_from(body.len()).expect("short").to_be_bytes();
-    let message = [&[1], &length[1..], &body].concat();
-    let record = |part: &[u8]| [&[22, 3, 1][..], &vector16(part)].concat();
-    message.chunks(size).flat_map(record).collect()
-}
-
 #[test]
 fn what_rustls_would_refuse_goes_on_byte_for_byte() {
     let world = world(&[]);
     let host = sni("raw.pass.example");
-    let ech = extension(
-        0xfe0d,
-        &[&[0, 0, 1, 0, 1, 7, 0, 32][..], &[5; 240]].concat(),
-    );
     for (index, (extensions, record)) in [
         // Neither signature_algorithms nor supported_groups, as before TLS 1.2.
         (vec![host.clone()], 16384),
         // An encrypted ClientHello, whose outer name counts.
-        (vec![ech, host.clone()], 16384),
+        (vec![ech(), host.clone()], 16384),
         // What nobody knows; and records of a byte each.
         (vec![extension(0x2a2a, &[1; 500]), host.clone()], 1),
         (vec![extension(21, &[0; 40_000]), host], 1000),

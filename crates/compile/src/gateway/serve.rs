@@ -362,7 +362,7 @@ fn make(
             }
             Service::Tls(Arc::new(TlsSites {
                 gateways: all,
-                ingress: None,
+                ..TlsSites::default()
             }))
         }
     };

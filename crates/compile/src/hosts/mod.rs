@@ -5,6 +5,7 @@
 
 pub(crate) mod fallback;
 mod routes;
+mod sealed;
 mod slots;
 mod tls;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use model::{CertificateSet, HostTable, VirtualHost};
+use model::{CertificateSet, HostTable, Stream, VirtualHost};
 use objects::Problem;
 
 use crate::ingress::key;
@@ -33,6 +34,8 @@ pub(crate) struct Hosts {
     paths: usize,
     /// Those for which there is a certificate.
     certificates: HostTable<CertificateSet>,
+    /// Those whose TLS goes on as it is.
+    sealed: HostTable<Stream>,
     slots: Slots,
 }
 
@@ -74,6 +77,8 @@ pub(crate) struct Updated {
     pub(crate) routes: bool,
     /// Any host's certificates.
     pub(crate) certificates: bool,
+    /// Where any host's TLS goes that does not end here.
+    pub(crate) sealed: bool,
     /// Ingresses that lost or regained something to others.
     pub(crate) concerned: Vec<Arc<Resolved>>,
 }
@@ -85,6 +90,7 @@ impl Hosts {
             routes: HostTable::default(),
             paths: 0,
             certificates: HostTable::default(),
+            sealed: HostTable::default(),
             slots: Slots::new(options.metrics_hosts),
         }
     }
@@ -158,6 +164,7 @@ impl Hosts {
                 self.paths -= paths(self.routes.get(name));
                 updated.routes |= self.routes.remove(name);
                 updated.certificates |= self.certificates.remove(name);
+                updated.sealed |= self.sealed.remove(name);
             }
         }
         if !turned.is_empty() {
@@ -190,10 +197,11 @@ impl Hosts {
             .iter()
             .map(Claim::problems_in_the_making)
             .collect();
+        let sealed = sealed::build(&name, &host.claims, &mut problems);
         let former = self.routes.get(&name);
         let context = routes::Context {
             name: &name,
-            has_tls,
+            has_tls: has_tls || sealed.is_some(),
             // What falls through the rules for all hosts is nobody's.
             fallback: if name.is_empty() {
                 &fallbacks.any
@@ -222,6 +230,13 @@ impl Hosts {
             match certificates {
                 Some(certificates) => self.certificates.insert(Arc::clone(&name), certificates),
                 None => drop(self.certificates.remove(&name)),
+            }
+        }
+        if !same(sealed.as_ref(), self.sealed.get(&name)) {
+            updated.sealed = true;
+            match sealed {
+                Some(sealed) => self.sealed.insert(Arc::clone(&name), sealed),
+                None => drop(self.sealed.remove(&name)),
             }
         }
         for (claim, problems) in host.claims.iter_mut().zip(problems) {
@@ -270,6 +285,11 @@ impl Hosts {
     /// Every host's certificates.
     pub(crate) fn certificates(&self) -> &HostTable<CertificateSet> {
         &self.certificates
+    }
+
+    /// Where TLS goes of every host where it does not end here.
+    pub(crate) fn sealed(&self) -> &HostTable<Stream> {
+        &self.sealed
     }
 
     /// The slot of the metrics that a host's requests go to.

@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod parse;
 pub(crate) mod path;
 pub(crate) mod resolve;
+pub(crate) mod sealed;
 
 use objects::kinds::{Ingress, Kind, ObjectKey};
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use model::backend::Discovery;
-use model::{Backend, EndpointSet};
+use model::{Backend, EndpointSet, Stream};
 use objects::{Problem, Store};
 
 use super::class::{self, Verdict};
 use super::key;
 use super::parse::{BackendRef, Parsed, PortRef};
+use super::sealed;
 use crate::certificates::{BadSecret, Certificates, Loaded};
 use crate::issuance::expected_from;
 use crate::name::NameRef;
@@ -23,6 +24,8 @@ pub(crate) struct Resolved {
     /// For each of `parsed.hosts`, for each of its paths.
     backends: Box<[Box<[Arc<Backend>]>]>,
     pub(crate) default_backend: Option<Arc<Backend>>,
+    /// For each of `parsed.hosts`, where its TLS goes if it does not end here; or empty.
+    sealed: Box<[Option<Arc<Stream>>]>,
     /// Sorted by host, then by entry.
     tls: Box<[TlsClaim]>,
     pub(crate) problems: Arc<[Problem]>,
@@ -44,6 +47,11 @@ impl Resolved {
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
+    }
+
+    /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.
+    pub(crate) fn sealed(&self, index: usize) -> Option<&Arc<Stream>> {
+        self.sealed.get(index)?.as_ref()
     }
 
     /// The claims of one host, in the order of the entries.
@@ -74,6 +82,12 @@ impl Resolved {
     /// Every Service port that it refers to, as often as it does.
     pub(crate) fn service_ports(&self) -> impl Iterator<Item = (NameRef<'_>, &PortRef)> {
         service_ports(&self.parsed)
+    }
+
+    /// Every Service port that it passes TLS on to, as often as it does.
+    pub(crate) fn sealed_ports(&self) -> impl Iterator<Item = (NameRef<'_>, &PortRef)> {
+        let ports = (!self.sealed.is_empty()).then(|| sealed::service_ports(&self.parsed));
+        ports.into_iter().flatten()
     }
 }
 
@@ -133,11 +147,13 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         let field = || "spec.defaultBackend".to_owned();
         resolve_backend(parsed, backend, field, world, &mut problems)
     });
+    let sealed = sealed::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),
         backends: backends.into(),
         default_backend,
+        sealed,
         tls,
         problems: problems.into_shared(),
     }

@@ -9,6 +9,7 @@ use admin::view;
 use certs::keeper::{Done, Outcome};
 use compile::CertificateWish;
 use objects::Store;
+use objects::kinds::ObjectKey;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -108,6 +109,14 @@ impl Book {
             self.orders.get_or_create(&labels).inc();
         }
         self.tell(&entries);
+    }
+
+    /// Who asks for a certificate.
+    pub(super) fn asked_by(&self, id: &str) -> Box<[ObjectKey]> {
+        let entries = self.lock();
+        entries
+            .get(id)
+            .map_or_else(Box::default, |entry| entry.wish.asked_by.clone())
     }
 
     /// For `narthex certs list`; certificates are those of the store.

@@ -5,6 +5,7 @@
 //! told of it.
 
 mod book;
+mod cluster_place;
 mod command;
 mod files;
 mod issuers;
@@ -19,13 +20,18 @@ use certs::issuer::Issuers;
 use certs::keeper::{Done, Keeper, Outcome, Wish};
 use certs::tickets;
 use certs::vault::{Lock, NotKept, Papers, Record, Vault};
+use cluster::certificates::Happened;
 use compile::{CertificateWish, IssuerKey, IssuerPlan};
 use model::Challenges;
+use objects::kinds::ObjectKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::config::TICKETS;
+
 pub(crate) use book::{Book, News};
+pub(crate) use cluster_place::in_cluster;
 pub(crate) use command::{Asked, Command, run as ask};
 pub(crate) use files::{Files, folder};
 
@@ -40,9 +46,6 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// How long until what was kept by somebody else meanwhile is looked at again.
 const AGAIN: Duration = Duration::from_secs(10);
-
-/// Where session tickets' keys are kept.
-pub(crate) const TICKETS: &str = "narthex-session-tickets";
 
 /// What is to be obtained, and what is shown to whoever certifies.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +94,9 @@ pub(crate) trait Place: Send + Sync + 'static {
 
     /// Publishes whom to trust to trust our own authority.
     fn publish(&self, bundle: &str) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Tells those who asked for a certificate what became of it.
+    fn tell(&self, asked_by: &[ObjectKey], happened: &Happened) -> impl Future<Output = ()> + Send;
 }
 
 /// The parts of a place, shared.
@@ -119,6 +125,9 @@ impl Place for files::Shared {
     async fn publish(&self, bundle: &str) -> Result<(), String> {
         Files::publish(self, bundle)
     }
+
+    /// The log and `narthex certs` say it.
+    async fn tell(&self, _: &[ObjectKey], _: &Happened) {}
 }
 
 /// Where there is no cluster.
@@ -157,6 +166,7 @@ pub(crate) async fn run<P: Place>(
         wishes: BTreeMap::new(),
         next: HashMap::new(),
         under_way: HashSet::new(),
+        failures: HashMap::new(),
         tasks: JoinSet::new(),
         plans: Arc::default(),
         tend: SystemTime::UNIX_EPOCH,
@@ -229,6 +239,8 @@ struct Worker<P: Place> {
     /// When each is looked at next.
     next: HashMap<String, SystemTime>,
     under_way: HashSet<String>,
+    /// How often each has failed since it last did not.
+    failures: HashMap<String, u32>,
     tasks: JoinSet<Ended>,
     plans: Arc<BTreeMap<IssuerKey, IssuerPlan>>,
     /// When keys and authorities are looked at next.
@@ -267,6 +279,7 @@ impl<P: Place> Worker<P> {
             }
             wishes.insert(id, wish);
         }
+        self.failures.retain(|id, _| wishes.contains_key(id));
         self.next.retain(|id, _| wishes.contains_key(id));
         self.wishes = wishes;
         self.book.wanted(&obtaining.wishes);
@@ -305,9 +318,20 @@ impl<P: Place> Worker<P> {
             Ended::Outcome(outcome) => {
                 self.under_way.remove(&outcome.id);
                 match &outcome.done {
-                    Done::Renewed => tracing::info!(certificate = %outcome.id, "obtained"),
+                    Done::Renewed => {
+                        tracing::info!(certificate = %outcome.id, "obtained");
+                        self.failures.remove(&outcome.id);
+                        self.tell(&outcome.id, |wish| {
+                            let names = wish.names.join(", ");
+                            Happened::Issued(format!("{} has certified {names}", wish.issuer))
+                        });
+                    }
                     Done::Failed(error) => {
                         tracing::error!(certificate = %outcome.id, "not obtained: {error}");
+                        let times = self.failures.entry(outcome.id.clone()).or_default();
+                        *times = times.saturating_add(1);
+                        let times = *times;
+                        self.tell(&outcome.id, |_| Happened::Failed(error.clone(), times));
                     }
                     Done::Nothing | Done::Elsewhere => {}
                 }
@@ -319,6 +343,18 @@ impl<P: Place> Worker<P> {
             Ended::Tended(next) => self.tend = next,
             Ended::Answered => {}
         }
+    }
+
+    fn tell(&mut self, id: &str, happened: impl FnOnce(&Wish) -> Happened) {
+        let Some(wish) = self.wishes.get(id) else {
+            return;
+        };
+        let (happened, asked_by) = (happened(wish), self.book.asked_by(id));
+        let place = Arc::clone(&self.place);
+        self.tasks.spawn(async move {
+            place.tell(&asked_by, &happened).await;
+            Ended::Answered
+        });
     }
 
     /// Rotates session tickets' keys, and renews our own authority.

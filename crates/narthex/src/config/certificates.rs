@@ -16,6 +16,9 @@ const ACCOUNT: &str = "narthex-acme-account";
 /// The Secret with what ACME servers are to be shown.
 pub(crate) const CHALLENGES: &str = "narthex-challenges";
 
+/// The Secret with session tickets' keys.
+pub(crate) const TICKETS: &str = "narthex-session-tickets";
+
 /// What the flags say.
 #[derive(Debug)]
 pub(crate) struct Certificates {
@@ -49,6 +52,7 @@ impl Certificates {
         CertificateOptions {
             acme,
             acme_namespaces: self.flags.acme_namespaces.clone(),
+            tickets: obtained.then(|| (own.to_owned(), TICKETS.to_owned())),
             challenges: obtained.then(|| (own.to_owned(), CHALLENGES.to_owned())),
             cluster_resources: resources.or(namespace).unwrap_or("cert-manager").to_owned(),
             serves_objects: self

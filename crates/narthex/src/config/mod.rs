@@ -4,6 +4,7 @@
 mod certificates;
 mod gateways;
 mod source;
+mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
@@ -17,9 +18,9 @@ use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-pub(crate) use certificates::{CHALLENGES, Certificates, NAMESPACE};
+pub(crate) use certificates::{CHALLENGES, Certificates, NAMESPACE, TICKETS};
 pub(crate) use gateways::Gateways;
-pub(crate) use source::Source;
+pub(crate) use source::{Cluster, Source};
 
 use crate::{flags, workers};
 
@@ -204,6 +205,8 @@ impl Compilation {
             serve_unknown_classes: !self.in_cluster,
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
+            ssl_passthrough: flags.enable_ssl_passthrough,
+            session_ticket_secret: flags.session_ticket_secret.as_ref().map(pair),
             ssl_redirect: flags.ssl_redirect,
             http_port: flags.http_port,
             https_port: flags.https_port,
@@ -323,6 +326,8 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
             ping_after: serving.upstream_ping_after,
             ping_timeout: serving.upstream_ping_timeout,
         },
+        tls: tls::settings(&serving.tls),
+        hsts: tls::hsts(&serving.tls),
         ..proxy::Settings::default()
     }
 }

@@ -146,14 +146,15 @@ fn streams(service: &Service) -> Vec<view::Stream> {
     };
     match service {
         Service::Http(_) => Vec::new(),
-        Service::Tls(sites) => {
-            let sites = tls_sites(sites).into_iter();
+        Service::Tls(all_sites) => {
+            let sites = tls_sites(all_sites).into_iter();
             let all = sites.flat_map(|(_, site)| match &**site {
                 TlsSite::Https(_) => Vec::new(),
                 TlsSite::Tcp(site) => of_table(&site.streams, Some("terminate")),
                 TlsSite::Passthrough(streams) => of_table(streams, Some("passthrough")),
             });
-            all.collect()
+            all.chain(of_table(&all_sites.sealed, Some("passthrough")))
+                .collect()
         }
         Service::Tcp(route) | Service::Udp(route) => vec![stream("", None, route)],
     }

@@ -173,6 +173,13 @@ pub(super) fn find_site<'a>(
         Service::Http(sites) => sites
             .find(host)
             .ok_or_else(|| (Some(404), "404: no listener is for this host".to_owned())),
+        Service::Tls(sites) if sites.passed_on(server_name(host)).is_some() => {
+            let route = sites.passed_on(server_name(host));
+            let route = route.map_or("", |route| &*route.route);
+            let verdict =
+                format!("the connection is passed on as it is, where Ingress {route} says");
+            Err((None, verdict))
+        }
         Service::Tls(sites) => match sites.find(server_name(host)).map(|site| &**site) {
             None => Err((
                 None,

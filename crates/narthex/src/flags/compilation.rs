@@ -95,6 +95,19 @@ pub(crate) struct Compilation {
     #[arg(value_parser = values::namespaced_name, help_heading = "Defaults of all routes")]
     pub(crate) default_ssl_certificate: Option<NamespacedName>,
 
+    /// Let Ingresses have TLS passed on to their backends as it is, by the annotation
+    /// ssl-passthrough.
+    #[arg(long, env = "NARTHEX_ENABLE_SSL_PASSTHROUGH", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Which Ingresses")]
+    pub(crate) enable_ssl_passthrough: bool,
+
+    /// The Secret with the keys of session tickets, by which all replicas resume each other's
+    /// sessions of TLS. [default: each its own]
+    #[arg(long, env = "NARTHEX_SESSION_TICKET_SECRET", value_name = "NS/NAME")]
+    #[arg(value_parser = values::namespaced_name, help_heading = "Defaults of all routes")]
+    pub(crate) session_ticket_secret: Option<NamespacedName>,
+
     /// Send clients of hosts that have TLS from HTTP to HTTPS (308).
     #[arg(
         long,

@@ -9,6 +9,7 @@ mod gateways;
 pub(crate) mod kubectl;
 mod publishing;
 mod serving;
+pub(crate) mod tls;
 pub(crate) mod values;
 mod webhook;
 

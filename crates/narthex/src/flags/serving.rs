@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use ipnet::IpNet;
 use tracing_subscriber::filter::Targets;
 
+use super::tls::Tls;
 use super::values;
 
 /// Flags of the process that serves.
@@ -225,6 +226,9 @@ pub(crate) struct Serving {
     #[arg(default_value = "10s", value_parser = values::duration)]
     #[arg(help_heading = "Clients: time limits (0 is off)")]
     pub(crate) tls_handshake_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) tls: Tls,
 
     /// From a request's first byte to the end of its head.
     #[arg(long, env = "NARTHEX_CLIENT_HEADER_TIMEOUT", value_name = "DURATION")]

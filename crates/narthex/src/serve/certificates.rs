@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::apply::Control;
+use super::publish;
 use super::source::Source;
 use crate::certificates::{self, Book, News};
 use crate::config;
@@ -67,6 +68,7 @@ impl Certificates {
     /// Begins to obtain what is wanted.
     pub(super) fn start(
         mut self,
+        config: &config::Serve,
         source: &Source,
         control: &Control,
         live: &Live,
@@ -92,7 +94,21 @@ impl Certificates {
                 let why = "there is nowhere to keep it: give a state folder with --state-dir";
                 tokio::spawn(certificates::refuse(obtaining, book, why))
             }
-            (Source::Cluster(_), _) => return self,
+            (Source::Cluster(watches), _) => {
+                let config::Source::Cluster(cluster) = &config.source else {
+                    return self;
+                };
+                let publishing = &cluster.publishing;
+                let place = cluster::certificates::Place {
+                    namespace: publishing.namespace(watches.connection()),
+                    replica: publish::replica(cluster),
+                    election_id: publishing.options.election_id.clone(),
+                    challenges: config::CHALLENGES.to_owned(),
+                };
+                let all = cluster::certificates::Certificates::new(watches.connection(), place);
+                let place = certificates::in_cluster(all);
+                tokio::spawn(certificates::run(place, obtaining, book, ordered))
+            }
         };
         self.task = Some(task);
         self

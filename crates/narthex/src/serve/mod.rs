@@ -328,7 +328,7 @@ impl Running {
             heirs.wait(&state, false);
         }
         let publish = Publish::start(config, &source, &control, &live, metrics);
-        let certificates = certificates.start(&source, &control, &live, &state);
+        let certificates = certificates.start(config, &source, &control, &live, &state);
         if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
             admission.start(config, &source, &control, &live, metrics);
         }

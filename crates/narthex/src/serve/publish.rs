@@ -37,7 +37,7 @@ impl Publish {
         let connection = watches.connection().clone();
         let is_pod = config.access == Access::InCluster;
         let identity = Identity {
-            name: publishing.name.clone().unwrap_or_else(|| own_name(is_pod)),
+            name: replica(config),
             namespace: publishing.namespace(&connection),
             uid: None,
             node: compilation.node_name().map(str::to_owned),
@@ -73,6 +73,13 @@ impl Publish {
             }
         }
     }
+}
+
+/// This replica's name.
+pub(super) fn replica(cluster: &config::Cluster) -> String {
+    let is_pod = cluster.access == Access::InCluster;
+    let told = cluster.publishing.name.clone();
+    told.unwrap_or_else(|| own_name(is_pod))
 }
 
 /// A pod's host name is its name. Elsewhere, a machine may run several.

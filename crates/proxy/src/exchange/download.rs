@@ -159,7 +159,7 @@ impl<S: ResponseSink> Download<'_, S> {
         if !tells {
             headers.remove(Names::of(&[Name::ContentLength]));
         }
-        self.facts.finish_head(headers);
+        self.facts.finish_head(self.worker, headers);
         if headers.get(Name::Date).is_none() {
             self.worker
                 .date

@@ -119,7 +119,7 @@ async fn send<B: RequestBody, S: ResponseSink>(
     let suspicious = matches!(respond::status(reason), 400 | 408 | 413 | 417);
     let keep = body.is_done() && !suspicious && !worker.is_draining();
     parts.timer.total = None;
-    let edit = |headers: &mut Headers| facts.edit(headers);
+    let edit = |headers: &mut Headers| facts.edit(worker, headers);
     let send = respond::send(worker, parts.response, sink, reason, form, keep, edit);
     let sent = parts
         .timer

@@ -17,6 +17,9 @@ use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
 use crate::worker::{HeldRule, Worker};
 
+/// RFC 6797, section 6.1.
+const HSTS: &[u8] = b"Strict-Transport-Security";
+
 /// When a request's first byte was read, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
@@ -49,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) bytes_out: Cell<u64>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) host_slot: Cell<u16>,
+    /// The client came with TLS, as far as it knows, and is told to go on doing so.
+    pub(super) hsts: Cell<bool>,
     /// The field that keeps the client with its endpoint.
     pub(super) remember: RefCell<Option<Remember>>,
     /// What is done to the response.
@@ -94,15 +99,27 @@ struct Call {
 
 impl Facts {
     /// Has the response keep the client with its endpoint, and does to it what filters want.
-    pub(super) fn finish_head(&self, headers: &mut Headers) {
+    pub(super) fn finish_head(&self, worker: &Worker, headers: &mut Headers) {
         if let Some(remember) = self.remember.take() {
             headers.push(remember.field.as_bytes(), &remember.value);
         }
-        self.edit(headers);
+        self.edit(worker, headers);
     }
 
-    /// Does to the response what filters want.
-    pub(super) fn edit(&self, headers: &mut Headers) {
+    /// Does to the response what filters and the settings want.
+    pub(super) fn edit(&self, worker: &Worker, headers: &mut Headers) {
+        self.filter(headers);
+        if self.hsts.take()
+            && let Some(hsts) = &worker.settings.hsts
+            && !headers
+                .iter()
+                .any(|(_, name, _)| name.eq_ignore_ascii_case(HSTS))
+        {
+            headers.push(HSTS, hsts.as_bytes());
+        }
+    }
+
+    fn filter(&self, headers: &mut Headers) {
         let Some(edits) = self.edits.take() else {
             return;
         };

@@ -72,6 +72,9 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove(Names::of(&[Name::ContentLength]));
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
+    facts
+        .hsts
+        .set(client.secure && worker.settings.hsts.is_some());
     check_method(request, parts.tunnel.is_some())?;
     check_expectation(request, body.length())?;
 
@@ -156,6 +159,10 @@ fn site<'a>(
     let TlsSite::Https(site) = &**own else {
         return Err(Reason::Misdirected);
     };
+    // TLS of this host ends at its backend, which does not expect what was in another host's.
+    if !sites.sealed.is_empty() && sites.passed_on(Some(host)).is_some() {
+        return Err(Reason::Misdirected);
+    }
     // Each listener is a world of its own, which a connection to another one does not open
     // (Gateway API, listener isolation; RFC 9110, section 15.5.20).
     if !sites.gateways.is_empty()

@@ -42,7 +42,7 @@ pub(super) async fn tunnel<B: RequestBody, S: ResponseSink>(
     response
         .headers
         .push_known(Name::Upgrade, b"Upgrade", &protocol);
-    facts.finish_head(&mut response.headers);
+    facts.finish_head(worker, &mut response.headers);
     sink.open_tunnel(response)
         .await
         .map_err(ClientFault::reason)?;

@@ -6,8 +6,8 @@
 //!
 //! # Resumption
 //!
-//! Workers share one rotating ticket key, since a client's next connection may come to any of
-//! them. A ticket resumes a session without showing a certificate, so it must not carry a client
+//! Workers share their ticket keys, and replicas do where the snapshot has any, since a client's next
+//! connection may come to any of them. A ticket resumes a session without showing a certificate, so it must not carry a client
 //! over to another identity: not after the Secret changed, and not to another host's certificates.
 //! rustls compares the server name alone. Therefore each ticket holds, under its encryption and
 //! authentication, a digest of the certificates that the full handshake could have shown; where
@@ -19,6 +19,7 @@ mod challenge;
 mod clients;
 pub(crate) mod hello;
 mod opening;
+mod tickets;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,12 +27,15 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use model::{CertificateSet, CertificateTable, Challenges, ClientAuth, Stream, TlsSite, TlsSites};
+use model::{
+    CertificateSet, CertificateTable, Challenges, ClientAuth, Stream, TicketKeys, TlsSite, TlsSites,
+};
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider};
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
     ResolvesServerCertUsingSni,
 };
 use rustls::sign::CertifiedKey;
@@ -40,13 +44,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use crate::client::Tls;
+use crate::settings::TlsSettings;
 use opening::{Opening, send_last};
+use tickets::Tickets;
 
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
 const MAX_CONFIGS: usize = 1024;
 
 /// What we speak.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// The same without TLS 1.2.
+const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 /// A fatal `unrecognized_name` (RFC 6066, section 3).
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
@@ -63,30 +71,47 @@ struct Terms<'a> {
 #[derive(Debug)]
 pub(crate) struct Context {
     provider: Arc<CryptoProvider>,
+    versions: &'static [&'static SupportedProtocolVersion],
     base: ServerConfig,
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
+    strict_sni: bool,
 }
 
 impl Context {
-    /// Settings for TLS 1.2 and 1.3 with new ticket keys.
+    /// As the settings say, with new ticket keys.
     ///
     /// # Errors
-    /// If the system gives no random numbers.
-    pub(crate) fn new() -> Result<Arc<Self>, rustls::Error> {
-        // Of the key exchange groups the client's order decides; post-quantum X25519MLKEM768 is
-        // among the provider's.
-        let provider = Arc::new(default_provider());
+    /// If the system gives no random numbers, or the settings leave nothing to speak.
+    pub(crate) fn new(settings: &TlsSettings) -> Result<Arc<Self>, rustls::Error> {
+        // Of the key exchange groups the client's order decides.
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: settings.cipher_suites.clone(),
+            kx_groups: settings.groups.clone(),
+            ..default_provider()
+        });
+        let versions = if settings.tls12 { VERSIONS } else { ONLY_13 };
         let mut base = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(VERSIONS)?
+            .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
-        base.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        base.alpn_protocols = match settings.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        base.ignore_client_order = settings.own_order;
         base.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(Self {
             provider,
+            versions,
             base,
-            tickets: Ticketer::new()?,
+            tickets: Arc::new(Tickets::new()?),
+            strict_sni: settings.strict_sni,
         }))
+    }
+
+    /// Takes over the keys of tickets that all replicas share, if there are any.
+    pub(crate) fn share_tickets(&self, keys: Option<&TicketKeys>) {
+        self.tickets.share(keys);
     }
 
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
@@ -94,7 +119,7 @@ impl Context {
         if let Some(clients) = terms.clients {
             let verifier = clients::verifier(clients, &self.provider);
             let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-                .with_protocol_versions(VERSIONS);
+                .with_protocol_versions(self.versions);
             match builder {
                 Ok(builder) => {
                     let alpn = std::mem::take(&mut config.alpn_protocols);
@@ -102,6 +127,7 @@ impl Context {
                         .with_client_cert_verifier(verifier)
                         .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
                     config.alpn_protocols = alpn;
+                    config.ignore_client_order = self.base.ignore_client_order;
                     config.session_storage = Arc::new(NoServerSessionStorage {});
                 }
                 // The same versions were possible when the context was made; without certificates
@@ -219,8 +245,8 @@ impl Acceptor {
         challenges: Option<&Challenges>,
     ) -> Result<Secured, HandshakeError> {
         let mut opening = Opening::new(self.most_hello);
-        // Who serves Ingress alone passes nothing on.
-        if !sites.gateways.is_empty()
+        // Most who serve Ingress alone pass nothing on.
+        if (!sites.gateways.is_empty() || !sites.sealed.is_empty())
             && let Some(stream) = passed_on(&mut opening, &tcp, sites).await?
         {
             return Ok(Secured::Passthrough(tcp, opening.into_bytes(), stream));
@@ -235,6 +261,10 @@ impl Acceptor {
             return Err(Box::pin(shown).await);
         }
         let site = sites.find(name.as_deref());
+        if self.context.strict_sni && is_unnamed(sites, site, name.as_deref()) {
+            send_last(&mut tcp, UNRECOGNIZED_NAME).await;
+            return Err(HandshakeError::UnknownName);
+        }
         let stream = |streams: &model::HostTable<Stream>| {
             streams.find(name.as_deref().unwrap_or_default()).cloned()
         };
@@ -331,6 +361,9 @@ async fn passed_on(
         Err(error) => return Err(error),
     };
     let name = hello.server_name.as_deref();
+    if let Some(stream) = sites.passed_on(name) {
+        return Ok(Some(Arc::clone(stream)));
+    }
     match sites.find(name).map(|site| &**site) {
         Some(TlsSite::Passthrough(streams)) => {
             let stream = streams.find(name.unwrap_or_default());
@@ -341,6 +374,38 @@ async fn passed_on(
         None if !sites.end_here() => Err(HandshakeError::UnknownName),
         _ => Ok(None),
     }
+}
+
+/// Whether a name is Ingress's to answer, and none of its certificates is for it, not even the
+/// default one.
+fn is_unnamed(sites: &TlsSites, site: Option<&Arc<TlsSite>>, name: Option<&str>) -> bool {
+    let (Some(ingress), Some(site)) = (&sites.ingress, site) else {
+        return false;
+    };
+    let TlsSite::Https(https) = &**site else {
+        return false;
+    };
+    if !Arc::ptr_eq(ingress, site) {
+        return false;
+    }
+    let covered = |name: &str| {
+        let table = &https.certificates;
+        table.hosts.find(name).is_some() || is_for(&table.default, name)
+    };
+    !name.is_some_and(covered)
+}
+
+/// Whether clients take any certificate of a set for a name.
+fn is_for(set: &CertificateSet, name: &str) -> bool {
+    let Ok(name) = ServerName::try_from(name) else {
+        return false;
+    };
+    let leaves = set
+        .certificates
+        .iter()
+        .filter_map(|one| one.key.cert.first());
+    let mut parsed = leaves.filter_map(|leaf| ParsedCertificate::try_from(leaf).ok());
+    parsed.any(|leaf| verify_server_name(&leaf, &name).is_ok())
 }
 
 /// rustls has validated the name, put it into lower case and left out addresses.
@@ -371,7 +436,7 @@ const DIGEST: usize = 32;
 /// Tickets that are good for one set of certificates only: see [Resumption](self#resumption).
 #[derive(Debug)]
 struct BoundTickets {
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Arc<Tickets>,
     binding: [u8; DIGEST],
 }
 

@@ -60,7 +60,7 @@ fn table<const N: usize>(hosts: [(&str, &Arc<CertificateSet>); N]) -> Certificat
 const MOST_HELLO: usize = 16 * 1024;
 
 fn acceptor() -> Acceptor {
-    Acceptor::new(Context::new().unwrap(), MOST_HELLO)
+    Acceptor::new(Context::new(&TlsSettings::default()).unwrap(), MOST_HELLO)
 }
 
 fn shown(set: &CertificateSet, index: usize) -> Vec<u8> {
@@ -345,7 +345,7 @@ async fn the_key_exchange_is_post_quantum_where_the_client_can() {
 #[tokio::test]
 async fn a_session_is_resumed_on_any_worker() {
     let table = table([("example.com", &set(&[Kind::Ecdsa]))]);
-    let context = Context::new().unwrap();
+    let context = Context::new(&TlsSettings::default()).unwrap();
     let workers = [0, 1].map(|_| Acceptor::new(Arc::clone(&context), MOST_HELLO));
     for (version, name) in [(TLS12, "TLSv1.2"), (TLS13, "TLSv1.3")] {
         let client = client(version, BOTH, &["h2"]);

@@ -1,5 +1,6 @@
 //! The annotations of an Ingress. One file a group.
 
+pub(crate) mod passthrough;
 pub(crate) mod tls_redirect;
 mod values;
 
@@ -11,6 +12,7 @@ use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
 pub(crate) use tls_redirect::TlsRedirect;
+use values::BadValue;
 
 /// What our own annotations begin with.
 pub(crate) const OWN_PREFIX: &str = "narthex.dev/";
@@ -25,6 +27,8 @@ pub(crate) const WEIGHT: &str = "narthex.dev/weight";
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) tls_redirect: TlsRedirect,
+    /// Whether TLS goes on to the backend as it is.
+    pub(crate) passthrough: bool,
 }
 
 /// Reads the annotations that begin with `prefix`, and finds those that have no effect.
@@ -35,10 +39,11 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix('/'));
         if let Some(suffix) = ours {
-            if let Some(read) = settings.tls_redirect.read(suffix, value) {
+            if let Some(read) = settings.read(suffix, value) {
                 values::check(read, name, value, problems);
             } else {
-                let hint = match nearest(suffix, tls_redirect::NAMES) {
+                let known = [tls_redirect::NAMES, passthrough::NAMES].concat();
+                let hint = match nearest(suffix, &known) {
                     Some(meant) => format!("perhaps `{prefix}/{meant}`"),
                     None => String::new(),
                 };
@@ -57,6 +62,14 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
         }
     }
     settings
+}
+
+impl Settings {
+    /// Reads one annotation, if it is of any group.
+    fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
+        let redirect = self.tls_redirect.read(name, value);
+        redirect.or_else(|| passthrough::read(&mut self.passthrough, name, value))
+    }
 }
 
 /// Warns of an annotation that looks like one of ours and is none of `known`.
