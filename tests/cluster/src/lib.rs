@@ -14,6 +14,7 @@
     reason = "a helper that fails ends its test, which is its purpose"
 )]
 
+pub mod acme;
 pub mod chart;
 mod cluster;
 pub mod conformance;

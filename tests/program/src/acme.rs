@@ -11,8 +11,10 @@ mod challenges;
 mod client;
 mod door;
 mod pebble;
+mod site;
 mod starting;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +29,7 @@ pub use challenges::{Challenges, Kind};
 pub use client::{LegoClient, Obtained};
 pub use door::{Door, NEW_ACCOUNT, NEW_ORDER};
 pub use pebble::{ari_id, serial};
+pub use site::Site;
 pub use starting::Starting;
 
 /// The name that pebble has in CAA records and in those of DNS-PERSIST-01.
@@ -39,6 +42,9 @@ pub struct Acme {
     pub http: u16,
     /// Where pebble connects for TLS-ALPN-01.
     pub tls: u16,
+    /// Where it listens, for those beside it.
+    address: SocketAddr,
+    /// By which ports of 127.0.0.1 the test reaches it.
     port: u16,
     management: u16,
     trusting: Client,
@@ -54,7 +60,7 @@ impl Acme {
 
     /// The directory's URL.
     pub fn directory(&self) -> String {
-        format!("https://127.0.0.1:{}/dir", self.port)
+        format!("https://{}/dir", self.address)
     }
 
     /// The CA that the directory's own certificate is of, as a file; not the one that issues.
@@ -110,7 +116,8 @@ impl Acme {
     pub fn renewal_info(&self, certificate: &[u8]) -> String {
         let directory = self.read_directory();
         let url = directory["renewalInfo"].as_str().expect("a URL");
-        let own = self.directory().replacen("/dir", "", 1);
+        // As it was asked for: by the port of the test.
+        let own = format!("https://127.0.0.1:{}", self.port);
         let path = url.strip_prefix(&own).expect("a URL of this server");
         let path = format!("{path}/{}", ari_id(certificate));
         pebble::get(&self.trusting, self.port, &path).text()
@@ -178,8 +185,8 @@ struct Process {
 
 impl Process {
     #[track_caller]
-    fn start(name: &'static str, configure: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(tool(name));
+    fn start(name: &'static str, site: &dyn Site, configure: impl FnOnce(&mut Command)) -> Self {
+        let mut command = site.command(&tool(name));
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -207,7 +214,7 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("our child") {
                 panic!("{} ended: {status}\n{}", self.name, self.log());
             }
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            site::listens(port)
         });
     }
 }
@@ -227,9 +234,9 @@ impl Drop for Process {
 }
 
 /// The authority of the directory's own certificate, and what the servers read from files.
-fn files(folder: &Path) -> Authority {
+fn files(folder: &Path, address: IpAddr) -> Authority {
     let authority = Authority::new();
-    let own = authority.ecdsa(&["localhost", "127.0.0.1"]);
+    let own = authority.ecdsa(&["localhost", "127.0.0.1", &address.to_string()]);
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a file");
     write("ca.pem", &authority.pem);
     write("tls.crt", &own.chain_pem);

@@ -323,7 +323,11 @@ impl<P: Place> Worker<P> {
                         self.failures.remove(&outcome.id);
                         self.tell(&outcome.id, |wish| {
                             let names = wish.names.join(", ");
-                            Happened::Issued(format!("{} has certified {names}", wish.issuer))
+                            Happened::Issued(format!(
+                                "{} has certified {names}, at {:.0}",
+                                wish.issuer,
+                                cluster::Timestamp::now()
+                            ))
                         });
                     }
                     Done::Failed(error) => {

@@ -269,7 +269,7 @@ impl Running {
             admin.serve(&live);
         }
         // Before the first reading, so that no change falls between the two.
-        let mut source = Source::open(&config.source, certificates.folder()).await?;
+        let mut source = Source::open(config, certificates.folder()).await?;
         if let Some(inbox) = source.inbox() {
             live.watch(Arc::clone(inbox));
         }

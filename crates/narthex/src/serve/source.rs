@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Connection, Watches};
-use objects::kinds::ObjectKey;
+use objects::kinds::{Kind, ObjectKey};
 use objects::manifests;
 
 use crate::config;
@@ -29,10 +29,10 @@ pub(super) enum Source {
 impl Source {
     /// Begins to watch; besides files, what is in the folder of certificates.
     pub(super) async fn open(
-        source: &config::Source,
+        config: &config::Serve,
         certificates: Option<&Path>,
     ) -> Result<Self, Failure> {
-        match source {
+        match &config.source {
             config::Source::Files(paths) => {
                 let own = certificates.map(Path::to_owned);
                 let paths: Vec<PathBuf> = paths.iter().cloned().chain(own).collect();
@@ -46,7 +46,13 @@ impl Source {
                     .await
                     .map_err(Failure::new)?;
                 tracing::info!("reading the cluster at {}", connection.url());
-                let watches = Watches::start(connection, &cluster.options);
+                let mut options = cluster.options.clone();
+                // An order waits until all replicas answer.
+                options.counted = config.compilation.obtains_certificates().then(|| {
+                    let namespace = cluster.publishing.namespace(&connection);
+                    ObjectKey::new(Kind::Secret, &namespace, config::CHALLENGES)
+                });
+                let watches = Watches::start(connection, &options);
                 Ok(Self::Cluster(Box::new(watches)))
             }
         }

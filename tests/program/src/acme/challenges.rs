@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::Process;
+use super::{Process, Site};
 use crate::{Conn, ports};
 
 /// What is asked of whoever proves a name.
@@ -19,6 +19,7 @@ pub enum Kind {
 /// otherwise.
 pub struct Challenges {
     dns: SocketAddr,
+    /// By which port of 127.0.0.1 the test reaches it.
     management: u16,
     /// Ends with us.
     _server: Process,
@@ -27,12 +28,12 @@ pub struct Challenges {
 impl Challenges {
     /// Answers HTTP-01 and TLS-ALPN-01 on the ports of `answering`.
     #[track_caller]
-    pub(super) fn start(answering: Option<(u16, u16)>) -> Self {
-        let local = |port: u16| format!("127.0.0.1:{port}");
+    pub(super) fn start(site: &dyn Site, answering: Option<(u16, u16)>) -> Self {
+        let local = |port: u16| SocketAddr::new(site.address(), port).to_string();
         let (dns, management) = (ports::free(), ports::free());
         let (http, tls) =
             answering.map_or_else(Default::default, |(http, tls)| (local(http), local(tls)));
-        let mut server = Process::start("pebble-challtestsrv", |command| {
+        let mut server = Process::start("pebble-challtestsrv", site, |command| {
             command
                 .args(["-dnsserver", &local(dns)])
                 .args(["-management", &local(management)])
@@ -42,11 +43,11 @@ impl Challenges {
         let own = [Some(dns), Some(management)];
         let answers = answering.map(|(http, tls)| [Some(http), Some(tls)]);
         for port in own.into_iter().chain(answers.into_iter().flatten()) {
-            server.until_listening(port.expect("just named"));
+            server.until_listening(site.reach(port.expect("just named")));
         }
         Self {
-            dns: SocketAddr::from(([127, 0, 0, 1], dns)),
-            management,
+            dns: SocketAddr::new(site.address(), dns),
+            management: site.reach(management),
             _server: server,
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Acme, Challenges, Process, files};
+use super::site::Here;
+use super::{Acme, Challenges, Process, Site, files};
 use crate::ports;
 use crate::tls::Client;
 
@@ -19,6 +20,7 @@ pub struct Starting {
     validating: Option<(u16, u16)>,
     resolving: Option<SocketAddr>,
     answering: bool,
+    site: Box<dyn Site>,
 }
 
 impl Default for Starting {
@@ -36,6 +38,7 @@ impl Default for Starting {
             validating: None,
             resolving: None,
             answering: false,
+            site: Box::new(Here),
         }
     }
 }
@@ -112,34 +115,44 @@ impl Starting {
         self
     }
 
+    /// Runs both servers in another network.
+    pub fn at(mut self, site: impl Site + 'static) -> Self {
+        self.site = Box::new(site);
+        self
+    }
+
     /// Starts both servers and waits until they listen.
     #[track_caller]
     pub fn start(self) -> Acme {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let authority = files(folder.path());
+        let site = &*self.site;
+        let authority = files(folder.path(), site.address());
         let validating = self.validating;
         let (http, tls) = validating.unwrap_or_else(|| (ports::free(), ports::free()));
-        let challenges = Challenges::start(self.answering.then_some((http, tls)));
+        let challenges = Challenges::start(site, self.answering.then_some((http, tls)));
         let (port, management) = (ports::free(), ports::free());
         let dns = self.resolving.unwrap_or_else(|| challenges.dns());
         let file = folder.path().join("pebble.json");
         let configuration = self.configuration([port, management, http, tls]);
         std::fs::write(&file, configuration.to_string()).expect("a file");
-        let mut server = Process::start("pebble", |command| {
+        let mut server = Process::start("pebble", site, |command| {
             command
                 .arg("-config")
                 .arg(&file)
                 .arg("-dnsserver")
                 .arg(dns.to_string())
                 .current_dir(folder.path())
-                .envs(self.environment);
+                .envs(self.environment.iter().cloned());
         });
+        let address = SocketAddr::new(site.address(), port);
+        let [port, management] = [port, management].map(|port| site.reach(port));
         server.until_listening(port);
         server.until_listening(management);
         Acme {
             challenges,
             http,
             tls,
+            address,
             port,
             management,
             trusting: Client::trusting(&authority.der),
@@ -160,8 +173,8 @@ impl Starting {
             .map(|(kid, hmac)| (kid.clone(), json!(hmac)))
             .collect();
         json!({ "pebble": {
-            "listenAddress": format!("127.0.0.1:{port}"),
-            "managementListenAddress": format!("127.0.0.1:{management}"),
+            "listenAddress": SocketAddr::new(self.site.address(), port).to_string(),
+            "managementListenAddress": SocketAddr::new(self.site.address(), management).to_string(),
             "certificate": "tls.crt",
             "privateKey": "tls.key",
             "httpPort": http,
