@@ -2,6 +2,7 @@
 
 mod aside;
 mod auth;
+mod clients;
 mod concurrent;
 mod course;
 mod detour;

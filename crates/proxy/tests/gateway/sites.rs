@@ -33,7 +33,7 @@ fn a_request_is_the_business_of_the_closest_listener_alone() {
     let plane = Plane::new();
     let at = plane.serve(Service::Http(Arc::new(HttpSites {
         gateways,
-        ..TlsSites::default()
+        ingress: None,
     })));
     for (host, expected) in [
         ("a.example", Some("exact")),
@@ -141,7 +141,7 @@ fn tls(gateways: Vec<(&str, Arc<TlsSite>)>) -> Service {
     }
     Service::Tls(Arc::new(TlsSites {
         gateways: table,
-        ingress: None,
+        ..TlsSites::default()
     }))
 }
 
