@@ -209,7 +209,7 @@ fn a_failure_is_told_in_the_cas_words() {
 
 #[test]
 fn badly_behaved_servers_are_put_up_with() {
-    let acme = Acme::starting().bad_nonces(50).slow_validation(3).start();
+    let acme = Acme::starting().bad_nonces(5).slow_validation(3).start();
     let world = world(acme, &[asking("web", HOST).yaml()], &[]);
     world.until_certified(HOST);
 }
