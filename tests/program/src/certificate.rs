@@ -168,6 +168,11 @@ data:
         }
     }
 
+    /// Its key in PEM, for who is to certify in its name.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     fn issue(&self, names: &[&str], key: &KeyPair) -> Certificate {
         self.sign(parameters(names), key)
     }

@@ -138,6 +138,8 @@ fn who_asks_gets_a_certificate_which_is_kept_and_renewed() {
 
     private(&world.narthex.state.path().join("certificates"));
     let metrics = world.narthex.metrics();
+    let ends = "narthex_certificate_expiry_seconds{source=\"Secret default/web-tls\"} 1";
+    assert!(metrics.contains(ends), "{metrics}");
     let counted = "narthex_certificate_orders_total{issuer=\"acme\",outcome=\"issued\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
 }

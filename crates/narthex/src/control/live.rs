@@ -175,6 +175,14 @@ impl AdminState for Live {
     }
 
     fn metrics(&self) -> String {
+        if let Some(applied) = self.last() {
+            let served = routes::certificates(&applied.snapshot);
+            let sources: BTreeMap<&str, i64> = served
+                .iter()
+                .map(|it| (it.source.as_str(), it.not_after))
+                .collect();
+            self.metrics.certificates(sources.into_iter());
+        }
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

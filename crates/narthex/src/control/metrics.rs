@@ -30,9 +30,19 @@ pub(super) struct Metrics {
     compile_seconds: Histogram,
     event_to_served_seconds: Histogram,
     degraded: Gauge,
+    certificate_expiry: Family<Vec<(&'static str, String)>, Gauge>,
 }
 
 impl Metrics {
+    /// These certificates are served.
+    pub(super) fn certificates<'a>(&self, all: impl Iterator<Item = (&'a str, i64)>) {
+        self.certificate_expiry.clear();
+        for (source, end) in all {
+            let labels = vec![("source", source.to_owned())];
+            self.certificate_expiry.get_or_create(&labels).set(end);
+        }
+    }
+
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             generation: Gauge::default(),
@@ -43,9 +53,15 @@ impl Metrics {
             compile_seconds: Histogram::new(exponential_buckets(0.0001, 4.0, 9)),
             event_to_served_seconds: Histogram::new(EVENT_TO_SERVED),
             degraded: Gauge::default(),
+            certificate_expiry: Family::default(),
         };
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("narthex_build", "The program", build);
+        registry.register(
+            "narthex_certificate_expiry_seconds",
+            "When a certificate that is served ends, in seconds since 1970, by where it comes from",
+            metrics.certificate_expiry.clone(),
+        );
         registry.register(
             "narthex_config_generation",
             "Counts the configurations that were applied",
