@@ -51,7 +51,7 @@ fn object(kind: &str, name: &str, more: Value) -> String {
             _ => object[field] = value.clone(),
         }
     }
-    object.to_string()
+    object.to_string() + "\n"
 }
 
 impl World {
@@ -127,7 +127,7 @@ fn an_issuer_limited_to_namespaces_certifies_for_no_other() {
         "metadata": {"name": "le", "namespace": "other"}, "spec": acme_spec(&acme),
     });
     let asking = self::asking("cert-manager.io/issuer", "le");
-    let documents = [elsewhere.to_string(), asking.yaml()];
+    let documents = [format!("{elsewhere}\n"), asking.yaml()];
     world.folder.write("asking.yaml", &docs(&documents));
     world.until_said("there is no Issuer default/le");
     assert_eq!(acme.orders(), 0);
@@ -206,7 +206,7 @@ fn a_gateway_asks_for_its_listeners() {
             "tls": {"certificateRefs": [{"name": "edge-tls"}]},
         }]}}),
     ];
-    let world = world(None, &documents.map(|it| it.to_string()));
+    let world = world(None, &documents.map(|it| format!("{it}\n")));
     until("it is kept", || world.kept("edge-tls").is_some());
     until("the listener is as it should be", || {
         let (_, said) = world.narthex.admin_get("/api/problems").expect("answers");
