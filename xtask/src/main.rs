@@ -1,6 +1,7 @@
 //! Everything that people do here. `cargo xtask help` lists it.
 
 mod acme;
+mod audit;
 mod bench;
 mod checks;
 mod cluster;
@@ -32,6 +33,7 @@ cargo xtask cluster up [--name NAME] [--nodes N]  a Kubernetes on this machine, 
 cargo xtask cluster down [NAME]           ends it; `list` names those there are
 cargo xtask cluster exec NAME -- COMMAND  runs a command in its network; `build` only builds
 cargo xtask acme up                       an ACME server to try things with; `build` only builds
+cargo xtask audit tls                     testssl.sh and sslyze against the quickstart
 cargo xtask conformance [OPTION]…         Gateway API's suite and its report: tests/conformance/report.yaml
                                             --run NAME,…      only these tests
                                             --profile NAME,…  only the tests of GATEWAY-HTTP, -GRPC, -TLS, -TCP, -UDP
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run(rest).unwrap_or_else(|error| usage(&error)),
         ["bench", rest @ ..] => bench::run(rest),
         ["cluster", rest @ ..] => cluster::run(rest).unwrap_or_else(|error| failed(&error)),
+        ["audit", rest @ ..] => audit::run(rest).unwrap_or_else(|error| failed(&error)),
         ["acme", rest @ ..] => acme::run(rest).unwrap_or_else(|error| failed(&error)),
         ["conformance", rest @ ..] => conformance::run(rest).unwrap_or_else(|error| failed(&error)),
         ["manifests"] => cluster::manifests().unwrap_or_else(|error| failed(&error)),

@@ -17,6 +17,13 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
+impl Tool {
+    /// A command, or a file by its whole path, and the package that has it.
+    pub(crate) const fn new(command: &'static str, package: &'static str) -> Self {
+        Self { command, package }
+    }
+}
+
 /// What the whole-program tests run beside the program.
 pub(crate) const CLIENTS: &[Tool] = &[
     Tool {

@@ -262,7 +262,7 @@ impl Compiler {
     fn release(&mut self, replaced: &[Replaced]) {
         for old in replaced.iter().filter_map(|change| change.old.as_ref()) {
             for (name, port) in old.service_ports() {
-                self.services.release(name, port);
+                self.services.release_with(name, port, &old.speech.to(name));
             }
             for (name, port) in old.sealed_ports() {
                 self.services.release_with(name, port, &sealed::spoken());

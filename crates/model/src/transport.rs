@@ -53,6 +53,8 @@ pub struct BackendTls {
     /// The name in the handshake (SNI), and the one that the certificate has to have: a DNS name
     /// or an address.
     pub server_name: Box<str>,
+    /// Whether the name is told in the handshake.
+    pub tells_name: bool,
     /// Whether the certificate is verified.
     pub verify: bool,
     /// Who may have issued it; none is everybody that the process trusts.
@@ -77,6 +79,7 @@ impl BackendTls {
     pub fn new(server_name: impl Into<Box<str>>) -> Self {
         Self {
             server_name: server_name.into(),
+            tells_name: true,
             verify: true,
             authorities: None,
             client: None,
@@ -93,6 +96,7 @@ impl PartialEq for BackendTls {
             _ => false,
         };
         self.server_name == other.server_name
+            && self.tells_name == other.tells_name
             && self.verify == other.verify
             && self.authorities == other.authorities
             && self.names == other.names

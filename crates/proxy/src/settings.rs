@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
-use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, DEFAULT_KX_GROUPS};
+use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
 use rustls::pki_types::CertificateDer;
 
 /// What holds for the whole process. Every limit and time-out that is zero is off.
@@ -44,15 +44,26 @@ pub struct Settings {
     pub allow_local_external_names: bool,
 }
 
+/// All cipher suites, the quickest on today's machines first; none of them is weak.
+const CIPHER_SUITES: &[SupportedCipherSuite] = &[
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
 /// TLS towards clients.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
     /// Whether TLS 1.2 is spoken besides 1.3.
     pub tls12: bool,
-    /// The cipher suites; at least one of each version that is spoken.
+    /// The cipher suites, the preferred one first; at least one of each version that is spoken.
     pub cipher_suites: Vec<SupportedCipherSuite>,
-    /// Whether their order decides; else the client's does.
-    pub own_order: bool,
     /// The groups of key exchange, at least one. Of those, the client's order decides.
     pub groups: Vec<&'static dyn SupportedKxGroup>,
     /// Whether HTTP/2 is offered.
@@ -65,8 +76,7 @@ impl Default for TlsSettings {
     fn default() -> Self {
         Self {
             tls12: true,
-            cipher_suites: DEFAULT_CIPHER_SUITES.to_vec(),
-            own_order: false,
+            cipher_suites: CIPHER_SUITES.to_vec(),
             groups: DEFAULT_KX_GROUPS.to_vec(),
             http2: true,
             strict_sni: false,

@@ -13,6 +13,8 @@ use http::{HeaderMap, Request, Response};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
@@ -300,6 +302,15 @@ async fn serve_http1(mut io: impl AsyncRead + AsyncWrite + Unpin, counts: &Count
 
 /// A server's TLS settings.
 pub fn server_config(certificate: &Certificate, alpn: &[&str]) -> Arc<ServerConfig> {
+    asking_config(certificate, alpn, WebPkiClientVerifier::no_client_auth())
+}
+
+/// The same of one that asks clients who they are.
+pub fn asking_config(
+    certificate: &Certificate,
+    alpn: &[&str],
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .expect("certificates");
@@ -308,7 +319,7 @@ pub fn server_config(certificate: &Certificate, alpn: &[&str]) -> Arc<ServerConf
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_no_client_auth()
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
         .expect("a certificate with its key");
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -6,6 +6,7 @@ use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::{Problem, Store};
 
+use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
 use super::key;
@@ -27,6 +28,8 @@ pub(crate) struct Resolved {
     pub(crate) default_backend: Option<Arc<Backend>>,
     /// For each of `parsed.hosts`, where its TLS goes if it does not end here; or empty.
     sealed: Box<[Option<Arc<Stream>>]>,
+    /// What is spoken to backends.
+    pub(crate) speech: BackendSpeech,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Sorted by host, then by entry.
@@ -118,7 +121,8 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
         .iter()
         .filter_map(|entry| entry.secret.as_deref());
     let names = names.map(move |name| NameRef { namespace, name });
-    names.chain(clients::secret(parsed))
+    let names = names.chain(clients::secret(parsed));
+    names.chain(backend_tls::secret(parsed))
 }
 
 /// Where more is said of certificates that we obtain.
@@ -139,17 +143,18 @@ pub(crate) struct World<'a> {
 pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<'_>) -> Resolved {
     let mut problems = Problems::of(key(&parsed.source));
     class::explain(verdict, &parsed.source, world.options, &mut problems);
+    let speech = backend_tls::resolve(parsed, world, &mut problems);
     let mut backends = Vec::with_capacity(parsed.hosts.len());
     for host in &parsed.hosts {
         let of_host = host.paths.iter().map(|path| {
             let field = || format!("{}.backend", path.place);
-            resolve_backend(parsed, &path.backend, field, world, &mut problems)
+            resolve_backend(parsed, &path.backend, &speech, field, world, &mut problems)
         });
         backends.push(of_host.collect());
     }
     let default_backend = parsed.default_backend.as_ref().map(|backend| {
         let field = || "spec.defaultBackend".to_owned();
-        resolve_backend(parsed, backend, field, world, &mut problems)
+        resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
@@ -159,6 +164,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         backends: backends.into(),
         default_backend,
         sealed,
+        speech,
         clients,
         tls,
         problems: problems.into_shared(),
@@ -168,6 +174,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
 fn resolve_backend(
     parsed: &Parsed,
     backend: &BackendRef,
+    speech: &BackendSpeech,
     field: impl Fn() -> String,
     world: &mut World<'_>,
     problems: &mut Problems,
@@ -176,7 +183,10 @@ fn resolve_backend(
     match backend {
         BackendRef::Service { name, port } => {
             let name = NameRef { namespace, name };
-            let (backend, refused) = world.services.acquire(name, port, world.store);
+            let (backend, refused) =
+                world
+                    .services
+                    .acquire_with(name, port, &speech.to(name), world.store);
             if let Some(refused) = refused {
                 let field = format!("{}.service.{}", field(), refused.field(port));
                 let message = format!("{}; it answers 503", refused.message(name, port));

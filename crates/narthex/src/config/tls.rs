@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use proxy::TlsSettings;
 use rustls::SupportedCipherSuite;
-use rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES;
 
 use crate::flags::tls::{Tls, TlsVersion};
 
@@ -14,7 +13,6 @@ pub(super) fn settings(flags: &Tls) -> TlsSettings {
     TlsSettings {
         tls12: flags.tls_min_version == TlsVersion::V12,
         cipher_suites: cipher_suites(named.unwrap_or_default()),
-        own_order: named.is_some(),
         groups: flags.tls_curves.0.clone(),
         http2: flags.tls_http2,
         strict_sni: flags.tls_strict_sni,
@@ -25,7 +23,8 @@ pub(super) fn settings(flags: &Tls) -> TlsSettings {
 /// one for TLS 1.2 says nothing about 1.3.
 fn cipher_suites(named: &[SupportedCipherSuite]) -> Vec<SupportedCipherSuite> {
     let of_13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
-    let others = DEFAULT_CIPHER_SUITES.iter().filter(|default| {
+    let all = TlsSettings::default().cipher_suites;
+    let others = all.iter().filter(|default| {
         let version = of_13(default);
         !named.iter().any(|named| of_13(named) == version)
     });

@@ -19,7 +19,7 @@ pub(crate) struct Tls {
 
     /// The cipher suites, the preferred one first, by their IANA or OpenSSL names, separated by
     /// commas or colons. Of a version of TLS that none is named of, all stay.
-    /// [default: all, and the client's order decides]
+    /// [default: all; AES-128-GCM first]
     #[arg(long, env = "NARTHEX_TLS_CIPHERS", value_name = "SUITE,…")]
     #[arg(value_parser = cipher_suites, help_heading = "Clients: TLS")]
     pub(crate) tls_ciphers: Option<CipherSuites>,

@@ -15,6 +15,7 @@
 //! show, and whether HTTP is inside, is part of that digest, too. Sessions are kept in tickets alone:
 //! rustls' session storage for TLS 1.2 would know nothing of the digest, so it is off.
 
+mod bound;
 mod challenge;
 mod clients;
 pub(crate) mod hello;
@@ -34,11 +35,11 @@ use model::{
 };
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
     ResolvesServerCertUsingSni,
 };
 use rustls::sign::CertifiedKey;
@@ -48,6 +49,7 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use crate::client::Tls;
 use crate::settings::TlsSettings;
+use bound::BoundTickets;
 use opening::{Opening, send_last};
 use presented::{Asking, Judge};
 pub(crate) use presented::{Found, Presented};
@@ -105,7 +107,7 @@ impl Context {
             true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             false => vec![b"http/1.1".to_vec()],
         };
-        base.ignore_client_order = settings.own_order;
+        base.ignore_client_order = true;
         base.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(Self {
             provider,
@@ -154,10 +156,7 @@ impl Context {
             config.alpn_protocols.clear();
         }
         config.cert_resolver = Arc::new(OneSet(Arc::downgrade(set)));
-        config.ticketer = Arc::new(BoundTickets {
-            tickets: Arc::clone(&self.tickets),
-            binding: digest(set, terms),
-        });
+        config.ticketer = Arc::new(BoundTickets::new(&self.tickets, set, terms));
         Arc::new(config)
     }
 }
@@ -465,75 +464,6 @@ impl ResolvesServerCert for OneSet {
             .or_else(|| set.certificates.first())?;
         Some(Arc::clone(&certificate.key))
     }
-}
-
-const DIGEST: usize = 32;
-
-/// Tickets that are good for one set of certificates only: see [Resumption](self#resumption).
-#[derive(Debug)]
-struct BoundTickets {
-    tickets: Arc<Tickets>,
-    binding: [u8; DIGEST],
-}
-
-impl ProducesTickets for BoundTickets {
-    fn enabled(&self) -> bool {
-        self.tickets.enabled()
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.tickets.lifetime()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.tickets.encrypt(&[&self.binding, plain].concat())
-    }
-
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        let mut plain = self.tickets.decrypt(cipher)?;
-        if !plain.starts_with(&self.binding) {
-            return None;
-        }
-        plain.drain(..DIGEST);
-        Some(plain)
-    }
-}
-
-/// SHA-256 over all chains and the terms, with lengths, so that no two give the same input.
-fn digest(set: &CertificateSet, terms: &Terms<'_>) -> [u8; DIGEST] {
-    let mut all = vec![u8::from(terms.http)];
-    let mut add = |chain: &[CertificateDer<'_>]| {
-        all.extend_from_slice(&(chain.len() as u64).to_be_bytes());
-        for der in chain {
-            all.extend_from_slice(&(der.len() as u64).to_be_bytes());
-            all.extend_from_slice(der);
-        }
-    };
-    for certificate in &set.certificates {
-        add(&certificate.key.cert);
-    }
-    let authorities = match (terms.clients, terms.asked) {
-        (Some(clients), _) => &clients.authorities[..],
-        (None, Some(asked)) => &asked.authorities,
-        (None, None) => &[],
-    };
-    add(authorities);
-    if let Some(clients) = terms.clients {
-        all.extend_from_slice(if clients.optional {
-            b"optional"
-        } else {
-            b"required"
-        });
-    }
-    if terms.asked.is_some() {
-        all.extend_from_slice(b"asked");
-    }
-    let mut digest = [0; DIGEST];
-    // The suite is one of TLS 1.3 whose hash is SHA-256, of 32 bytes.
-    if let Some(suite) = cipher_suite::TLS13_AES_128_GCM_SHA256.tls13() {
-        digest.copy_from_slice(suite.common.hash_provider.hash(&all).as_ref());
-    }
-    digest
 }
 
 #[cfg(test)]

@@ -188,6 +188,7 @@ impl Trust {
             }
             None => builder.with_no_client_auth(),
         };
+        config.enable_sni = tls.tells_name;
         let protocols = offer.protocols().iter();
         config.alpn_protocols = protocols.map(|name| name.to_vec()).collect();
         Ok(config)

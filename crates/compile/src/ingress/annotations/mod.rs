@@ -1,5 +1,6 @@
 //! The annotations of an Ingress. One file a group.
 
+pub(crate) mod backend;
 pub(crate) mod client_auth;
 pub(crate) mod passthrough;
 pub(crate) mod tls_redirect;
@@ -12,6 +13,7 @@ use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
+use backend::Backend;
 use client_auth::ClientAuth;
 pub(crate) use tls_redirect::TlsRedirect;
 use values::BadValue;
@@ -33,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) passthrough: bool,
     /// What clients have to show.
     pub(crate) client_auth: Option<Box<ClientAuth>>,
+    /// What is spoken to backends.
+    pub(crate) backend: Option<Box<Backend>>,
 }
 
 /// Reads the annotations that begin with `prefix`, and finds those that have no effect.
@@ -46,7 +50,13 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
             if let Some(read) = settings.read(suffix, value) {
                 values::check(read, name, value, problems);
             } else {
-                let known = [tls_redirect::NAMES, passthrough::NAMES, client_auth::NAMES].concat();
+                let known = [
+                    tls_redirect::NAMES,
+                    passthrough::NAMES,
+                    client_auth::NAMES,
+                    backend::NAMES,
+                ]
+                .concat();
                 let hint = match nearest(suffix, &known) {
                     Some(meant) => format!("perhaps `{prefix}/{meant}`"),
                     None => String::new(),
@@ -73,11 +83,17 @@ impl Settings {
     fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
         let redirect = self.tls_redirect.read(name, value);
         let read = redirect.or_else(|| passthrough::read(&mut self.passthrough, name, value));
-        read.or_else(|| {
+        let read = read.or_else(|| {
             if !client_auth::NAMES.contains(&name) {
                 return None;
             }
             self.client_auth.get_or_insert_default().read(name, value)
+        });
+        read.or_else(|| {
+            if !backend::NAMES.contains(&name) {
+                return None;
+            }
+            self.backend.get_or_insert_default().read(name, value)
         })
     }
 }

@@ -1,0 +1,161 @@
+//! What is spoken to backends by ingress-nginx's annotations `backend-protocol` and `proxy-ssl-…`.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use program_tests::certificate::Authority;
+use program_tests::h2_backend::{Behaviour, asking_config, echo};
+use program_tests::{
+    Certificate, Folder, H2Backend, HOST, Ingress, Narthex, class, run, service, until,
+};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+
+const PREFIX: &str = "nginx.ingress.kubernetes.io";
+const NAME: &str = "web.default.svc";
+
+fn ingress(annotations: &[(&str, &str)]) -> String {
+    let mut ingress = Ingress::named("web");
+    for (name, value) in annotations {
+        ingress = ingress.annotation(&format!("{PREFIX}/{name}"), value);
+    }
+    ingress.host(HOST).prefix("/", "web").yaml()
+}
+
+fn serve(backend: &H2Backend, annotations: &[(&str, &str)]) -> (Narthex, Folder) {
+    let folder = Folder::of(&[class(), service("web", &[backend.address()])]);
+    folder.write("ingress.yaml", &ingress(annotations));
+    (Narthex::on(&folder).arg("--workers=1").start(), folder)
+}
+
+/// The Secret `upstream` with an authority, and what we show.
+fn upstream(authority: Option<&Authority>, client: Option<&Certificate>) -> String {
+    let mut text = "apiVersion: v1\nkind: Secret\nmetadata: {name: upstream}\ndata:\n".to_owned();
+    let mut add = |key: &str, value: &str| {
+        text += &format!("  {key}: {}\n", BASE64_STANDARD.encode(value));
+    };
+    if let Some(authority) = authority {
+        add("ca.crt", &authority.pem);
+    }
+    if let Some(client) = client {
+        add("tls.crt", &client.chain_pem);
+        add("tls.key", &client.key_pem);
+    }
+    text
+}
+
+#[test]
+fn https_is_spoken_without_a_name_and_unverified_as_ingress_nginx_does() {
+    let backend = H2Backend::secure(&Certificate::expired(&["nobody"]), &["http/1.1"]);
+    let (narthex, _folder) = serve(&backend, &[("backend-protocol", "HTTPS")]);
+    assert_eq!(narthex.get(HOST, "/").status, 200);
+    assert_eq!(backend.server_names(), [""], "no name was told");
+}
+
+#[test]
+fn grpc_is_http2_with_tls_and_without() {
+    let secure = H2Backend::secure(&Certificate::of(&[NAME]), &["h2"]);
+    let (narthex, _folder) = serve(&secure, &[("backend-protocol", "GRPCS")]);
+    assert_eq!(narthex.get(HOST, "/").echo().version, "HTTP/2");
+    let plain = H2Backend::echo();
+    let (narthex, _folder) = serve(&plain, &[("backend-protocol", "grpc")]);
+    assert_eq!(narthex.get(HOST, "/").echo().version, "HTTP/2");
+}
+
+#[test]
+fn what_is_verified_is_the_authority_of_the_secret_and_the_name() {
+    let authority = Authority::new();
+    let backend = H2Backend::secure(&authority.ecdsa(&[NAME]), &["http/1.1"]);
+    let base = [
+        ("backend-protocol", "HTTPS"),
+        ("proxy-ssl-secret", "default/upstream"),
+        ("proxy-ssl-verify", "on"),
+        ("proxy-ssl-server-name", "on"),
+    ];
+    let (narthex, folder) = serve(&backend, &base);
+    // Nobody is believed before the Secret is there.
+    assert_eq!(narthex.get(HOST, "/early").status, 502);
+    folder.write("secret.yaml", &upstream(Some(&authority), None));
+    until("the backend is believed", || {
+        narthex.get(HOST, "/").status == 200
+    });
+    assert!(backend.server_names().iter().all(|name| name == NAME));
+    let named = [&base[..], &[("proxy-ssl-name", "other.example")]].concat();
+    folder.write("ingress.yaml", &ingress(&named));
+    until("it is not the other", || {
+        narthex.get(HOST, "/name").status == 502
+    });
+    folder.write("ingress.yaml", &ingress(&base));
+    until("it is itself", || narthex.get(HOST, "/").status == 200);
+    folder.write("secret.yaml", &upstream(Some(&Authority::new()), None));
+    until("another authority's is not believed", || {
+        narthex.get(HOST, "/issuer").status == 502
+    });
+}
+
+#[test]
+fn a_backend_that_asks_who_we_are_is_shown_the_certificate_of_the_secret() {
+    let authority = Authority::new();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let certificate = authority.ecdsa(&[NAME]);
+    let config = asking_config(
+        &certificate,
+        &["http/1.1"],
+        verifier.build().expect("a verifier"),
+    );
+    let behaviour = Behaviour {
+        tls: Some(config),
+        ..Behaviour::default()
+    };
+    let backend = H2Backend::with(behaviour, |asked| echo("web", asked));
+    let (narthex, folder) = serve(&backend, &[("backend-protocol", "HTTPS")]);
+    assert_eq!(narthex.get(HOST, "/").status, 502);
+    let ours = authority.client("narthex", "Team");
+    folder.write("secret.yaml", &upstream(Some(&authority), Some(&ours)));
+    folder.write(
+        "ingress.yaml",
+        &ingress(&[
+            ("backend-protocol", "HTTPS"),
+            ("proxy-ssl-secret", "upstream"),
+            ("proxy-ssl-verify", "on"),
+        ]),
+    );
+    until("we are let in", || narthex.get(HOST, "/").status == 200);
+}
+
+#[test]
+fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
+    let backend = H2Backend::secure(&Certificate::of(&[NAME]), &["http/1.1"]);
+    for (annotations, named, status) in [
+        (
+            &[
+                ("backend-protocol", "HTTPS"),
+                ("proxy-ssl-secret", "other/upstream"),
+            ][..],
+            "is no Secret of namespace default",
+            502,
+        ),
+        (
+            &[("backend-protocol", "HTTPS"), ("proxy-ssl-verify", "yes")],
+            "proxy-ssl-verify",
+            200,
+        ),
+        (&[("proxy-ssl-verify", "on")], "have no effect", 0),
+        (
+            &[("backend-protocol", "FCGI")],
+            "HTTP, HTTPS, GRPC or GRPCS",
+            0,
+        ),
+    ] {
+        let (narthex, folder) = serve(&backend, annotations);
+        if status > 0 {
+            assert_eq!(narthex.get(HOST, "/").status, status, "{annotations:?}");
+        }
+        let said = run(&["check", &folder.path().to_string_lossy()]).said();
+        assert!(said.contains(named), "{said}");
+    }
+}
