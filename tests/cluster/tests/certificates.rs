@@ -112,6 +112,7 @@ fn a_certificate_is_a_secret_that_cert_manager_could_take_over_and_a_failure_is_
                 last: SystemTime::now(),
                 is_rate_limit: true,
                 not_before: None,
+                of: None,
             }),
             error: Some("the CA said no".to_owned()),
             ..first.clone()
