@@ -339,6 +339,7 @@ impl Compiler {
             hosts: Arc::clone(&self.tables.routes),
             default: Arc::clone(&self.fallbacks.virtual_host),
             nobody: Arc::clone(&self.fallbacks.any),
+            asks_clients: self.hosts.asks_clients(),
         });
         let secure = TlsSite::Https(HttpsSite {
             site: Arc::clone(&site),

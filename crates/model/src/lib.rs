@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod certificate;
+pub mod clients;
 pub mod condition;
 pub mod endpoint;
 pub mod endpoint_set;
@@ -29,14 +30,15 @@ pub mod transport;
 
 pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
+pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;
 pub use endpoint_set::{EndpointSet, Member};
 pub use filter::{Filter, HttpsRedirect};
 pub use host::{HostName, HostTable};
 pub use listener::{
-    ClientAuth, Entrance, HttpSites, HttpsSite, Layer, Listener, Selection, Service, Site, TlsSite,
-    TlsSites, TlsStreams,
+    Entrance, HttpSites, HttpsSite, Layer, Listener, Selection, Service, Site, TlsSite, TlsSites,
+    TlsStreams,
 };
 pub use path::NormalPath;
 pub use policy::Policy;

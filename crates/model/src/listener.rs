@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-
 use crate::certificate::CertificateTable;
+use crate::clients::ClientAuth;
 use crate::condition::RequestView;
 use crate::host::{HostTable, Rank};
 use crate::path::NormalPath;
@@ -104,6 +103,8 @@ pub struct Site {
     pub default: Arc<VirtualHost>,
     /// Answers what neither a host nor `default` does.
     pub nobody: Arc<Rule>,
+    /// Whether any host asks clients who they are.
+    pub asks_clients: bool,
 }
 
 /// What a request got.
@@ -248,16 +249,6 @@ pub struct TlsStreams {
     pub certificates: Arc<CertificateTable>,
     /// What clients have to show.
     pub clients: Option<Arc<ClientAuth>>,
-}
-
-/// Whose certificates clients have to show (Gateway API: `tls.frontend`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientAuth {
-    /// Who may have issued them; none at all means that nobody gets in.
-    pub authorities: Box<[CertificateDer<'static>]>,
-    /// Whether clients with none, or with one that is not valid, get in all the same
-    /// (`AllowInsecureFallback`).
-    pub optional: bool,
 }
 
 impl TlsSites {

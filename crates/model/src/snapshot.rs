@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::certificate::Challenges;
+use crate::clients::ClientPolicy;
 use crate::condition::RequestView;
 use crate::listener::{Entrance, Listener};
 use crate::route::{PathMatch, Rule};
@@ -52,6 +53,8 @@ pub struct VirtualHost {
     pub default: Option<Arc<Rule>>,
     /// Which counters of the metrics the host's requests go to; 0 is shared by unknown hosts.
     pub metrics_slot: u16,
+    /// What clients are asked for.
+    pub clients: Option<Arc<ClientPolicy>>,
 }
 
 /// In which order rules with conditions or patterns are tried.
@@ -100,7 +103,13 @@ impl VirtualHost {
             order,
             default,
             metrics_slot,
+            clients: None,
         }
+    }
+
+    /// The same, where clients are asked who they are.
+    pub fn asking(self, clients: Option<Arc<ClientPolicy>>) -> Self {
+        Self { clients, ..self }
     }
 
     /// Its rules, the preferred ones first.

@@ -9,6 +9,7 @@ use model::{CertificateSet, Entrance};
 
 use crate::headers::{Headers, ResponseHead};
 use crate::record::Reason;
+use crate::tls::Presented;
 
 /// A client's connection.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct Tls {
     pub(crate) server_name: Option<Box<str>>,
     /// The certificates that the server name selected.
     pub(crate) certificates: Arc<CertificateSet>,
+    /// What the client has shown, where it was asked.
+    pub(crate) presented: Option<Arc<Presented>>,
 }
 
 /// The length of a message's body, as its head announces it.

@@ -95,6 +95,12 @@ pub(crate) enum Reason {
     Misdirected,
     /// What an ACME server asked (200).
     AcmeChallenge,
+    /// The host is for who shows a certificate, and none was shown (400).
+    ClientCertificateMissing,
+    /// The same, and one was shown that is not valid (400).
+    ClientCertificateInvalid,
+    /// The same, and it is somebody else's than the host is for (403).
+    ClientCertificateDenied,
     /// Sent to HTTPS by a filter (308).
     HttpsRedirect,
     /// Sent elsewhere by a filter.
@@ -175,6 +181,9 @@ impl Reason {
             Self::Method => "method_not_allowed",
             Self::Misdirected => "misdirected",
             Self::AcmeChallenge => "acme_challenge",
+            Self::ClientCertificateMissing => "client_certificate_missing",
+            Self::ClientCertificateInvalid => "client_certificate_invalid",
+            Self::ClientCertificateDenied => "client_certificate_denied",
             Self::HttpsRedirect => "https_redirect",
             Self::Redirect => "redirect",
             Self::CorsPreflight => "cors_preflight",

@@ -20,7 +20,11 @@ pub(crate) fn status(reason: Reason) -> u16 {
         | Reason::UpstreamTruncated
         | Reason::UpstreamStatus(_) => 502,
         Reason::InvalidBackend => 500,
-        Reason::AuthDenied | Reason::AuthFailed | Reason::CorsPreflight => 403,
+        Reason::ClientCertificateMissing | Reason::ClientCertificateInvalid => 400,
+        Reason::AuthDenied
+        | Reason::AuthFailed
+        | Reason::CorsPreflight
+        | Reason::ClientCertificateDenied => 403,
         Reason::ConnectTimeout
         | Reason::ResponseTimeout
         | Reason::RequestTimeout

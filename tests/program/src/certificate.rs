@@ -1,12 +1,14 @@
 //! Certificates made for one test.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, RevokedCertParams, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A certificate with its key, as a Secret holds them.
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ impl Authority {
         parameters.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
             KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::CrlSign,
         ];
         parameters
             .distinguished_name
@@ -102,16 +105,89 @@ data:
         )
     }
 
-    fn issue(&self, names: &[&str], key: &KeyPair) -> Certificate {
-        let made = parameters(names)
-            .signed_by(key, &self.issuer)
-            .expect("signable");
+    /// What a client shows, of this common name and organisation.
+    pub fn client(&self, name: &str, organization: &str) -> Certificate {
+        self.sign(named(Some(organization), name), &ecdsa())
+    }
+
+    /// The same, whose time is over.
+    pub fn expired_client(&self, name: &str) -> Certificate {
+        let mut parameters = named(None, name);
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.sign(parameters, &ecdsa())
+    }
+
+    /// Another authority that this one has issued; chains have both.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let key = ecdsa();
+        let mut parameters = named(None, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let made = parameters.signed_by(&key, &self.issuer).expect("signable");
+        Self {
+            pem: made.pem() + &self.pem,
+            der: made.der().clone(),
+            issuer: Issuer::new(parameters, key),
+        }
+    }
+
+    /// A list of who is revoked, in PEM, to be renewed in so many seconds.
+    pub fn revocations(&self, revoked: &[&Certificate], seconds: i64) -> String {
+        let now = SystemTime::now();
+        let before = now - Duration::from_secs(7200);
+        let change = Duration::from_secs(seconds.unsigned_abs());
+        let next = match seconds < 0 {
+            true => now - change,
+            false => now + change,
+        };
+        let revoked = revoked.iter().map(|certificate| RevokedCertParams {
+            serial_number: serial(certificate),
+            revocation_time: before.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: before.into(),
+            next_update: next.into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("signable");
+        list.pem().expect("PEM")
+    }
+
+    fn sign(&self, parameters: CertificateParams, key: &KeyPair) -> Certificate {
+        let made = parameters.signed_by(key, &self.issuer).expect("signable");
         Certificate {
             chain_pem: made.pem() + &self.pem,
             key_pem: key.serialize_pem(),
             der: made.der().clone(),
         }
     }
+
+    fn issue(&self, names: &[&str], key: &KeyPair) -> Certificate {
+        self.sign(parameters(names), key)
+    }
+}
+
+/// With a name of an organisation, if there is one, and a person.
+fn named(organization: Option<&str>, name: &str) -> CertificateParams {
+    let mut parameters = parameters(&[]);
+    let mut whole = DistinguishedName::new();
+    if let Some(organization) = organization {
+        whole.push(DnType::OrganizationName, organization);
+    }
+    whole.push(DnType::CommonName, name);
+    parameters.distinguished_name = whole;
+    parameters
+}
+
+fn serial(certificate: &Certificate) -> SerialNumber {
+    let (_, parsed) = X509Certificate::from_der(&certificate.der).expect("a certificate");
+    SerialNumber::from_slice(parsed.raw_serial())
 }
 
 fn ecdsa() -> KeyPair {

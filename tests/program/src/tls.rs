@@ -4,14 +4,18 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, NamedGroup,
     RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
+use crate::certificate::Certificate;
 use crate::http1::{Conn, dial};
 
 /// How a client behaves; cheap to change by field.
@@ -93,6 +97,19 @@ impl Client {
             .iter()
             .map(|name| name.as_bytes().to_vec())
             .collect();
+        self
+    }
+
+    /// Shows a certificate to who asks for one.
+    pub fn showing(mut self, certificate: &Certificate) -> Self {
+        let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes());
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).expect("PEM");
+        let key = aws_lc_rs::sign::any_supported_type(&key).expect("a key");
+        let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        self.config.client_auth_cert_resolver = Arc::new(shown);
+        // Sessions are for one identity.
+        self.config.resumption = Resumption::default();
         self
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct State {
     /// So many nonces are refused.
     pub(crate) bad_nonces: usize,
     pub(crate) accounts: Vec<Value>,
+    /// What was told of accounts afterwards.
+    pub(crate) changes: Vec<Value>,
     pub(crate) orders: Vec<Value>,
     pub(crate) revoked: Vec<Value>,
     thumb: String,
@@ -179,6 +181,10 @@ impl State {
                 self.accounts.push(payload);
                 let url = format!("https://ca.test/acct/{}", self.accounts.len());
                 (201, Some(("Location", url)), json!({"status": "valid"}))
+            }
+            "acct" => {
+                self.changes.push(payload);
+                (200, None, json!({"status": "valid"}))
             }
             "new-order" => {
                 self.orders.push(payload);

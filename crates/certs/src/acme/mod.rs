@@ -124,11 +124,7 @@ impl Account {
             return Ok((Self { inner, ca, signing }, None));
         }
         let external = may_be_opened(settings, &directory.meta)?;
-        let contact: Vec<String> = settings
-            .emails
-            .iter()
-            .map(|email| format!("mailto:{email}"))
-            .collect();
+        let contact = contact(&settings.emails);
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new = NewAccount {
             contact: &contact,
@@ -141,6 +137,17 @@ impl Account {
             .map_err(|error| Trouble::new(DOING, Kind::Local, error.to_string()))?;
         let signing = signing(&kept);
         Ok((Self { inner, ca, signing }, Some(kept)))
+    }
+
+    /// Tells the CA other e-mail addresses for its warnings (RFC 8555, section 7.3.2).
+    ///
+    /// # Errors
+    /// The CA cannot be reached, or does not take them.
+    pub async fn set_emails(&self, emails: &[String]) -> Result<(), Trouble> {
+        let contact = contact(emails);
+        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+        let told = self.inner.update_contacts(&contact).await;
+        told.map_err(|error| Trouble::of("telling the CA whom to warn", error))
     }
 
     /// Its URL.
@@ -190,6 +197,11 @@ impl Account {
         let revoked = self.inner.revoke(&request).await;
         revoked.map_err(|error| Trouble::of(DOING, error))
     }
+}
+
+fn contact(emails: &[String]) -> Vec<String> {
+    let all = emails.iter();
+    all.map(|email| format!("mailto:{email}")).collect()
 }
 
 /// The directory, and with it whether the CA can be reached at all.

@@ -17,6 +17,23 @@ const ORDERING: &str = "ordering";
 const AUTHORIZING: &str = "showing that the names are ours";
 const FINALIZING: &str = "getting the certificate";
 
+/// How often an order's step is taken again whose nonce was refused, after instant-acme has tried
+/// three times (RFC 8555, section 6.5): one that is begun is worth it.
+const NONCES: usize = 8;
+
+/// Takes a step, again where only its nonce was refused.
+macro_rules! patiently {
+    ($step:expr, $of:expr) => {{
+        let mut left = NONCES;
+        loop {
+            match $step.map_err($of) {
+                Err(trouble) if trouble.is_bad_nonce() && left > 0 => left -= 1,
+                ended => break ended,
+            }
+        }
+    }};
+}
+
 /// What is ordered.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
@@ -245,13 +262,13 @@ async fn show(
         let method = methods.next().map(Method::as_type);
         let challenge = method.and_then(|method| authorization.challenge(method));
         if let Some(mut challenge) = challenge {
-            challenge.set_ready().await.map_err(of)?;
+            patiently!(challenge.set_ready().await, of)?;
         }
     }
-    let trouble = match order.poll_ready(&patience.policy()).await {
+    let trouble = match patiently!(order.poll_ready(&patience.policy()).await, of) {
         Ok(OrderStatus::Ready) => return Ok(()),
         Ok(_) => Trouble::new(AUTHORIZING, Kind::Unauthorized, "the order is invalid"),
-        Err(error) => of(error),
+        Err(trouble) => trouble,
     };
     if matches!(trouble.kind, Kind::Network | Kind::RateLimited) {
         return Err(trouble);
@@ -329,9 +346,8 @@ async fn finalize(
     let request = params.serialize_request(&key);
     let request = request.map_err(|error| local(error.into()))?;
     let of = |error| Trouble::of(FINALIZING, error);
-    order.finalize_csr(request.der()).await.map_err(of)?;
-    let chain = order.poll_certificate(&patience.policy()).await;
-    let chain = chain.map_err(of)?;
+    patiently!(order.finalize_csr(request.der()).await, of)?;
+    let chain = patiently!(order.poll_certificate(&patience.policy()).await, of)?;
     fits(&chain, &key)?;
     Ok(Issued {
         chain,

@@ -76,6 +76,12 @@ pub struct About {
 }
 
 impl Trouble {
+    /// Whether only the nonce was refused (RFC 8555, section 6.5).
+    pub(super) fn is_bad_nonce(&self) -> bool {
+        let words = self.words.as_ref();
+        words.is_some_and(|words| words.r#type.ends_with("badNonce"))
+    }
+
     pub(super) fn new(doing: &'static str, kind: Kind, message: impl Into<String>) -> Self {
         Self {
             doing,

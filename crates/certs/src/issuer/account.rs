@@ -11,8 +11,14 @@ use crate::acme::{Account, Kind, Trouble};
 use crate::keeper::Setback;
 use crate::vault::{Entries, NotKept, Papers};
 
-/// The entry of an account's document.
+/// The entry of an account's document that holds its key.
 const ENTRY: &str = "account.json";
+
+/// The entry with the addresses that the CA was told, separated by commas.
+const EMAILS: &str = "emails";
+
+/// The entry with the id of the key that the account is bound to, if it is.
+const EXTERNAL: &str = "external-key-id";
 
 /// How often somebody else may write while we do.
 const ATTEMPTS: usize = 5;
@@ -67,28 +73,41 @@ impl Slot {
             return Ok(Arc::clone(open));
         }
         state.open = None;
+        let emails = acme.settings.emails.join(",").into_bytes();
+        let external = acme.settings.external.as_ref();
+        let external = external.map(|it| it.key_id.as_bytes());
         for _ in 0..ATTEMPTS {
             let read = papers.read(&acme.account).await.map_err(setback)?;
             let (mut entries, version) = match read {
                 Some((entries, version)) => (entries, Some(version)),
                 None => (Entries::new(), None),
             };
-            let kept = entries.get(ENTRY).map(Vec::as_slice);
-            let kept = kept.filter(|kept| unknown.is_none() || id(kept).as_deref() != unknown);
+            let bound_to = entries.get(EXTERNAL).map(Vec::as_slice);
+            let is_anothers = external.is_some() && bound_to.is_some() && external != bound_to;
+            let kept = entries.get(ENTRY).map(Vec::as_slice).filter(|kept| {
+                let is_lost = unknown.is_some() && id(kept).as_deref() == unknown;
+                !is_lost && !is_anothers
+            });
             let (account, made) = match (kept, state.unwritten.take()) {
-                (None, Some(unwritten)) => unwritten,
+                (None, Some((account, made))) => (account, Some(made)),
                 (kept, _) => {
                     let opened = Account::open(&acme.wire, &acme.settings, kept).await?;
-                    let account = Arc::new(opened.0);
-                    let Some(made) = opened.1 else {
-                        state.open = Some(Arc::clone(&account));
-                        return Ok(account);
-                    };
-                    (account, made)
+                    (Arc::new(opened.0), opened.1)
                 }
             };
-            entries.insert(ENTRY.to_owned(), made.clone());
-            match papers
+            match &made {
+                Some(made) => drop(entries.insert(ENTRY.to_owned(), made.clone())),
+                None if entries.get(EMAILS) == Some(&emails) => {
+                    state.open = Some(Arc::clone(&account));
+                    return Ok(account);
+                }
+                None => account.set_emails(&acme.settings.emails).await?,
+            }
+            entries.insert(EMAILS.to_owned(), emails.clone());
+            if let (Some(external), true) = (external, made.is_some()) {
+                entries.insert(EXTERNAL.to_owned(), external.to_vec());
+            }
+            let error = match papers
                 .write(&acme.account, &entries, version.as_ref())
                 .await
             {
@@ -96,13 +115,14 @@ impl Slot {
                     state.open = Some(Arc::clone(&account));
                     return Ok(account);
                 }
-                Err(NotKept::Changed) => state.unwritten = Some((account, made)),
-                Err(NotKept::Failed(error)) => {
-                    state.unwritten = Some((account, made));
-                    return Err(setback(format!(
-                        "the account's key cannot be kept: {error}"
-                    )));
-                }
+                Err(NotKept::Changed) => None,
+                Err(NotKept::Failed(error)) => Some(error),
+            };
+            state.unwritten = made.map(|made| (account, made));
+            if let Some(error) = error {
+                return Err(setback(format!(
+                    "the account's key cannot be kept: {error}"
+                )));
             }
         }
         Err(setback(

@@ -173,8 +173,43 @@ fn what_else_is_in_the_accounts_document_stays() {
     let issuers = issuers(&desk, &fake, vec![("ca", acme(&Wire::over(fake.clone())))]);
     run(issuers.obtain(&wish("ca"), None)).expect("issued");
     let entries = desk.drawer().papers["web/account"].0.clone();
-    assert_eq!(entries.len(), 2);
+    assert!(entries.contains_key("account.json"));
     assert_eq!(entries["tls.key"], b"another's");
+}
+
+#[test]
+fn other_addresses_are_told_once_and_another_customer_has_another_account() {
+    let (desk, fake) = (Desk::default(), Fake::new());
+    let wire = Wire::over(fake.clone());
+    let obtain = |change: &dyn Fn(&mut Settings)| {
+        let mut issuer = acme(&wire);
+        if let Issuer::Acme(acme) = &mut issuer {
+            change(&mut acme.settings);
+        }
+        let issuers = issuers(&desk, &fake, vec![("ca", issuer)]);
+        run(issuers.obtain(&wish("ca"), None)).expect("issued");
+        let state = fake.state();
+        (state.accounts.len(), state.changes.len())
+    };
+    assert_eq!(obtain(&|_| {}), (1, 0));
+    let told = |settings: &mut Settings| settings.emails.push("ops@web.test".to_owned());
+    assert_eq!(obtain(&told), (1, 1));
+    assert_eq!(obtain(&told), (1, 1));
+    let contact = fake.state().changes[0]["contact"].clone();
+    assert_eq!(contact[0], "mailto:ops@web.test");
+    let customer = |key_id: &str| {
+        let external = crate::acme::External {
+            key_id: key_id.to_owned(),
+            hmac: "c2VjcmV0".to_owned(),
+        };
+        move |settings: &mut Settings| settings.external = Some(external.clone())
+    };
+    // One that was opened before anybody was asked for is nobody's else.
+    assert_eq!(obtain(&customer("one")), (1, 2));
+    desk.drawer().papers.clear();
+    assert_eq!(obtain(&customer("one")), (2, 2));
+    assert_eq!(obtain(&customer("one")), (2, 2));
+    assert_eq!(obtain(&customer("two")), (3, 2));
 }
 
 #[test]

@@ -390,6 +390,7 @@ fn site(gateway: &Gateway, listener: &Listener, sites: &Sites, nobody: &Arc<Rule
         hosts: Arc::new(hosts.unwrap_or_default()),
         default: Arc::new(default),
         nobody: Arc::clone(nobody),
+        asks_clients: false,
     }
 }
 

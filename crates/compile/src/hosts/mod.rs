@@ -3,6 +3,7 @@
 //! A host is built anew if one of its Ingresses is not what it was, if it gains or loses TLS
 //! through a wildcard, or if what it falls back on changed. All others stay the same `Arc`s.
 
+mod clients;
 pub(crate) mod fallback;
 mod routes;
 mod sealed;
@@ -32,6 +33,8 @@ pub(crate) struct Hosts {
     routes: HostTable<VirtualHost>,
     /// How many paths they have.
     paths: usize,
+    /// How many of them ask clients who they are.
+    asking: usize,
     /// Those for which there is a certificate.
     certificates: HostTable<CertificateSet>,
     /// Those whose TLS goes on as it is.
@@ -89,6 +92,7 @@ impl Hosts {
             by_name: HashMap::new(),
             routes: HostTable::default(),
             paths: 0,
+            asking: 0,
             certificates: HostTable::default(),
             sealed: HostTable::default(),
             slots: Slots::new(options.metrics_hosts),
@@ -162,6 +166,7 @@ impl Hosts {
             if host.claims.is_empty() {
                 self.by_name.remove(name);
                 self.paths -= paths(self.routes.get(name));
+                self.asking -= asks(self.routes.get(name));
                 updated.routes |= self.routes.remove(name);
                 updated.certificates |= self.certificates.remove(name);
                 updated.sealed |= self.sealed.remove(name);
@@ -198,6 +203,7 @@ impl Hosts {
             .map(Claim::problems_in_the_making)
             .collect();
         let sealed = sealed::build(&name, &host.claims, &mut problems);
+        let clients = clients::build(&name, &host.claims, &mut problems);
         let former = self.routes.get(&name);
         let context = routes::Context {
             name: &name,
@@ -209,6 +215,7 @@ impl Hosts {
                 &fallbacks.host
             },
             former,
+            clients,
             slots: &mut self.slots,
             options,
         };
@@ -220,6 +227,8 @@ impl Hosts {
             updated.routes = true;
             self.paths -= paths(former);
             self.paths += paths(built.virtual_host.as_ref());
+            self.asking -= asks(former);
+            self.asking += asks(built.virtual_host.as_ref());
             match built.virtual_host {
                 Some(virtual_host) => self.routes.insert(Arc::clone(&name), virtual_host),
                 None => drop(self.routes.remove(&name)),
@@ -282,6 +291,11 @@ impl Hosts {
         self.paths
     }
 
+    /// Whether any host asks clients who they are.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.asking > 0
+    }
+
     /// Every host's certificates.
     pub(crate) fn certificates(&self) -> &HostTable<CertificateSet> {
         &self.certificates
@@ -301,6 +315,10 @@ impl Hosts {
     pub(crate) fn slot_labels(&mut self) -> Arc<[Box<str>]> {
         self.slots.labels()
     }
+}
+
+fn asks(host: Option<&Arc<VirtualHost>>) -> usize {
+    usize::from(host.is_some_and(|host| host.clients.is_some()))
 }
 
 fn paths(host: Option<&Arc<VirtualHost>>) -> usize {

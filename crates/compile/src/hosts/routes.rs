@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, Filter, HttpsRedirect, PathMatch, Rule, VirtualHost};
+use model::{Action, Backend, ClientPolicy, Filter, HttpsRedirect, PathMatch, Rule, VirtualHost};
 use objects::kinds::Shared;
 
 use super::Claim;
@@ -22,6 +22,8 @@ pub(super) struct Context<'a> {
     pub(super) fallback: &'a Arc<Rule>,
     /// The host as it was: what did not change is taken from it.
     pub(super) former: Option<&'a Arc<VirtualHost>>,
+    /// What clients are asked for.
+    pub(super) clients: Option<Arc<ClientPolicy>>,
     pub(super) slots: &'a mut Slots,
     pub(super) options: &'a Options,
 }
@@ -61,6 +63,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
             .iter()
             .zip(&rules)
             .all(|(a, b)| Arc::ptr_eq(a, b))
+        && former.clients == context.clients
     {
         return Built {
             virtual_host: Some(Arc::clone(former)),
@@ -68,7 +71,8 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
         };
     }
     let slot = context.slots.of(context.name);
-    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, Some(default), slot);
+    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, Some(default), slot)
+        .asking(context.clients);
     Built {
         virtual_host: Some(Arc::new(virtual_host)),
         own_default,

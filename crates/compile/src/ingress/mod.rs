@@ -5,6 +5,7 @@
 
 pub(crate) mod annotations;
 pub(crate) mod class;
+mod clients;
 mod host;
 pub(crate) mod list;
 pub(crate) mod parse;

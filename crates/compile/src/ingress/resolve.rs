@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use model::backend::Discovery;
-use model::{Backend, EndpointSet, Stream};
+use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::{Problem, Store};
 
 use super::class::{self, Verdict};
+use super::clients;
 use super::key;
 use super::parse::{BackendRef, Parsed, PortRef};
 use super::sealed;
@@ -26,6 +27,8 @@ pub(crate) struct Resolved {
     pub(crate) default_backend: Option<Arc<Backend>>,
     /// For each of `parsed.hosts`, where its TLS goes if it does not end here; or empty.
     sealed: Box<[Option<Arc<Stream>>]>,
+    /// What clients have to show.
+    pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Sorted by host, then by entry.
     tls: Box<[TlsClaim]>,
     pub(crate) problems: Arc<[Problem]>,
@@ -114,7 +117,8 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
         .tls
         .iter()
         .filter_map(|entry| entry.secret.as_deref());
-    names.map(move |name| NameRef { namespace, name })
+    let names = names.map(move |name| NameRef { namespace, name });
+    names.chain(clients::secret(parsed))
 }
 
 /// Where more is said of certificates that we obtain.
@@ -148,12 +152,14 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         resolve_backend(parsed, backend, field, world, &mut problems)
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
+    let clients = clients::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),
         backends: backends.into(),
         default_backend,
         sealed,
+        clients,
         tls,
         problems: problems.into_shared(),
     }

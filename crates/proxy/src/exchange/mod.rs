@@ -3,6 +3,7 @@
 mod aside;
 mod auth;
 mod challenge;
+mod clients;
 mod concurrent;
 mod course;
 mod detour;

@@ -8,6 +8,7 @@ use model::{
     Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
 };
 
+use super::clients;
 use super::parts::{Facts, Parts};
 use crate::client::{Connection, Length, RequestBody};
 use crate::filters::{self, Answer};
@@ -84,6 +85,10 @@ pub(super) fn prepare<B: RequestBody>(
     let host = read_host(request)?;
     let host = host.as_ref().map_or("", HostName::as_str);
     let site = site(listener, connection, request.version, host)?;
+    let admitted = match site.asks_clients {
+        true => clients::admit(site.host(host), connection, request),
+        false => Ok(None),
+    };
     // A fragment never goes over the wire; who sends one means something else by it.
     if request.query().contains(&b'#') {
         return Err(Reason::BadRequest);
@@ -100,6 +105,10 @@ pub(super) fn prepare<B: RequestBody>(
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
     if let Some(answer) = filters::to_https(filters, request, selection.path, client, host) {
+        let next = Next::Answer(answer);
+        return Ok(Routed { rule, next });
+    }
+    if let Some(answer) = admitted? {
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }

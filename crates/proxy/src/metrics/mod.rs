@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 53;
+const REASONS: usize = 56;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -360,7 +360,10 @@ fn reason_index(reason: Reason) -> usize {
         Reason::IdleTimeout => 49,
         Reason::Draining => 50,
         Reason::RetryBudget => 51,
-        Reason::AcmeChallenge => 52,
+        Reason::ClientCertificateMissing => 52,
+        Reason::ClientCertificateInvalid => 53,
+        Reason::ClientCertificateDenied => 54,
+        Reason::AcmeChallenge => 55,
     }
 }
 
@@ -418,6 +421,9 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::IdleTimeout,
     Reason::Draining,
     Reason::RetryBudget,
+    Reason::ClientCertificateMissing,
+    Reason::ClientCertificateInvalid,
+    Reason::ClientCertificateDenied,
     Reason::AcmeChallenge,
 ];
 

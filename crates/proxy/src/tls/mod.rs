@@ -19,6 +19,7 @@ mod challenge;
 mod clients;
 pub(crate) mod hello;
 mod opening;
+mod presented;
 mod tickets;
 
 use std::cell::RefCell;
@@ -28,12 +29,14 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use model::{
-    CertificateSet, CertificateTable, Challenges, ClientAuth, Stream, TicketKeys, TlsSite, TlsSites,
+    CertificateSet, CertificateTable, Challenges, ClientAuth, ClientPolicy, Stream, TicketKeys,
+    TlsSite, TlsSites,
 };
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert,
     ResolvesServerCertUsingSni,
@@ -46,6 +49,8 @@ use tokio_rustls::server::{StartHandshake, TlsStream};
 use crate::client::Tls;
 use crate::settings::TlsSettings;
 use opening::{Opening, send_last};
+use presented::{Asking, Judge};
+pub(crate) use presented::{Found, Presented};
 use tickets::Tickets;
 
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
@@ -63,6 +68,8 @@ const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 struct Terms<'a> {
     /// What clients have to show.
     clients: Option<&'a Arc<ClientAuth>>,
+    /// What they are asked to show, and may not.
+    asked: Option<&'a Arc<ClientPolicy>>,
     /// Whether HTTP is inside.
     http: bool,
 }
@@ -114,10 +121,18 @@ impl Context {
         self.tickets.share(keys);
     }
 
+    /// What becomes of clients' certificates, where they are asked for any.
+    fn verifier(&self, terms: &Terms<'_>) -> Option<Arc<dyn ClientCertVerifier>> {
+        if let Some(clients) = terms.clients {
+            return Some(clients::verifier(clients, &self.provider));
+        }
+        let asking = Asking::new(terms.asked?, &self.provider);
+        Some(Arc::new(asking))
+    }
+
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
         let mut config = self.base.clone();
-        if let Some(clients) = terms.clients {
-            let verifier = clients::verifier(clients, &self.provider);
+        if let Some(verifier) = self.verifier(terms) {
             let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
                 .with_protocol_versions(self.versions);
             match builder {
@@ -158,11 +173,15 @@ pub(crate) struct Acceptor {
 }
 
 /// The configuration of one set of certificates.
-type Configured = (
-    Weak<CertificateSet>,
-    Option<Arc<ClientAuth>>,
-    Arc<ServerConfig>,
-);
+#[derive(Debug)]
+struct Configured {
+    set: Weak<CertificateSet>,
+    /// Kept, so that its address is not used again.
+    _clients: Option<Arc<ClientAuth>>,
+    /// What judges what clients show, with its policy, whose address is not used again either.
+    judge: Option<Arc<Judge>>,
+    config: Arc<ServerConfig>,
+}
 
 /// What becomes of a connection.
 #[derive(Debug)]
@@ -280,8 +299,16 @@ impl Acceptor {
                 return Err(HandshakeError::UnknownName);
             }
         };
+        let asked = match site.map(|site| &**site) {
+            Some(TlsSite::Https(https)) if https.site.asks_clients => {
+                let host = https.site.host(name.as_deref().unwrap_or_default());
+                host.clients.as_ref()
+            }
+            _ => None,
+        };
         let terms = Terms {
             clients: clients.as_ref(),
+            asked,
             http: stream.is_none(),
         };
         let accepted = self
@@ -302,7 +329,7 @@ impl Acceptor {
         terms: Terms<'_>,
     ) -> Result<Accepted, HandshakeError> {
         let certificates = Arc::clone(table.find(server_name.as_deref()));
-        let config = self.config(&certificates, &terms);
+        let (config, judge) = self.config(&certificates, &terms);
         let stream = StartHandshake::from_parts(accepted, tcp)
             .into_stream(config)
             .await?;
@@ -316,34 +343,43 @@ impl Acceptor {
                 },
                 certificates,
                 server_name,
+                presented: judge.map(|judge| Arc::new(judge.judge(session.peer_certificates()))),
             },
             stream,
         })
     }
 
-    fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
+    fn config(
+        &self,
+        set: &Arc<CertificateSet>,
+        terms: &Terms<'_>,
+    ) -> (Arc<ServerConfig>, Option<Arc<Judge>>) {
         let mut configs = self.configs.borrow_mut();
         let clients = terms
             .clients
-            .map_or(0, |clients| Arc::as_ptr(clients).addr());
+            .map(|clients| Arc::as_ptr(clients).addr())
+            .or_else(|| Some(Arc::as_ptr(terms.asked?).addr()))
+            .unwrap_or_default();
         let key = (Arc::as_ptr(set).addr(), clients, terms.http);
-        if let Some((.., config)) = configs.get(&key) {
-            return Arc::clone(config);
+        if let Some(known) = configs.get(&key) {
+            return (Arc::clone(&known.config), known.judge.clone());
         }
         if configs.len() >= MAX_CONFIGS {
-            configs.retain(|_, (set, ..)| set.strong_count() > 0);
+            configs.retain(|_, known| known.set.strong_count() > 0);
             if configs.len() >= MAX_CONFIGS {
                 configs.clear();
             }
         }
         let config = self.context.config(set, terms);
-        let kept = (
-            Arc::downgrade(set),
-            terms.clients.cloned(),
-            Arc::clone(&config),
-        );
+        let judge = terms.asked.map(|policy| Arc::new(Judge::new(policy)));
+        let kept = Configured {
+            set: Arc::downgrade(set),
+            _clients: terms.clients.cloned(),
+            judge: judge.clone(),
+            config: Arc::clone(&config),
+        };
         configs.insert(key, kept);
-        config
+        (config, judge)
     }
 }
 
@@ -476,13 +512,21 @@ fn digest(set: &CertificateSet, terms: &Terms<'_>) -> [u8; DIGEST] {
     for certificate in &set.certificates {
         add(&certificate.key.cert);
     }
+    let authorities = match (terms.clients, terms.asked) {
+        (Some(clients), _) => &clients.authorities[..],
+        (None, Some(asked)) => &asked.authorities,
+        (None, None) => &[],
+    };
+    add(authorities);
     if let Some(clients) = terms.clients {
-        add(&clients.authorities);
         all.extend_from_slice(if clients.optional {
             b"optional"
         } else {
             b"required"
         });
+    }
+    if terms.asked.is_some() {
+        all.extend_from_slice(b"asked");
     }
     let mut digest = [0; DIGEST];
     // The suite is one of TLS 1.3 whose hash is SHA-256, of 32 bytes.

@@ -111,6 +111,7 @@ impl ServerCertVerifier for Trusting {
 /// HTTP, and no certificates of clients.
 const PLAIN: Terms<'_> = Terms {
     clients: None,
+    asked: None,
     http: true,
 };
 
@@ -186,6 +187,7 @@ fn https(table: &CertificateTable, clients: Option<&Arc<ClientAuth>>) -> Arc<Tls
             hosts: Arc::default(),
             default: Arc::new(model::VirtualHost::new("".into(), vec![], None, 0)),
             nobody,
+            asks_clients: false,
         }),
         certificates: Arc::new(CertificateTable {
             hosts: table.hosts.clone(),
@@ -405,8 +407,8 @@ async fn configurations_of_sets_that_are_gone_are_not_kept_for_ever() {
             let set = Arc::new(CertificateSet {
                 certificates: [Arc::clone(&certificate)].into(),
             });
-            let config = acceptor.config(&set, &PLAIN);
-            assert!(Arc::ptr_eq(&config, &acceptor.config(&set, &PLAIN)));
+            let config = acceptor.config(&set, &PLAIN).0;
+            assert!(Arc::ptr_eq(&config, &acceptor.config(&set, &PLAIN).0));
             assert!(acceptor.configs.borrow().len() <= MAX_CONFIGS);
             (index % 2 == 0).then_some(set)
         })

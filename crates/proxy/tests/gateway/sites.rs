@@ -33,7 +33,7 @@ fn a_request_is_the_business_of_the_closest_listener_alone() {
     let plane = Plane::new();
     let at = plane.serve(Service::Http(Arc::new(HttpSites {
         gateways,
-        ..HttpSites::default()
+        ingress: None,
     })));
     for (host, expected) in [
         ("a.example", Some("exact")),

@@ -154,6 +154,7 @@ pub(crate) fn site(rules: Vec<Rule>) -> Arc<Site> {
         hosts: Arc::new(hosts),
         default: Arc::new(VirtualHost::new("".into(), vec![], None, 0)),
         nobody: Arc::new(rule(Action::NotFound)),
+        asks_clients: false,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The annotations of an Ingress. One file a group.
 
+pub(crate) mod client_auth;
 pub(crate) mod passthrough;
 pub(crate) mod tls_redirect;
 mod values;
@@ -11,6 +12,7 @@ use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
+use client_auth::ClientAuth;
 pub(crate) use tls_redirect::TlsRedirect;
 use values::BadValue;
 
@@ -29,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) tls_redirect: TlsRedirect,
     /// Whether TLS goes on to the backend as it is.
     pub(crate) passthrough: bool,
+    /// What clients have to show.
+    pub(crate) client_auth: Option<Box<ClientAuth>>,
 }
 
 /// Reads the annotations that begin with `prefix`, and finds those that have no effect.
@@ -42,7 +46,7 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
             if let Some(read) = settings.read(suffix, value) {
                 values::check(read, name, value, problems);
             } else {
-                let known = [tls_redirect::NAMES, passthrough::NAMES].concat();
+                let known = [tls_redirect::NAMES, passthrough::NAMES, client_auth::NAMES].concat();
                 let hint = match nearest(suffix, &known) {
                     Some(meant) => format!("perhaps `{prefix}/{meant}`"),
                     None => String::new(),
@@ -68,7 +72,13 @@ impl Settings {
     /// Reads one annotation, if it is of any group.
     fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
         let redirect = self.tls_redirect.read(name, value);
-        redirect.or_else(|| passthrough::read(&mut self.passthrough, name, value))
+        let read = redirect.or_else(|| passthrough::read(&mut self.passthrough, name, value));
+        read.or_else(|| {
+            if !client_auth::NAMES.contains(&name) {
+                return None;
+            }
+            self.client_auth.get_or_insert_default().read(name, value)
+        })
     }
 }
 

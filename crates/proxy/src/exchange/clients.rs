@@ -1,0 +1,88 @@
+//! Whether a request comes from whom its host is for, and what its backend is told of that
+//! (ingress-nginx: `auth-tls-secret`).
+
+use std::sync::Arc;
+
+use model::{ClientPolicy, VirtualHost};
+
+use crate::client::Connection;
+use crate::filters::Answer;
+use crate::headers::RequestHead;
+use crate::record::Reason;
+use crate::tls::{Found, Presented};
+
+/// What only we say to backends.
+const VERIFY: &[u8] = b"ssl-client-verify";
+const SUBJECT: &[u8] = b"ssl-client-subject-dn";
+const ISSUER: &[u8] = b"ssl-client-issuer-dn";
+const CERTIFICATE: &[u8] = b"ssl-client-cert";
+
+/// Lets a request in, and says who sent it, which nobody else does; or answers it.
+///
+/// # Errors
+/// [`Reason::Misdirected`] if the connection's client was asked by other terms than this host's.
+pub(super) fn admit(
+    host: &VirtualHost,
+    connection: &Connection,
+    request: &mut RequestHead,
+) -> Result<Option<Answer>, Reason> {
+    for name in [VERIFY, SUBJECT, ISSUER, CERTIFICATE] {
+        request.headers.remove_named(name);
+    }
+    let Some(policy) = &host.clients else {
+        return Ok(None);
+    };
+    let presented = match &connection.tls {
+        Some(tls) => {
+            let presented = tls.presented.as_deref().ok_or(Reason::Misdirected)?;
+            let same = Arc::ptr_eq(&presented.policy, policy) || presented.policy == *policy;
+            Some(presented)
+                .filter(|_| same)
+                .ok_or(Reason::Misdirected)?
+        }
+        // Nobody can show anything without TLS.
+        None => &Presented {
+            policy: Arc::clone(policy),
+            found: Found::None,
+            shown: None,
+        },
+    };
+    if let Some(reason) = refusal(policy, presented) {
+        return match &policy.error_page {
+            Some(page) if reason != Reason::ClientCertificateDenied => Ok(Some(Answer::Redirect {
+                status: 302,
+                location: page.as_bytes().to_vec(),
+                reason,
+            })),
+            _ => Err(reason),
+        };
+    }
+    tell(policy, presented, request);
+    Ok(None)
+}
+
+fn refusal(policy: &ClientPolicy, presented: &Presented) -> Option<Reason> {
+    if !presented.found.satisfies(policy.demand) {
+        return Some(match presented.found {
+            Found::None => Reason::ClientCertificateMissing,
+            _ => Reason::ClientCertificateInvalid,
+        });
+    }
+    let subject = presented.shown.as_ref().map_or("", |shown| &shown.subject);
+    let is_right = |pattern: &model::Pattern| pattern.is_match(subject.as_bytes());
+    let denied = policy.subject.as_ref().is_some_and(|it| !is_right(it));
+    denied.then_some(Reason::ClientCertificateDenied)
+}
+
+fn tell(policy: &ClientPolicy, presented: &Presented, request: &mut RequestHead) {
+    let headers = &mut request.headers;
+    headers.push(VERIFY, presented.found.for_backends().as_bytes());
+    let Some(shown) = &presented.shown else {
+        return;
+    };
+    if policy.pass {
+        headers.push(CERTIFICATE, shown.escaped.as_bytes());
+    }
+    headers.push(SUBJECT, shown.subject.as_bytes());
+    headers.push(ISSUER, shown.issuer.as_bytes());
+}

@@ -1,0 +1,315 @@
+//! Certificates that clients of an Ingress's host have to show (`auth-tls-secret` and its like).
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use program_tests::certificate::Authority;
+use program_tests::tls::Client;
+use program_tests::{
+    Backend, Certificate, Conn, Folder, HOST, Ingress, Narthex, Response, class, run, secret,
+    service, until,
+};
+use rustls::HandshakeKind;
+
+const PREFIX: &str = "nginx.ingress.kubernetes.io";
+const OPEN: &str = "open.example";
+
+/// A host that asks clients for certificates, beside one that does not, on one certificate.
+struct World {
+    narthex: Narthex,
+    folder: Folder,
+    authority: Authority,
+    _web: Backend,
+}
+
+fn ca_secret(authority: &Authority, crl: Option<&str>) -> String {
+    let mut text = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: clients}}\ndata:\n  ca.crt: {}\n",
+        BASE64_STANDARD.encode(&authority.pem)
+    );
+    if let Some(crl) = crl {
+        text += &format!("  ca.crl: {}\n", BASE64_STANDARD.encode(crl));
+    }
+    text
+}
+
+fn ingress(annotations: &[(&str, &str)]) -> String {
+    let mut ingress = Ingress::named("asking")
+        .annotation(&format!("{PREFIX}/auth-tls-secret"), "default/clients");
+    for (name, value) in annotations {
+        ingress = ingress.annotation(&format!("{PREFIX}/auth-tls-{name}"), value);
+    }
+    ingress
+        .tls(&[HOST], "tls")
+        .host(HOST)
+        .prefix("/", "web")
+        .yaml()
+}
+
+fn world(annotations: &[(&str, &str)]) -> World {
+    let web = Backend::named("web");
+    let authority = Authority::new();
+    let folder = Folder::of(&[
+        class(),
+        service("web", &[web.address()]),
+        secret("tls", &Certificate::of(&[HOST, OPEN])),
+        Ingress::named("open")
+            .annotation(&format!("{PREFIX}/ssl-redirect"), "false")
+            .tls(&[OPEN], "tls")
+            .host(OPEN)
+            .prefix("/", "web")
+            .yaml(),
+    ]);
+    folder.write("asking.yaml", &ingress(annotations));
+    folder.write("ca.yaml", &ca_secret(&authority, None));
+    World {
+        narthex: Narthex::on(&folder).start(),
+        folder,
+        authority,
+        _web: web,
+    }
+}
+
+impl World {
+    /// A connection for the host that asks.
+    #[track_caller]
+    fn connect(&self, client: &Client) -> Conn {
+        client.connect(self.narthex.https, HOST).expect("TLS").0
+    }
+
+    #[track_caller]
+    fn ask(&self, client: &Client) -> Response {
+        self.connect(client).get(HOST, "/")
+    }
+
+    fn reason(&self, path: &str) -> String {
+        let line = self.narthex.access(path);
+        line["reason"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn alice(world: &World) -> Certificate {
+    world.authority.client("alice", "Team, A")
+}
+
+fn showing(certificate: &Certificate) -> Client {
+    Client::trusting_anything().showing(certificate)
+}
+
+#[test]
+fn who_shows_a_valid_certificate_gets_in_and_nobody_else() {
+    let world = world(&[]);
+    let response = world.ask(&showing(&alice(&world)));
+    assert_eq!((response.status, response.backend().as_str()), (200, "web"));
+    let nobody = Client::trusting_anything();
+    assert_eq!(world.connect(&nobody).get(HOST, "/none").status, 400);
+    assert_eq!(world.reason("/none"), "client_certificate_missing");
+    let stranger = showing(&Authority::new().client("alice", "Team, A"));
+    assert_eq!(world.connect(&stranger).get(HOST, "/other").status, 400);
+    assert_eq!(world.reason("/other"), "client_certificate_invalid");
+    let late = showing(&world.authority.expired_client("alice"));
+    assert_eq!(world.ask(&late).status, 400);
+    // The host beside it is nobody's secret.
+    let (mut conn, _) = nobody.connect(world.narthex.https, OPEN).expect("TLS");
+    assert_eq!(conn.get(OPEN, "/").status, 200);
+}
+
+#[test]
+fn another_hosts_connection_is_no_way_in() {
+    let world = world(&[]);
+    for client in [Client::trusting_anything(), showing(&alice(&world))] {
+        let (mut conn, _) = client.connect(world.narthex.https, OPEN).expect("TLS");
+        assert_eq!(conn.get(HOST, "/").status, 421);
+        let nameless = client.without_sni();
+        let (mut conn, _) = nameless.connect(world.narthex.https, HOST).expect("TLS");
+        assert_eq!(conn.get(HOST, "/").status, 421);
+    }
+    // Nor is the port without TLS, where clients are sent to HTTPS.
+    assert_eq!(world.narthex.get(HOST, "/").status, 308);
+}
+
+#[test]
+fn without_tls_nobody_gets_in_either() {
+    let web = Backend::named("web");
+    let asking = Ingress::named("asking")
+        .annotation(&format!("{PREFIX}/auth-tls-secret"), "clients")
+        .annotation(&format!("{PREFIX}/ssl-redirect"), "false")
+        .host(HOST)
+        .prefix("/", "web");
+    let folder = Folder::of(&[class(), service("web", &[web.address()]), asking.yaml()]);
+    folder.write("ca.yaml", &ca_secret(&Authority::new(), None));
+    let narthex = Narthex::on(&folder).start();
+    assert_eq!(narthex.get(HOST, "/").status, 400);
+}
+
+#[test]
+fn a_session_carries_nobody_over_to_other_terms() {
+    let world = world(&[]);
+    let client = showing(&alice(&world));
+    for _ in 0..3 {
+        assert_eq!(world.ask(&client).status, 200);
+    }
+    let (mut conn, shaken) = client.connect(world.narthex.https, HOST).expect("TLS");
+    assert_eq!(shaken.kind, HandshakeKind::Resumed);
+    // What was shown at the beginning is still known, and judged anew.
+    let response = conn.get(HOST, "/");
+    assert_eq!(response.echo().header("ssl-client-verify"), Some("SUCCESS"));
+    let other = Authority::new();
+    world.folder.write("ca.yaml", &ca_secret(&other, None));
+    until("nobody of the old authority gets in", || {
+        let shaken = client.connect(world.narthex.https, HOST);
+        shaken.is_ok_and(|(mut conn, _)| conn.get(HOST, "/").status == 400)
+    });
+    // Nor on the connection that was there.
+    assert_eq!(conn.get(HOST, "/").status, 421);
+}
+
+#[test]
+fn backends_are_told_who_it_is_in_nginxs_words_and_by_nobody_else() {
+    let world = world(&[("pass-certificate-to-upstream", "true")]);
+    let alice = alice(&world);
+    let forged = "ssl-client-verify: FORGED\r\nSSL-Client-Subject-DN: CN=admin\r\n\
+         ssl-client-issuer-dn: CN=x\r\nSsl-Client-Cert: x\r\n";
+    let request = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n{forged}\r\n");
+    let told = |response: &Response, name: &str| {
+        let echo = response.echo();
+        let all: Vec<_> = echo.all(name).into_iter().map(str::to_owned).collect();
+        all
+    };
+    let response = world.connect(&showing(&alice)).ask(&request(HOST));
+    assert_eq!(told(&response, "ssl-client-verify"), ["SUCCESS"]);
+    let subject = told(&response, "ssl-client-subject-dn");
+    assert_eq!(subject, ["CN=alice,O=Team\\, A"]);
+    let issuer = told(&response, "ssl-client-issuer-dn");
+    assert_eq!(issuer, ["CN=Narthex test authority"]);
+    let escaped = &told(&response, "ssl-client-cert")[0];
+    let pem = escaped
+        .replace("%20", " ")
+        .replace("%0A", "\n")
+        .replace("%2B", "+")
+        .replace("%2F", "/")
+        .replace("%3D", "=");
+    assert!(!pem.contains('%'), "{pem}");
+    let first = rustls::pki_types::pem::PemObject::from_pem_slice(pem.as_bytes());
+    let first: rustls::pki_types::CertificateDer<'static> = first.expect("PEM");
+    assert_eq!(first, alice.der);
+    // A host that asks nobody has nobody to tell of.
+    let nobody = Client::trusting_anything();
+    let (mut conn, _) = nobody.connect(world.narthex.https, OPEN).expect("TLS");
+    let response = conn.ask(&request(OPEN));
+    for name in ["verify", "subject-dn", "issuer-dn", "cert"] {
+        let name = format!("ssl-client-{name}");
+        assert_eq!(told(&response, &name), [""; 0], "{name}");
+    }
+    let response = Conn::plain(world.narthex.http).ask(&request(OPEN));
+    assert_eq!(told(&response, "ssl-client-verify"), [""; 0]);
+}
+
+#[test]
+fn certificates_are_passed_only_if_that_is_wanted() {
+    let world = world(&[]);
+    let response = world.ask(&showing(&alice(&world)));
+    let echo = response.echo();
+    assert_eq!(echo.header("ssl-client-cert"), None);
+    assert_eq!(echo.header("ssl-client-verify"), Some("SUCCESS"));
+}
+
+#[test]
+fn optional_takes_none_and_optional_no_ca_strangers_too() {
+    let stranger = showing(&Authority::new().client("mallory", "x"));
+    let nobody = Client::trusting_anything();
+    let world = world(&[("verify-client", "optional")]);
+    let verify = |response: &Response| {
+        let echo = response.echo();
+        echo.header("ssl-client-verify")
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(verify(&world.ask(&nobody)), "NONE");
+    assert_eq!(verify(&world.ask(&showing(&alice(&world)))), "SUCCESS");
+    assert_eq!(world.ask(&stranger).status, 400);
+    let annotations = [("verify-client", "optional_no_ca")];
+    world.folder.write("asking.yaml", &ingress(&annotations));
+    until("strangers get in", || world.ask(&stranger).status == 200);
+    let found = verify(&world.ask(&stranger));
+    assert_eq!(found, "FAILED:unable to get local issuer certificate");
+    let late = showing(&world.authority.expired_client("alice"));
+    assert_eq!(world.ask(&late).status, 400);
+    world
+        .folder
+        .write("asking.yaml", &ingress(&[("verify-client", "off")]));
+    until("nobody is asked", || {
+        let response = world.ask(&nobody);
+        response.status == 200 && response.echo().header("ssl-client-verify").is_none()
+    });
+}
+
+#[test]
+fn who_is_revoked_is_out_and_a_list_out_of_date_lets_nobody_in() {
+    let world = world(&[]);
+    let (alice, bob) = (alice(&world), world.authority.client("bob", "Team, A"));
+    let list = world.authority.revocations(&[&alice], 3600);
+    world
+        .folder
+        .write("ca.yaml", &ca_secret(&world.authority, Some(&list)));
+    until("alice is out", || world.ask(&showing(&alice)).status == 400);
+    assert_eq!(world.ask(&showing(&bob)).status, 200);
+    let stale = world.authority.revocations(&[&alice], -60);
+    world
+        .folder
+        .write("ca.yaml", &ca_secret(&world.authority, Some(&stale)));
+    until("bob is out", || world.ask(&showing(&bob)).status == 400);
+}
+
+#[test]
+fn subjects_depth_and_the_error_page_are_what_the_annotations_say() {
+    let page = "https://a.example/why";
+    let world = world(&[("match-cn", "CN=(alice|carol)"), ("error-page", page)]);
+    assert_eq!(world.ask(&showing(&alice(&world))).status, 200);
+    let bob = showing(&world.authority.client("bob", "x"));
+    assert_eq!(world.connect(&bob).get(HOST, "/bob").status, 403);
+    assert_eq!(world.reason("/bob"), "client_certificate_denied");
+    let response = world.ask(&Client::trusting_anything());
+    assert_eq!(response.status, 302);
+    assert_eq!(response.header("location"), Some(page));
+    // One between the authority and the client, and two.
+    let below = world.authority.intermediate("one");
+    let near = showing(&below.client("alice", "x"));
+    let far = showing(&below.intermediate("two").client("alice", "x"));
+    assert_eq!(world.ask(&near).status, 200);
+    assert_eq!(world.ask(&far).status, 302);
+    world
+        .folder
+        .write("asking.yaml", &ingress(&[("verify-depth", "2")]));
+    until("it is deep enough", || world.ask(&far).status == 200);
+}
+
+#[test]
+fn what_cannot_be_read_lets_nobody_in_and_is_named() {
+    let world = world(&[]);
+    let client = showing(&alice(&world));
+    assert_eq!(world.ask(&client).status, 200);
+    let elsewhere = ingress(&[]).replace("default/clients", "other/clients");
+    for (file, text, named) in [
+        ("asking.yaml", elsewhere, "is no Secret of namespace"),
+        (
+            "asking.yaml",
+            ingress(&[]).replace("default/clients", "gone"),
+            "there is no Secret",
+        ),
+        (
+            "asking.yaml",
+            ingress(&[("match-cn", "alice")]),
+            "auth-tls-match-cn",
+        ),
+    ] {
+        world.folder.write(file, &text);
+        until(&format!("nobody gets in: {named}"), || {
+            world.ask(&client).status >= 400
+        });
+        let folder = world.folder.path().to_string_lossy().into_owned();
+        let said = run(&["check", &folder]).said();
+        assert!(said.contains(named), "{said}");
+        world.folder.write(file, &ingress(&[]));
+        until("it is well again", || world.ask(&client).status == 200);
+    }
+}
