@@ -17,8 +17,12 @@ use crate::random::number;
 use crate::renew::{Failures, Schedule, ask_again_after, due, try_again};
 use crate::vault::{Lock, NotKept, Record, Vault};
 
-/// How long until another look at what somebody else is ordering, or what cannot be read.
+/// How long until another look at what cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long until another look at what somebody else is ordering: a little longer than a Lease
+/// lasts, so that of one who died it is seen the second time.
+const ELSEWHERE: Duration = Duration::from_secs(25);
 
 /// How often somebody else's edits are made way for.
 const ATTEMPTS: usize = 5;
@@ -270,7 +274,7 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
         if asked.is_some() || matches!(step, Todo::Obtain) {
             self.source.ready(wish)?;
         }
-        let elsewhere = (Done::Elsewhere, now + LOOK_AGAIN, record.error);
+        let elsewhere = (Done::Elsewhere, now + ELSEWHERE, record.error);
         let Some(_busy) = Busy::new(&self.busy, &wish.id) else {
             return Ok(elsewhere);
         };

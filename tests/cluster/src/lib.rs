@@ -2,8 +2,9 @@
 //! their test, kubectl, doors to addresses inside, Narthex in the cluster's network, and faults.
 //!
 //! In comes the rig (`RIG_BIN`, or `target/cluster/bin`, both built by `cargo xtask cluster build`),
-//! out go assertions over real sockets. Nothing of the product's own crates is used here. Clients
-//! for HTTP, TLS and so on are those of the whole-program tests, through a [`Cluster::door`].
+//! out go assertions over real sockets. Nothing of the product's own crates is used here; a few
+//! tests use them against the API server itself. Clients for HTTP, TLS and so on are those of the
+//! whole-program tests, through a [`Cluster::door`].
 
 #![allow(
     missing_docs,
