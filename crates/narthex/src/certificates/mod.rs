@@ -267,7 +267,10 @@ impl<P: Place> Worker<P> {
             false => Duration::ZERO,
         };
         let served = obtaining.wishes.iter();
-        let served = served.filter(|wish| !wish.is_of_cert_manager && !wish.names.is_empty());
+        let served = served.filter(|wish| {
+            let has_name = !wish.names.is_empty() || wish.terms.common_name.is_some();
+            !wish.is_of_cert_manager && has_name
+        });
         let mut wishes = BTreeMap::new();
         for source in served {
             let wish = issuers::wish(source);

@@ -237,3 +237,22 @@ pub struct PrivateKey {
     /// `size`.
     pub size: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_present_is_seen() {
+        let spec: IssuerSpec = serde_json::from_str(r#"{"selfSigned": {}}"#).expect("right");
+        assert_eq!(spec.self_signed, Some(Present));
+        let spec: IssuerSpec =
+            serde_json::from_str(r#"{"vault": {"server": "x"}}"#).expect("right");
+        assert_eq!(spec.vault, Some(Present));
+        let text = serde_json::to_string(&spec).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<IssuerSpec>(&text).expect("right"),
+            spec
+        );
+    }
+}

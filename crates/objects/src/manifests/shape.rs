@@ -65,6 +65,7 @@ impl Reader {
         }
         match (shape, &node.value) {
             (Shape::Any, _) => None,
+            (Shape::Whole, _) => Some(node.to_json()),
             (Shape::Text, Value::Text(text)) => Some(Json::from(text.as_str())),
             (Shape::OneOf(words), Value::Text(text)) => self.one_of(words, text, line, path),
             (Shape::Flag, Value::Bool(flag)) => Some(Json::from(*flag)),
@@ -319,7 +320,7 @@ fn wanted(shape: &Shape) -> &'static str {
         Shape::Texts => "a mapping of strings to strings",
         Shape::List(_) => "a list",
         Shape::Fields(_) => "a mapping",
-        Shape::Any => "anything",
+        Shape::Any | Shape::Whole => "anything",
     }
 }
 
@@ -330,7 +331,7 @@ fn placeholder(shape: &Shape) -> Json {
         Shape::Int | Shape::Port => Json::from(0),
         Shape::Texts | Shape::Fields(_) => Json::Object(serde_json::Map::new()),
         Shape::List(_) => Json::Array(Vec::new()),
-        Shape::Any => Json::Null,
+        Shape::Any | Shape::Whole => Json::Null,
     }
 }
 

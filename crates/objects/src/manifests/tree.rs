@@ -66,6 +66,24 @@ impl Node {
         }
     }
 
+    /// All of it, as deep as the parser let it be; of keys that are repeated the last one.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::from(*value),
+            Value::Number(number) => number.clone().into(),
+            Value::Text(text) => Json::from(text.as_str()),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let pairs = entries.iter();
+                let pairs = pairs.map(|entry| (entry.key.clone(), entry.node.to_json()));
+                Json::Object(pairs.collect())
+            }
+        }
+    }
+
     /// The first entry of a mapping with this key.
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {

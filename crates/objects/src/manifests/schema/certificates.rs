@@ -1,7 +1,7 @@
 //! The fields of cert-manager's kinds that are read, as of 1.21. Of issuers of other makes and of
 //! DNS providers nothing is looked into.
 
-use super::Shape::{Any, Fields, Flag, Int, List, Text, Texts};
+use super::Shape::{Any, Fields, Flag, Int, List, Text, Texts, Whole};
 use super::{ANY_LIST, API_VERSION, Field, KIND, METADATA, Shape, TEXT_LIST};
 
 const STATUS: Field = ("status", Any);
@@ -29,8 +29,8 @@ pub(super) const ISSUER: &[Field] = &[
                 "selfSigned",
                 Fields(&[("crlDistributionPoints", TEXT_LIST)]),
             ),
-            ("vault", Any),
-            ("venafi", Any),
+            ("vault", Whole),
+            ("venafi", Whole),
         ]),
     ),
     STATUS,
@@ -66,8 +66,8 @@ const SOLVER: &[Field] = &[
             ("dnsZones", TEXT_LIST),
         ]),
     ),
-    ("http01", Any),
-    ("dns01", Any),
+    ("http01", Whole),
+    ("dns01", Whole),
 ];
 
 /// A Certificate.

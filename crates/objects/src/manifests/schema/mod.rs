@@ -29,8 +29,10 @@ pub(super) enum Shape {
     List(&'static Self),
     /// A mapping with these fields.
     Fields(&'static [Field]),
-    /// Anything, not looked into.
+    /// Anything, not looked into, and not kept.
     Any,
+    /// Anything, not looked into, and kept as it is.
+    Whole,
 }
 
 /// A field's name and what it holds.
