@@ -673,7 +673,7 @@ async fn what_is_passed_through_is_passed_on_from_its_first_byte() {
         }
         client_end
     };
-    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites, None), pieces);
+    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites, None, &|| None), pieces);
     match accepted.unwrap() {
         Secured::Passthrough(_, sent, route) => {
             assert_eq!(sent, hello);
