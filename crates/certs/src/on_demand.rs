@@ -96,6 +96,12 @@ impl Policy {
         self.refused.clear();
     }
 
+    /// Whether a name could ever be, in any case of letters: whether a certificate can be for it and
+    /// a pattern allows it. Remembers nothing.
+    pub fn permits(&self, name: &str) -> bool {
+        normal(name).is_some_and(|name| self.allows(&name))
+    }
+
     /// What is to become of a name, in any case of letters.
     pub fn decide(&mut self, name: &str, now: SystemTime) -> Verdict {
         let Some(name) = normal(name) else {
@@ -164,6 +170,27 @@ impl Policy {
         self.let_in.push_back((now, name.clone()));
         remember(&mut self.known, name, now, self.rules.remembered);
     }
+}
+
+/// The name of the Secret in which a name's certificate is kept: what people can read of it, and
+/// what tells names apart.
+pub fn secret_name(name: &str) -> String {
+    const READABLE: usize = 40;
+
+    let readable: String = name
+        .chars()
+        .take(READABLE)
+        .map(|letter| match letter {
+            'a'..='z' | '0'..='9' => letter,
+            _ => '-',
+        })
+        .collect();
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    let hash: String = hash.as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("on-demand-{}-{hash}", readable.trim_matches('-'))
 }
 
 /// Adds one, and forgets the half of earlier times if there are too many.
@@ -303,6 +330,15 @@ mod tests {
         }
         let too_many = Verdict::Refused(Refusal::TooMany);
         assert_eq!(policy.told("d.example.org", true, start()), too_many);
+    }
+
+    #[test]
+    fn a_secret_is_named_so_that_people_and_api_servers_can_read_it() {
+        let name = secret_name("shop_1.example.org");
+        assert!(name.starts_with("on-demand-shop-1-example-org-"), "{name}");
+        assert_ne!(name, secret_name("shop-1.example.org"));
+        let long = secret_name(&format!("{}.example.org", "a".repeat(63)));
+        assert!(long.len() <= 68, "{long}");
     }
 
     proptest! {

@@ -316,6 +316,7 @@ impl Loaded {
 fn set_of(certificate: Arc<Certificate>) -> Arc<CertificateSet> {
     Arc::new(CertificateSet {
         certificates: [certificate].into(),
+        used: None,
     })
 }
 

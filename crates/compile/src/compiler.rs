@@ -21,6 +21,7 @@ use crate::ingress::resolve::{Resolved, World, secrets};
 use crate::ingress::sealed;
 use crate::issuance::{Answers, CertificateWish, Issuance, IssuerKey, IssuerPlan};
 use crate::name::{Name, NameRef};
+use crate::on_demand::{Demands, OnDemand};
 use crate::options::{GatewayScope, Options};
 use crate::references::References;
 use crate::report::{Counts, ObjectReport, Report};
@@ -45,6 +46,7 @@ pub struct Compiler {
     gateways: Gateways,
     issuance: Issuance,
     challenges: Answers,
+    demands: Demands,
     tables: Tables,
     /// What is wrong with the default certificate.
     default_report: Option<Arc<ObjectReport>>,
@@ -139,6 +141,7 @@ impl Compiler {
             gateways: Gateways::default(),
             issuance: Issuance::default(),
             challenges: Answers::default(),
+            demands: Demands::default(),
             tables,
             default_report: None,
             options,
@@ -155,6 +158,13 @@ impl Compiler {
     /// name. The next compilation says so of who uses them.
     pub fn set_certificate_news(&mut self, news: BTreeMap<(Box<str>, Box<str>), String>) {
         self.certificates.set_news(news);
+    }
+
+    /// Takes over which names clients may have certificates for besides those that objects ask for.
+    /// The next compilation wishes for them from the ACME server of the command line, and serves
+    /// those that there are where no Ingress has one.
+    pub fn set_on_demand(&mut self, all: Arc<[OnDemand]>) {
+        self.demands.set(all);
     }
 
     /// Compiles what the store has now. `now` is the time in seconds since 1970, by which
@@ -193,7 +203,7 @@ impl Compiler {
             &self.options,
         );
         stale.extend(self.fallbacks.report());
-        let updated = self
+        let mut updated = self
             .hosts
             .update(&replaced, &self.fallbacks, fallbacks, &self.options);
         let mut world = World {
@@ -214,9 +224,13 @@ impl Compiler {
         stale.0.extend(gateways.stale);
         let ours = (&*self.gateways.statuses(), &*self.gateways.share());
         let asking = &mut self.issuance;
+        asking.demand(self.demands.all());
         stale
             .0
             .extend(asking.update(store, &changes, &replaced, ours, &self.options));
+        updated.certificates |=
+            self.demands
+                .update(&mut self.certificates, store, &changes.secrets, now);
         let challenges = self.challenges.update(store, &self.options);
         let (default, default_report) = self.certificates.default_set(&self.options, store, now);
         if self.default_report != default_report {
@@ -309,7 +323,8 @@ impl Compiler {
             self.tables.routes = Arc::new(self.hosts.routes().clone());
         }
         if certificates {
-            let hosts = self.hosts.certificates().clone();
+            let mut hosts = self.hosts.certificates().clone();
+            self.demands.serve(&mut hosts);
             self.tables.certificates = Arc::new(CertificateTable { hosts, default });
         }
         let mut listeners: Vec<_> = match self.options.gateway_scope {

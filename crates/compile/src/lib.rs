@@ -18,6 +18,7 @@ mod hosts;
 mod ingress;
 mod issuance;
 mod name;
+mod on_demand;
 mod options;
 mod preview;
 mod references;
@@ -41,6 +42,7 @@ pub use issuance::{
     AcmeIssuer, CertificateWish, DnsProvider, IssuerKey, IssuerPlan, KeyAlgorithm, SolverPlan,
     Terms, Tsig, Usage, Way,
 };
+pub use on_demand::OnDemand;
 pub use options::{CertificateOptions, EndpointOverride, GatewayPorts, GatewayScope, Options};
 pub use preview::{Foreseen, Ownership, Preview, preview};
 pub use report::{ByObject, Counts, ObjectReport, Report};

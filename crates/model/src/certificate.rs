@@ -1,6 +1,7 @@
 //! Certificates, and which one a handshake gets.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use hashbrown::HashMap;
 use rustls::SignatureScheme;
@@ -24,6 +25,8 @@ pub struct Certificate {
 pub struct CertificateSet {
     /// At least one.
     pub certificates: Box<[Arc<Certificate>]>,
+    /// Set by each handshake that gets them, for whoever wants to know whether any does.
+    pub used: Option<Arc<AtomicBool>>,
 }
 
 impl CertificateSet {

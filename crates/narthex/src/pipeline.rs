@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster::{Classes, Position};
-use compile::{Compiled, Compiler, Report};
+use compile::{Compiled, Compiler, OnDemand, Report};
 use model::Entrance;
 use objects::kinds::{Kind, Object, ObjectKey};
 use objects::manifests::{self, Change, Folder, Origin};
@@ -39,6 +39,8 @@ pub(crate) struct Pipeline {
     present: Present,
     options: compile::Options,
     compiler: Compiler,
+    /// What clients may have certificates for: it outlives a compiler.
+    on_demand: Arc<[OnDemand]>,
     /// What is to be told beside the objects' problems.
     remark: Option<Problem>,
     told: Option<Told>,
@@ -136,6 +138,7 @@ impl Pipeline {
             input,
             present: Present::default(),
             compiler: Compiler::new(options.clone()),
+            on_demand: Arc::default(),
             options,
             remark: None,
             told: None,
@@ -184,8 +187,8 @@ impl Pipeline {
 
     /// Goes on with other options; what was remembered of earlier compilations is forgotten.
     pub(crate) fn set_options(&mut self, options: compile::Options) {
-        self.compiler = Compiler::new(options.clone());
         self.options = options;
+        self.begin_anew();
     }
 
     /// Takes note of what could not be opened, each with why, for the next [`run`](Self::run).
@@ -196,6 +199,18 @@ impl Pipeline {
     /// Takes note of why certificates are not obtained, for the next [`run`](Self::run).
     pub(crate) fn set_certificate_news(&mut self, news: BTreeMap<(Box<str>, Box<str>), String>) {
         self.compiler.set_certificate_news(news);
+    }
+
+    /// Takes over what clients may have certificates for, for the next [`run`](Self::run).
+    pub(crate) fn set_on_demand(&mut self, all: Arc<[OnDemand]>) {
+        self.on_demand = all;
+        self.compiler.set_on_demand(Arc::clone(&self.on_demand));
+    }
+
+    /// Forgets earlier compilations.
+    fn begin_anew(&mut self) {
+        self.compiler = Compiler::new(self.options.clone());
+        self.compiler.set_on_demand(Arc::clone(&self.on_demand));
     }
 
     /// The objects as they are, for others to look at.
@@ -288,7 +303,7 @@ impl Pipeline {
         // The compiler is thrown away if it panics, and the store is only read.
         let compiled = catch_unwind(AssertUnwindSafe(|| self.compiler.compile(store, now)));
         compiled.map_err(|panic| {
-            self.compiler = Compiler::new(self.options.clone());
+            self.begin_anew();
             let message = panic.downcast_ref::<String>().map(String::as_str);
             let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
             CompilerBug(message.unwrap_or_default().to_owned())

@@ -378,7 +378,14 @@ async fn secured(
     sites: &TlsSites,
     challenges: Option<Arc<Challenges>>,
 ) {
-    let handshake = worker.acceptor.accept(socket, sites, challenges.as_deref());
+    let entrance = connection.entrance;
+    let current = || match &worker.view().snapshot.listener(entrance)?.service {
+        Service::Tls(sites) => Some(Arc::clone(sites)),
+        _ => None,
+    };
+    let handshake = worker
+        .acceptor
+        .accept(socket, sites, challenges.as_deref(), &current);
     let accepted = match Timer::default()
         .limit(worker.settings.timeouts.handshake, handshake)
         .await

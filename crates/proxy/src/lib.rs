@@ -47,3 +47,4 @@ pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
 pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, TlsSettings, UpstreamHttp2};
+pub use tls::Wanted;

@@ -375,7 +375,8 @@ impl Start {
                     spread,
                     handed,
                 } = self;
-                let acceptor = tls::Acceptor::new(tls, settings.limits.client_hello_bytes);
+                let acceptor = tls::Acceptor::new(tls, settings.limits.client_hello_bytes)
+                    .demanding(&settings);
                 let share = Share {
                     spread,
                     worker: index,

@@ -8,6 +8,9 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
 use rustls::pki_types::CertificateDer;
+use tokio::sync::mpsc;
+
+use crate::tls::Wanted;
 
 /// What holds for the whole process. Every limit and time-out that is zero is off.
 #[derive(Debug, Clone)]
@@ -70,6 +73,9 @@ pub struct TlsSettings {
     pub http2: bool,
     /// Whether Ingress refuses handshakes for names that no certificate is for, and without a name.
     pub strict_sni: bool,
+    /// Who is told of names that clients ask Ingress for and no certificate is for, if they are
+    /// obtained then.
+    pub on_demand: Option<mpsc::Sender<Wanted>>,
 }
 
 impl Default for TlsSettings {
@@ -80,6 +86,7 @@ impl Default for TlsSettings {
             groups: DEFAULT_KX_GROUPS.to_vec(),
             http2: true,
             strict_sni: false,
+            on_demand: None,
         }
     }
 }

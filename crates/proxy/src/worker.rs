@@ -133,6 +133,7 @@ impl Worker {
     /// Serves another configuration from the next request on.
     pub(crate) fn serve(&self, snapshot: Arc<Snapshot>) {
         *self.view.borrow_mut() = View::new(snapshot);
+        self.acceptor.served();
     }
 
     /// The configuration as it is now.

@@ -160,7 +160,9 @@ fn what_cannot_be_asked_is_said_and_harms_nobody() {
     let world = world(None, &[vault, asking.yaml()]);
     world.until_said("Issuer default/vault is of a make that cannot be asked here");
     let client = Client::trusting_anything();
-    client.connect(world.narthex.https, HOST).expect("the host is served");
+    client
+        .connect(world.narthex.https, HOST)
+        .expect("the host is served");
 }
 
 #[test]

@@ -254,6 +254,7 @@ fn table(certificates: &[Arc<Loaded>]) -> Option<Arc<CertificateTable>> {
             .map(|loaded| Arc::clone(&loaded.certificate));
         Arc::new(CertificateSet {
             certificates: certificates.collect(),
+            used: None,
         })
     };
     let first = certificates.first()?;

@@ -74,7 +74,10 @@ pub(super) fn build(
         .iter()
         .map(|(loaded, _)| Arc::clone(&loaded.certificate))
         .collect();
-    Some(Arc::new(CertificateSet { certificates }))
+    Some(Arc::new(CertificateSet {
+        certificates,
+        used: None,
+    }))
 }
 
 /// Whether the Ingress itself has requests for the host, if not by a rule for just that name.

@@ -20,6 +20,7 @@ use crate::gateway::Share;
 use crate::ingress::key;
 use crate::ingress::list::Replaced;
 use crate::name::Name;
+use crate::on_demand::OnDemand;
 use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
 use crate::seen::Changes;
@@ -130,6 +131,10 @@ pub enum Usage {
 pub(crate) struct Issuance {
     /// What each object asks for, if it does or tries to.
     asks: BTreeMap<ObjectKey, Asked>,
+    /// What clients ask for.
+    demands: Arc<[OnDemand]>,
+    /// Whether that is another list than was last put together.
+    are_demands_new: bool,
     wishes: Arc<[CertificateWish]>,
     issuers: Arc<BTreeMap<IssuerKey, IssuerPlan>>,
     /// What the issuers refer to, and where challenges are.
@@ -165,6 +170,14 @@ impl Issuance {
         self.reports.get(object).cloned()
     }
 
+    /// Takes over what clients ask for.
+    pub(crate) fn demand(&mut self, all: &Arc<[OnDemand]>) {
+        if !Arc::ptr_eq(&self.demands, all) {
+            self.demands = Arc::clone(all);
+            self.are_demands_new = true;
+        }
+    }
+
     /// Takes over what changed. The objects of which something else is to be said.
     pub(crate) fn update(
         &mut self,
@@ -175,6 +188,7 @@ impl Issuance {
         options: &Options,
     ) -> BTreeSet<ObjectKey> {
         let mut changed = self.take_ingresses(replaced);
+        changed |= std::mem::take(&mut self.are_demands_new);
         let is_of_gateways =
             |key: &ObjectKey| !matches!(key.kind, Kind::HttpRoute | Kind::GrpcRoute);
         if changes.classes || changes.gateway.iter().any(is_of_gateways) {
@@ -278,7 +292,7 @@ impl Issuance {
             }
         }
         let mut issuers = BTreeMap::new();
-        let mut references = challenges::reference(options).into_iter().collect();
+        let mut references: BTreeSet<_> = challenges::reference(options).into_iter().collect();
         let mut wishes = Vec::with_capacity(by_secret.len());
         let owners: BTreeSet<Name> = store.certificates().map(|it| secret_of(it)).collect();
         for (name, all) in by_secret {
@@ -329,6 +343,19 @@ impl Issuance {
                 secret: name.name,
             });
         }
+        if !self.demands.is_empty() {
+            let plan = issuers.entry(IssuerKey::Acme);
+            let plan = plan.or_insert_with(|| {
+                issuers::find(&IssuerKey::Acme, store, options, &mut references)
+            });
+            if plan.is_ok() {
+                wishes.extend(self.demands.iter().map(OnDemand::wish));
+                // Stable: what an object asks for is before what clients do.
+                wishes.sort_by(|a, b| place(a).cmp(&place(b)));
+                wishes.dedup_by(|b, a| place(a) == place(b));
+            }
+            references.extend(self.demands.iter().map(OnDemand::reference));
+        }
         let issuers: BTreeMap<_, _> = issuers
             .into_iter()
             .filter_map(|(key, plan)| Some((key, plan.ok()?)))
@@ -370,6 +397,10 @@ impl Issuance {
 fn secret_of(certificate: &objects::kinds::Certificate) -> Name {
     let name = crate::name::NameRef::of(&certificate.metadata);
     Name::new(name.namespace, &certificate.spec.secret_name)
+}
+
+fn place(wish: &CertificateWish) -> (&str, &str) {
+    (&wish.namespace, &wish.secret)
 }
 
 fn renew(list: &mut Arc<[CertificateWish]>, now: Vec<CertificateWish>) {

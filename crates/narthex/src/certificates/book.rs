@@ -132,7 +132,7 @@ impl Book {
                 secret: id.clone(),
                 names: wish.names.iter().map(|name| (**name).to_owned()).collect(),
                 issuer: wish.issuer.to_string(),
-                asked_by: wish.asked_by.iter().map(ToString::to_string).collect(),
+                asked_by: asked_by(wish),
                 state: match (wish.is_of_cert_manager, entry.is_under_way, &validity) {
                     (true, ..) => "cert-manager's",
                     (_, true, _) => "being obtained",
@@ -166,6 +166,14 @@ impl Book {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
         // Each change is whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who asks, for people; clients have no name.
+fn asked_by(wish: &CertificateWish) -> Vec<String> {
+    match &*wish.asked_by {
+        [] => vec!["on demand".to_owned()],
+        objects => objects.iter().map(ToString::to_string).collect(),
     }
 }
 

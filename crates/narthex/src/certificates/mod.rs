@@ -9,6 +9,7 @@ mod cluster_place;
 mod command;
 mod files;
 mod issuers;
+mod on_demand;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -34,6 +35,7 @@ pub(crate) use book::{Book, News};
 pub(crate) use cluster_place::in_cluster;
 pub(crate) use command::{Asked, Command, run as ask};
 pub(crate) use files::{Files, folder};
+pub(crate) use on_demand::{Demand, Names, run as decide};
 
 /// How many certificates are worked at together.
 const AT_ONCE: usize = 8;

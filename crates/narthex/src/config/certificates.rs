@@ -1,7 +1,9 @@
 //! Which certificates are obtained, and from whom.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use certs::on_demand::{Asker, Rules};
 use compile::{AcmeIssuer, CertificateOptions, DnsProvider, SolverPlan, Tsig, Way};
 
 use super::Invalid;
@@ -23,14 +25,31 @@ pub(crate) const TICKETS: &str = "narthex-session-tickets";
 #[derive(Debug)]
 pub(crate) struct Certificates {
     acme: Option<Box<AcmeIssuer>>,
+    /// Which are obtained when clients ask for them, if any.
+    pub(crate) on_demand: Option<OnDemand>,
     flags: flags::Certificates,
+}
+
+/// Which certificates are obtained when clients ask for them.
+#[derive(Debug, Clone)]
+pub(crate) struct OnDemand {
+    pub(crate) rules: Rules,
+    pub(crate) asker: Option<Arc<Asker>>,
 }
 
 impl Certificates {
     /// Reads the flags, and the files that they name.
     pub(crate) fn new(flags: &flags::Certificates) -> Result<Self, Invalid> {
+        let acme = acme(flags)?.map(Box::new);
+        let on_demand = on_demand(flags)?;
+        if on_demand.is_some() && acme.is_none() {
+            let message = "certificates on demand are the issuer acme's: give --acme-email and \
+                --acme-agree-tos, or --acme-directory";
+            return Err(Invalid(message.to_owned()));
+        }
         Ok(Self {
-            acme: acme(flags)?.map(Box::new),
+            acme,
+            on_demand,
             flags: flags.clone(),
         })
     }
@@ -61,6 +80,42 @@ impl Certificates {
                 .unwrap_or_else(|| namespace.is_none()),
         }
     }
+}
+
+fn on_demand(flags: &flags::Certificates) -> Result<Option<OnDemand>, Invalid> {
+    let patterns = &flags.on_demand_names;
+    if patterns.is_empty() && flags.on_demand_ask.is_none() {
+        return Ok(None);
+    }
+    let is_label = |label: &str| {
+        let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"-_*".contains(&it);
+        !label.is_empty() && label.bytes().all(is_letter) && label.matches('*').count() <= 1
+    };
+    for pattern in patterns {
+        if !pattern.contains('.') || !pattern.split('.').all(is_label) {
+            return Err(Invalid(format!(
+                "--on-demand-names {pattern:?} is no pattern of names: write one as \
+                 *.example.org, where * is one label or a part of one"
+            )));
+        }
+    }
+    let asker = match &flags.on_demand_ask {
+        Some(url) => {
+            let asker = Asker::new(url);
+            let asker = asker.map_err(|error| Invalid(format!("--on-demand-ask: {error}")))?;
+            Some(Arc::new(asker))
+        }
+        None => None,
+    };
+    Ok(Some(OnDemand {
+        rules: Rules {
+            patterns: patterns.clone(),
+            asks: asker.is_some(),
+            hourly: flags.on_demand_per_hour,
+            ..Rules::default()
+        },
+        asker,
+    }))
 }
 
 fn acme(flags: &flags::Certificates) -> Result<Option<AcmeIssuer>, Invalid> {

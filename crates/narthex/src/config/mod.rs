@@ -96,15 +96,21 @@ impl Serve {
                  port"
             )));
         }
+        let compiled = Compilation {
+            in_cluster: matches!(source, Source::Cluster(_)),
+            gateway_scope: source.gateway_scope(),
+            stream_idle: serving.tunnel_idle_timeout,
+            datagram_idle: serving.udp_idle_timeout,
+            ..Compilation::new(compilation)?
+        };
+        if compiled.certificates.on_demand.is_some() && !compiled.obtains_certificates() {
+            let message = "certificates on demand are obtained where certificates are: give \
+                --obtain-certificates";
+            return Err(Invalid(message.to_owned()));
+        }
         let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
         Ok(Self {
-            compilation: Compilation {
-                in_cluster: matches!(source, Source::Cluster(_)),
-                gateway_scope: source.gateway_scope(),
-                stream_idle: serving.tunnel_idle_timeout,
-                datagram_idle: serving.udp_idle_timeout,
-                ..Compilation::new(compilation)?
-            },
+            compilation: compiled,
             without_ipv6,
             admin_address: serving.admin_address,
             health_address: serving.health_address.or_else(|| {

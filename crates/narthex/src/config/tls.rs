@@ -16,6 +16,7 @@ pub(super) fn settings(flags: &Tls) -> TlsSettings {
         groups: flags.tls_curves.0.clone(),
         http2: flags.tls_http2,
         strict_sni: flags.tls_strict_sni,
+        on_demand: None,
     }
 }
 

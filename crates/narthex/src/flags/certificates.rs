@@ -89,6 +89,24 @@ pub(crate) struct Certificates {
     #[arg(value_delimiter = ',')]
     pub(crate) acme_namespaces: Vec<String>,
 
+    /// Obtain a certificate from the issuer `acme` when a client first asks for such a name by TLS and
+    /// no certificate is for it, with * for one label or a part of one: *.example.org,
+    /// shop-*.example.org; repeatable. Only for names that lead here: whoever connects chooses them.
+    /// [default: none]
+    #[arg(long, env = "NARTHEX_ON_DEMAND_NAMES", value_name = "PATTERN")]
+    #[arg(value_delimiter = ',')]
+    pub(crate) on_demand_names: Vec<String>,
+
+    /// Ask before that: GET URL?domain=NAME, which 200 says yes to. Without --on-demand-names any
+    /// name is asked about.
+    #[arg(long, env = "NARTHEX_ON_DEMAND_ASK", value_name = "URL")]
+    pub(crate) on_demand_ask: Option<String>,
+
+    /// For how many new names at the most certificates are obtained on demand within an hour.
+    #[arg(long, env = "NARTHEX_ON_DEMAND_PER_HOUR", value_name = "NUMBER")]
+    #[arg(default_value_t = 20)]
+    pub(crate) on_demand_per_hour: usize,
+
     /// The namespace of the Secrets that ClusterIssuers refer to.
     /// [default: cert-manager, and in a cluster that of this pod]
     #[arg(

@@ -194,6 +194,13 @@ impl Control {
         }
     }
 
+    /// Takes over what clients may have certificates for, for the next configuration.
+    pub(super) fn set_on_demand(&mut self, names: certificates::Names) {
+        if let Some(pipeline) = &mut self.pipeline {
+            pipeline.set_on_demand(names);
+        }
+    }
+
     /// Whether there is something to open that could not be opened.
     pub(super) fn lacks_ports(&self) -> bool {
         !self.unbound.is_empty()

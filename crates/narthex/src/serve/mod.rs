@@ -29,7 +29,7 @@ use crate::{flags, log};
 use admin_address::Admin;
 use admission::Admission;
 use apply::Control;
-use certificates::Certificates;
+use certificates::{Certificates, Told};
 use last_good::Keeper;
 use publish::Publish;
 use signals::{Exit, Signal, Signals};
@@ -247,13 +247,16 @@ impl Running {
         )?;
         let admission = Admission::open(config)?;
         let fallback = default_certificate(&state, SystemTime::now()).map_err(Failure::new)?;
-        let proxy = Proxy::start(config.settings.clone(), inherited)
+        let mut settings = config.settings.clone();
+        let (wanted, demand) = certificates::demand(config);
+        settings.tls.on_demand = wanted;
+        let proxy = Proxy::start(settings, inherited)
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
         let metrics = cluster::Metrics::default();
         let mut admission_metrics = None;
         let mut certificates = None;
         let live = Arc::new(Live::new(|registry| {
-            certificates = Some(Certificates::open(config, &state, registry));
+            certificates = Some(Certificates::open(config, &state, demand, registry));
             proxy.register(registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
@@ -379,7 +382,10 @@ impl Running {
                         continue;
                     }
                 }
-                news = self.certificates.news() => self.control.set_certificate_news(news),
+                told = self.certificates.told() => match told {
+                    Told::News(news) => self.control.set_certificate_news(news),
+                    Told::OnDemand(names) => self.control.set_on_demand(names),
+                },
                 _ = daily.tick() => {
                     self.control.renew_certificate(&self.state, &config.compilation);
                 }

@@ -18,6 +18,7 @@
 mod bound;
 mod challenge;
 mod clients;
+mod demand;
 pub(crate) mod hello;
 mod opening;
 mod presented;
@@ -27,6 +28,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use model::{
@@ -48,8 +50,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
 use crate::client::Tls;
-use crate::settings::TlsSettings;
+use crate::settings::{Settings, TlsSettings};
 use bound::BoundTickets;
+use demand::Demand;
+pub use demand::Wanted;
 use opening::{Opening, send_last};
 use presented::{Asking, Judge};
 pub(crate) use presented::{Found, Presented};
@@ -169,6 +173,8 @@ pub(crate) struct Acceptor {
     /// By addresses, which are not used again as long as the `Weak`s are kept: of the set, and of
     /// what clients have to show, if they do; and whether HTTP is inside.
     configs: RefCell<HashMap<(usize, usize, bool), Configured>>,
+    /// Certificates that are obtained when they are asked for, if any are.
+    demand: Option<Demand>,
 }
 
 /// The configuration of one set of certificates.
@@ -247,12 +253,28 @@ impl Acceptor {
             context,
             most_hello,
             configs: RefCell::default(),
+            demand: None,
+        }
+    }
+
+    /// Has certificates obtained at the first handshake that needs them, which is held for no
+    /// longer than handshakes may take.
+    pub(crate) fn demanding(mut self, settings: &Settings) -> Self {
+        let wanted = settings.tls.on_demand.clone();
+        self.demand = wanted.map(|wanted| Demand::new(wanted, settings.timeouts.handshake));
+        self
+    }
+
+    /// Another configuration is served from now on.
+    pub(crate) fn served(&self) {
+        if let Some(demand) = &self.demand {
+            demand.served();
         }
     }
 
     /// Does what the server name asks for: the handshake, or none; of an ACME server one that shows
-    /// what `challenges` has for it. Takes as long as the client
-    /// does: the caller sets the limit.
+    /// what `challenges` has for it. Where certificates are obtained on demand, it may wait for what
+    /// `current` is by then. Takes as long as the client does: the caller sets the limit.
     ///
     /// # Errors
     /// See [`HandshakeError`].
@@ -261,6 +283,7 @@ impl Acceptor {
         mut tcp: TcpStream,
         sites: &TlsSites,
         challenges: Option<&Challenges>,
+        current: &dyn Fn() -> Option<Arc<TlsSites>>,
     ) -> Result<Secured, HandshakeError> {
         let mut opening = Opening::new(self.most_hello);
         // Most who serve Ingress alone pass nothing on.
@@ -278,6 +301,15 @@ impl Acceptor {
             let shown = challenge::show(&self.context.provider, shown, accepted, tcp);
             return Err(Box::pin(shown).await);
         }
+        let mut newer = None;
+        if let Some(demand) = &self.demand
+            && let Some(name) = name.as_deref()
+            && is_unnamed(sites, sites.find(Some(name)), Some(name))
+        {
+            // Boxed: seldom, and not to make every handshake's future larger.
+            newer = Box::pin(demand.hold(name, current)).await;
+        }
+        let sites = newer.as_deref().unwrap_or(sites);
         let site = sites.find(name.as_deref());
         if self.context.strict_sni && is_unnamed(sites, site, name.as_deref()) {
             send_last(&mut tcp, UNRECOGNIZED_NAME).await;
@@ -328,6 +360,12 @@ impl Acceptor {
         terms: Terms<'_>,
     ) -> Result<Accepted, HandshakeError> {
         let certificates = Arc::clone(table.find(server_name.as_deref()));
+        if let Some(used) = &certificates.used
+            // Read first: the line is shared by all workers.
+            && !used.load(Ordering::Relaxed)
+        {
+            used.store(true, Ordering::Relaxed);
+        }
         let (config, judge) = self.config(&certificates, &terms);
         let stream = StartHandshake::from_parts(accepted, tcp)
             .into_stream(config)

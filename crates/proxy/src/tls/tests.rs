@@ -43,6 +43,7 @@ fn certificate(kind: Kind) -> Arc<Certificate> {
 fn set(kinds: &[Kind]) -> Arc<CertificateSet> {
     Arc::new(CertificateSet {
         certificates: kinds.iter().map(|&kind| certificate(kind)).collect(),
+        used: None,
     })
 }
 
@@ -209,7 +210,7 @@ async fn accept(
     tcp: TcpStream,
     sites: &TlsSites,
 ) -> Result<Accepted, HandshakeError> {
-    match acceptor.accept(tcp, sites, None).await? {
+    match acceptor.accept(tcp, sites, None, &|| None).await? {
         Secured::Https(accepted) => Ok(accepted),
         other => panic!("{other:?}"),
     }
@@ -387,6 +388,7 @@ async fn the_same_certificates_in_a_new_snapshot_resume() {
     let again = || {
         Arc::new(CertificateSet {
             certificates: [Arc::clone(&certificate)].into(),
+            used: None,
         })
     };
     let acceptor = acceptor();
@@ -406,6 +408,7 @@ async fn configurations_of_sets_that_are_gone_are_not_kept_for_ever() {
         .map(|index| {
             let set = Arc::new(CertificateSet {
                 certificates: [Arc::clone(&certificate)].into(),
+                used: None,
             });
             let config = acceptor.config(&set, &PLAIN).0;
             assert!(Arc::ptr_eq(&config, &acceptor.config(&set, &PLAIN).0));
@@ -670,7 +673,7 @@ async fn what_is_passed_through_is_passed_on_from_its_first_byte() {
         }
         client_end
     };
-    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites, None), pieces);
+    let (accepted, _client) = tokio::join!(acceptor.accept(server, &sites, None, &|| None), pieces);
     match accepted.unwrap() {
         Secured::Passthrough(_, sent, route) => {
             assert_eq!(sent, hello);

@@ -122,6 +122,7 @@ fn certificates() -> Arc<CertificateTable> {
         hosts: HostTable::default(),
         default: Arc::new(CertificateSet {
             certificates: [certificate].into(),
+            used: None,
         }),
     })
 }

@@ -1,0 +1,107 @@
+//! Handshakes that ask for a name that no certificate is for, where one can be obtained then.
+//!
+//! Clients choose the names, so all of it is bounded: how many handshakes are held, for how long,
+//! and how many names wait to be looked at. Whoever finds no place is served as if nothing were
+//! obtained.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::TlsSites;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::is_unnamed;
+
+/// How many handshakes one worker holds at the most.
+const MOST: usize = 256;
+
+/// How long one is held at the most.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A name that a client asks for, and no certificate is for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// In lower case.
+    pub name: Box<str>,
+    /// Told if there is to be a certificate soon, for which the client waits. It does not where this
+    /// is dropped.
+    pub will_be: oneshot::Sender<()>,
+}
+
+/// One worker's handshakes that wait for a certificate.
+#[derive(Debug)]
+pub(super) struct Demand {
+    wanted: mpsc::Sender<Wanted>,
+    held: Cell<usize>,
+    served: Notify,
+    longest: Duration,
+}
+
+/// A place among those that are held.
+struct Place<'a>(&'a Cell<usize>);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Demand {
+    /// `handshake` is how long a handshake may take; zero is without a limit.
+    pub(super) fn new(wanted: mpsc::Sender<Wanted>, handshake: Duration) -> Self {
+        // What is left is for the client's part of the handshake.
+        let most = handshake * 3 / 4;
+        Self {
+            wanted,
+            held: Cell::new(0),
+            served: Notify::new(),
+            longest: match most.is_zero() {
+                true => LONGEST,
+                false => LONGEST.min(most),
+            },
+        }
+    }
+
+    /// Those that wait look again.
+    pub(super) fn served(&self) {
+        self.served.notify_waiters();
+    }
+
+    /// Waits until there is a certificate for a name, or there will be none in time. What is served
+    /// then, if anything was waited for.
+    pub(super) async fn hold(
+        &self,
+        name: &str,
+        current: &dyn Fn() -> Option<Arc<TlsSites>>,
+    ) -> Option<Arc<TlsSites>> {
+        if self.held.get() >= MOST {
+            return None;
+        }
+        let (will_be, told) = oneshot::channel();
+        let name = Box::from(name);
+        // A full channel is a client that is not waited for, and a closed one the process's end.
+        self.wanted
+            .try_send(Wanted {
+                name: Box::clone(&name),
+                will_be,
+            })
+            .ok()?;
+        self.held.set(self.held.get() + 1);
+        let _place = Place(&self.held);
+        let end = Instant::now() + self.longest;
+        timeout_at(end, told).await.ok()?.ok()?;
+        loop {
+            let mut served = std::pin::pin!(self.served.notified());
+            // From here on nothing is missed.
+            served.as_mut().enable();
+            let sites = current()?;
+            if !is_unnamed(&sites, sites.find(Some(&name)), Some(&name))
+                || timeout_at(end, served).await.is_err()
+            {
+                return Some(sites);
+            }
+        }
+    }
+}
