@@ -186,7 +186,7 @@ mod tests {
         let text = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n";
         let head = parse(text).expect("a head").expect("complete");
         assert!(!head.keep_alive);
-        assert_eq!(head.method, Method::Other);
+        assert_eq!(head.method, Method::Post);
     }
 
     #[test]

@@ -19,9 +19,12 @@ const AUTHORITIES: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// What is spoken to all backends of an Ingress.
+/// What is spoken to all backends of an Ingress; most say nothing of it, and weigh nothing for it.
 #[derive(Debug, Default)]
-pub(crate) struct BackendSpeech {
+pub(crate) struct BackendSpeech(Option<Box<Speech>>);
+
+#[derive(Debug, Default)]
+struct Speech {
     http2: bool,
     /// But for the name, which is each Service's own unless one is given.
     tls: Option<BackendTls>,
@@ -33,6 +36,19 @@ pub(crate) struct BackendSpeech {
 impl BackendSpeech {
     /// What is spoken to a Service.
     pub(crate) fn to(&self, service: NameRef<'_>) -> Spoken {
+        let speech = self.0.as_ref();
+        speech.map_or_else(Spoken::default, |speech| speech.to(service))
+    }
+}
+
+impl From<Speech> for BackendSpeech {
+    fn from(speech: Speech) -> Self {
+        Self(Some(Box::new(speech)))
+    }
+}
+
+impl Speech {
+    fn to(&self, service: NameRef<'_>) -> Spoken {
         let tls = self.tls.as_ref().map(|tls| {
             let own = || format!("{}.{}.svc", service.name, service.namespace).into();
             Arc::new(BackendTls {
@@ -75,9 +91,12 @@ pub(super) fn resolve(
                 "HTTPS or GRPCS",
             );
         }
-        return BackendSpeech {
-            http2: settings.grpc,
-            ..BackendSpeech::default()
+        return match settings.grpc {
+            false => BackendSpeech::default(),
+            http2 => BackendSpeech::from(Speech {
+                http2,
+                ..Speech::default()
+            }),
         };
     }
     let mut tls = BackendTls {
@@ -108,12 +127,12 @@ pub(super) fn resolve(
         }
     }
     unverified(settings, &tls, field(VERIFY), problems);
-    BackendSpeech {
+    BackendSpeech::from(Speech {
         http2: settings.grpc,
         tls: Some(tls),
         name: settings.name.clone(),
         _client: client,
-    }
+    })
 }
 
 /// As in ingress-nginx nothing is verified unless it is said, which may be meant and may be not.
