@@ -105,3 +105,76 @@ impl Demand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::{Pin, pin};
+    use std::task::Poll;
+
+    use super::*;
+
+    const NAME: &str = "shop.example";
+
+    fn demand(places: usize) -> (Demand, mpsc::Receiver<Wanted>) {
+        let (wanted, receiver) = mpsc::channel(places);
+        (Demand::new(wanted, Duration::from_secs(10)), receiver)
+    }
+
+    /// What a future has come to.
+    async fn once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+    }
+
+    #[tokio::test]
+    async fn no_more_are_held_than_there_are_places_and_who_leaves_makes_room() {
+        let (demand, mut wanted) = demand(2 * MOST);
+        let current = || Some(Arc::default());
+        let hold = || Box::pin(demand.hold(NAME, &current));
+        let mut held: Vec<_> = (0..MOST).map(|_| hold()).collect();
+        for one in &mut held {
+            assert!(once(one.as_mut()).await.is_pending());
+        }
+        let more = once(hold().as_mut()).await;
+        assert!(matches!(more, Poll::Ready(None)), "there is no place");
+        assert_eq!(wanted.len(), MOST);
+        drop(held.pop());
+        let mut again = hold();
+        assert!(once(again.as_mut()).await.is_pending());
+        held.push(again);
+        // What is to be none is told by silence.
+        while let Ok(one) = wanted.try_recv() {
+            assert_eq!(&*one.name, NAME);
+        }
+        for one in &mut held {
+            assert!(one.as_mut().await.is_none());
+        }
+        drop(held);
+        assert_eq!(demand.held.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_where_nobody_can_be_told() {
+        let (demand, wanted) = demand(1);
+        let current = || Some(Arc::default());
+        let mut first = pin!(demand.hold(NAME, &current));
+        assert!(once(first.as_mut()).await.is_pending());
+        let full = once(pin!(demand.hold(NAME, &current))).await;
+        assert!(matches!(full, Poll::Ready(None)));
+        drop(wanted);
+        assert!(matches!(once(first.as_mut()).await, Poll::Ready(None)));
+        let closed = once(pin!(demand.hold(NAME, &current))).await;
+        assert!(matches!(closed, Poll::Ready(None)));
+    }
+
+    #[tokio::test]
+    async fn less_time_than_a_handshake_has_is_waited() {
+        let longest = |seconds| {
+            let (wanted, _) = mpsc::channel(1);
+            Demand::new(wanted, Duration::from_secs(seconds)).longest
+        };
+        assert_eq!(longest(4), Duration::from_secs(3));
+        assert_eq!(longest(60), LONGEST);
+        assert_eq!(longest(0), LONGEST);
+    }
+}
