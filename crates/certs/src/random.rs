@@ -8,6 +8,13 @@ pub(crate) fn share(words: &[&[u8]]) -> f64 {
     number(words) as f64 / (1u64 << 53) as f64
 }
 
+/// A name of letters and digits that belongs to these bytes: their SHA-256.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digest = digest(&SHA256, bytes);
+    let digits = digest.as_ref().iter();
+    digits.map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A whole number of 53 bits that belongs to these words, which JSON and a float hold exactly.
 pub(crate) fn number(words: &[&[u8]]) -> u64 {
     let mut text = Vec::new();

@@ -5,10 +5,11 @@ use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use certs::acme::{Answer, Solver};
+use certs::acme::{alpn_key, http_key};
 use certs::ca::{Issued, Request, Usage, self_signed};
 use certs::renew::Failures;
 use certs::vault::{Lock, NotKept, Papers, Record, Vault};
-use cluster::certificates::{Certificates, Happened, MARK, Place, alpn_key, http_key};
+use cluster::certificates::{Certificates, Happened, MARK, Place};
 use cluster::{Access, Connection};
 use cluster_tests::Cluster;
 use cluster_tests::ingress::{ingress, service};

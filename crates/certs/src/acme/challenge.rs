@@ -10,6 +10,7 @@ use instant_acme::{ChallengeType, Identifier, KeyAuthorization};
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256};
 
 use crate::ca::{Failed, Issued, alternative_name, random_serial};
+use crate::random::hex;
 
 /// A way to show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,6 +134,51 @@ impl fmt::Debug for Ways<'_> {
             Self::Each(_) => f.debug_tuple("Each").finish_non_exhaustive(),
         }
     }
+}
+
+/// The key, in what all replicas read, of the answer to an HTTP-01 challenge.
+pub fn http_key(token: &str) -> String {
+    format!("http.{token}")
+}
+
+/// The same of the answer to a TLS-ALPN-01 challenge.
+pub fn alpn_key(server_name: &str) -> String {
+    format!("alpn.{}", hex(server_name.as_bytes()))
+}
+
+impl Answer {
+    /// Under which key replicas find it, and as what; none if it is not for them, but for DNS.
+    ///
+    /// # Errors
+    /// The CA's token is none (RFC 8555, section 8.3), for people.
+    pub fn entry(&self) -> Result<Option<(String, String)>, String> {
+        match self {
+            Self::Http {
+                token,
+                key_authorization,
+                ..
+            } if is_token(token) => Ok(Some((http_key(token), key_authorization.clone()))),
+            Self::Http { token, .. } => Err(format!("the CA's token {token:?} is not base64url")),
+            Self::TlsAlpn {
+                server_name,
+                certificate,
+            } => {
+                let value = serde_json::json!({
+                    "name": server_name,
+                    "chain": certificate.chain,
+                    "key": certificate.key,
+                });
+                Ok(Some((alpn_key(server_name), value.to_string())))
+            }
+            Self::Dns { .. } | Self::DnsPersist { .. } => Ok(None),
+        }
+    }
+}
+
+/// Whether a token is one, so that it may be in a key.
+fn is_token(token: &str) -> bool {
+    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
+    (1..=240).contains(&token.len()) && token.bytes().all(is_letter)
 }
 
 /// Who puts up answers where the CA looks for them.

@@ -21,7 +21,7 @@ mod order;
 mod trouble;
 mod wire;
 
-pub use challenge::{Answer, Method, Solver, Ways};
+pub use challenge::{Answer, Method, Solver, Ways, alpn_key, http_key};
 pub use instant_acme::RevocationReason;
 pub use order::{Patience, Wanted};
 pub use trouble::{About, Kind, Trouble, Words};

@@ -23,7 +23,6 @@ use serde_json::{Value, json};
 use super::requests::{Wrong, is_marked, not_ours, stubbornly, within};
 use super::{MARK, Shared, names, replicas};
 use crate::MANAGER;
-use crate::client::sha256;
 
 /// Annotations of the Secret: when the answers of an order were put up, by their hash.
 const SINCE: &str = "narthex.dev/challenges-of-";
@@ -33,16 +32,6 @@ const STALE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How often it is tried anew where the Secret itself changes meanwhile.
 const ATTEMPTS: usize = 3;
-
-/// The key of the answer to an HTTP-01 challenge.
-pub fn http_key(token: &str) -> String {
-    format!("http.{token}")
-}
-
-/// The key of the answer to a TLS-ALPN-01 challenge.
-pub fn alpn_key(server_name: &str) -> String {
-    format!("alpn.{}", sha256(server_name.as_bytes()))
-}
 
 /// Puts up answers for HTTP-01 and TLS-ALPN-01.
 #[derive(Debug, Clone)]
@@ -199,33 +188,13 @@ fn data(answers: &[Answer]) -> Result<Data, String> {
 
     let mut data = Data::new();
     for answer in answers {
-        let (key, value) = match answer {
-            Answer::Http {
-                token,
-                key_authorization,
-                ..
-            } => {
-                if !is_token(token) {
-                    return Err(format!("the CA's token {token:?} is not base64url"));
-                }
-                (http_key(token), key_authorization.clone())
-            }
-            Answer::TlsAlpn {
-                server_name,
-                certificate,
-            } => {
-                let value = json!({
-                    "name": server_name,
-                    "chain": certificate.chain,
-                    "key": certificate.key,
-                });
-                (alpn_key(server_name), value.to_string())
-            }
-            Answer::Dns { name, .. } | Answer::DnsPersist { name, .. } => {
-                return Err(format!(
-                    "the answer at {name} is not for replicas, but for DNS"
-                ));
-            }
+        if let Answer::Dns { name, .. } | Answer::DnsPersist { name, .. } = answer {
+            return Err(format!(
+                "the answer at {name} is not for replicas, but for DNS"
+            ));
+        }
+        let Some((key, value)) = answer.entry()? else {
+            continue;
         };
         data.insert(key, BASE64_STANDARD.encode(value));
     }
@@ -236,12 +205,6 @@ fn data(answers: &[Answer]) -> Result<Data, String> {
 fn short(data: &Data) -> String {
     let values: Vec<&str> = data.values().map(String::as_str).collect();
     names::short(&values.join(" "))
-}
-
-/// Whether a token is one (RFC 8555, section 8.3), so that it may be in a key.
-fn is_token(token: &str) -> bool {
-    let is_letter = |it: u8| it.is_ascii_alphanumeric() || b"-_".contains(&it);
-    (1..=240).contains(&token.len()) && token.bytes().all(is_letter)
 }
 
 /// The other orders whose answers are there for too long.
@@ -261,6 +224,8 @@ fn stale(secret: &Secret, own: &str, now: Timestamp) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use certs::acme::alpn_key;
+
     use super::*;
 
     fn http(token: &str) -> Answer {

@@ -20,7 +20,7 @@ mod vault;
 
 use std::sync::Arc;
 
-pub use challenges::{ChallengeSolver, alpn_key, http_key};
+pub use challenges::ChallengeSolver;
 pub use events::{Announcer, Happened};
 use kube::Client;
 pub use lock::{Held, LeaseLock};

@@ -169,32 +169,19 @@ impl Files {
     }
 }
 
-/// The name of an answer among the Secret's keys, and its value.
-fn entry(answer: &Answer) -> Option<(String, Vec<u8>)> {
-    match answer {
-        Answer::Http {
-            token,
-            key_authorization,
-            ..
-        } => Some((format!("http.{token}"), key_authorization.clone().into())),
-        Answer::TlsAlpn {
-            server_name,
-            certificate,
-        } => {
-            let value = json!({
-                "name": server_name,
-                "chain": certificate.chain,
-                "key": certificate.key,
-            });
-            Some((format!("alpn.{server_name}"), value.to_string().into()))
-        }
-        Answer::Dns { .. } | Answer::DnsPersist { .. } => None,
-    }
+/// What is kept of answers.
+fn entries(answers: &[Answer]) -> Result<Entries, String> {
+    let entries = answers
+        .iter()
+        .filter_map(|answer| answer.entry().transpose());
+    entries
+        .map(|entry| entry.map(|(key, value)| (key, value.into())))
+        .collect()
 }
 
 impl Solver for Files {
     async fn present(&self, answers: &[Answer]) -> Result<(), String> {
-        let entries: Vec<_> = answers.iter().filter_map(entry).collect();
+        let entries = entries(answers)?;
         if entries.is_empty() {
             return Ok(());
         }
@@ -212,12 +199,13 @@ impl Solver for Files {
     }
 
     async fn withdraw(&self, answers: &[Answer]) {
-        let entries: Vec<_> = answers.iter().filter_map(entry).collect();
+        // What could not be put up is not there.
+        let entries = entries(answers).unwrap_or_default();
         if entries.is_empty() {
             return;
         }
         let withdrawn = self.edit(|known| {
-            for (key, _) in &entries {
+            for key in entries.keys() {
                 known.remove(key);
             }
         });

@@ -135,7 +135,7 @@ fn dns(provider: &DnsProvider) -> Result<Dns, String> {
                     let key = base64::prelude::BASE64_STANDARD.decode(tsig.secret.trim());
                     Some(dns::Tsig {
                         name: tsig.name.clone(),
-                        algorithm: algorithm(&tsig.algorithm),
+                        algorithm: tsig.algorithm.clone(),
                         key: key.map_err(|_| "the TSIG key is no base64".to_owned())?,
                     })
                 }
@@ -150,13 +150,4 @@ fn dns(provider: &DnsProvider) -> Result<Dns, String> {
             login: None,
         },
     })
-}
-
-/// `HMACSHA256`, as cert-manager writes it, is `hmac-sha256`.
-fn algorithm(name: &str) -> String {
-    let name = name.to_ascii_lowercase();
-    match name.strip_prefix("hmac") {
-        Some(rest) if !rest.starts_with('-') => format!("hmac-{rest}"),
-        _ => name,
-    }
 }

@@ -18,25 +18,44 @@ pub(super) fn verifier(
     clients: &ClientAuth,
     provider: &Arc<CryptoProvider>,
 ) -> Arc<dyn ClientCertVerifier> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(clients.authorities.iter().cloned());
+    let roots = roots(&clients.authorities);
+    let hints = roots.subjects();
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     match builder.build() {
         Ok(strict) if !clients.optional => strict,
-        built => Arc::new(Lenient {
-            strict: built.ok(),
+        _ => Arc::new(Lenient {
+            hints,
             optional: clients.optional,
             provider: Arc::clone(provider),
         }),
     }
 }
 
+/// Asks for a certificate of these authorities, and takes any, or none: what was shown is judged
+/// afterwards.
+pub(super) fn asking(
+    authorities: &[CertificateDer<'static>],
+    provider: &Arc<CryptoProvider>,
+) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(Lenient {
+        hints: roots(authorities).subjects(),
+        optional: true,
+        provider: Arc::clone(provider),
+    })
+}
+
+fn roots(authorities: &[CertificateDer<'static>]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    roots
+}
+
 /// Lets in everybody, where that is what the policy says; or nobody, where it names no authority.
 #[derive(Debug)]
 struct Lenient {
-    /// Who would be let in otherwise.
-    strict: Option<Arc<dyn ClientCertVerifier>>,
+    /// Whose certificates are asked for.
+    hints: Vec<DistinguishedName>,
     optional: bool,
     provider: Arc<CryptoProvider>,
 }
@@ -47,10 +66,7 @@ impl ClientCertVerifier for Lenient {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        match &self.strict {
-            Some(strict) => strict.root_hint_subjects(),
-            None => &[],
-        }
+        &self.hints
     }
 
     fn verify_client_cert(

@@ -55,7 +55,7 @@ use bound::BoundTickets;
 use demand::Demand;
 pub use demand::Wanted;
 use opening::{Opening, send_last};
-use presented::{Asking, Judge};
+use presented::Judge;
 pub(crate) use presented::{Found, Presented};
 use tickets::Tickets;
 
@@ -132,8 +132,7 @@ impl Context {
         if let Some(clients) = terms.clients {
             return Some(clients::verifier(clients, &self.provider));
         }
-        let asking = Asking::new(terms.asked?, &self.provider);
-        Some(Arc::new(asking))
+        Some(clients::asking(&terms.asked?.authorities, &self.provider))
     }
 
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
