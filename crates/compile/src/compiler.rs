@@ -13,10 +13,12 @@ use objects::{Sorted, Store};
 use crate::certificates::Certificates;
 use crate::gateway::{DedicatedPlan, GatewayPlan, Gateways, Share};
 use crate::hosts::fallback::Fallbacks;
-use crate::hosts::{Hosts, Updated};
+use crate::hosts::{Base, Hosts, Updated};
 use crate::ingress::class::Classes;
 use crate::ingress::key;
+
 use crate::ingress::list::{Changed, Ingresses, Replaced};
+use crate::ingress::manner::Profiles;
 use crate::ingress::resolve::{Resolved, World, secrets};
 use crate::ingress::sealed;
 use crate::issuance::{Answers, CertificateWish, Issuance, IssuerKey, IssuerPlan};
@@ -34,6 +36,8 @@ use crate::tickets::Tickets;
 #[derive(Debug)]
 pub struct Compiler {
     options: Options,
+    /// What holds where Ingresses say nothing.
+    profiles: Profiles,
     seen: Seen,
     classes: Classes,
     ingresses: Ingresses,
@@ -144,6 +148,7 @@ impl Compiler {
             demands: Demands::default(),
             tables,
             default_report: None,
+            profiles: Profiles::new(&options),
             options,
         }
     }
@@ -184,6 +189,7 @@ impl Compiler {
         let mut world = World {
             store,
             options: &self.options,
+            profiles: &self.profiles,
             services: &mut self.services,
             certificates: &mut self.certificates,
             now,
@@ -195,20 +201,21 @@ impl Compiler {
         self.release(&replaced);
         self.references.update(&replaced);
         stale.extend(self.fallbacks.report());
-        let fallbacks = self.fallbacks.update(
-            &replaced,
-            &changes,
-            &mut self.services,
-            store,
-            &self.options,
-        );
+        let base = Base {
+            options: &self.options,
+            profiles: &self.profiles,
+        };
+        let fallbacks = self
+            .fallbacks
+            .update(&replaced, &changes, &mut self.services, store, base);
         stale.extend(self.fallbacks.report());
         let mut updated = self
             .hosts
-            .update(&replaced, &self.fallbacks, fallbacks, &self.options);
+            .update(&replaced, &self.fallbacks, fallbacks, base);
         let mut world = World {
             store,
             options: &self.options,
+            profiles: &self.profiles,
             services: &mut self.services,
             certificates: &mut self.certificates,
             now,

@@ -38,6 +38,7 @@ pub use gateway::{
     DATA_PLANE_LABEL, DedicatedPlan, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, Provider,
     Quantity, ServiceType, Share, label_value,
 };
+pub use ingress::annotations::table::{Risk, markdown as annotations_page};
 pub use issuance::{
     AcmeIssuer, CertificateWish, DnsProvider, IssuerKey, IssuerPlan, KeyAlgorithm, SolverPlan,
     Terms, Tsig, Usage, Way,

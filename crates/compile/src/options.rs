@@ -8,6 +8,7 @@ use std::time::Duration;
 use model::policy::Retry;
 use model::{Certificate, Timeouts};
 
+use crate::ingress::annotations::table::Risk;
 use crate::issuance::AcmeIssuer;
 
 /// What the command line decides about compiling.
@@ -81,6 +82,12 @@ pub struct Options {
     pub certificates: CertificateOptions,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
     pub annotations_prefix: String,
+    /// Whether a value that ingress-nginx's validation refuses leaves its Ingress out
+    /// (`--enable-annotation-validation`).
+    pub validates_annotations: bool,
+    /// The most that annotations may risk; one that risks more leaves its Ingress out
+    /// (`annotations-risk-level`).
+    pub annotations_risk: Risk,
 }
 
 impl Options {
@@ -128,6 +135,8 @@ impl Options {
             datagram_idle: Duration::from_secs(60),
             certificates: CertificateOptions::default(),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
+            validates_annotations: true,
+            annotations_risk: Risk::High,
         }
     }
 }

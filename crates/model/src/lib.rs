@@ -25,6 +25,7 @@ mod shards;
 pub mod snapshot;
 pub mod split;
 pub mod stream;
+pub mod text;
 pub mod ticket;
 pub mod transport;
 
@@ -42,7 +43,7 @@ pub use listener::{
 };
 pub use path::NormalPath;
 pub use policy::Policy;
-pub use route::{Action, PathMatch, Rule, Timeouts};
+pub use route::{Action, Extras, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
 pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};

@@ -32,6 +32,16 @@ pub struct Rule {
     pub retry: Option<Arc<RouteRetry>>,
     /// What keeps clients with an endpoint, where the rule says so and not the backend.
     pub affinity: Option<Arc<Affinity>>,
+    /// What few rules say.
+    pub extras: Option<Arc<Extras>>,
+}
+
+/// What few rules say, and no request's way has to be another one for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// What `Strict-Transport-Security` tells clients that came with TLS, instead of what the
+    /// process tells all (RFC 6797).
+    pub hsts: Option<Box<str>>,
 }
 
 impl Rule {
@@ -87,6 +97,8 @@ pub enum Action {
     Split(Arc<Split>),
     /// Nobody: what it refers to is wrong, or not allowed. 500.
     Invalid,
+    /// Nobody: what was to guard it is broken (ingress-nginx: location denied). 503.
+    Denied,
     /// The built-in page for what nobody claims: 404.
     NotFound,
 }

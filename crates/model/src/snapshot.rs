@@ -242,6 +242,7 @@ mod tests {
             max_body: 0,
             retry: None,
             affinity: None,
+            extras: None,
         })
     }
 

@@ -41,6 +41,8 @@ mod streams;
 mod timer;
 mod tls;
 mod upstream;
+#[allow(dead_code, reason = "the first annotations with variables come next")]
+mod variables;
 mod worker;
 
 pub use inherit::{Addresses, Inherited};

@@ -113,6 +113,20 @@ pub(crate) enum Reason {
     AuthFailed,
     /// The rule refers to something that is not there or not allowed (500).
     InvalidBackend,
+    /// What was to guard the rule is broken (503).
+    Unguarded,
+    /// The client asks more often than it may (503, or what the rule says).
+    RequestLimit,
+    /// The client has as many requests at once as it may have (503, or what the rule says).
+    ConnectionLimit,
+    /// The client's address is not one of those that may come (403).
+    AddressDenied,
+    /// A name and a password are asked for (401).
+    PasswordRequired,
+    /// Another backend answers in the place of one that failed.
+    ErrorPage,
+    /// The rule itself says what the answer is.
+    Returned,
     /// A connection that is passed on was silent for too long.
     IdleTimeout,
     /// The backend answered with a status that is followed by another attempt.
@@ -190,6 +204,13 @@ impl Reason {
             Self::AuthDenied => "auth_denied",
             Self::AuthFailed => "auth_failed",
             Self::InvalidBackend => "invalid_backend",
+            Self::Unguarded => "guard_broken",
+            Self::RequestLimit => "request_limit",
+            Self::ConnectionLimit => "connection_limit",
+            Self::AddressDenied => "address_denied",
+            Self::PasswordRequired => "password_required",
+            Self::ErrorPage => "error_page",
+            Self::Returned => "returned",
             Self::IdleTimeout => "idle_timeout",
             Self::UpstreamStatus(_) => "upstream_status",
             Self::ClientClosed => "client_closed",

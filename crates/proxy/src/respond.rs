@@ -24,6 +24,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::AuthDenied
         | Reason::AuthFailed
         | Reason::CorsPreflight
+        | Reason::AddressDenied
         | Reason::ClientCertificateDenied => 403,
         Reason::ConnectTimeout
         | Reason::ResponseTimeout
@@ -37,10 +38,16 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::Expectation => 417,
         Reason::Method => 405,
         Reason::Misdirected => 421,
-        Reason::AcmeChallenge => 200,
+        Reason::PasswordRequired => 401,
+        Reason::AcmeChallenge | Reason::Returned => 200,
         Reason::HttpsRedirect | Reason::Redirect => 308,
         Reason::ClientClosed | Reason::ClientWriteTimeout => 499,
-        Reason::RetryBudget | Reason::Draining => 503,
+        Reason::RetryBudget
+        | Reason::Draining
+        | Reason::Unguarded
+        | Reason::RequestLimit
+        | Reason::ConnectionLimit
+        | Reason::ErrorPage => 503,
     }
 }
 

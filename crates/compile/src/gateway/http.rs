@@ -141,6 +141,7 @@ pub(super) fn add(
             max_body: options.max_body,
             retry: body.retry.clone(),
             affinity: body.affinity.clone(),
+            extras: None,
         };
         built.rules.push((rank, Arc::new(rule)));
     }

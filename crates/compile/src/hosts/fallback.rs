@@ -8,7 +8,7 @@ use model::{Action, Backend, Rule, VirtualHost};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
-use super::routes::{built_in, default_rule, not_found};
+use super::routes::{Base, built_in, default_rule, not_found};
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
@@ -130,8 +130,9 @@ impl Fallbacks {
         changes: &Changes,
         services: &mut Services,
         store: &Store,
-        options: &Options,
+        base: Base<'_>,
     ) -> FallbacksChanged {
+        let options = base.options;
         let service = self.update_service(changes, services, store, options);
         let unchanged = FallbacksChanged {
             any: false,
@@ -175,7 +176,7 @@ impl Fallbacks {
             });
         }
         self.any = match &self.winner {
-            Some(ingress) => Arc::new(default_rule(ingress, false, options)),
+            Some(ingress) => Arc::new(default_rule(ingress, false, base)),
             None => Arc::clone(&self.last),
         };
         let host = match &self.winner {

@@ -23,6 +23,7 @@ use crate::ingress::resolve::Resolved;
 use crate::options::Options;
 use crate::report::Problems;
 use fallback::{Fallbacks, FallbacksChanged};
+pub(crate) use routes::Base;
 use slots::Slots;
 
 /// Every host that an Ingress names, in a rule or for TLS.
@@ -105,7 +106,7 @@ impl Hosts {
         replaced: &[Replaced],
         fallbacks: &Fallbacks,
         changed: FallbacksChanged,
-        options: &Options,
+        base: Base<'_>,
     ) -> Updated {
         let mut updated = Updated::default();
         let mut dirty = self.reclaim(replaced, &mut updated);
@@ -117,7 +118,7 @@ impl Hosts {
             dirty.extend(affected.map(|(name, _)| name.clone()));
         }
         for name in dirty {
-            self.rebuild(&name, fallbacks, options, &mut updated);
+            self.rebuild(&name, fallbacks, base, &mut updated);
         }
         updated
     }
@@ -186,7 +187,7 @@ impl Hosts {
         &mut self,
         name: &str,
         fallbacks: &Fallbacks,
-        options: &Options,
+        base: Base<'_>,
         updated: &mut Updated,
     ) {
         let has_tls = self.has_tls(name);
@@ -217,7 +218,7 @@ impl Hosts {
             former,
             clients,
             slots: &mut self.slots,
-            options,
+            base,
         };
         let built = routes::build(context, &host.claims, &mut problems);
         let former_certificates = self.certificates.get(&name);

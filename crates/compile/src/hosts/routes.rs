@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, ClientPolicy, Filter, HttpsRedirect, PathMatch, Rule, VirtualHost};
+use model::{Action, Backend, ClientPolicy, PathMatch, Rule, VirtualHost};
 use objects::kinds::Shared;
 
 use super::Claim;
 use super::slots::Slots;
+use crate::ingress::annotations::Standing;
+use crate::ingress::chain::{self, Place};
 use crate::ingress::key;
+use crate::ingress::manner::Profiles;
 use crate::ingress::resolve::Resolved;
 use crate::name::NameRef;
 use crate::options::Options;
@@ -25,7 +28,14 @@ pub(super) struct Context<'a> {
     /// What clients are asked for.
     pub(super) clients: Option<Arc<ClientPolicy>>,
     pub(super) slots: &'a mut Slots,
-    pub(super) options: &'a Options,
+    pub(super) base: Base<'a>,
+}
+
+/// What holds where no object says something else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) profiles: &'a Profiles,
 }
 
 pub(super) struct Built {
@@ -48,7 +58,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
     let rules = merge_paths(&context, &reuse, claims, problems);
     let own_default = merge_defaults(&context, claims, problems);
     let default = match own_default {
-        Some(ingress) => reuse.rule(default_rule(ingress, context.has_tls, context.options)),
+        Some(ingress) => reuse.rule(default_rule(ingress, context.has_tls, context.base)),
         None => Arc::clone(context.fallback),
     };
     let own_default = own_default.is_some();
@@ -116,7 +126,7 @@ fn merge_paths(
             let field = path.place.to_string();
             rules.push(reuse.rule(Rule {
                 path: path.path.clone(),
-                ..rule(ingress, field, backend, context.has_tls, context.options)
+                ..rule(ingress, field, backend, context.has_tls, context.base)
             }));
         }
     }
@@ -152,11 +162,11 @@ fn merge_defaults<'a>(
 }
 
 /// The rule for what no path of an Ingress's hosts claims.
-pub(super) fn default_rule(ingress: &Resolved, has_tls: bool, options: &Options) -> Rule {
+pub(super) fn default_rule(ingress: &Resolved, has_tls: bool, base: Base<'_>) -> Rule {
     let field = "spec.defaultBackend".to_owned();
     match &ingress.default_backend {
-        Some(backend) => rule(ingress, field, backend, has_tls, options),
-        None => not_found(options),
+        Some(backend) => rule(ingress, field, backend, has_tls, base),
+        None => not_found(base.options),
     }
 }
 
@@ -178,6 +188,7 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
         max_body: options.max_body,
         retry: None,
         affinity: None,
+        extras: None,
     }
 }
 
@@ -186,26 +197,33 @@ fn rule(
     field: String,
     backend: &Arc<Backend>,
     has_tls: bool,
-    options: &Options,
+    base: Base<'_>,
 ) -> Rule {
-    let mut filters = Vec::new();
-    if ingress
-        .parsed
-        .settings
-        .tls_redirect
-        .applies(has_tls, options.ssl_redirect)
-    {
-        let port = options.public_https_port;
-        filters.push(Filter::HttpsRedirect(HttpsRedirect { status: 308, port }));
-    }
+    let manner = &ingress.manner;
+    let action = match ingress.parsed.settings.standing {
+        Standing::Denied => Action::Denied,
+        _ => Action::Forward(Arc::clone(backend)),
+    };
+    let place = Place {
+        has_tls,
+        defaults: base.profiles.of(ingress.parsed.profile),
+        options: base.options,
+    };
     Rule {
         route: NameRef::of(&ingress.parsed.source.metadata)
             .to_string()
             .into(),
         // Most rules stand at the same place of their objects.
         field: Shared::from(field).into(),
-        filters: filters.into(),
-        ..built_in(Action::Forward(Arc::clone(backend)), options)
+        path: PathMatch::Prefix("".into()),
+        conditions: None,
+        filters: chain::filters(ingress, place).into(),
+        action,
+        timeouts: Arc::clone(&manner.timeouts),
+        max_body: manner.max_body,
+        retry: manner.retry.clone(),
+        affinity: manner.affinity.clone(),
+        extras: manner.extras.clone(),
     }
 }
 
@@ -248,7 +266,7 @@ impl<'a> Reuse<'a> {
 fn says_the_same(a: &Rule, b: &Rule) -> bool {
     let same_action = match (&a.action, &b.action) {
         (Action::Forward(a), Action::Forward(b)) => Arc::ptr_eq(a, b),
-        (Action::NotFound, Action::NotFound) => true,
+        (Action::NotFound, Action::NotFound) | (Action::Denied, Action::Denied) => true,
         _ => false,
     };
     same_action
@@ -256,4 +274,7 @@ fn says_the_same(a: &Rule, b: &Rule) -> bool {
         && a.filters == b.filters
         && a.timeouts == b.timeouts
         && a.max_body == b.max_body
+        && a.retry == b.retry
+        && a.affinity == b.affinity
+        && a.extras == b.extras
 }

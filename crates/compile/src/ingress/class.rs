@@ -12,13 +12,29 @@ use crate::report::{ObjectReport, Problems, annotation_field};
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const DEFAULT_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 
+/// Whose defaults and whose reading of paths an Ingress has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Profile {
+    /// Narthex's own.
+    #[default]
+    Own,
+    /// ingress-nginx's, for classes that were its.
+    IngressNginx,
+}
+
+/// The controller whose classes have [`Profile::IngressNginx`].
+const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
+
+/// The class that is ingress-nginx's where nothing defines it.
+const NGINX: &str = "nginx";
+
 /// Whose an Ingress is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Ours.
-    Ours,
+    Ours(Profile),
     /// Ours for want of better knowledge: it names a class that nothing defines.
-    Undefined,
+    Undefined(Profile),
     /// Nobody's: it names a class that nothing defines.
     Unknown,
     /// Another controller's.
@@ -29,17 +45,25 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     pub(crate) fn is_served(self) -> bool {
-        matches!(self, Self::Ours | Self::Undefined)
+        self.profile().is_some()
+    }
+
+    /// How it is served, if it is.
+    pub(crate) fn profile(self) -> Option<Profile> {
+        match self {
+            Self::Ours(profile) | Self::Undefined(profile) => Some(profile),
+            Self::Unknown | Self::Foreign | Self::Classless => None,
+        }
     }
 }
 
 /// The classes that there are.
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
-    /// By name: whether they are ours.
-    ours: HashMap<Box<str>, bool>,
-    /// Whether Ingresses without a class are ours, if a class is the default one.
-    default: Option<bool>,
+    /// By name: how Ingresses are served, if they are ours.
+    ours: HashMap<Box<str>, Option<Profile>>,
+    /// The same for Ingresses without a class, if a class is the default one.
+    default: Option<Option<Profile>>,
     /// Default classes beside the one that is taken.
     reports: Vec<Arc<ObjectReport>>,
 }
@@ -48,10 +72,9 @@ impl Classes {
     pub(crate) fn read(store: &Store, options: &Options) -> Self {
         let is_ours = |class: &IngressClass| {
             let controller = class.spec.controller.as_deref().unwrap_or_default();
-            options
-                .controller_classes
-                .iter()
-                .any(|ours| ours == controller)
+            let mut all = options.controller_classes.iter();
+            let ours = all.any(|ours| ours == controller);
+            ours.then(|| Profile::of_controller(controller))
         };
         let ours = store
             .ingress_classes()
@@ -89,27 +112,60 @@ impl Classes {
     /// Whose an Ingress is.
     pub(crate) fn verdict(&self, ingress: &Ingress, options: &Options) -> Verdict {
         let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
+        let is_flags = |class: &str| options.ingress_class.as_deref() == Some(class);
+        // Of what nothing defines, only the name tells whose it was.
+        let by_name = |class: &str| Profile::of_name(class, options);
         match (ingress.spec.ingress_class_name.as_deref(), annotation) {
             (Some(class), _) => match self.ours.get(class) {
-                Some(true) => Verdict::Ours,
-                Some(false) => Verdict::Foreign,
-                None if options.ingress_class.as_deref() == Some(class) => Verdict::Ours,
-                None if options.serve_unknown_classes => Verdict::Undefined,
+                Some(Some(profile)) => Verdict::Ours(*profile),
+                Some(None) => Verdict::Foreign,
+                None if is_flags(class) => Verdict::Ours(by_name(class)),
+                None if options.serve_unknown_classes => Verdict::Undefined(by_name(class)),
                 None => Verdict::Unknown,
             },
-            (None, Some(class)) if options.ingress_class.as_deref() == Some(class) => Verdict::Ours,
+            (None, Some(class)) if is_flags(class) => {
+                let defined = self.ours.get(class).copied().flatten();
+                Verdict::Ours(defined.unwrap_or_else(|| by_name(class)))
+            }
             (None, Some(class)) if !class.is_empty() => match self.ours.get(class) {
-                Some(true) => Verdict::Ours,
+                Some(Some(profile)) => Verdict::Ours(*profile),
                 // Controllers that are older than IngressClass have none.
-                None if options.serve_unknown_classes => Verdict::Undefined,
-                Some(false) | None => Verdict::Foreign,
+                None if options.serve_unknown_classes => Verdict::Undefined(by_name(class)),
+                Some(None) | None => Verdict::Foreign,
             },
             (None, _) => match self.default {
-                Some(true) => Verdict::Ours,
-                Some(false) => Verdict::Foreign,
-                None if options.watch_without_class => Verdict::Ours,
+                Some(Some(profile)) => Verdict::Ours(profile),
+                Some(None) => Verdict::Foreign,
+                None if options.watch_without_class => Verdict::Ours(Profile::of_nobody(options)),
                 None => Verdict::Classless,
             },
+        }
+    }
+}
+
+impl Profile {
+    /// Of a class's controller.
+    fn of_controller(controller: &str) -> Self {
+        match controller == INGRESS_NGINX {
+            true => Self::IngressNginx,
+            false => Self::Own,
+        }
+    }
+
+    /// Of a class that nothing defines.
+    fn of_name(class: &str, options: &Options) -> Self {
+        match class == NGINX {
+            true => Self::IngressNginx,
+            false => Self::of_nobody(options),
+        }
+    }
+
+    /// Where nothing says whose it is: a process that serves ingress-nginx's classes alone is in
+    /// its place.
+    fn of_nobody(options: &Options) -> Self {
+        match &*options.controller_classes {
+            [only] => Self::of_controller(only),
+            _ => Self::Own,
         }
     }
 }
@@ -145,7 +201,7 @@ pub(super) fn explain(
         .first()
         .map_or("", String::as_str);
     match verdict {
-        Verdict::Ours | Verdict::Foreign => {}
+        Verdict::Ours(_) | Verdict::Foreign => {}
         Verdict::Unknown => {
             let class = ingress.spec.ingress_class_name.as_deref();
             problems.warning(
@@ -160,7 +216,7 @@ pub(super) fn explain(
                 ),
             );
         }
-        Verdict::Undefined => {
+        Verdict::Undefined(_) => {
             let (field, class) = match ingress.spec.ingress_class_name.as_deref() {
                 Some(class) => ("spec.ingressClassName".to_owned(), class),
                 None => {
@@ -197,6 +253,10 @@ mod tests {
 
     use super::*;
     use crate::testing::{ingress, ingress_class, options};
+
+    const OURS: Verdict = Verdict::Ours(Profile::Own);
+    const UNDEFINED: Verdict = Verdict::Undefined(Profile::Own);
+    const NGINXS: Verdict = Verdict::Ours(Profile::IngressNginx);
 
     fn verdict(classes: &[Value], change: impl Fn(&mut Options), spec: Value) -> Verdict {
         let mut store = Store::default();
@@ -236,13 +296,13 @@ mod tests {
         let mut both = annotated("ours");
         both["spec"] = json!({"ingressClassName": "theirs"});
         for (spec, expected) in [
-            (named("ours"), Verdict::Ours),
-            (named("nginx"), Verdict::Ours),
+            (named("ours"), OURS),
+            (named("nginx"), NGINXS),
             (named("theirs"), Verdict::Foreign),
-            (named("unknown"), Verdict::Undefined),
-            (annotated("ours"), Verdict::Ours),
+            (named("unknown"), UNDEFINED),
+            (annotated("ours"), OURS),
             (annotated("theirs"), Verdict::Foreign),
-            (annotated("unknown"), Verdict::Undefined),
+            (annotated("unknown"), UNDEFINED),
             (annotated(""), Verdict::Classless),
             (both, Verdict::Foreign),
             (json!({}), Verdict::Classless),
@@ -250,12 +310,9 @@ mod tests {
             assert_eq!(verdict(&classes, |_| (), spec.clone()), expected, "{spec}");
         }
         let without = |options: &mut Options| options.watch_without_class = true;
-        assert_eq!(verdict(&classes, without, json!({})), Verdict::Ours);
+        assert_eq!(verdict(&classes, without, json!({})), OURS);
         let by_flag = |options: &mut Options| options.ingress_class = Some("theirs".to_owned());
-        assert_eq!(
-            verdict(&classes, by_flag, annotated("theirs")),
-            Verdict::Ours
-        );
+        assert_eq!(verdict(&classes, by_flag, annotated("theirs")), OURS);
         assert_eq!(
             verdict(&classes, by_flag, named("theirs")),
             Verdict::Foreign
@@ -267,11 +324,24 @@ mod tests {
         for (spec, expected) in [
             (named("unknown"), Verdict::Unknown),
             (annotated("unknown"), Verdict::Foreign),
-            (named("own"), Verdict::Ours),
-            (named("ours"), Verdict::Ours),
+            (named("own"), OURS),
+            (named("ours"), OURS),
         ] {
             assert_eq!(verdict(&classes, beside_others, spec), expected);
         }
+    }
+
+    #[test]
+    fn who_names_nginx_or_is_served_in_its_place_gets_its_defaults() {
+        let named = |class: &str| json!({"spec": {"ingressClassName": class}});
+        let undefined = Verdict::Undefined(Profile::IngressNginx);
+        assert_eq!(verdict(&[], |_| (), named("nginx")), undefined);
+        let alone = |options: &mut Options| {
+            options.controller_classes = vec![INGRESS_NGINX.to_owned()];
+            options.watch_without_class = true;
+        };
+        assert_eq!(verdict(&[], alone, json!({})), NGINXS);
+        assert_eq!(verdict(&[], alone, named("web")), undefined);
     }
 
     #[test]
@@ -281,6 +351,6 @@ mod tests {
         let without = |options: &mut Options| options.watch_without_class = true;
         let both = [ours.clone(), theirs];
         assert_eq!(verdict(&both, without, json!({})), Verdict::Foreign);
-        assert_eq!(verdict(&[ours], |_| (), json!({})), Verdict::Ours);
+        assert_eq!(verdict(&[ours], |_| (), json!({})), OURS);
     }
 }

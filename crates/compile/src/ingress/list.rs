@@ -5,8 +5,10 @@ use std::hash::{BuildHasher as _, Hash};
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use objects::Problem;
 use objects::kinds::Ingress;
 
+use super::annotations::{Reading, Standing};
 use super::class::{self, Classes, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
@@ -46,6 +48,8 @@ pub(crate) struct Entry {
     verdict: Verdict,
     /// What is served of it, if it is served.
     pub(crate) resolved: Option<Arc<Resolved>>,
+    /// What is wrong with it, if it is ours and nothing of it is served for that.
+    left_out: Option<Arc<[Problem]>>,
 }
 
 /// An Ingress that is not served as it was.
@@ -78,6 +82,10 @@ impl Entry {
 
     /// What is said of an Ingress that is not served; nothing of other controllers'.
     pub(crate) fn report_unserved(&self, options: &Options) -> Option<ObjectReport> {
+        if let Some(problems) = &self.left_out {
+            let parts = [Arc::clone(problems)];
+            return Some(ObjectReport::new(key(&self.source), false, parts));
+        }
         matches!(self.verdict, Verdict::Classless | Verdict::Unknown).then(|| {
             let mut problems = Problems::of(key(&self.source));
             class::explain(self.verdict, &self.source, options, &mut problems);
@@ -139,6 +147,7 @@ impl Ingresses {
             let (source, name) = (Arc::clone(&old.source), old.name().to_owned());
             let former = self.take(name.as_ref()).and_then(|old| old.resolved);
             let parsed = former.as_ref().map(|old| Arc::clone(&old.parsed));
+            let parsed = parsed.filter(|parsed| Some(parsed.profile) == verdict.profile());
             let new = make(&source, parsed, verdict, world);
             changed.push(name, former, new.resolved.clone());
             self.put(new);
@@ -235,7 +244,7 @@ impl Ingresses {
 impl Numbers {
     fn of(&mut self, verdict: Verdict) -> &mut usize {
         match verdict {
-            Verdict::Ours | Verdict::Undefined => &mut self.served,
+            Verdict::Ours(_) | Verdict::Undefined(_) => &mut self.served,
             Verdict::Foreign => &mut self.foreign,
             Verdict::Classless | Verdict::Unknown => &mut self.classless,
         }
@@ -257,15 +266,23 @@ fn make(
     verdict: Verdict,
     world: &mut World<'_>,
 ) -> Entry {
-    let resolved = verdict.is_served().then(|| {
-        let prefix = &world.options.annotations_prefix;
-        let parsed = parsed.unwrap_or_else(|| Arc::new(parse(source, prefix)));
-        Arc::new(resolve(&parsed, verdict, world))
+    let parsed = verdict.profile().map(|profile| {
+        let reading = Reading::of(world.options);
+        parsed.unwrap_or_else(|| Arc::new(parse(source, profile, reading)))
+    });
+    let mut left_out = None;
+    let resolved = parsed.and_then(|parsed| {
+        if parsed.settings.standing == Standing::LeftOut {
+            left_out = Some(Arc::clone(&parsed.problems));
+            return None;
+        }
+        Some(Arc::new(resolve(&parsed, verdict, world)))
     });
     Entry {
         source: Arc::clone(source),
         verdict,
         resolved,
+        left_out,
     }
 }
 

@@ -5,10 +5,12 @@
 
 pub(crate) mod annotations;
 pub(crate) mod backend_tls;
+pub(crate) mod chain;
 pub(crate) mod class;
 mod clients;
 mod host;
 pub(crate) mod list;
+pub(crate) mod manner;
 pub(crate) mod parse;
 pub(crate) mod path;
 pub(crate) mod resolve;

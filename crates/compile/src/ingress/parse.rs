@@ -9,7 +9,8 @@ use objects::Problem;
 use objects::kinds::{Ingress, IngressBackend, IngressTls, ServiceBackendPort};
 
 use super::Precedence;
-use super::annotations::{self, Settings};
+use super::annotations::{self, Reading, Settings};
+use super::class::Profile;
 use super::host::{BadHost, covers, normal_host};
 use super::key;
 use super::path::path_match;
@@ -24,6 +25,8 @@ pub(crate) struct Parsed {
     pub(crate) default_backend: Option<BackendRef>,
     pub(crate) tls: Box<[TlsEntry]>,
     pub(crate) settings: Settings,
+    /// Whose defaults and whose reading of paths it has.
+    pub(crate) profile: Profile,
     pub(crate) problems: Arc<[Problem]>,
 }
 
@@ -145,9 +148,9 @@ impl Parsed {
     }
 }
 
-pub(crate) fn parse(source: &Arc<Ingress>, annotations_prefix: &str) -> Parsed {
+pub(crate) fn parse(source: &Arc<Ingress>, profile: Profile, reading: Reading<'_>) -> Parsed {
     let mut problems = Problems::of(key(source));
-    let settings = annotations::read(source, annotations_prefix, &mut problems);
+    let settings = annotations::read(source, reading, &mut problems);
     let default_backend = source.spec.default_backend.as_ref();
     let default_backend =
         default_backend.map(|backend| parse_backend(backend, "spec.defaultBackend", &mut problems));
@@ -162,6 +165,7 @@ pub(crate) fn parse(source: &Arc<Ingress>, annotations_prefix: &str) -> Parsed {
         default_backend,
         tls,
         settings,
+        profile,
         problems: problems.into_shared(),
     }
 }
@@ -306,7 +310,12 @@ mod tests {
                 }}]}},
             ]}}),
         ));
-        let parsed = parse(&source, "nginx.ingress.kubernetes.io");
+        let reading = Reading {
+            prefix: "nginx.ingress.kubernetes.io",
+            validates: true,
+            risk: annotations::table::Risk::High,
+        };
+        let parsed = parse(&source, Profile::Own, reading);
         let hosts: Vec<_> = parsed
             .hosts
             .iter()

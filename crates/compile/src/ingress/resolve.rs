@@ -10,6 +10,7 @@ use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
 use super::key;
+use super::manner::{self, Manner, Profiles};
 use super::parse::{BackendRef, Parsed, PortRef};
 use super::sealed;
 use crate::certificates::{BadSecret, Certificates, Loaded};
@@ -28,6 +29,8 @@ pub(crate) struct Resolved {
     pub(crate) default_backend: Option<Arc<Backend>>,
     /// For each of `parsed.hosts`, where its TLS goes if it does not end here; or empty.
     sealed: Box<[Option<Arc<Stream>>]>,
+    /// How its requests are treated besides filters.
+    pub(crate) manner: Arc<Manner>,
     /// What is spoken to backends.
     pub(crate) speech: BackendSpeech,
     /// What clients have to show.
@@ -132,6 +135,7 @@ const RENEWAL: &str = "see `narthex certs list`";
 pub(crate) struct World<'a> {
     pub(crate) store: &'a Store,
     pub(crate) options: &'a Options,
+    pub(crate) profiles: &'a Profiles,
     pub(crate) services: &'a mut Services,
     pub(crate) certificates: &'a mut Certificates,
     /// Seconds since 1970.
@@ -164,6 +168,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         backends: backends.into(),
         default_backend,
         sealed,
+        manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
         clients,
         tls,

@@ -38,8 +38,8 @@ pub enum Ownership {
 impl From<Verdict> for Ownership {
     fn from(verdict: Verdict) -> Self {
         match verdict {
-            Verdict::Ours => Self::Ours,
-            Verdict::Undefined => Self::Undefined,
+            Verdict::Ours(_) => Self::Ours,
+            Verdict::Undefined(_) => Self::Undefined,
             Verdict::Unknown => Self::Unknown,
             Verdict::Foreign => Self::Foreign,
             Verdict::Classless => Self::Classless,

@@ -9,6 +9,7 @@ use objects::Store;
 use objects::kinds::{Ingress, IngressBackend, Object};
 
 use crate::certificates::Certificates;
+use crate::ingress::annotations::Reading;
 use crate::ingress::class::Classes;
 use crate::ingress::parse::parse;
 use crate::ingress::path::path_match;
@@ -34,7 +35,7 @@ pub(super) fn of(
     options: &Options,
     now: i64,
 ) -> Store {
-    let mut search = Search::new(store, options, now);
+    let mut search = Search::new(store, classes, options, now);
     for ingress in old.into_iter().chain([new]) {
         search.want(ingress);
     }
@@ -107,6 +108,7 @@ fn take_services(nearby: &mut Store, store: &Store, ingress: &Ingress) {
 /// One pass over the Ingresses.
 struct Search<'a> {
     store: &'a Store,
+    classes: &'a Classes,
     options: &'a Options,
     now: i64,
     certificates: Certificates,
@@ -125,9 +127,10 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(store: &'a Store, options: &'a Options, now: i64) -> Self {
+    fn new(store: &'a Store, classes: &'a Classes, options: &'a Options, now: i64) -> Self {
         Self {
             store,
+            classes,
             options,
             now,
             certificates: Certificates::new(options),
@@ -145,7 +148,9 @@ impl<'a> Search<'a> {
 
     /// Searches for what `ingress` has to do with.
     fn want(&mut self, ingress: &Arc<Ingress>) {
-        let parsed = parse(ingress, &self.options.annotations_prefix);
+        let profile = self.classes.verdict(ingress, self.options).profile();
+        let reading = Reading::of(self.options);
+        let parsed = parse(ingress, profile.unwrap_or_default(), reading);
         for of_host in &parsed.hosts {
             self.hosts.insert(of_host.host.clone());
             let paths = self.paths.entry(of_host.host.clone()).or_default();

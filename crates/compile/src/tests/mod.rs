@@ -79,6 +79,7 @@ fn answer(compiled: &Compiled, host: &str, path: &str) -> Answer {
     }
     let target = match &rule.action {
         Action::NotFound => "404".to_owned(),
+        Action::Denied => "503".to_owned(),
         Action::Invalid | Action::Split(_) => unreachable!("Ingress has none"),
         Action::Forward(backend) => {
             let set = backend.endpoints();

@@ -293,7 +293,7 @@ fn origin_in_words(origin: &OriginMatch) -> String {
 pub(crate) fn backend(action: &Action) -> Option<view::Backend> {
     match action {
         Action::Forward(backend) => Some(one_backend(backend)),
-        Action::Split(_) | Action::Invalid | Action::NotFound => None,
+        Action::Split(_) | Action::Invalid | Action::Denied | Action::NotFound => None,
     }
 }
 
@@ -333,7 +333,7 @@ fn backends(action: &Action) -> Vec<&Arc<Backend>> {
     match action {
         Action::Forward(backend) => vec![backend],
         Action::Split(split) => in_split(split),
-        Action::Invalid | Action::NotFound => Vec::new(),
+        Action::Invalid | Action::Denied | Action::NotFound => Vec::new(),
     }
 }
 

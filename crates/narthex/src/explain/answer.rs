@@ -193,6 +193,10 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
             let names: Vec<String> = names.collect();
             (None, format!("answered by {}", names.join(", ")))
         }
+        None if matches!(rule.action, Action::Denied) => (
+            Some(503),
+            "503: an annotation of the Ingress that was to guard it is wrong".to_owned(),
+        ),
         None if matches!(rule.action, Action::Invalid) => (
             Some(500),
             "500: what the rule refers to is not there or not allowed".to_owned(),

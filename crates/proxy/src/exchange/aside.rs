@@ -103,6 +103,7 @@ fn rule(limit: Duration) -> Rule {
         max_body: 0,
         retry: None,
         affinity: None,
+        extras: None,
     }
 }
 

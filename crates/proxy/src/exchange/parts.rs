@@ -52,8 +52,10 @@ pub(crate) struct Facts {
     pub(crate) bytes_out: Cell<u64>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) host_slot: Cell<u16>,
-    /// The client came with TLS, as far as it knows, and is told to go on doing so.
-    pub(super) hsts: Cell<bool>,
+    /// The client came with TLS, as far as it knows, and may be told to go on doing so.
+    pub(super) secure: Cell<bool>,
+    /// The rule, if it says what few rules say.
+    extras: RefCell<Option<Rc<HeldRule>>>,
     /// The field that keeps the client with its endpoint.
     pub(super) remember: RefCell<Option<Remember>>,
     /// What is done to the response.
@@ -109,13 +111,27 @@ impl Facts {
     /// Does to the response what filters and the settings want.
     pub(super) fn edit(&self, worker: &Worker, headers: &mut Headers) {
         self.filter(headers);
-        if self.hsts.take()
-            && let Some(hsts) = &worker.settings.hsts
+        if !self.secure.take() {
+            return;
+        }
+        let extras = self.extras.take();
+        let extras = extras
+            .as_ref()
+            .and_then(|held| held.rule().extras.as_deref());
+        let own = extras.and_then(|extras| extras.hsts.as_ref());
+        if let Some(hsts) = own.or(worker.settings.hsts.as_ref())
             && !headers
                 .iter()
                 .any(|(_, name, _)| name.eq_ignore_ascii_case(HSTS))
         {
             headers.push(HSTS, hsts.as_bytes());
+        }
+    }
+
+    /// Remembers what few rules say.
+    pub(super) fn take_extras(&self, held: &Rc<HeldRule>) {
+        if held.rule().extras.is_some() {
+            self.extras.replace(Some(Rc::clone(held)));
         }
     }
 

@@ -73,9 +73,7 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove(Names::of(&[Name::ContentLength]));
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
-    facts
-        .hsts
-        .set(client.secure && worker.settings.hsts.is_some());
+    facts.secure.set(client.secure);
     check_method(request, parts.tunnel.is_some())?;
     check_expectation(request, body.length())?;
 
@@ -99,6 +97,7 @@ pub(super) fn prepare<B: RequestBody>(
         .map_err(|_| Reason::AmbiguousPath)?;
     facts.host_slot.set(selection.host.metrics_slot);
     let rule = view.hold(selection.rule);
+    facts.take_extras(&rule);
 
     let timeouts = &rule.rule().timeouts;
     let total = timeouts.total;
@@ -241,6 +240,7 @@ pub(super) fn backend<'a>(rule: &'a Rule, facts: &Facts) -> Result<&'a Arc<Backe
         Action::Forward(backend) => Ok(backend),
         Action::NotFound => Err(Reason::NoRoute),
         Action::Invalid => Err(Reason::InvalidBackend),
+        Action::Denied => Err(Reason::Unguarded),
         Action::Split(_) => match facts.share_of(rule).map(|share| &share.target) {
             Some(Target::Backend(backend)) => Ok(backend),
             Some(Target::Invalid) | None => Err(Reason::InvalidBackend),

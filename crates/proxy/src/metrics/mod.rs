@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 56;
+const REASONS: usize = 63;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -364,6 +364,13 @@ fn reason_index(reason: Reason) -> usize {
         Reason::ClientCertificateInvalid => 53,
         Reason::ClientCertificateDenied => 54,
         Reason::AcmeChallenge => 55,
+        Reason::Unguarded => 56,
+        Reason::RequestLimit => 57,
+        Reason::ConnectionLimit => 58,
+        Reason::AddressDenied => 59,
+        Reason::PasswordRequired => 60,
+        Reason::ErrorPage => 61,
+        Reason::Returned => 62,
     }
 }
 
@@ -425,6 +432,13 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::ClientCertificateInvalid,
     Reason::ClientCertificateDenied,
     Reason::AcmeChallenge,
+    Reason::Unguarded,
+    Reason::RequestLimit,
+    Reason::ConnectionLimit,
+    Reason::AddressDenied,
+    Reason::PasswordRequired,
+    Reason::ErrorPage,
+    Reason::Returned,
 ];
 
 #[cfg(test)]

@@ -181,6 +181,7 @@ fn https(table: &CertificateTable, clients: Option<&Arc<ClientAuth>>) -> Arc<Tls
         max_body: 0,
         retry: None,
         affinity: None,
+        extras: None,
     });
     Arc::new(TlsSite::Https(model::HttpsSite {
         site: Arc::new(model::Site {

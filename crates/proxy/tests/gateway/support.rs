@@ -133,6 +133,7 @@ pub(crate) fn rule(action: Action) -> Rule {
         max_body: 0,
         retry: None,
         affinity: None,
+        extras: None,
     }
 }
 

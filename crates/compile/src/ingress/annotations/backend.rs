@@ -2,6 +2,8 @@
 
 use model::HostName;
 
+use super::Settings;
+use super::table::{Annotation, Group, Risk};
 use super::values::{BadValue, boolean};
 
 /// Without their prefix.
@@ -11,8 +13,43 @@ pub(crate) const VERIFY: &str = "proxy-ssl-verify";
 const NAME: &str = "proxy-ssl-name";
 const SERVER_NAME: &str = "proxy-ssl-server-name";
 
-/// The names that this group reads.
-pub(super) const NAMES: &[&str] = &[PROTOCOL, SECRET, VERIFY, NAME, SERVER_NAME];
+/// What this group reads.
+pub(super) const GROUP: Group = Group {
+    title: "What backends speak",
+    annotations: &[
+        Annotation::works(PROTOCOL, Risk::Low, |settings, value| {
+            let (grpc, tls) = protocol(value.trim())?;
+            let backend = of(settings);
+            (backend.grpc, backend.tls) = (grpc, tls);
+            Ok(())
+        })
+        .default("HTTP")
+        .test("ingress_backend_tls"),
+        Annotation::works(SECRET, Risk::Medium, |settings, value| {
+            about_tls(settings).secret = Some(value.trim().into());
+            Ok(())
+        })
+        .test("ingress_backend_tls"),
+        Annotation::works(VERIFY, Risk::Low, |settings, value| {
+            on(value.trim()).map(|on| about_tls(settings).verify = on)
+        })
+        .default("off")
+        .test("ingress_backend_tls"),
+        Annotation::works(NAME, Risk::High, |settings, value| {
+            host(value.trim()).map(|name| about_tls(settings).name = Some(name))
+        })
+        .default("the Service's name")
+        .test("ingress_backend_tls"),
+        Annotation::works(SERVER_NAME, Risk::Low, |settings, value| {
+            on(value.trim()).map(|on| about_tls(settings).tells_name = on)
+        })
+        .default("off")
+        .test("ingress_backend_tls"),
+        Annotation::later("proxy-ssl-ciphers", Risk::Medium),
+        Annotation::later("proxy-ssl-protocols", Risk::Low),
+        Annotation::later("proxy-ssl-verify-depth", Risk::Low),
+    ],
+};
 
 /// What is spoken to an Ingress's backends.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,23 +69,14 @@ pub(crate) struct Backend {
     pub(crate) about_tls: bool,
 }
 
-impl Backend {
-    /// Reads one annotation, if it is of this group.
-    pub(super) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
-        self.about_tls |= name != PROTOCOL;
-        let value = value.trim();
-        Some(match name {
-            PROTOCOL => protocol(value).map(|(grpc, tls)| (self.grpc, self.tls) = (grpc, tls)),
-            SECRET => {
-                self.secret = Some(value.into());
-                Ok(())
-            }
-            VERIFY => on(value).map(|on| self.verify = on),
-            NAME => host(value).map(|name| self.name = Some(name)),
-            SERVER_NAME => on(value).map(|on| self.tells_name = on),
-            _ => return None,
-        })
-    }
+fn of(settings: &mut Settings) -> &mut Backend {
+    settings.backend.get_or_insert_default()
+}
+
+fn about_tls(settings: &mut Settings) -> &mut Backend {
+    let backend = of(settings);
+    backend.about_tls = true;
+    backend
 }
 
 /// Whether it is gRPC, and whether it is inside TLS.
@@ -58,9 +86,7 @@ fn protocol(value: &str) -> Result<(bool, bool), BadValue> {
         "HTTPS" => Ok((false, true)),
         "GRPC" => Ok((true, false)),
         "GRPCS" => Ok((true, true)),
-        _ => Err(BadValue {
-            hint: "HTTP, HTTPS, GRPC or GRPCS",
-        }),
+        _ => Err(BadValue::invalid("HTTP, HTTPS, GRPC or GRPCS")),
     }
 }
 
@@ -68,9 +94,7 @@ fn on(value: &str) -> Result<bool, BadValue> {
     match value {
         "on" => Ok(true),
         "off" => Ok(false),
-        other => boolean(other).map_err(|_| BadValue {
-            hint: "\"on\" or \"off\"",
-        }),
+        other => boolean(other).map_err(|_| BadValue::invalid("\"on\" or \"off\"")),
     }
 }
 
@@ -80,9 +104,8 @@ fn host(value: &str) -> Result<Box<str>, BadValue> {
     }
     let host = Some(value).filter(|value| !value.contains(':'));
     let host = host.and_then(|value| HostName::parse(value.as_bytes()));
-    host.map(|host| host.as_str().into()).ok_or(BadValue {
-        hint: "a DNS name or an IP address",
-    })
+    host.map(|host| host.as_str().into())
+        .ok_or(BadValue::invalid("a DNS name or an IP address"))
 }
 
 #[cfg(test)]

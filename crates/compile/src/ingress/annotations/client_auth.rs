@@ -3,25 +3,53 @@
 use model::Pattern;
 use model::clients::Demand;
 
+use super::Settings;
+use super::table::{Annotation, Group, Risk};
 use super::values::{BadValue, boolean};
 
 /// Without its prefix.
 pub(crate) const SECRET: &str = "auth-tls-secret";
-const VERIFY_CLIENT: &str = "auth-tls-verify-client";
-const VERIFY_DEPTH: &str = "auth-tls-verify-depth";
-const ERROR_PAGE: &str = "auth-tls-error-page";
-const MATCH_CN: &str = "auth-tls-match-cn";
-const PASS: &str = "auth-tls-pass-certificate-to-upstream";
 
-/// The names that this group reads.
-pub(super) const NAMES: &[&str] = &[
-    SECRET,
-    VERIFY_CLIENT,
-    VERIFY_DEPTH,
-    ERROR_PAGE,
-    MATCH_CN,
-    PASS,
-];
+/// What this group reads.
+pub(super) const GROUP: Group = Group {
+    title: "Certificates of clients",
+    annotations: &[
+        Annotation::works(SECRET, Risk::Medium, |settings, value| {
+            of(settings).secret = Some(value.trim().into());
+            Ok(())
+        })
+        .test("client_certificates"),
+        Annotation::works("auth-tls-verify-client", Risk::Medium, |settings, value| {
+            demand(value).map(|demand| of(settings).demand = demand)
+        })
+        .default("on")
+        .test("client_certificates"),
+        Annotation::works("auth-tls-verify-depth", Risk::Low, |settings, value| {
+            depth(value).map(|depth| of(settings).depth = depth)
+        })
+        .default("1")
+        .test("client_certificates"),
+        Annotation::works("auth-tls-error-page", Risk::High, |settings, value| {
+            url(value).map(|page| of(settings).error_page = Some(page))
+        })
+        .test("client_certificates"),
+        Annotation::works("auth-tls-match-cn", Risk::High, |settings, value| {
+            // What cannot be read is nobody's name.
+            of(settings).subject = Some(value.trim().into());
+            pattern(value.trim()).map(|_| ()).ok_or(BadValue::unused(
+                "CN= and a name, or a regular expression for one; nobody gets in now",
+            ))
+        })
+        .test("client_certificates"),
+        Annotation::works(
+            "auth-tls-pass-certificate-to-upstream",
+            Risk::Low,
+            |settings, value| boolean(value).map(|pass| of(settings).pass = pass),
+        )
+        .default("false")
+        .test("client_certificates"),
+    ],
+};
 
 /// What clients have to show, as far as an Ingress says by itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,39 +78,13 @@ impl Default for ClientAuth {
     }
 }
 
-impl ClientAuth {
-    /// Reads one annotation, if it is of this group.
-    pub(super) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
-        Some(match name {
-            SECRET => {
-                self.secret = Some(value.trim().into());
-                Ok(())
-            }
-            VERIFY_CLIENT => demand(value).map(|demand| self.demand = demand),
-            VERIFY_DEPTH => match value.trim().parse() {
-                Ok(depth) => {
-                    self.depth = depth;
-                    Ok(())
-                }
-                Err(_) => Err(BadValue {
-                    hint: "a number from 0 to 255",
-                }),
-            },
-            ERROR_PAGE => url(value).map(|page| self.error_page = Some(page)),
-            MATCH_CN => {
-                // What cannot be read is nobody's name.
-                self.subject = Some(value.trim().into());
-                match pattern(value.trim()) {
-                    Some(_) => Ok(()),
-                    None => Err(BadValue {
-                        hint: "CN= and a name, or a regular expression for one; nobody gets in now",
-                    }),
-                }
-            }
-            PASS => boolean(value).map(|pass| self.pass = pass),
-            _ => return None,
-        })
-    }
+fn of(settings: &mut Settings) -> &mut ClientAuth {
+    settings.client_auth.get_or_insert_default()
+}
+
+fn depth(value: &str) -> Result<u8, BadValue> {
+    let depth = value.trim().parse();
+    depth.map_err(|_| BadValue::invalid("a number from 0 to 255"))
 }
 
 /// The pattern of a subject: somewhere in it, as ingress-nginx has it.
@@ -98,9 +100,7 @@ fn demand(value: &str) -> Result<Option<Demand>, BadValue> {
         "off" => Ok(None),
         "optional" => Ok(Some(Demand::Optional)),
         "optional_no_ca" => Ok(Some(Demand::Any)),
-        _ => Err(BadValue {
-            hint: "on, off, optional or optional_no_ca",
-        }),
+        _ => Err(BadValue::invalid("on, off, optional or optional_no_ca")),
     }
 }
 
@@ -112,9 +112,9 @@ fn url(value: &str) -> Result<Box<str>, BadValue> {
             && value.bytes().all(|byte| byte.is_ascii_graphic());
     match is_right {
         true => Ok(value.into()),
-        false => Err(BadValue {
-            hint: "a URL, as https://example.com/why, or a path",
-        }),
+        false => Err(BadValue::invalid(
+            "a URL, as https://example.com/why, or a path",
+        )),
     }
 }
 

@@ -1,22 +1,52 @@
 //! The annotations of an Ingress. One file a group.
 
+mod access_lists;
+mod affinity;
+mod aliases;
+mod attempts;
 pub(crate) mod backend;
+mod basic_auth;
+mod bodies;
+mod canary;
 pub(crate) mod client_auth;
+mod connection;
+mod cors;
+mod errors;
+mod external_auth;
+mod fastcgi;
+mod load_balancing;
+mod logs;
+mod mirror;
+mod modsecurity;
 pub(crate) mod passthrough;
-pub(crate) mod tls_redirect;
+mod rate_limit;
+mod redirect;
+mod response_headers;
+mod response_rewrite;
+mod rewrite;
+mod satisfy;
+mod service_upstream;
+mod snippets;
+pub(crate) mod table;
+mod tls;
+mod tls_redirect;
+mod tracing;
+mod upstream_host;
 mod values;
 
 use objects::kinds::Ingress;
 
 use crate::issuance::OWN as ISSUANCE;
+use crate::options::Options;
 use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
 use backend::Backend;
 use client_auth::ClientAuth;
+use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
-use values::BadValue;
+use values::{BadValue, Consequence};
 
 /// What our own annotations begin with.
 pub(crate) const OWN_PREFIX: &str = "narthex.dev/";
@@ -37,32 +67,63 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
+    /// What follows from values that could not be read.
+    pub(crate) standing: Standing,
 }
 
-/// Reads the annotations that begin with `prefix`, and finds those that have no effect.
-pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> Settings {
+/// What becomes of an Ingress whose annotations may be wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It is served.
+    #[default]
+    Served,
+    /// Every path of it answers 503.
+    Denied,
+    /// It is left out.
+    LeftOut,
+}
+
+/// How annotations are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// What they begin with, without the slash (`--annotations-prefix`).
+    pub(crate) prefix: &'a str,
+    /// Whether values are validated before they are read (`--enable-annotation-validation`).
+    pub(crate) validates: bool,
+    /// The most that they may risk (`annotations-risk-level`).
+    pub(crate) risk: Risk,
+}
+
+impl<'a> Reading<'a> {
+    /// As the command line says.
+    pub(crate) fn of(options: &'a Options) -> Self {
+        Self {
+            prefix: &options.annotations_prefix,
+            validates: options.validates_annotations,
+            risk: options.annotations_risk,
+        }
+    }
+}
+
+/// Reads an Ingress's annotations, and finds those that have no effect.
+pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
     let mut settings = Settings::default();
-    for (name, value) in ingress.metadata.annotations.iter() {
+    let annotations = &ingress.metadata.annotations;
+    for (name, value) in annotations.iter() {
         let ours = name
-            .strip_prefix(prefix)
+            .strip_prefix(reading.prefix)
             .and_then(|rest| rest.strip_prefix('/'));
         if let Some(suffix) = ours {
-            if let Some(read) = settings.read(suffix, value) {
-                values::check(read, name, value, problems);
-            } else {
-                let known = [
-                    tls_redirect::NAMES,
-                    passthrough::NAMES,
-                    client_auth::NAMES,
-                    backend::NAMES,
-                ]
-                .concat();
-                let hint = match nearest(suffix, &known) {
-                    Some(meant) => format!("perhaps `{prefix}/{meant}`"),
-                    None => String::new(),
-                };
-                let message = "is not yet understood and has no effect";
-                problems.warning(annotation_field(name), message, hint);
+            let Some(annotation) = table::find(suffix) else {
+                unknown(name, suffix, reading.prefix, problems);
+                continue;
+            };
+            let is_said = |name: &str| {
+                let said = annotations.get(&format!("{}/{name}", reading.prefix));
+                said.is_some_and(|value| !value.is_empty())
+            };
+            if !annotation.alias_of.is_some_and(is_said) {
+                settings.take(annotation, name, value, reading, problems);
             }
         } else if SERVICES.contains(&name) {
             let message = "has no effect on an Ingress";
@@ -79,23 +140,63 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
 }
 
 impl Settings {
-    /// Reads one annotation, if it is of any group.
-    fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
-        let redirect = self.tls_redirect.read(name, value);
-        let read = redirect.or_else(|| passthrough::read(&mut self.passthrough, name, value));
-        let read = read.or_else(|| {
-            if !client_auth::NAMES.contains(&name) {
-                return None;
+    /// Reads one annotation.
+    fn take(
+        &mut self,
+        annotation: &Annotation,
+        name: &str,
+        value: &str,
+        reading: Reading<'_>,
+        problems: &mut Problems,
+    ) {
+        let field = annotation_field(name);
+        if annotation.risk > reading.risk {
+            let (risk, most) = (annotation.risk, reading.risk);
+            let message = format!("risks more than is allowed ({risk}); the Ingress is left out");
+            let hint = format!("annotations-risk-level, which is {most}");
+            self.standing = Standing::LeftOut;
+            return problems.error(field, message, hint);
+        }
+        match annotation.fate {
+            Fate::Works | Fate::Idle(_) => {}
+            Fate::Refused(instead) => {
+                return problems.error(field, "has no effect here", instead);
             }
-            self.client_auth.get_or_insert_default().read(name, value)
-        });
-        read.or_else(|| {
-            if !backend::NAMES.contains(&name) {
-                return None;
+            Fate::Later => {
+                return problems.warning(field, "is not yet understood and has no effect", "");
             }
-            self.backend.get_or_insert_default().read(name, value)
-        })
+        }
+        // ingress-nginx takes an empty value for none.
+        let Some(read) = annotation.read.filter(|_| !value.is_empty()) else {
+            return;
+        };
+        let Err(BadValue { hint, consequence }) = read(self, value) else {
+            return;
+        };
+        let (standing, follows) = match consequence {
+            Consequence::LeftOut if reading.validates => {
+                (Standing::LeftOut, "the Ingress is left out")
+            }
+            Consequence::Denied => (Standing::Denied, "its paths answer 503"),
+            Consequence::LeftOut | Consequence::Default => {
+                let message = format!("{value:?} cannot be read; the default stands");
+                return problems.warning(field, message, hint);
+            }
+        };
+        self.standing = self.standing.max(standing);
+        problems.error(field, format!("{value:?} cannot be read; {follows}"), hint);
     }
+}
+
+/// Warns of an annotation that nobody knows.
+fn unknown(name: &str, suffix: &str, prefix: &str, problems: &mut Problems) {
+    let known: Vec<&str> = table::all().map(|it| it.name).collect();
+    let hint = match nearest(suffix, &known) {
+        Some(meant) => format!("perhaps `{prefix}/{meant}`"),
+        None => String::new(),
+    };
+    let message = "is no annotation of ingress-nginx and has no effect";
+    problems.warning(annotation_field(name), message, hint);
 }
 
 /// Warns of an annotation that looks like one of ours and is none of `known`.
@@ -131,7 +232,7 @@ mod tests {
                 "nginx.ingress.kubernetes.io/ssl-redirect": "false",
                 "nginx.ingress.kubernetes.io/force-ssl-redirect": "yes",
                 "nginx.ingress.kubernetes.io/ssl-redirct": "true",
-                "nginx.ingress.kubernetes.io/rewrite-target": "/",
+                "nginx.ingress.kubernetes.io/enable-modsecurity": "true",
                 "nginx.ingress.kubernetes.iox/a": "not ours",
                 "narthex.dev/endpoints": "127.0.0.1:80",
                 "narthex.dev/balance": "random",
@@ -140,7 +241,12 @@ mod tests {
             }}}),
         );
         let mut problems = Problems::of(key(&ingress));
-        let settings = read(&ingress, "nginx.ingress.kubernetes.io", &mut problems);
+        let reading = Reading {
+            prefix: "nginx.ingress.kubernetes.io",
+            validates: true,
+            risk: Risk::High,
+        };
+        let settings = read(&ingress, reading, &mut problems);
         assert_eq!(
             settings.tls_redirect,
             TlsRedirect {
@@ -148,6 +254,7 @@ mod tests {
                 always: false
             }
         );
+        assert_eq!(settings.standing, Standing::LeftOut);
         let report = problems.into_report(true);
         let found: Vec<_> = report
             .problems()
@@ -166,12 +273,12 @@ mod tests {
                     "the same annotation on the Service"
                 ),
                 (
-                    "metadata.annotations[nginx.ingress.kubernetes.io/force-ssl-redirect]",
-                    "\"true\" or \"false\""
+                    "metadata.annotations[nginx.ingress.kubernetes.io/enable-modsecurity]",
+                    modsecurity::INSTEAD
                 ),
                 (
-                    "metadata.annotations[nginx.ingress.kubernetes.io/rewrite-target]",
-                    ""
+                    "metadata.annotations[nginx.ingress.kubernetes.io/force-ssl-redirect]",
+                    "\"true\" or \"false\""
                 ),
                 (
                     "metadata.annotations[nginx.ingress.kubernetes.io/ssl-redirct]",

@@ -1,14 +1,19 @@
 //! `ssl-passthrough`: whether TLS goes on to the backend as it is.
 
-use super::values::{BadValue, boolean};
-
-/// The names that this group reads.
-pub(super) const NAMES: &[&str] = &[SSL_PASSTHROUGH];
+use super::table::{Annotation, Group, Risk};
+use super::values::boolean;
 
 /// Without its prefix.
 pub(crate) const SSL_PASSTHROUGH: &str = "ssl-passthrough";
 
-/// Reads the annotation, if it is this one.
-pub(super) fn read(on: &mut bool, name: &str, value: &str) -> Option<Result<(), BadValue>> {
-    (name == SSL_PASSTHROUGH).then(|| boolean(value).map(|value| *on = value))
-}
+/// What this group reads.
+pub(super) const GROUP: Group = Group {
+    title: "Passthrough of TLS",
+    annotations: &[
+        Annotation::works(SSL_PASSTHROUGH, Risk::Low, |settings, value| {
+            boolean(value).map(|on| settings.passthrough = on)
+        })
+        .default("false")
+        .test("ssl_passthrough"),
+    ],
+};

@@ -1,9 +1,24 @@
 //! `ssl-redirect` and `force-ssl-redirect`: whether clients are sent to HTTPS.
 
-use super::values::{BadValue, boolean};
+use super::table::{Annotation, Group, Risk};
+use super::values::boolean;
 
-/// The names that this group reads.
-pub(super) const NAMES: &[&str] = &["ssl-redirect", "force-ssl-redirect"];
+/// What this group reads.
+pub(super) const GROUP: Group = Group {
+    title: "To HTTPS",
+    annotations: &[
+        Annotation::works("ssl-redirect", Risk::Low, |settings, value| {
+            boolean(value).map(|on| settings.tls_redirect.when_tls = Some(on))
+        })
+        .default("`--ssl-redirect`: true")
+        .test("https_redirect"),
+        Annotation::works("force-ssl-redirect", Risk::Medium, |settings, value| {
+            boolean(value).map(|on| settings.tls_redirect.always = on)
+        })
+        .default("false")
+        .test("https_redirect"),
+    ],
+};
 
 /// When clients that came without TLS are sent to HTTPS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,16 +30,6 @@ pub(crate) struct TlsRedirect {
 }
 
 impl TlsRedirect {
-    /// Reads one annotation, if it is of this group.
-    pub(super) fn read(&mut self, name: &str, value: &str) -> Option<Result<(), BadValue>> {
-        let read = boolean(value);
-        match name {
-            "ssl-redirect" => Some(read.map(|on| self.when_tls = Some(on))),
-            "force-ssl-redirect" => Some(read.map(|on| self.always = on)),
-            _ => None,
-        }
-    }
-
     /// Whether clients are redirected, on a host with or without TLS.
     pub(crate) fn applies(self, host_has_tls: bool, default: bool) -> bool {
         self.always || (host_has_tls && self.when_tls.unwrap_or(default))

@@ -1,11 +1,51 @@
 //! Values of annotations, read as ingress-nginx reads them.
 
-use crate::report::{Problems, annotation_field};
-
-/// What a value should have been.
+/// What a value should have been, and what follows from its not being that.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadValue {
-    pub(super) hint: &'static str,
+pub(crate) struct BadValue {
+    pub(crate) hint: &'static str,
+    pub(crate) consequence: Consequence,
+}
+
+/// What follows from a value that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Consequence {
+    /// The default stands: ingress-nginx finds it out after its validation.
+    Default,
+    /// Every path of the Ingress answers 503 (ingress-nginx: location denied).
+    Denied,
+    /// The Ingress is left out, as ingress-nginx's validation does.
+    LeftOut,
+}
+
+impl BadValue {
+    /// A value that ingress-nginx's validation refuses.
+    pub(super) const fn invalid(hint: &'static str) -> Self {
+        Self {
+            hint,
+            consequence: Consequence::LeftOut,
+        }
+    }
+
+    /// One that it accepts, and then has no use for.
+    pub(super) const fn unused(hint: &'static str) -> Self {
+        Self {
+            hint,
+            consequence: Consequence::Default,
+        }
+    }
+
+    /// One that closes what the annotation was to guard.
+    #[allow(
+        dead_code,
+        reason = "groups that guard come with external and basic authentication"
+    )]
+    pub(super) const fn denied(hint: &'static str) -> Self {
+        Self {
+            hint,
+            consequence: Consequence::Denied,
+        }
+    }
 }
 
 /// As Go's `strconv.ParseBool`.
@@ -13,17 +53,7 @@ pub(super) fn boolean(value: &str) -> Result<bool, BadValue> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(BadValue {
-            hint: "\"true\" or \"false\"",
-        }),
-    }
-}
-
-/// Warns of a value that could not be read: the default stands.
-pub(super) fn check(read: Result<(), BadValue>, name: &str, value: &str, problems: &mut Problems) {
-    if let Err(BadValue { hint }) = read {
-        let message = format!("{value:?} cannot be read; the default stands");
-        problems.warning(annotation_field(name), message, hint);
+        _ => Err(BadValue::invalid("\"true\" or \"false\"")),
     }
 }
 

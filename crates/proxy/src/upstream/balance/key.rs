@@ -109,7 +109,7 @@ fn header<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A cookie's value (RFC 6265, section 4.2.1; HTTP/2 may send several fields).
-fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
     let fields = request.headers.iter();
     fields
         .filter(|(token, field, _)| *token == Name::Other && field.eq_ignore_ascii_case(b"cookie"))
