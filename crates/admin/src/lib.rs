@@ -27,6 +27,11 @@ pub trait AdminState: Send + Sync + 'static {
     /// All metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
 
+    /// Where it is answered besides `/healthz` that the process is alive.
+    fn health_path(&self) -> &str {
+        "/healthz"
+    }
+
     /// For `/api/status`.
     fn status(&self) -> view::Status;
 

@@ -59,6 +59,7 @@ pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminSta
         ),
         "/" => Response::text(200, &format!("{HEALTH}\n{API}")),
         "/healthz" => Response::text(200, "ok"),
+        path if path == state.health_path() => Response::text(200, "ok"),
         "/readyz" => match state.readiness() {
             Ok(said) => Response::text(200, &said),
             Err(reason) => Response::text(503, &reason),

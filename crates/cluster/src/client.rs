@@ -1,7 +1,7 @@
 //! Access to an API server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fmt};
 
@@ -11,6 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::net::{UdpSocket, lookup_host};
 use tower::util::MapRequestLayer;
 use tower::{BoxError, ServiceBuilder};
@@ -38,6 +40,8 @@ pub enum Access {
     InCluster,
     /// By this kubeconfig file.
     File(PathBuf),
+    /// By a URL, and by certificates of those who may have issued its own (PEM), if they are given.
+    Url(String, Option<PathBuf>),
     /// By the files that the environment variable `KUBECONFIG` names.
     Environment,
 }
@@ -54,6 +58,28 @@ impl Access {
             None
         }
     }
+}
+
+/// The API server at a URL, to which nothing is said of who asks.
+fn at_url(url: &str, authority: Option<&Path>) -> Result<Config, NoAccess> {
+    let wrong = |error: String| NoAccess(format!("--apiserver-host {url}: {error}"));
+    let mut config = Config::new(url.parse().map_err(|error| wrong(format!("{error}")))?);
+    if let Some(path) = authority {
+        let wrong = |error: String| {
+            NoAccess(format!(
+                "--certificate-authority {}: {error}",
+                path.display()
+            ))
+        };
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| wrong(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(wrong("it has no CERTIFICATE in PEM".to_owned()));
+        }
+        config.root_cert = Some(certificates.iter().map(|it| it.to_vec()).collect());
+    }
+    Ok(config)
 }
 
 /// Why there is no access, for people.
@@ -110,6 +136,7 @@ impl Connection {
                     .await
                     .map_err(wrong)
             }
+            Access::Url(url, authority) => at_url(url, authority.as_deref()),
             Access::Environment => Config::from_kubeconfig(&options)
                 .await
                 .map_err(|error| NoAccess(format!("KUBECONFIG: {}", chain(&error)))),

@@ -30,6 +30,7 @@ use crate::report::{Counts, ObjectReport, Report};
 use crate::seen::Seen;
 use crate::service::Services;
 use crate::status::{ByObject, ObjectStatus};
+use crate::stream_services::StreamServices;
 use crate::tickets::Tickets;
 
 /// Compiles again and again, and reuses what did not change.
@@ -51,6 +52,7 @@ pub struct Compiler {
     issuance: Issuance,
     challenges: Answers,
     demands: Demands,
+    stream_services: StreamServices,
     tables: Tables,
     /// What is wrong with the default certificate.
     default_report: Option<Arc<ObjectReport>>,
@@ -146,6 +148,7 @@ impl Compiler {
             issuance: Issuance::default(),
             challenges: Answers::default(),
             demands: Demands::default(),
+            stream_services: StreamServices::default(),
             tables,
             default_report: None,
             profiles: Profiles::new(&options),
@@ -209,6 +212,10 @@ impl Compiler {
             .fallbacks
             .update(&replaced, &changes, &mut self.services, store, base);
         stale.extend(self.fallbacks.report());
+        let streams =
+            self.stream_services
+                .update(&self.options, store, &changes, &mut self.services);
+        stale.0.extend(streams.stale);
         let mut updated = self
             .hosts
             .update(&replaced, &self.fallbacks, fallbacks, base);
@@ -245,7 +252,7 @@ impl Compiler {
             self.default_report = default_report;
         }
         stale.0.extend(self.tickets.update(&self.options, store));
-        let others = fallbacks.any || fallbacks.hosts || gateways.listeners;
+        let others = fallbacks.any || fallbacks.hosts || gateways.listeners || streams.listeners;
         self.last.changed = self.assemble(&updated, others, default, challenges);
         self.last.wishes = self.issuance.wishes();
         self.last.issuers = self.issuance.issuers();
@@ -338,6 +345,9 @@ impl Compiler {
             GatewayScope::One { .. } => Vec::new(),
             GatewayScope::All | GatewayScope::Shared { .. } => self.ingress_listeners().into(),
         };
+        if !matches!(self.options.gateway_scope, GatewayScope::One { .. }) {
+            listeners.extend(self.stream_services.listeners().cloned());
+        }
         for listener in self.gateways.listeners() {
             let mut known = listeners.iter_mut();
             match known.find(|known| known.entrance == listener.entrance) {
@@ -450,6 +460,7 @@ impl Compiler {
             .chain(self.services.report(key))
             .chain(self.fallbacks.report())
             .chain(self.tickets.report())
+            .chain(self.stream_services.reports())
             .chain(&self.default_report);
         said.filter(|report| report.object == *key)
             .map(|report| ObjectReport::clone(report))

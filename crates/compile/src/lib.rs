@@ -26,6 +26,7 @@ mod report;
 mod seen;
 mod service;
 pub mod status;
+mod stream_services;
 mod suggest;
 #[cfg(test)]
 mod testing;

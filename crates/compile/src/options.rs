@@ -29,6 +29,11 @@ pub struct Options {
     /// Namespace and name of the Service for requests that nobody claims, by its first port
     /// (`--default-backend-service`).
     pub default_backend_service: Option<(String, String)>,
+    /// Namespace and name of the ConfigMap that lists TCP ports of Services
+    /// (`--tcp-services-configmap`).
+    pub tcp_services: Option<(String, String)>,
+    /// The same for UDP (`--udp-services-configmap`).
+    pub udp_services: Option<(String, String)>,
     /// Namespace and name of the Secret for handshakes that nobody's certificate is for
     /// (`--default-ssl-certificate`).
     pub default_certificate: Option<(String, String)>,
@@ -82,6 +87,14 @@ pub struct Options {
     pub certificates: CertificateOptions,
     /// What ingress-nginx's annotations begin with, without the slash (`--annotations-prefix`).
     pub annotations_prefix: String,
+    /// Whether Ingresses with a default backend are served; else they are left out
+    /// (`--disable-catch-all`).
+    pub catch_alls: bool,
+    /// Whether Services of type ExternalName are served (`--disable-svc-external-name`).
+    pub external_names: bool,
+    /// Whether the IngressClass of the name in `ingress_class` is ours, whatever its controller
+    /// (`--ingress-class-by-name`).
+    pub class_by_name: bool,
     /// Whether a value that ingress-nginx's validation refuses leaves its Ingress out
     /// (`--enable-annotation-validation`).
     pub validates_annotations: bool,
@@ -105,6 +118,8 @@ impl Options {
             serve_unknown_classes: true,
             watch_without_class: false,
             default_backend_service: None,
+            tcp_services: None,
+            udp_services: None,
             default_certificate: None,
             ssl_passthrough: false,
             session_ticket_secret: None,
@@ -135,6 +150,9 @@ impl Options {
             datagram_idle: Duration::from_secs(60),
             certificates: CertificateOptions::default(),
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
+            catch_alls: true,
+            external_names: true,
+            class_by_name: false,
             validates_annotations: true,
             annotations_risk: Risk::High,
         }

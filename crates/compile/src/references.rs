@@ -16,6 +16,8 @@ use crate::options::Options;
 #[derive(Debug)]
 pub(crate) struct References {
     secrets: HashMap<Name, usize>,
+    /// ConfigMaps that the command line names.
+    config_maps: Box<[ObjectKey]>,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
     /// The same with others'.
@@ -31,8 +33,14 @@ impl References {
         for (namespace, name) in named {
             *secrets.entry(Name::new(namespace, name)).or_default() += 1;
         }
+        let config_maps = [&options.tcp_services, &options.udp_services];
+        let config_maps = config_maps.into_iter().flatten();
+        let config_maps = config_maps
+            .map(|(namespace, name)| ObjectKey::new(Kind::ConfigMap, namespace, name))
+            .collect();
         let mut new = Self {
             secrets,
+            config_maps,
             keys: Arc::default(),
             all: Arc::default(),
         };
@@ -106,8 +114,10 @@ impl References {
         let secrets = self.secrets.keys();
         let mut keys: Vec<_> = secrets
             .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
+            .chain(self.config_maps.iter().cloned())
             .collect();
         keys.sort_unstable();
+        keys.dedup();
         if *self.keys != *keys {
             self.keys = keys.into();
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::ProxyHeader;
 use crate::split::Split;
 
 /// Where connections go whose bytes are nobody's business (TCPRoute, UDPRoute, TLSRoute).
@@ -18,4 +19,8 @@ pub struct Stream {
     pub connect: Duration,
     /// After so long without a byte in either direction it ends; zero is no limit.
     pub idle: Duration,
+    /// Whether each connection begins with a PROXY protocol header, whoever it comes from.
+    pub announced: bool,
+    /// What the endpoints expect before each connection, besides what their Service says.
+    pub announces: Option<ProxyHeader>,
 }

@@ -2,12 +2,21 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::flags::LogFormat;
+
+/// How much the log says at a level as Kubernetes' programs count it (`-v`).
+pub(crate) fn verbosity(level: u8) -> Targets {
+    Targets::new().with_default(match level {
+        0..=2 => LevelFilter::INFO,
+        3..=4 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    })
+}
 
 /// Starts the log. What was logged before is lost.
 pub(crate) fn start(format: LogFormat, filter: &Targets) {

@@ -214,7 +214,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: Entrance) {
     let peer = plain(peer);
-    let admitted = if is_announced(worker, peer) {
+    let admitted = if is_announced(worker, peer, entrance) {
         worker.admission.admit_unknown()
     } else {
         worker.admission.admit(peer.ip())
@@ -247,9 +247,14 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: Ent
 }
 
 /// Whether a connection begins with a PROXY protocol header.
-fn is_announced(worker: &Worker, peer: SocketAddr) -> bool {
-    worker.settings.proxy_protocol
-        && forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies)
+fn is_announced(worker: &Worker, peer: SocketAddr, entrance: Entrance) -> bool {
+    let settings = &worker.settings;
+    if settings.proxy_protocol && forwarded::is_trusted(peer.ip(), &settings.trusted_proxies) {
+        return true;
+    }
+    let view = worker.view();
+    let listener = view.snapshot.listener(entrance);
+    matches!(listener.map(|listener| &listener.service), Some(Service::Tcp(stream)) if stream.announced)
 }
 
 /// Serves a connection that was accepted elsewhere.
@@ -278,7 +283,7 @@ fn begin(
     mut permit: Permit,
     place: Place,
 ) {
-    let announced = is_announced(worker, peer);
+    let announced = is_announced(worker, peer, entrance);
     let worker = Rc::clone(worker);
     // Boxed, because on its way into the runtime a task is moved several times, and it is large.
     spawn_local(Box::pin(async move {

@@ -135,7 +135,7 @@ async fn pass_on(
         most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
     };
     let connection = &client.connection;
-    let version = members.policy().proxy_header;
+    let version = route.announces.or_else(|| members.policy().proxy_header);
     let opening = version.map_or_else(Vec::new, |version| {
         proxy_header::of_client(version, connection.peer, connection.local)
     });

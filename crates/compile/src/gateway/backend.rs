@@ -149,7 +149,9 @@ impl Backends<'_, '_> {
             Some(refused) => {
                 let reason = match refused {
                     Refused::NotTcp { .. } => "UnsupportedProtocol",
-                    Refused::NoService | Refused::NoPort { .. } => "BackendNotFound",
+                    Refused::NoService | Refused::NoPort { .. } | Refused::ExternalName => {
+                        "BackendNotFound"
+                    }
                 };
                 let message = refused.message(name, &port);
                 Err(Wrong::new(reason, field, message, "a port of a Service"))

@@ -431,5 +431,7 @@ fn nowhere() -> Arc<Stream> {
         split: None,
         connect: std::time::Duration::ZERO,
         idle: std::time::Duration::ZERO,
+        announced: false,
+        announces: None,
     })
 }

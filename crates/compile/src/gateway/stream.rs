@@ -54,6 +54,8 @@ pub(super) fn build(
         } else {
             options.stream_idle
         },
+        announced: false,
+        announces: None,
     };
     Built {
         stream: Arc::new(stream),

@@ -73,7 +73,8 @@ impl Classes {
         let is_ours = |class: &IngressClass| {
             let controller = class.spec.controller.as_deref().unwrap_or_default();
             let mut all = options.controller_classes.iter();
-            let ours = all.any(|ours| ours == controller);
+            let is_named = || options.ingress_class.as_deref() == Some(&*class.metadata.name);
+            let ours = all.any(|ours| ours == controller) || (options.class_by_name && is_named());
             ours.then(|| Profile::of_controller(controller))
         };
         let ours = store

@@ -260,6 +260,9 @@ impl Changed {
     }
 }
 
+/// What is said of an Ingress with a default backend where none may have one.
+const NO_CATCH_ALL: &str = "is not allowed: the Ingress is left out";
+
 fn make(
     source: &Arc<Ingress>,
     parsed: Option<Arc<Parsed>>,
@@ -274,6 +277,16 @@ fn make(
     let resolved = parsed.and_then(|parsed| {
         if parsed.settings.standing == Standing::LeftOut {
             left_out = Some(Arc::clone(&parsed.problems));
+            return None;
+        }
+        if parsed.default_backend.is_some() && !world.options.catch_alls {
+            let mut problems = Problems::of(key(source));
+            problems.error(
+                "spec.defaultBackend",
+                NO_CATCH_ALL,
+                "rules, or no --disable-catch-all",
+            );
+            left_out = Some(problems.into_shared());
             return None;
         }
         Some(Arc::new(resolve(&parsed, verdict, world)))

@@ -119,5 +119,7 @@ fn stream(parsed: &Parsed, path: &PathRule, world: &mut World<'_>) -> Stream {
         split: Split::new(vec![share]).map(Arc::new),
         connect: world.options.timeouts.connect,
         idle: world.options.stream_idle,
+        announced: false,
+        announces: None,
     }
 }

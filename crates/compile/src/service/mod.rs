@@ -45,6 +45,8 @@ pub(crate) struct Services {
     entries: HashMap<Name, Box<Entry>>,
     overrides: HashMap<Name, Vec<EndpointOverride>>,
     place: Place,
+    /// Whether those of type ExternalName are served.
+    external_names: bool,
     /// What holds where a Service says nothing.
     default_policy: Arc<Policy>,
     /// What others than the Service say of it.
@@ -146,6 +148,7 @@ impl Services {
             entries: HashMap::new(),
             overrides,
             place: Place::new(options),
+            external_names: options.external_names,
             default_policy: Arc::new(Policy {
                 max_requests: options.max_backend_requests,
                 retry: options.retry,
@@ -274,7 +277,8 @@ impl Services {
             &self.overrides,
             &self.place,
             &self.default_policy,
-        );
+        )
+        .resolving(self.external_names);
         let (discovery, transport, refused) = match view.plan(port) {
             Ok(plan) => (plan.discovery, plan.transport, None),
             Err(refused) => (Discovery::Listed, Transport::default(), Some(refused)),
@@ -363,6 +367,7 @@ impl Services {
                 &self.place,
                 &self.default_policy,
             )
+            .resolving(self.external_names)
             .with(self.traffic.get(&name));
             updates += entry.publish(&view);
             let reports = entry.describe(&view);

@@ -14,13 +14,15 @@ pub(crate) enum Refused {
     NoPort { others: Vec<String> },
     /// The port is there, but it does not speak TCP.
     NotTcp { protocol: String },
+    /// It is a name outside, and such are not served (`--disable-svc-external-name`).
+    ExternalName,
 }
 
 impl Refused {
     /// The field below `backend.service` that is to blame.
     pub(crate) fn field(&self, port: &PortRef) -> &'static str {
         match (self, port) {
-            (Self::NoService, _) => "name",
+            (Self::NoService | Self::ExternalName, _) => "name",
             (_, PortRef::Name(_)) => "port.name",
             (_, PortRef::Number(_) | PortRef::Udp(_)) => "port.number",
             (_, PortRef::First) => "port",
@@ -40,6 +42,9 @@ impl Refused {
                 format!("Service {service} has no port {number} that speaks UDP")
             }
             (Self::NoPort { .. }, PortRef::First) => format!("Service {service} has no port"),
+            (Self::ExternalName, _) => {
+                format!("Service {service} is of type ExternalName, and such are not served")
+            }
             (Self::NotTcp { protocol }, port) => {
                 format!("port {port} of Service {service} speaks {protocol}; HTTP needs TCP")
             }
@@ -53,6 +58,9 @@ impl Refused {
                 "add the port to the Service's spec.ports".to_owned()
             }
             Self::NoPort { others } => format!("it has {}", others.join(", ")),
+            Self::ExternalName => {
+                "a Service with endpoints, or no --disable-svc-external-name".to_owned()
+            }
             Self::NotTcp { .. } => "a port whose protocol is TCP".to_owned(),
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct View<'a> {
     place: &'a Place,
     default: &'a Arc<Policy>,
     traffic: Option<&'a Arc<Traffic>>,
+    /// Whether a name outside may be what it stands for.
+    external_names: bool,
 }
 
 /// What a reference to a port comes to.
@@ -70,6 +72,15 @@ impl<'a> View<'a> {
             place,
             default,
             traffic: None,
+            external_names: true,
+        }
+    }
+
+    /// The same, where names outside are resolved, or are not.
+    pub(super) fn resolving(self, external_names: bool) -> Self {
+        Self {
+            external_names,
+            ..self
         }
     }
 
@@ -109,6 +120,9 @@ impl<'a> View<'a> {
                 source: Source::Given(given),
             });
         }
+        if !self.external_names {
+            return Err(Refused::ExternalName);
+        }
         // A Service of type ExternalName need not list the ports of the host that it stands for.
         let port = match (found, port) {
             (Ok(found), _) => found.port,
@@ -141,7 +155,9 @@ impl<'a> View<'a> {
                 source: Source::Name | Source::BadName,
                 ..
             }) => Addresses::none(Unavailable::Unresolved),
-            Err(Refused::NoService) => Addresses::none(Unavailable::NoService),
+            Err(Refused::NoService | Refused::ExternalName) => {
+                Addresses::none(Unavailable::NoService)
+            }
             Err(Refused::NoPort { .. } | Refused::NotTcp { .. }) => {
                 Addresses::none(Unavailable::NoPort)
             }

@@ -52,6 +52,10 @@ pub(crate) struct Serve {
     pub(crate) admin_address: SocketAddr,
     /// Where health and metrics are besides.
     pub(crate) health_address: Option<SocketAddr>,
+    /// Where health is answered besides `/healthz`.
+    pub(crate) health_path: String,
+    /// How long the process stays after everything has ended.
+    pub(crate) post_shutdown: Duration,
     /// Where state is kept, if anywhere.
     pub(crate) state_dir: Option<PathBuf>,
     /// How long new connections are still taken after the end was asked for.
@@ -119,6 +123,8 @@ impl Serve {
                     .then(|| health_address(without_ipv6))
             }),
             source,
+            health_path: "/healthz".to_owned(),
+            post_shutdown: Duration::ZERO,
             shutdown_grace_period: serving.shutdown_grace_period,
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
@@ -131,6 +137,28 @@ impl Serve {
             },
             state_dir: state_dir_of(serving.state_dir),
         })
+    }
+}
+
+impl Serve {
+    /// The same, with what ingress-nginx's flags say of the process.
+    pub(crate) fn with_ingress_nginx(self, flags: &flags::ingress_nginx::Process) -> Self {
+        let port = flags.healthz_port;
+        let health_address = match (flags.healthz_host, port) {
+            (None, None) => self.health_address,
+            (Some(host), _) => Some(SocketAddr::new(host, port.unwrap_or(HEALTH_PORT))),
+            (None, Some(port)) => {
+                let mut address = health_address(self.without_ipv6);
+                address.set_port(port);
+                Some(address)
+            }
+        };
+        Self {
+            health_address,
+            health_path: flags.health_check_path.clone(),
+            post_shutdown: flags.post_shutdown_grace_period,
+            ..self
+        }
     }
 }
 
@@ -200,6 +228,7 @@ impl Compilation {
         namespace: Option<&str>,
     ) -> compile::Options {
         let flags = &self.flags;
+        let nginx = &flags.ingress_nginx;
         let pair =
             |name: &flags::values::NamespacedName| (name.namespace.clone(), name.name.clone());
         compile::Options {
@@ -211,6 +240,13 @@ impl Compilation {
             serve_unknown_classes: !self.in_cluster,
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
+            tcp_services: nginx.tcp_services_configmap.as_ref().map(pair),
+            udp_services: nginx.udp_services_configmap.as_ref().map(pair),
+            annotations_prefix: nginx.annotations_prefix.clone(),
+            validates_annotations: nginx.enable_annotation_validation,
+            catch_alls: !nginx.disable_catch_all,
+            external_names: !nginx.disable_svc_external_name,
+            class_by_name: nginx.ingress_class_by_name,
             ssl_passthrough: flags.enable_ssl_passthrough,
             session_ticket_secret: flags.session_ticket_secret.as_ref().map(pair),
             ssl_redirect: flags.ssl_redirect,
@@ -236,7 +272,10 @@ impl Compilation {
                 min_per_second: flags.balancing.min_retries_per_second,
                 asked: Asked::Nobody,
             },
-            metrics_hosts: flags.metrics_hosts,
+            metrics_hosts: match nginx.metrics_per_host {
+                true => flags.metrics_hosts,
+                false => 0,
+            },
             gateway_controller: flags.gateway_controller_name.clone(),
             gateway_ports: match self.in_cluster {
                 true => GatewayPorts::Range(flags.gateway_port_range.clone()),

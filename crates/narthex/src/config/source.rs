@@ -93,8 +93,11 @@ impl Source {
         publishing: flags::Publishing,
         gateways: Gateways,
         webhook: flags::Webhook,
+        process: &flags::ingress_nginx::Process,
     ) -> Result<Self, Invalid> {
-        let access = flags.kubeconfig.clone().map(Access::File);
+        let url = process.apiserver_host.clone();
+        let url = url.map(|url| Access::Url(url, process.certificate_authority.clone()));
+        let access = flags.kubeconfig.clone().map(Access::File).or(url);
         if gateways.alone.is_some() && webhook.validating_webhook.is_some() {
             let message = "--validating-webhook is about Ingresses, and --gateway serves none";
             return Err(Invalid(message.to_owned()));
@@ -105,7 +108,8 @@ impl Source {
                 return Err(Invalid(message));
             }
             if access.is_some() {
-                let message = "a PATH and --kubeconfig contradict each other: give one of them";
+                let message =
+                    "a PATH and --kubeconfig or --apiserver-host contradict each other: give one";
                 return Err(Invalid(message.to_owned()));
             }
             if webhook.validating_webhook.is_some() {

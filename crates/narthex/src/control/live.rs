@@ -28,6 +28,8 @@ pub(crate) struct Live {
     sources: Sources,
     cluster: OnceLock<watch::Receiver<cluster::View>>,
     /// Of the certificates that are obtained.
+    /// Where it is answered besides that the process is alive.
+    health_path: OnceLock<String>,
     obtains: OnceLock<Obtains>,
     now: Mutex<Now>,
 }
@@ -84,6 +86,7 @@ impl Live {
             metrics,
             sources,
             cluster: OnceLock::new(),
+            health_path: OnceLock::new(),
             obtains: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
@@ -91,6 +94,12 @@ impl Live {
                 applied: None,
             }),
         }
+    }
+
+    /// Answers there besides that the process is alive.
+    pub(crate) fn set_health_path(&self, path: &str) {
+        // It is said once.
+        let _ = self.health_path.set(path.to_owned());
     }
 
     /// A configuration is being served; from the first one on the process is ready.
@@ -152,6 +161,10 @@ impl Live {
 }
 
 impl AdminState for Live {
+    fn health_path(&self) -> &str {
+        self.health_path.get().map_or("/healthz", String::as_str)
+    }
+
     fn readiness(&self) -> Result<String, String> {
         let (phase, restored) = {
             let now = self.lock();

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::balancing::Balancing;
 use super::certificates::Certificates;
+use super::ingress_nginx;
 use super::values::{self, Endpoint, NamespacedName};
 
 /// Flags that decide what the manifests mean.
@@ -139,6 +140,9 @@ pub(crate) struct Compilation {
     )]
     #[arg(value_parser = values::endpoint, value_delimiter = ',', help_heading = "Backends")]
     pub(crate) endpoint: Vec<Endpoint>,
+
+    #[command(flatten)]
+    pub(crate) ingress_nginx: ingress_nginx::Meaning,
 
     #[command(flatten)]
     pub(crate) balancing: Balancing,

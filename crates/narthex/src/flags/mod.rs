@@ -6,6 +6,7 @@ mod certs;
 mod cluster;
 mod compilation;
 mod gateways;
+pub(crate) mod ingress_nginx;
 pub(crate) mod kubectl;
 mod publishing;
 mod serving;
@@ -34,6 +35,7 @@ pub(crate) use webhook::Webhook;
 #[command(
     name = "narthex",
     version,
+    propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -87,6 +89,8 @@ pub(crate) struct Serve {
     pub(crate) gateways: Gateways,
     #[command(flatten)]
     pub(crate) webhook: Webhook,
+    #[command(flatten)]
+    pub(crate) ingress_nginx: Box<ingress_nginx::Process>,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
     #[command(flatten)]

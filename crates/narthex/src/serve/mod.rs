@@ -70,13 +70,26 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         publishing,
         gateways,
         webhook,
+        ingress_nginx,
         compilation,
         serving,
     } = flags;
-    let (format, filter) = (serving.log_format, serving.log_level.clone());
+    let format = serving.log_format;
+    let filter = match ingress_nginx.verbosity {
+        Some(level) => log::verbosity(level),
+        None => serving.log_level.clone(),
+    };
     let gateways = config::Gateways::new(gateways, &compilation, &publishing, &cluster)?;
-    let source = config::Source::new(paths, &cluster, *publishing, gateways, webhook)?;
-    let mut config = config::Serve::new(source, &compilation, serving)?;
+    let source = config::Source::new(
+        paths,
+        &cluster,
+        *publishing,
+        gateways,
+        webhook,
+        &ingress_nginx,
+    )?;
+    let config = config::Serve::new(source, &compilation, serving)?;
+    let mut config = config.with_ingress_nginx(&ingress_nginx);
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
@@ -92,6 +105,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         )));
     }
     log::start(format, &filter);
+    ingress_nginx.idle.say();
     run_until_end(config, |_| ())
 }
 
@@ -155,6 +169,7 @@ async fn serve(
         keeping,
         publish,
     } = running.leave(end);
+    let stay = config.post_shutdown;
     let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
     if let Some(keeping) = keeping {
         // It has a limit of its own, and is over long before most drains.
@@ -163,6 +178,12 @@ async fn serve(
     // A signal that ended it at once ends this too.
     if matches!(&done, Ok(code) if *code == ExitCode::SUCCESS) {
         publish.wait(&mut signals).await;
+        if !stay.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(stay) => {}
+                _ = signals.end() => {}
+            }
+        }
     }
     done
 }
@@ -265,6 +286,7 @@ impl Running {
                 admission_metrics = Some(cluster::webhook::Metrics::register(registry));
             }
         }));
+        live.set_health_path(&config.health_path);
         // It was made with the metrics.
         let certificates = certificates.ok_or_else(|| Failure::new("a bug: no certificates"))?;
         // Before this one serves, the process before it answers for both.
