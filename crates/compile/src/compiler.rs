@@ -11,6 +11,7 @@ use objects::kinds::{Kind, ObjectKey};
 use objects::{Sorted, Store};
 
 use crate::certificates::Certificates;
+use crate::config_map::{Configuration, Global};
 use crate::gateway::{DedicatedPlan, GatewayPlan, Gateways, Share};
 use crate::hosts::fallback::Fallbacks;
 use crate::hosts::{Base, Hosts, Updated};
@@ -37,6 +38,7 @@ use crate::tickets::Tickets;
 #[derive(Debug)]
 pub struct Compiler {
     options: Options,
+    configuration: Configuration,
     /// What holds where Ingresses say nothing.
     profiles: Profiles,
     seen: Seen,
@@ -151,7 +153,8 @@ impl Compiler {
             stream_services: StreamServices::default(),
             tables,
             default_report: None,
-            profiles: Profiles::new(&options),
+            configuration: Configuration::default(),
+            profiles: Profiles::new(&options, &Global::default()),
             options,
         }
     }
@@ -185,6 +188,12 @@ impl Compiler {
             stale.extend(self.classes.reports());
             self.classes = Classes::read(store, &self.options);
             stale.extend(self.classes.reports());
+        }
+        let configured = self.configuration.update(&self.options, store);
+        stale.0.extend(configured.stale);
+        if configured.changed {
+            self.profiles = Profiles::new(&self.options, self.configuration.global());
+            changes.defaults = true;
         }
         self.services.touch(&changes.endpoints);
         self.certificates.forget(&changes.secrets);
@@ -264,9 +273,11 @@ impl Compiler {
         self.forget(replaced);
         self.last.endpoint_updates = self.services.settle(store);
         self.last.metrics_hosts = self.hosts.slot_labels();
-        self.last.references = self
-            .references
-            .with([self.gateways.references(), self.issuance.references()]);
+        self.last.references = self.references.with([
+            self.gateways.references(),
+            self.issuance.references(),
+            &self.configuration.references().collect(),
+        ]);
         let lists = self.services.lists();
         self.last.external = lists.external;
         self.last.checked = lists.checked;
@@ -322,6 +333,8 @@ impl Compiler {
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
         let ticket_keys = self.tickets.keys();
         let tickets = self.last.snapshot.ticket_keys != ticket_keys;
+        let tuning = self.configuration.tuning();
+        let tuned = self.last.snapshot.tuning != tuning;
         let shown = !Arc::ptr_eq(&self.last.snapshot.challenges, &challenges);
         if !first
             && !updated.routes
@@ -330,6 +343,7 @@ impl Compiler {
             && !tickets
             && !updated.sealed
             && !shown
+            && !tuned
         {
             return false;
         }
@@ -361,6 +375,7 @@ impl Compiler {
             listeners: listeners.into(),
             challenges,
             ticket_keys,
+            tuning,
         });
         true
     }
@@ -461,6 +476,7 @@ impl Compiler {
             .chain(self.fallbacks.report())
             .chain(self.tickets.report())
             .chain(self.stream_services.reports())
+            .chain(self.configuration.report())
             .chain(&self.default_report);
         said.filter(|report| report.object == *key)
             .map(|report| ObjectReport::clone(report))

@@ -13,6 +13,7 @@
 
 mod certificates;
 mod compiler;
+mod config_map;
 mod gateway;
 mod hosts;
 mod ingress;
@@ -35,6 +36,7 @@ mod tests;
 mod tickets;
 
 pub use compiler::{Compiled, Compiler};
+pub use config_map::markdown as config_map_page;
 pub use gateway::{
     DATA_PLANE_LABEL, DedicatedPlan, GATEWAY_LABEL, GatewayPlan, MANAGED_BY, PlannedPort, Provider,
     Quantity, ServiceType, Share, label_value,

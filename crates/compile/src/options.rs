@@ -29,6 +29,8 @@ pub struct Options {
     /// Namespace and name of the Service for requests that nobody claims, by its first port
     /// (`--default-backend-service`).
     pub default_backend_service: Option<(String, String)>,
+    /// Namespace and name of ingress-nginx's ConfigMap (`--configmap`).
+    pub config_map: Option<(String, String)>,
     /// Namespace and name of the ConfigMap that lists TCP ports of Services
     /// (`--tcp-services-configmap`).
     pub tcp_services: Option<(String, String)>,
@@ -118,6 +120,7 @@ impl Options {
             serve_unknown_classes: true,
             watch_without_class: false,
             default_backend_service: None,
+            config_map: None,
             tcp_services: None,
             udp_services: None,
             default_certificate: None,

@@ -33,7 +33,11 @@ impl References {
         for (namespace, name) in named {
             *secrets.entry(Name::new(namespace, name)).or_default() += 1;
         }
-        let config_maps = [&options.tcp_services, &options.udp_services];
+        let config_maps = [
+            &options.config_map,
+            &options.tcp_services,
+            &options.udp_services,
+        ];
         let config_maps = config_maps.into_iter().flatten();
         let config_maps = config_maps
             .map(|(namespace, name)| ObjectKey::new(Kind::ConfigMap, namespace, name))
@@ -50,7 +54,7 @@ impl References {
 
     /// What is referred to, with what others refer to, in order, each once; the same list as long as
     /// nothing changes.
-    pub(crate) fn with(&mut self, others: [&BTreeSet<ObjectKey>; 2]) -> Arc<[ObjectKey]> {
+    pub(crate) fn with(&mut self, others: [&BTreeSet<ObjectKey>; 3]) -> Arc<[ObjectKey]> {
         if others.iter().all(|some| some.is_empty()) {
             return self.keys();
         }

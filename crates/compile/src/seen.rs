@@ -22,6 +22,8 @@ pub(crate) struct Seen {
 pub(crate) struct Changes {
     /// Any IngressClass; true at the first compilation.
     pub(crate) classes: bool,
+    /// What holds where Ingresses say nothing; set by who reads it.
+    pub(crate) defaults: bool,
     /// Services whose object came, went or changed.
     pub(crate) services: HashSet<Name>,
     /// Services whose endpoints may have changed, those of `services` among them.

@@ -28,6 +28,7 @@ pub mod stream;
 pub mod text;
 pub mod ticket;
 pub mod transport;
+pub mod tuning;
 
 pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
@@ -50,3 +51,4 @@ pub use split::{Share, Split, Target};
 pub use stream::Stream;
 pub use ticket::{TicketKey, TicketKeys};
 pub use transport::{BackendTls, HttpVersion, Transport};
+pub use tuning::{Forwarding, Tuning};

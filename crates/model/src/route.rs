@@ -40,7 +40,7 @@ pub struct Rule {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// What `Strict-Transport-Security` tells clients that came with TLS, instead of what the
-    /// process tells all (RFC 6797).
+    /// process tells all (RFC 6797); the empty text is nothing.
     pub hsts: Option<Box<str>>,
 }
 

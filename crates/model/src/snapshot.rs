@@ -11,6 +11,7 @@ use crate::listener::{Entrance, Listener};
 use crate::route::{PathMatch, Rule};
 use crate::router::PathRouter;
 use crate::ticket::TicketKeys;
+use crate::tuning::Tuning;
 
 /// The whole configuration at one moment, shared by all workers through one pointer.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Snapshot {
     /// The keys of session tickets that all replicas share; without any, tickets are the process's
     /// own.
     pub ticket_keys: Option<Arc<TicketKeys>>,
+    /// What holds for the whole process in the place of what the command line says.
+    pub tuning: Arc<Tuning>,
 }
 
 impl Snapshot {

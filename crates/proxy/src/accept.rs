@@ -248,7 +248,7 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: Ent
 
 /// Whether a connection begins with a PROXY protocol header.
 fn is_announced(worker: &Worker, peer: SocketAddr, entrance: Entrance) -> bool {
-    let settings = &worker.settings;
+    let settings = worker.settings();
     if settings.proxy_protocol && forwarded::is_trusted(peer.ip(), &settings.trusted_proxies) {
         return true;
     }
@@ -311,7 +311,7 @@ async fn announced_client(
 ) -> Option<SocketAddr> {
     let read = proxy_protocol::read(socket);
     let read = Timer::default()
-        .limit(worker.settings.timeouts.header, read)
+        .limit(worker.settings().timeouts.header, read)
         .await;
     let client = match read {
         Ok(Ok(Source::Client(client))) => plain(client),
@@ -351,7 +351,7 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, en
         peer,
         local: plain(local),
         peer_text: peer.ip().to_string().into(),
-        trusted: forwarded::is_trusted(peer.ip(), &worker.settings.trusted_proxies),
+        trusted: forwarded::is_trusted(peer.ip(), &worker.settings().trusted_proxies),
         tls: None,
     };
     let sites = match &listener.service {
@@ -392,7 +392,7 @@ async fn secured(
         .acceptor
         .accept(socket, sites, challenges.as_deref(), &current);
     let accepted = match Timer::default()
-        .limit(worker.settings.timeouts.handshake, handshake)
+        .limit(worker.settings().timeouts.handshake, handshake)
         .await
     {
         Ok(Ok(accepted)) => accepted,

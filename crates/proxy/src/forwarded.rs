@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use crate::client::{Connection, plain_ip};
 use crate::headers::{Name, Names, RequestHead, list};
 use crate::respond::decimal;
+use crate::settings::{Forwarding, Settings};
 
 /// What is known of the client behind proxies that are trusted.
 #[derive(Debug, Clone, Copy)]
@@ -26,19 +27,40 @@ pub(crate) fn is_trusted(peer: IpAddr, trusted: &[IpNet]) -> bool {
 pub(crate) fn apply(
     request: &mut RequestHead,
     connection: &Connection,
-    trusted: &[IpNet],
+    settings: &Settings,
 ) -> Client {
+    let Forwarding {
+        header,
+        address_only,
+        alone,
+    } = &settings.forwarding;
     if !connection.trusted {
         request.headers.remove(OURS);
     }
+    let address = client_address(
+        request,
+        connection,
+        header.as_deref(),
+        &settings.trusted_proxies,
+    );
+    if *address_only {
+        request.headers.remove(OURS);
+    }
     let client = Client {
-        address: client_address(request, connection, trusted),
+        address,
         secure: match request.headers.get(Name::XForwardedProto) {
             Some(scheme) => scheme.eq_ignore_ascii_case(b"https"),
             None => connection.tls.is_some(),
         },
     };
-    append_forwarded_for(request, connection);
+    if *alone {
+        let headers = &mut request.headers;
+        headers.remove(Names::of(&[Name::XForwardedFor, Name::XRealIp]));
+        let text = address.to_string();
+        headers.push_known(Name::XForwardedFor, b"X-Forwarded-For", text.as_bytes());
+    } else {
+        append_forwarded_for(request, connection);
+    }
     set_missing(request, connection, client.address);
     client
 }
@@ -57,12 +79,24 @@ const OURS: Names = Names::of(&[
 ]);
 
 /// The last address in X-Forwarded-For that is no trusted proxy's.
-fn client_address(request: &RequestHead, connection: &Connection, trusted: &[IpNet]) -> IpAddr {
+///
+/// Where another field has the address (`header`), in that.
+fn client_address(
+    request: &RequestHead,
+    connection: &Connection,
+    header: Option<&str>,
+    trusted: &[IpNet],
+) -> IpAddr {
     let mut client = connection.peer.ip();
     if !connection.trusted {
         return client;
     }
-    let fields: Vec<&[u8]> = request.headers.get_all(Name::XForwardedFor).collect();
+    let named = |name: &str| request.headers.joined(name.as_bytes());
+    let joined = header.and_then(named);
+    let fields: Vec<&[u8]> = match header {
+        Some(_) => joined.as_deref().into_iter().collect(),
+        None => request.headers.get_all(Name::XForwardedFor).collect(),
+    };
     let hops = fields.iter().rev().flat_map(|value| {
         let mut hops: Vec<&[u8]> = list(value).collect();
         hops.reverse();
@@ -198,7 +232,11 @@ mod tests {
         for (name, value) in fields {
             request.headers.push(name.as_bytes(), value.as_bytes());
         }
-        let client = apply(&mut request, &connection, &trusted);
+        let settings = Settings {
+            trusted_proxies: trusted,
+            ..Settings::default()
+        };
+        let client = apply(&mut request, &connection, &settings);
         let fields = request
             .headers
             .iter()

@@ -50,8 +50,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, io: Owned, connection: Connection) {
-    let limits = &worker.settings.limits;
-    let timeouts = &worker.settings.timeouts;
+    let settings = worker.settings();
+    let (limits, timeouts) = (&settings.limits, &settings.timeouts);
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -221,7 +221,7 @@ async fn stream(
                 |_| {},
             );
             // The client may have gone; there is nobody else to tell.
-            let _ = timer.limit(worker.settings.timeouts.write, answer).await;
+            let _ = timer.limit(worker.settings().timeouts.write, answer).await;
             let status = form.status(reason);
             exchange::record_refusal(worker, connection, &scratch.request, start, status, reason);
             true
@@ -238,7 +238,8 @@ fn read_head(
     to: &mut RequestHead,
     tunnel: bool,
 ) -> Result<(), Reason> {
-    let limits = &worker.settings.limits;
+    let settings = worker.settings();
+    let limits = &settings.limits;
     let target = from
         .uri
         .path_and_query()

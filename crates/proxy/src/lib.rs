@@ -48,5 +48,7 @@ mod worker;
 pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
-pub use settings::{AccessLogFormat, ClientTimeouts, Limits, Settings, TlsSettings, UpstreamHttp2};
+pub use settings::{
+    AccessLogFormat, ClientTimeouts, Forwarding, Limits, Settings, TlsSettings, UpstreamHttp2,
+};
 pub use tls::Wanted;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use model::Tuning;
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
@@ -21,6 +22,8 @@ pub struct Settings {
     pub bind_addresses: Vec<IpAddr>,
     /// Peers whose forwarding headers (X-Forwarded-*, X-Request-ID) are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What they are believed of, and what backends are told of it.
+    pub forwarding: Forwarding,
     /// Whether trusted proxies begin each connection with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// The format of the access log.
@@ -45,6 +48,50 @@ pub struct Settings {
     /// Whether names of ExternalName Services may resolve to loopback, link-local and metadata
     /// addresses.
     pub allow_local_external_names: bool,
+}
+
+/// What trusted proxies are believed of, and what backends are told of it.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// The field with the client's address in lower case, if it is not X-Forwarded-For.
+    pub header: Option<Box<str>>,
+    /// Whether they are believed of the client's address alone.
+    pub address_only: bool,
+    /// Whether backends are told the client's address alone, and not those that it came by.
+    pub alone: bool,
+}
+
+impl Settings {
+    /// The same, but for what the configuration says.
+    pub(crate) fn tuned(&self, tuning: &Tuning) -> Self {
+        let mut tuned = self.clone();
+        if let Some(forwarding) = &tuning.forwarding {
+            tuned.trusted_proxies = forwarding.trusted.to_vec();
+            tuned.forwarding = Forwarding {
+                header: forwarding.header.clone(),
+                address_only: forwarding.address_only,
+                alone: forwarding.alone,
+            };
+        }
+        let (limits, timeouts) = (&mut tuned.limits, &mut tuned.timeouts);
+        set(&mut tuned.proxy_protocol, tuning.proxy_protocol);
+        set(
+            &mut limits.requests_per_connection,
+            tuning.requests_per_connection,
+        );
+        set(&mut limits.header_bytes, tuning.header_bytes);
+        set(&mut limits.h2_streams, tuning.h2_streams);
+        set(&mut timeouts.keep_alive, tuning.keep_alive);
+        set(&mut timeouts.header, tuning.header_timeout);
+        set(&mut timeouts.body, tuning.body_timeout);
+        tuned
+    }
+}
+
+fn set<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
 }
 
 /// All cipher suites, the quickest on today's machines first; none of them is weak.
@@ -185,6 +232,7 @@ impl Default for Settings {
                 IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED),
             ],
             trusted_proxies: Vec::new(),
+            forwarding: Forwarding::default(),
             proxy_protocol: false,
             access_log: AccessLogFormat::Json,
             limits: Limits::default(),

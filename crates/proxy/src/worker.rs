@@ -28,7 +28,10 @@ const MAX_SCRATCH: usize = 256;
 
 /// What the connections of one worker share.
 pub(crate) struct Worker {
-    pub(crate) settings: Arc<Settings>,
+    /// What the command line says.
+    given: Arc<Settings>,
+    /// The same, where the configuration does not say something else.
+    settings: RefCell<Rc<Settings>>,
     pub(crate) buffers: BufferPool,
     pub(crate) upstreams: Pool,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -98,7 +101,8 @@ impl Worker {
     ) -> Self {
         let upstreams = Pool::new(&settings, trust);
         Self {
-            settings,
+            settings: RefCell::new(Rc::new(Settings::clone(&settings))),
+            given: settings,
             buffers: BufferPool::default(),
             upstreams,
             metrics,
@@ -132,8 +136,17 @@ impl Worker {
 
     /// Serves another configuration from the next request on.
     pub(crate) fn serve(&self, snapshot: Arc<Snapshot>) {
+        if snapshot.tuning != self.view().snapshot.tuning {
+            let tuned = self.given.tuned(&snapshot.tuning);
+            *self.settings.borrow_mut() = Rc::new(tuned);
+        }
         *self.view.borrow_mut() = View::new(snapshot);
         self.acceptor.served();
+    }
+
+    /// What holds for the whole process now.
+    pub(crate) fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
     }
 
     /// The configuration as it is now.

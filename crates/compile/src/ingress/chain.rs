@@ -20,6 +20,19 @@ pub(crate) struct Place<'a> {
 pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
     to_https(ingress, place, &mut filters);
+    let Defaults {
+        request, response, ..
+    } = place.defaults;
+    filters.extend(
+        request
+            .iter()
+            .map(|edit| Filter::RequestHeaders(edit.as_ref().clone().into())),
+    );
+    filters.extend(
+        response
+            .iter()
+            .map(|edit| Filter::ResponseHeaders(edit.as_ref().clone().into())),
+    );
     filters
 }
 
@@ -31,9 +44,9 @@ fn to_https(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
         options,
     } = place;
     let redirect = ingress.parsed.settings.tls_redirect;
-    if redirect.applies(has_tls, defaults.ssl_redirect) {
+    if defaults.force_ssl_redirect || redirect.applies(has_tls, defaults.ssl_redirect) {
         filters.push(Filter::HttpsRedirect(HttpsRedirect {
-            status: 308,
+            status: defaults.redirect_status,
             port: options.public_https_port,
         }));
     }

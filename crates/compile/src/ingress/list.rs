@@ -9,7 +9,7 @@ use objects::Problem;
 use objects::kinds::Ingress;
 
 use super::annotations::{Reading, Standing};
-use super::class::{self, Classes, Verdict};
+use super::class::{self, Classes, Profile, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
 use super::resolve::{Resolved, World, resolve, secrets, service_ports};
@@ -141,13 +141,16 @@ impl Ingresses {
                 true => classes.verdict(&old.source, world.options),
                 false => old.verdict,
             };
-            if verdict == old.verdict && !refers_to_changed(old, changes, tls_is_stale) {
+            let defaults = changes.defaults && verdict.profile() == Some(Profile::IngressNginx);
+            if verdict == old.verdict && !defaults && !refers_to_changed(old, changes, tls_is_stale)
+            {
                 continue;
             }
             let (source, name) = (Arc::clone(&old.source), old.name().to_owned());
             let former = self.take(name.as_ref()).and_then(|old| old.resolved);
             let parsed = former.as_ref().map(|old| Arc::clone(&old.parsed));
-            let parsed = parsed.filter(|parsed| Some(parsed.profile) == verdict.profile());
+            let parsed =
+                parsed.filter(|parsed| !defaults && Some(parsed.profile) == verdict.profile());
             let new = make(&source, parsed, verdict, world);
             changed.push(name, former, new.resolved.clone());
             self.put(new);
@@ -159,7 +162,7 @@ impl Ingresses {
     fn concerned(&self, changes: &Changes, tls_is_stale: bool) -> Vec<u32> {
         let mut found: Vec<(NameRef<'_>, u32)> = Vec::new();
         let named = |index: u32| Some((self.entries.get(index as usize)?.as_ref()?.name(), index));
-        if changes.classes || tls_is_stale {
+        if changes.classes || changes.defaults || tls_is_stale {
             let all = 0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
             found.extend(all.filter_map(named));
         } else {
@@ -270,7 +273,7 @@ fn make(
     world: &mut World<'_>,
 ) -> Entry {
     let parsed = verdict.profile().map(|profile| {
-        let reading = Reading::of(world.options);
+        let reading = Reading::of(world.options, world.profiles.of(profile));
         parsed.unwrap_or_else(|| Arc::new(parse(source, profile, reading)))
     });
     let mut left_out = None;

@@ -1,13 +1,17 @@
 //! How an Ingress's requests are treated besides filters: time limits, sizes, retries. What it does
 //! not say, its profile's defaults say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::filter::HeaderEdit;
 use model::policy::{Affinity, RouteRetry};
 use model::{Extras, Timeouts};
 
+use super::annotations::table::Risk;
 use super::class::Profile;
 use super::parse::Parsed;
+use crate::config_map::Global;
 use crate::options::Options;
 
 /// How requests are treated besides filters.
@@ -25,8 +29,18 @@ pub(crate) struct Manner {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Defaults {
     pub(crate) manner: Arc<Manner>,
-    /// Whether hosts with TLS send clients to HTTPS.
+    /// Whether hosts with TLS send clients to HTTPS (`ssl-redirect`).
     pub(crate) ssl_redirect: bool,
+    /// Whether those without TLS do so, too (`force-ssl-redirect`).
+    pub(crate) force_ssl_redirect: bool,
+    /// The status of these redirects (`http-redirect-code`).
+    pub(crate) redirect_status: u16,
+    /// The most that annotations may risk (`annotations-risk-level`).
+    pub(crate) risk: Risk,
+    /// Fields that backends are told besides (`proxy-set-headers`).
+    pub(crate) request: Option<Arc<HeaderEdit>>,
+    /// What is done to all responses (`add-headers`, `hide-headers`).
+    pub(crate) response: Option<Arc<HeaderEdit>>,
 }
 
 /// The defaults of each profile.
@@ -39,11 +53,9 @@ pub(crate) struct Profiles {
 /// ingress-nginx's `proxy-body-size`, in bytes.
 const NGINX_MAX_BODY: u64 = 1 << 20;
 
-/// What ingress-nginx's `hsts`, `hsts-max-age` and `hsts-include-subdomains` make.
-const NGINX_HSTS: &str = "max-age=31536000; includeSubDomains";
-
 impl Profiles {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// As the command line and the ConfigMap say.
+    pub(crate) fn new(options: &Options, global: &Global) -> Self {
         let own = Manner {
             timeouts: Arc::clone(&options.timeouts),
             max_body: options.max_body,
@@ -52,23 +64,46 @@ impl Profiles {
             extras: None,
         };
         let extras = Extras {
-            hsts: Some(NGINX_HSTS.into()),
+            hsts: Some(global.hsts().unwrap_or_default()),
+        };
+        let given = match options.max_body {
+            0 => NGINX_MAX_BODY,
+            given => given,
+        };
+        let timeouts = Timeouts {
+            connect: global.connect.unwrap_or(options.timeouts.connect),
+            send: global.send.unwrap_or(options.timeouts.send),
+            read: global.read.unwrap_or(options.timeouts.read),
+            ..*options.timeouts
         };
         let ingress_nginx = Manner {
-            max_body: match options.max_body {
-                0 => NGINX_MAX_BODY,
-                given => given,
+            timeouts: match timeouts == *options.timeouts {
+                true => Arc::clone(&options.timeouts),
+                false => Arc::new(timeouts),
             },
+            max_body: global.max_body.unwrap_or(given),
             extras: Some(Arc::new(extras)),
             ..own.clone()
         };
-        let defaults = |manner| Defaults {
-            manner: Arc::new(manner),
-            ssl_redirect: options.ssl_redirect,
-        };
         Self {
-            own: defaults(own),
-            ingress_nginx: defaults(ingress_nginx),
+            own: Defaults {
+                manner: Arc::new(own),
+                ssl_redirect: options.ssl_redirect,
+                force_ssl_redirect: false,
+                redirect_status: 308,
+                risk: options.annotations_risk,
+                request: None,
+                response: None,
+            },
+            ingress_nginx: Defaults {
+                manner: Arc::new(ingress_nginx),
+                ssl_redirect: options.ssl_redirect && global.ssl_redirect,
+                force_ssl_redirect: global.force_ssl_redirect,
+                redirect_status: global.redirect_status,
+                risk: global.risk.unwrap_or(options.annotations_risk),
+                request: edit(&global.request_fields, &[]),
+                response: edit(&global.response_fields, &global.hide_headers),
+            },
         }
     }
 
@@ -79,6 +114,18 @@ impl Profiles {
             Profile::IngressNginx => &self.ingress_nginx,
         }
     }
+}
+
+/// The edit that puts these fields in place, and takes those names out.
+fn edit(fields: &BTreeMap<Box<str>, Box<str>>, hidden: &[Box<str>]) -> Option<Arc<HeaderEdit>> {
+    let nothing = fields.is_empty() && hidden.is_empty();
+    (!nothing).then(|| {
+        Arc::new(HeaderEdit {
+            remove: hidden.into(),
+            set: fields.clone().into_iter().collect(),
+            add: [].into(),
+        })
+    })
 }
 
 /// How an Ingress's requests are treated: the default itself where it says nothing.

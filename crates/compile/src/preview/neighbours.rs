@@ -9,8 +9,10 @@ use objects::Store;
 use objects::kinds::{Ingress, IngressBackend, Object};
 
 use crate::certificates::Certificates;
+use crate::config_map::Global;
 use crate::ingress::annotations::Reading;
 use crate::ingress::class::Classes;
+use crate::ingress::manner::Profiles;
 use crate::ingress::parse::parse;
 use crate::ingress::path::path_match;
 use crate::ingress::{Precedence, normal_host};
@@ -49,6 +51,10 @@ pub(super) fn of(
     let mut nearby = Store::default();
     for class in store.ingress_classes() {
         nearby.apply(Object::IngressClass(Arc::clone(class)));
+    }
+    if let Some((namespace, name)) = &options.config_map {
+        let found = store.config_map(namespace, name);
+        found.map(|found| nearby.apply(Object::ConfigMap(Arc::clone(found))));
     }
     for ingress in found.iter().copied().chain(old).chain([new]) {
         take_secrets(&mut nearby, store, ingress);
@@ -149,8 +155,11 @@ impl<'a> Search<'a> {
     /// Searches for what `ingress` has to do with.
     fn want(&mut self, ingress: &Arc<Ingress>) {
         let profile = self.classes.verdict(ingress, self.options).profile();
-        let reading = Reading::of(self.options);
-        let parsed = parse(ingress, profile.unwrap_or_default(), reading);
+        // What the annotations say is of no interest here.
+        let profile = profile.unwrap_or_default();
+        let profiles = Profiles::new(self.options, &Global::default());
+        let reading = Reading::of(self.options, profiles.of(profile));
+        let parsed = parse(ingress, profile, reading);
         for of_host in &parsed.hosts {
             self.hosts.insert(of_host.host.clone());
             let paths = self.paths.entry(of_host.host.clone()).or_default();

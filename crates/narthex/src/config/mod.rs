@@ -240,6 +240,7 @@ impl Compilation {
             serve_unknown_classes: !self.in_cluster,
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
+            config_map: nginx.configmap.as_ref().map(pair),
             tcp_services: nginx.tcp_services_configmap.as_ref().map(pair),
             udp_services: nginx.udp_services_configmap.as_ref().map(pair),
             annotations_prefix: nginx.annotations_prefix.clone(),

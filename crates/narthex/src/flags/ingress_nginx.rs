@@ -45,6 +45,11 @@ pub(crate) struct Meaning {
     #[arg(default_value_t = false, action = ArgAction::Set, help_heading = HEADING)]
     pub(crate) ingress_class_by_name: bool,
 
+    /// ingress-nginx's ConfigMap: what holds for Ingresses of its classes that say nothing.
+    #[arg(long, env = "NARTHEX_CONFIGMAP", value_name = "NS/NAME", help_heading = HEADING)]
+    #[arg(value_parser = values::namespaced_name)]
+    pub(crate) configmap: Option<NamespacedName>,
+
     /// The ConfigMap that lists TCP ports: its keys are ports to listen on, its values
     /// namespace/service:port[:PROXY[:PROXY]].
     #[arg(long, env = "NARTHEX_TCP_SERVICES_CONFIGMAP", value_name = "NS/NAME")]

@@ -36,7 +36,7 @@ pub(super) async fn ask<B: RequestBody>(
         0 => &[][..],
         most => {
             let read = body.peek(most);
-            let limit = parts.worker.settings.timeouts.body;
+            let limit = parts.worker.settings().timeouts.body;
             let read = parts.timer.limit(limit, read).await;
             read.map_err(|_| Reason::BodyTimeout)??
         }

@@ -180,7 +180,7 @@ impl<'a, B: RequestBody> Spool<'a, B> {
             return;
         };
         copying.body.extend_from_slice(&self.read[from..]);
-        if copying.body.len() > self.worker.settings.limits.mirror_body {
+        if copying.body.len() > self.worker.settings().limits.mirror_body {
             self.worker.metrics.mirror_refused();
             self.copies = None;
         }

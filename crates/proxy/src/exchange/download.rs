@@ -174,7 +174,7 @@ impl<S: ResponseSink> Download<'_, S> {
     where
         F: Future<Output = Result<(), ClientFault>>,
     {
-        let limit = self.worker.settings.timeouts.write;
+        let limit = self.worker.settings().timeouts.write;
         match self
             .timer
             .limit(limit, operation(self.sink, self.response))

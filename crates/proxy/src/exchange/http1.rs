@@ -140,7 +140,7 @@ pub(super) async fn with_body<B: RequestBody, S: ResponseSink>(
     let (lease, stream, mut reader) = upstream.split(&worker.buffers);
     let upload = Upload {
         timer: Timer::until(parts.timer.total),
-        body_limit: worker.settings.timeouts.body,
+        body_limit: worker.settings().timeouts.body,
         send_limit: limits.send,
         max_body: limits.max_body,
         facts,

@@ -38,7 +38,7 @@ pub(super) async fn exchange<B: RequestBody, S: ResponseSink>(
     facts.bytes_in.set(0);
     let call = grpc::call(parts.request);
     if call.is_some() {
-        facts.idle_together(parts.worker.settings.timeouts.tunnel_idle);
+        facts.idle_together(parts.worker.settings().timeouts.tunnel_idle);
     }
     let mut body = Replay::new(body, kept, facts);
     match call {
@@ -85,7 +85,7 @@ async fn run<B: RequestBody, S: ResponseSink>(
     })?;
     let upload = Upload {
         timer: Timer::until(parts.timer.total),
-        body_limit: parts.worker.settings.timeouts.body,
+        body_limit: parts.worker.settings().timeouts.body,
         send_limit: way.limits.send,
         max_body: way.limits.max_body,
         facts,

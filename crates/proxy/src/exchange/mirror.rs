@@ -105,7 +105,8 @@ impl Copies {
 }
 
 fn place(worker: &Worker, bytes: usize) -> Option<Place> {
-    let limits = &worker.settings.limits;
+    let settings = worker.settings();
+    let limits = &settings.limits;
     let mirrors = &worker.mirrors;
     let (count, held) = (mirrors.count.get() + 1, mirrors.bytes.get() + bytes);
     let most_bytes = limits.mirror_body.saturating_mul(16);

@@ -124,7 +124,7 @@ async fn send<B: RequestBody, S: ResponseSink>(
     let send = respond::send(worker, parts.response, sink, reason, form, keep, edit);
     let sent = parts
         .timer
-        .limit(worker.settings.timeouts.write, send)
+        .limit(worker.settings().timeouts.write, send)
         .await;
     let Ok(Ok(length)) = sent else {
         sink.abort();

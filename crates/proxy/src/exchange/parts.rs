@@ -119,7 +119,9 @@ impl Facts {
             .as_ref()
             .and_then(|held| held.rule().extras.as_deref());
         let own = extras.and_then(|extras| extras.hsts.as_ref());
-        if let Some(hsts) = own.or(worker.settings.hsts.as_ref())
+        let settings = worker.settings();
+        if let Some(hsts) = own.or(settings.hsts.as_ref())
+            && !hsts.is_empty()
             && !headers
                 .iter()
                 .any(|(_, name, _)| name.eq_ignore_ascii_case(HSTS))

@@ -71,7 +71,7 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove_hop_by_hop();
     // The body tells its length from here on.
     request.headers.remove(Names::of(&[Name::ContentLength]));
-    let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
+    let client = forwarded::apply(request, connection, &worker.settings());
     facts.client.set(Some(client.address));
     facts.secure.set(client.secure);
     check_method(request, parts.tunnel.is_some())?;

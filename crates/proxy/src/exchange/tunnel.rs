@@ -49,7 +49,7 @@ pub(super) async fn tunnel<B: RequestBody, S: ResponseSink>(
     body.become_tunnel();
     parts.upstream_out.clear();
 
-    let idle = worker.settings.timeouts.tunnel_idle;
+    let idle = worker.settings().timeouts.tunnel_idle;
     let activity = Cell::new(Instant::now());
     let (_, stream, mut reader) = upstream.split(&worker.buffers);
     reader.become_tunnel();

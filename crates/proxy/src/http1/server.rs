@@ -97,7 +97,7 @@ impl Session<'_> {
             let limit = if draining {
                 DRAIN_IDLE
             } else {
-                worker.settings.timeouts.keep_alive
+                worker.settings().timeouts.keep_alive
             };
             let read = timer.limit(
                 limit,
@@ -174,7 +174,7 @@ impl Session<'_> {
     }
 
     fn is_persistent(&self, head: &RequestHead) -> bool {
-        let most = self.worker.settings.limits.requests_per_connection;
+        let most = self.worker.settings().limits.requests_per_connection;
         let wanted = match head.version {
             Version::Http10 => head.headers.connection_has(b"keep-alive"),
             _ => !head.headers.connection_has(b"close"),
@@ -191,7 +191,8 @@ impl Session<'_> {
             timer,
             ..
         } = self;
-        let limits = &worker.settings.limits;
+        let settings = worker.settings();
+        let limits = &settings.limits;
         let mut finder = EndFinder::default();
         timer.total = None;
         let find = async {
@@ -218,7 +219,7 @@ impl Session<'_> {
                 }
             }
         };
-        let len = match timer.limit(worker.settings.timeouts.header, find).await {
+        let len = match timer.limit(worker.settings().timeouts.header, find).await {
             Ok(found) => found?,
             Err(_) => return Err(Some(Reason::HeaderTimeout)),
         };
@@ -259,7 +260,7 @@ impl Session<'_> {
             );
             let _ = self
                 .timer
-                .limit(self.worker.settings.timeouts.write, answer)
+                .limit(self.worker.settings().timeouts.write, answer)
                 .await;
         }
         exchange::record_refusal(

@@ -36,6 +36,7 @@ mod values;
 
 use objects::kinds::Ingress;
 
+use crate::ingress::manner::Defaults;
 use crate::issuance::OWN as ISSUANCE;
 use crate::options::Options;
 use crate::report::{Problems, annotation_field};
@@ -96,11 +97,11 @@ pub(crate) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// As the command line says.
-    pub(crate) fn of(options: &'a Options) -> Self {
+    pub(crate) fn of(options: &'a Options, defaults: &Defaults) -> Self {
         Self {
             prefix: &options.annotations_prefix,
             validates: options.validates_annotations,
-            risk: options.annotations_risk,
+            risk: defaults.risk,
         }
     }
 }

@@ -1,0 +1,204 @@
+//! What the ConfigMap says, as typed values; each begins as ingress-nginx's default.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::{Forwarding, Tuning};
+use objects::Store;
+
+use crate::ingress::annotations::table::Risk;
+use crate::name::{Name, NameRef};
+use crate::report::Problems;
+
+/// What the ConfigMap says. The name of each key is in [`keys`](super::keys).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Global {
+    pub(crate) ssl_redirect: bool,
+    pub(crate) force_ssl_redirect: bool,
+    /// 301, 302, 307 or 308.
+    pub(crate) redirect_status: u16,
+    pub(crate) hsts: bool,
+    /// In seconds.
+    pub(crate) hsts_max_age: u64,
+    pub(crate) hsts_include_subdomains: bool,
+    pub(crate) hsts_preload: bool,
+    /// In bytes; 0 is no limit. None is as the command line says, else 1 MiB.
+    pub(crate) max_body: Option<u64>,
+    /// None are as the command line says.
+    pub(crate) connect: Option<Duration>,
+    pub(crate) read: Option<Duration>,
+    pub(crate) send: Option<Duration>,
+    /// None is as the command line says.
+    pub(crate) risk: Option<Risk>,
+    pub(crate) allow_snippets: bool,
+    pub(crate) allow_cross_namespace: bool,
+    /// The ConfigMap with fields that all responses get, `namespace/name`.
+    pub(crate) add_headers: Option<Name>,
+    /// Their names and values.
+    pub(crate) response_fields: BTreeMap<Box<str>, Box<str>>,
+    /// The ConfigMap with fields that all backends are told.
+    pub(crate) set_headers: Option<Name>,
+    /// Their names and values.
+    pub(crate) request_fields: BTreeMap<Box<str>, Box<str>>,
+    /// Fields of backends' responses that clients do not get, in lower case.
+    pub(crate) hide_headers: Vec<Box<str>>,
+    pub(crate) forwarding: Forwarded,
+    /// What holds for the process, but for `forwarding`.
+    pub(crate) tuning: Tuning,
+}
+
+/// Who is believed of what clients are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Forwarded {
+    /// `use-forwarded-headers`.
+    pub(crate) headers: bool,
+    /// `enable-real-ip`.
+    pub(crate) real_ip: bool,
+    /// None is everybody.
+    pub(crate) trusted: Option<Box<[IpNet]>>,
+    /// `compute-full-forwarded-for`.
+    pub(crate) full: bool,
+    /// `forwarded-for-header`, in lower case; none is X-Forwarded-For.
+    pub(crate) header: Option<Box<str>>,
+    /// `use-proxy-protocol`.
+    pub(crate) proxy_protocol: bool,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            ssl_redirect: true,
+            force_ssl_redirect: false,
+            redirect_status: 308,
+            hsts: true,
+            hsts_max_age: 31_536_000,
+            hsts_include_subdomains: true,
+            hsts_preload: false,
+            max_body: None,
+            connect: None,
+            read: None,
+            send: None,
+            risk: None,
+            allow_snippets: false,
+            allow_cross_namespace: false,
+            add_headers: None,
+            response_fields: BTreeMap::new(),
+            set_headers: None,
+            request_fields: BTreeMap::new(),
+            hide_headers: Vec::new(),
+            forwarding: Forwarded::default(),
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+/// The most fields of one such ConfigMap.
+const MOST_FIELDS: usize = 100;
+
+impl Global {
+    /// What `Strict-Transport-Security` says (RFC 6797, section 6.1).
+    pub(crate) fn hsts(&self) -> Option<Box<str>> {
+        self.hsts.then(|| {
+            let mut text = format!("max-age={}", self.hsts_max_age);
+            if self.hsts_include_subdomains {
+                text += "; includeSubDomains";
+            }
+            if self.hsts_preload {
+                text += "; preload";
+            }
+            text.into()
+        })
+    }
+
+    /// What holds for the process.
+    pub(super) fn tuning(&self) -> Tuning {
+        let Forwarded {
+            headers,
+            real_ip,
+            trusted,
+            full,
+            header,
+            proxy_protocol,
+        } = &self.forwarding;
+        let forwarding = (*headers || *real_ip || *proxy_protocol).then(|| Forwarding {
+            trusted: trusted.clone().unwrap_or_else(everybody),
+            header: header.clone(),
+            address_only: !headers,
+            alone: !(*headers && *full),
+        });
+        Tuning {
+            forwarding,
+            proxy_protocol: proxy_protocol.then_some(true),
+            ..self.tuning.clone()
+        }
+    }
+
+    /// The ConfigMaps that it names.
+    pub(crate) fn config_maps(&self) -> impl Iterator<Item = NameRef<'_>> {
+        let named = [&self.add_headers, &self.set_headers].into_iter().flatten();
+        named.map(Name::as_ref)
+    }
+
+    /// Reads what it refers to.
+    pub(super) fn resolve(&mut self, store: &Store, problems: &mut Problems) {
+        self.response_fields = fields("add-headers", self.add_headers.as_ref(), store, problems);
+        self.request_fields = fields(
+            "proxy-set-headers",
+            self.set_headers.as_ref(),
+            store,
+            problems,
+        );
+    }
+}
+
+/// Every network there is (`proxy-real-ip-cidr` by default).
+fn everybody() -> Box<[IpNet]> {
+    [Ipv4Net::default().into(), Ipv6Net::default().into()].into()
+}
+
+/// The fields that a ConfigMap lists.
+fn fields(
+    key: &str,
+    named: Option<&Name>,
+    store: &Store,
+    problems: &mut Problems,
+) -> BTreeMap<Box<str>, Box<str>> {
+    let field = format!("data[{key}]");
+    let mut all = BTreeMap::new();
+    let Some(named) = named.map(Name::as_ref) else {
+        return all;
+    };
+    let Some(found) = store.config_map(named.namespace, named.name) else {
+        let message = format!("there is no ConfigMap {named}");
+        problems.error(
+            field,
+            message,
+            "namespace/name of a ConfigMap of names and values",
+        );
+        return all;
+    };
+    for (name, value) in found.data.iter().flatten() {
+        let is_name = http_name(name);
+        let is_value = value
+            .bytes()
+            .all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte));
+        if !is_name || !is_value || all.len() == MOST_FIELDS {
+            let message = format!("{name:?} of the ConfigMap is no header field; it is left out");
+            problems.error(
+                &*field,
+                message,
+                "a name, and a value of printable characters",
+            );
+            continue;
+        }
+        all.insert(name.as_str().into(), value.as_str().into());
+    }
+    all
+}
+
+/// Whether a text is a header field's name (RFC 9110, section 5.6.2).
+pub(super) fn http_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.len() <= 256 && name.bytes().all(is_token)
+}

@@ -1,0 +1,483 @@
+//! Every key of ingress-nginx's ConfigMap.
+
+use std::net::IpAddr;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+
+use super::global::{Global, http_name};
+use crate::ingress::annotations::table::Risk;
+use crate::name::Name;
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fate {
+    /// It does what it does in ingress-nginx.
+    Works(Reader),
+    /// There is nothing for it to do: why.
+    Idle(&'static str),
+    /// Nobody has built it yet.
+    Later,
+}
+
+/// Reads a value into its place, or says what would be right.
+pub(super) type Reader = fn(&mut Global, &str) -> Result<(), &'static str>;
+
+impl Key {
+    const fn works(name: &'static str, reader: Reader) -> Self {
+        let fate = Fate::Works(reader);
+        Self { name, fate }
+    }
+
+    const fn idle(name: &'static str, why: &'static str) -> Self {
+        let fate = Fate::Idle(why);
+        Self { name, fate }
+    }
+
+    const fn later(name: &'static str) -> Self {
+        let fate = Fate::Later;
+        Self { name, fate }
+    }
+}
+
+/// Every key.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter()
+}
+
+/// The key of a name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    static BY_NAME: LazyLock<HashMap<&'static str, &'static Key>> =
+        LazyLock::new(|| all().map(|key| (key.name, key)).collect());
+    BY_NAME.get(name.trim()).copied()
+}
+
+const NGINX: &str = "it tunes nginx: nothing of the kind is allocated here";
+const WORKERS: &str = "workers are set by --workers; no worker is replaced by a change";
+const LOGS: &str = "the access log goes to standard output, the program's to standard error";
+const SNIPPETS: &str = "it is text for nginx's configuration, which there is none of";
+const MODSECURITY: &str = "there is no ModSecurity here";
+const JAEGER: &str = "nginx speaks no Jaeger any more either";
+
+/// In the order of their names.
+const KEYS: &[Key] = &[
+    Key::idle("access-log-params", LOGS),
+    Key::idle("access-log-path", LOGS),
+    Key::works("add-headers", |global, value| {
+        name(value).map(|name| global.add_headers = name)
+    }),
+    Key::later("allow-backend-server-header"),
+    Key::works("allow-cross-namespace-resources", |global, value| {
+        boolean(value).map(|on| global.allow_cross_namespace = on)
+    }),
+    Key::works("allow-snippet-annotations", |global, value| {
+        boolean(value).map(|on| global.allow_snippets = on)
+    }),
+    Key::later("annotation-value-word-blocklist"),
+    Key::works("annotations-risk-level", |global, value| {
+        risk(value).map(|risk| global.risk = Some(risk))
+    }),
+    Key::idle("bind-address", "--bind-address says where is listened"),
+    Key::later("block-cidrs"),
+    Key::later("block-referers"),
+    Key::later("block-user-agents"),
+    Key::later("brotli-level"),
+    Key::later("brotli-min-length"),
+    Key::later("brotli-types"),
+    Key::later("client-body-buffer-size"),
+    Key::works("client-body-timeout", |global, value| {
+        seconds(value).map(|time| global.tuning.body_timeout = Some(time))
+    }),
+    Key::idle("client-header-buffer-size", NGINX),
+    Key::works("client-header-timeout", |global, value| {
+        seconds(value).map(|time| global.tuning.header_timeout = Some(time))
+    }),
+    Key::works("compute-full-forwarded-for", |global, value| {
+        boolean(value).map(|on| global.forwarding.full = on)
+    }),
+    Key::later("custom-http-errors"),
+    Key::idle("debug-connections", NGINX),
+    Key::later("default-type"),
+    Key::later("denylist-source-range"),
+    Key::later("disable-access-log"),
+    Key::later("disable-http-access-log"),
+    Key::idle("disable-ipv6", "--bind-address says where is listened"),
+    Key::idle("disable-ipv6-dns", "names are resolved as the system says"),
+    Key::later("disable-proxy-intercept-errors"),
+    Key::later("disable-stream-access-log"),
+    Key::later("enable-access-log-for-default-backend"),
+    Key::idle("enable-aio-write", NGINX),
+    Key::later("enable-auth-access-log"),
+    Key::later("enable-brotli"),
+    Key::idle("enable-modsecurity", MODSECURITY),
+    Key::idle("enable-multi-accept", NGINX),
+    Key::later("enable-ocsp"),
+    Key::later("enable-opentelemetry"),
+    Key::idle("enable-owasp-modsecurity-crs", MODSECURITY),
+    Key::works("enable-real-ip", |global, value| {
+        boolean(value).map(|on| global.forwarding.real_ip = on)
+    }),
+    Key::idle("enable-serial-reloads", WORKERS),
+    Key::idle("enable-syslog", LOGS),
+    Key::later("enable-underscores-in-headers"),
+    Key::idle("error-log-level", LOGS),
+    Key::idle("error-log-path", LOGS),
+    Key::works("force-ssl-redirect", |global, value| {
+        boolean(value).map(|on| global.force_ssl_redirect = on)
+    }),
+    Key::works("forwarded-for-header", |global, value| {
+        field_name(value).map(|name| global.forwarding.header = name)
+    }),
+    Key::later("forwarded-for-proxy-protocol-header"),
+    Key::later("forwarded-host-header"),
+    Key::later("generate-request-id"),
+    Key::later("geoip2-autoreload-in-minutes"),
+    Key::later("global-allowed-response-headers"),
+    Key::later("global-auth-always-set-cookie"),
+    Key::later("global-auth-cache-duration"),
+    Key::later("global-auth-cache-key"),
+    Key::later("global-auth-method"),
+    Key::later("global-auth-request-redirect"),
+    Key::later("global-auth-response-headers"),
+    Key::later("global-auth-signin"),
+    Key::later("global-auth-signin-redirect-param"),
+    Key::later("global-auth-snippet"),
+    Key::later("global-auth-url"),
+    Key::idle("grpc-buffer-size-kb", NGINX),
+    Key::later("gzip-disable"),
+    Key::later("gzip-level"),
+    Key::later("gzip-min-length"),
+    Key::later("gzip-types"),
+    Key::works("hide-headers", |global, value| {
+        names(value).map(|names| global.hide_headers = names)
+    }),
+    Key::works("hsts", |global, value| {
+        boolean(value).map(|on| global.hsts = on)
+    }),
+    Key::works("hsts-include-subdomains", |global, value| {
+        boolean(value).map(|on| global.hsts_include_subdomains = on)
+    }),
+    Key::works("hsts-max-age", |global, value| {
+        number(value).map(|seconds| global.hsts_max_age = seconds)
+    }),
+    Key::works("hsts-preload", |global, value| {
+        boolean(value).map(|on| global.hsts_preload = on)
+    }),
+    Key::idle("http-access-log-path", LOGS),
+    Key::works("http-redirect-code", |global, value| {
+        redirect_status(value).map(|status| global.redirect_status = status)
+    }),
+    Key::idle("http-snippet", SNIPPETS),
+    Key::works("http2-max-concurrent-streams", |global, value| {
+        streams(value).map(|most| global.tuning.h2_streams = Some(most))
+    }),
+    Key::idle("http2-max-field-size", NGINX),
+    Key::idle("http2-max-header-size", NGINX),
+    Key::idle("http2-max-requests", NGINX),
+    Key::later("ignore-invalid-headers"),
+    Key::idle("jaeger-baggage-header", JAEGER),
+    Key::idle("jaeger-collector-host", JAEGER),
+    Key::idle("jaeger-collector-port", JAEGER),
+    Key::idle("jaeger-debug-header", JAEGER),
+    Key::idle("jaeger-endpoint", JAEGER),
+    Key::idle("jaeger-propagation-format", JAEGER),
+    Key::idle("jaeger-sampler-host", JAEGER),
+    Key::idle("jaeger-sampler-param", JAEGER),
+    Key::idle("jaeger-sampler-port", JAEGER),
+    Key::idle("jaeger-sampler-type", JAEGER),
+    Key::idle("jaeger-service-name", JAEGER),
+    Key::idle("jaeger-trace-baggage-header-prefix", JAEGER),
+    Key::idle("jaeger-trace-context-header-name", JAEGER),
+    Key::works("keep-alive", |global, value| {
+        seconds(value).map(|time| global.tuning.keep_alive = Some(time))
+    }),
+    Key::works("keep-alive-requests", |global, value| {
+        number(value).map(|most| global.tuning.requests_per_connection = Some(most))
+    }),
+    Key::works("large-client-header-buffers", |global, value| {
+        buffers(value).map(|bytes| global.tuning.header_bytes = Some(bytes))
+    }),
+    Key::later("limit-conn-status-code"),
+    Key::later("limit-conn-zone-variable"),
+    Key::later("limit-rate"),
+    Key::later("limit-rate-after"),
+    Key::later("limit-req-status-code"),
+    Key::later("load-balance"),
+    Key::idle("location-snippet", SNIPPETS),
+    Key::later("log-format-escape-json"),
+    Key::later("log-format-escape-none"),
+    Key::later("log-format-stream"),
+    Key::later("log-format-upstream"),
+    Key::idle("lua-shared-dicts", NGINX),
+    Key::idle("main-snippet", SNIPPETS),
+    Key::idle("map-hash-bucket-size", NGINX),
+    Key::idle("max-worker-connections", WORKERS),
+    Key::idle("max-worker-open-files", NGINX),
+    Key::idle("modsecurity-snippet", MODSECURITY),
+    Key::idle(
+        "nginx-status-ipv4-whitelist",
+        "there is no nginx_status page: see /metrics",
+    ),
+    Key::idle(
+        "nginx-status-ipv6-whitelist",
+        "there is no nginx_status page: see /metrics",
+    ),
+    Key::later("no-auth-locations"),
+    Key::later("no-tls-redirect-locations"),
+    Key::idle("opentelemetry-config", "it is a file of nginx's module"),
+    Key::later("opentelemetry-operation-name"),
+    Key::later("opentelemetry-trust-incoming-span"),
+    Key::later("otel-max-export-batch-size"),
+    Key::later("otel-max-queuesize"),
+    Key::later("otel-sampler"),
+    Key::later("otel-sampler-parent-based"),
+    Key::later("otel-sampler-ratio"),
+    Key::later("otel-schedule-delay-millis"),
+    Key::later("otel-service-name"),
+    Key::later("otlp-collector-host"),
+    Key::later("otlp-collector-port"),
+    Key::later("preserve-trailing-slash"),
+    Key::later("proxy-add-original-uri-header"),
+    Key::works("proxy-body-size", |global, value| {
+        size(value).map(|bytes| global.max_body = Some(bytes))
+    }),
+    Key::later("proxy-buffer-size"),
+    Key::later("proxy-buffering"),
+    Key::later("proxy-buffers-number"),
+    Key::later("proxy-busy-buffers-size"),
+    Key::works("proxy-connect-timeout", |global, value| {
+        seconds(value).map(|time| global.connect = Some(time))
+    }),
+    Key::later("proxy-cookie-domain"),
+    Key::later("proxy-cookie-path"),
+    Key::idle("proxy-headers-hash-bucket-size", NGINX),
+    Key::idle("proxy-headers-hash-max-size", NGINX),
+    Key::later("proxy-http-version"),
+    Key::later("proxy-max-temp-file-size"),
+    Key::later("proxy-next-upstream"),
+    Key::later("proxy-next-upstream-timeout"),
+    Key::later("proxy-next-upstream-tries"),
+    Key::later("proxy-protocol-header-timeout"),
+    Key::works("proxy-read-timeout", |global, value| {
+        seconds(value).map(|time| global.read = Some(time))
+    }),
+    Key::works("proxy-real-ip-cidr", |global, value| {
+        networks(value).map(|all| global.forwarding.trusted = Some(all))
+    }),
+    Key::later("proxy-redirect-from"),
+    Key::later("proxy-request-buffering"),
+    Key::works("proxy-send-timeout", |global, value| {
+        seconds(value).map(|time| global.send = Some(time))
+    }),
+    Key::works("proxy-set-headers", |global, value| {
+        name(value).map(|name| global.set_headers = name)
+    }),
+    Key::later("proxy-ssl-location-only"),
+    Key::later("proxy-stream-next-upstream"),
+    Key::later("proxy-stream-next-upstream-timeout"),
+    Key::later("proxy-stream-next-upstream-tries"),
+    Key::idle("proxy-stream-responses", NGINX),
+    Key::later("proxy-stream-timeout"),
+    Key::later("relative-redirects"),
+    Key::later("retry-non-idempotent"),
+    Key::idle("reuse-port", NGINX),
+    Key::idle("server-name-hash-bucket-size", NGINX),
+    Key::idle("server-name-hash-max-size", NGINX),
+    Key::idle("server-snippet", SNIPPETS),
+    Key::later("server-tokens"),
+    Key::later("service-upstream"),
+    Key::later("skip-access-log-urls"),
+    Key::idle("ssl-buffer-size", NGINX),
+    Key::later("ssl-ciphers"),
+    Key::idle("ssl-dh-param", NGINX),
+    Key::later("ssl-early-data"),
+    Key::later("ssl-ecdh-curve"),
+    Key::later("ssl-protocols"),
+    Key::works("ssl-redirect", |global, value| {
+        boolean(value).map(|on| global.ssl_redirect = on)
+    }),
+    Key::later("ssl-reject-handshake"),
+    Key::idle("ssl-session-cache", NGINX),
+    Key::idle("ssl-session-cache-size", NGINX),
+    Key::later("ssl-session-ticket-key"),
+    Key::later("ssl-session-tickets"),
+    Key::later("ssl-session-timeout"),
+    Key::idle("stream-access-log-path", LOGS),
+    Key::idle("stream-snippet", SNIPPETS),
+    Key::later("strict-validate-path-type"),
+    Key::idle("syslog-host", LOGS),
+    Key::idle("syslog-port", LOGS),
+    Key::later("upstream-keepalive-connections"),
+    Key::later("upstream-keepalive-requests"),
+    Key::later("upstream-keepalive-time"),
+    Key::later("upstream-keepalive-timeout"),
+    Key::works("use-forwarded-headers", |global, value| {
+        boolean(value).map(|on| global.forwarding.headers = on)
+    }),
+    Key::idle(
+        "use-geoip",
+        "GeoIP of the first generation has no databases any more",
+    ),
+    Key::later("use-geoip2"),
+    Key::later("use-gzip"),
+    Key::later("use-http2"),
+    Key::works("use-proxy-protocol", |global, value| {
+        boolean(value).map(|on| global.forwarding.proxy_protocol = on)
+    }),
+    Key::idle("variables-hash-bucket-size", NGINX),
+    Key::idle("variables-hash-max-size", NGINX),
+    Key::later("whitelist-source-range"),
+    Key::idle("worker-cpu-affinity", WORKERS),
+    Key::idle("worker-processes", WORKERS),
+    Key::idle("worker-shutdown-timeout", WORKERS),
+];
+
+fn boolean(value: &str) -> Result<bool, &'static str> {
+    // As Go's `strconv.ParseBool`.
+    match value.trim() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("\"true\" or \"false\""),
+    }
+}
+
+fn number(value: &str) -> Result<u64, &'static str> {
+    value.trim().parse().map_err(|_| "a whole number")
+}
+
+/// A number of seconds, with nothing behind it or an `s`.
+fn seconds(value: &str) -> Result<Duration, &'static str> {
+    let value = value.trim();
+    let number = value.strip_suffix('s').unwrap_or(value).parse::<u32>();
+    let number = number.map_err(|_| "a whole number of seconds")?;
+    Ok(Duration::from_secs(number.into()))
+}
+
+/// A size as nginx writes it, in bytes.
+fn size(value: &str) -> Result<u64, &'static str> {
+    const HINT: &str = "a size as 8m, 512k or 1g; 0 is no limit";
+    let value = value.trim().to_ascii_lowercase();
+    let digits = value.trim_end_matches(|last: char| last.is_ascii_lowercase());
+    let number: u64 = digits.parse().map_err(|_| HINT)?;
+    let shift = match &value[digits.len()..] {
+        "" | "b" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err(HINT),
+    };
+    number.checked_mul(1 << shift).ok_or(HINT)
+}
+
+/// Networks between commas.
+fn networks(value: &str) -> Result<Box<[IpNet]>, &'static str> {
+    let items = value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    let items = items.map(|item| {
+        item.parse()
+            .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
+    });
+    let items = items.collect::<Result<_, _>>();
+    items.map_err(|_| "networks between commas, as 10.0.0.0/8, 2001:db8::/32")
+}
+
+/// The name of a header field in lower case; none if it is X-Forwarded-For.
+fn field_name(value: &str) -> Result<Option<Box<str>>, &'static str> {
+    let name = value.trim().to_ascii_lowercase();
+    if !http_name(&name) {
+        return Err("the name of a header field");
+    }
+    Ok((name != "x-forwarded-for").then(|| name.into()))
+}
+
+/// As `4 8k`: how many, and of which size each. In bytes all in all.
+fn buffers(value: &str) -> Result<usize, &'static str> {
+    const HINT: &str = "a number and a size, as 4 8k";
+    let (count, each) = value.trim().split_once(' ').ok_or(HINT)?;
+    let count: u64 = count.parse().map_err(|_| HINT)?;
+    let bytes = size(each.trim())?.checked_mul(count).ok_or(HINT)?;
+    let bytes = usize::try_from(bytes).map_err(|_| HINT)?;
+    // As much as one connection may hold at the most, as the flag for it has it.
+    Some(bytes)
+        .filter(|bytes| (1024..=16 << 20).contains(bytes))
+        .ok_or(HINT)
+}
+
+fn streams(value: &str) -> Result<u32, &'static str> {
+    let most = value.trim().parse().ok().filter(|most| *most > 0);
+    most.ok_or("a whole number, at least 1")
+}
+
+fn redirect_status(value: &str) -> Result<u16, &'static str> {
+    let status = value.trim().parse().ok();
+    let status = status.filter(|status| matches!(status, 301 | 302 | 307 | 308));
+    status.ok_or("301, 302, 307 or 308")
+}
+
+fn risk(value: &str) -> Result<Risk, &'static str> {
+    Risk::parse(value).ok_or("Low, Medium, High or Critical")
+}
+
+/// `namespace/name`; the empty text is none.
+fn name(value: &str) -> Result<Option<Name>, &'static str> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let (namespace, name) = value.split_once('/').ok_or("namespace/name")?;
+    Ok(Some(Name::new(namespace, name)))
+}
+
+/// Names of header fields between commas, in lower case.
+fn names(value: &str) -> Result<Vec<Box<str>>, &'static str> {
+    let names = value
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
+    let names = names.map(|name| http_name(name).then(|| name.to_ascii_lowercase().into()));
+    names
+        .collect::<Option<_>>()
+        .ok_or("names of header fields between commas")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_once_and_in_order() {
+        assert!(KEYS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(KEYS.len() >= 192, "{}", KEYS.len());
+    }
+
+    #[test]
+    fn values_are_read_as_nginx_reads_them() {
+        assert_eq!(size("1m"), Ok(1 << 20));
+        assert_eq!(size("2K"), Ok(2048));
+        assert_eq!(size("0"), Ok(0));
+        assert!(size("1x").is_err() && size("").is_err() && size("99999999999999999999g").is_err());
+        assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
+        assert_eq!(seconds("5s"), Ok(Duration::from_secs(5)));
+        assert!(seconds("5m").is_err());
+        assert_eq!(name("a/b"), Ok(Some(Name::new("a", "b"))));
+        assert_eq!(name(""), Ok(None));
+        assert!(name("a").is_err());
+        assert_eq!(
+            names("Server, X-A"),
+            Ok(vec!["server".into(), "x-a".into()])
+        );
+        assert!(names("a b").is_err());
+        assert!(redirect_status("303").is_err());
+    }
+}
