@@ -24,6 +24,8 @@ pub enum Filter {
     Cors(Box<Cors>),
     /// Somebody else decides whether the request may pass.
     Auth(Box<ExternalAuth>),
+    /// Responses are compressed for clients that take it.
+    Compress(Arc<Compression>),
 }
 
 /// Sends clients that came without TLS to HTTPS.
@@ -201,6 +203,39 @@ pub enum AuthProtocol {
         /// Fields of its response that the request gets, in lower case.
         response_headers: Box<[Box<str>]>,
     },
+}
+
+/// How responses are compressed for clients that take it (RFC 9110, section 12.5.3). Of several
+/// codings that a client takes, the first in this order is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// `br` (RFC 7932).
+    pub brotli: Option<Coding>,
+    /// `zstd` (RFC 8878).
+    pub zstd: Option<Coding>,
+    /// `gzip` (RFC 1952).
+    pub gzip: Option<Coding>,
+}
+
+/// What is compressed in a way, and how much work it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coding {
+    /// The library's own measure: from 1 to 9 for gzip, to 11 for brotli, to 19 for zstd.
+    pub level: u8,
+    /// Responses that say that they are shorter, in bytes, are left alone.
+    pub least: u64,
+    /// Types of content in lower case, without parameters; `*` is all.
+    pub types: Box<[Box<str>]>,
+}
+
+impl Coding {
+    /// Whether content of a type is compressed: the value of a Content-Type field.
+    pub fn takes(&self, content_type: &[u8]) -> bool {
+        let end = content_type.iter().position(|byte| b"; \t".contains(byte));
+        let content_type = &content_type[..end.unwrap_or(content_type.len())];
+        let mut types = self.types.iter();
+        types.any(|known| **known == *"*" || known.as_bytes().eq_ignore_ascii_case(content_type))
+    }
 }
 
 #[cfg(test)]

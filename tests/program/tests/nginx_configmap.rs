@@ -2,7 +2,7 @@
 
 use program_tests::tls::Client;
 use program_tests::{
-    Backend, Certificate, Conn, Folder, Ingress, Narthex, eventually, secret, services, until,
+    Backend, Certificate, Conn, Folder, Ingress, Narthex, Then, eventually, secret, services, until,
 };
 
 const FLAG: &str = "--configmap=ingress-nginx/controller";
@@ -260,4 +260,88 @@ fn what_cannot_be_read_or_has_no_meaning_is_said_by_its_key() {
         assert!(log.contains(expected), "{expected}: {log}");
     }
     assert_eq!(world.narthex.get(HOST, "/").status, 308);
+}
+
+#[test]
+fn responses_are_compressed_for_who_takes_it() {
+    let text = "the same line over and over\n".repeat(200);
+    let body = text.clone();
+    let web = Backend::scripted("web", move |exchange| {
+        exchange.read_body()?;
+        let kind = match &*exchange.request.target {
+            "/image" => "image/png",
+            _ => "text/plain; charset=utf-8",
+        };
+        let body = match &*exchange.request.target {
+            "/short" => "short",
+            _ => &*body,
+        };
+        let length = body.len();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"1\"\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))?;
+        Ok(Then::Keep)
+    });
+    let ingress = Ingress::named("web")
+        .class("nginx")
+        .host(HOST)
+        .prefix("/", "web");
+    let mut documents = services(&[("web", &web)]);
+    documents.push(ingress.yaml());
+    let folder = Folder::of(&documents);
+    let lines = [
+        ("use-gzip", "true"),
+        ("enable-brotli", "true"),
+        ("enable-zstd", "true"),
+    ];
+    folder.write("config.yaml", &config_map("controller", &lines));
+    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    let get = |path: &str, accepts: &str| {
+        let mut conn = Conn::plain(narthex.http);
+        let accepts = match accepts {
+            "" => String::new(),
+            accepts => format!("Accept-Encoding: {accepts}\r\n"),
+        };
+        conn.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{accepts}\r\n"
+        ))
+    };
+    for (accepts, coding) in [
+        ("gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip, zstd", "zstd"),
+        ("br;q=0, gzip;q=0.5", "gzip"),
+    ] {
+        let response = get("/", accepts);
+        assert_eq!(
+            response.header("content-encoding"),
+            Some(coding),
+            "{accepts}"
+        );
+        assert_eq!(response.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(response.header("etag"), Some("W/\"1\""));
+        assert!(
+            response.body.len() < text.len() / 4,
+            "{}",
+            response.body.len()
+        );
+    }
+    // curl reads what it says.
+    let answer = narthex.curl(HOST, "/", &["--compressed"]);
+    assert_eq!(answer.text, text);
+    for (path, accepts) in [
+        ("/", ""),
+        ("/", "identity"),
+        ("/short", "gzip"),
+        ("/image", "gzip"),
+    ] {
+        let response = get(path, accepts);
+        assert_eq!(
+            response.header("content-encoding"),
+            None,
+            "{path} {accepts}"
+        );
+        assert_eq!(response.header("etag"), Some("\"1\""));
+    }
+    assert_eq!(get("/", "").text(), text);
 }

@@ -1,9 +1,11 @@
 //! What the ConfigMap says, as typed values; each begins as ingress-nginx's default.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::filter::{Coding, Compression};
 use model::{Forwarding, Tuning};
 use objects::Store;
 
@@ -43,9 +45,19 @@ pub(crate) struct Global {
     pub(crate) request_fields: BTreeMap<Box<str>, Box<str>>,
     /// Fields of backends' responses that clients do not get, in lower case.
     pub(crate) hide_headers: Vec<Box<str>>,
+    pub(crate) gzip: Compressor,
+    pub(crate) brotli: Compressor,
+    pub(crate) zstd: Compressor,
     pub(crate) forwarding: Forwarded,
     /// What holds for the process, but for `forwarding`.
     pub(crate) tuning: Tuning,
+}
+
+/// A way to compress responses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Compressor {
+    pub(crate) on: bool,
+    pub(crate) coding: Coding,
 }
 
 /// Who is believed of what clients are.
@@ -87,9 +99,52 @@ impl Default for Global {
             set_headers: None,
             request_fields: BTreeMap::new(),
             hide_headers: Vec::new(),
+            gzip: Compressor::new(1, 256),
+            brotli: Compressor::new(4, 20),
+            zstd: Compressor::new(3, 256),
             forwarding: Forwarded::default(),
             tuning: Tuning::default(),
         }
+    }
+}
+
+/// What is compressed by default: text in its many forms (`gzip-types`, `brotli-types`).
+const TYPES: &[&str] = &[
+    "application/atom+xml",
+    "application/javascript",
+    "application/x-javascript",
+    "application/json",
+    "application/rss+xml",
+    "application/vnd.ms-fontobject",
+    "application/x-font-ttf",
+    "application/x-web-app-manifest+json",
+    "application/xhtml+xml",
+    "application/xml",
+    "font/opentype",
+    "image/svg+xml",
+    "image/x-icon",
+    "text/css",
+    "text/html",
+    "text/javascript",
+    "text/plain",
+    "text/x-component",
+];
+
+impl Compressor {
+    fn new(level: u8, least: u64) -> Self {
+        let types = TYPES.iter().map(|name| (*name).into()).collect();
+        Self {
+            on: false,
+            coding: Coding {
+                level,
+                least,
+                types,
+            },
+        }
+    }
+
+    fn coding(&self) -> Option<Coding> {
+        self.on.then(|| self.coding.clone())
     }
 }
 
@@ -109,6 +164,16 @@ impl Global {
             }
             text.into()
         })
+    }
+
+    /// How responses are compressed, if they are.
+    pub(crate) fn compression(&self) -> Option<Arc<Compression>> {
+        let compression = Compression {
+            brotli: self.brotli.coding(),
+            zstd: self.zstd.coding(),
+            gzip: self.gzip.coding(),
+        };
+        (compression != Compression::default()).then(|| Arc::new(compression))
     }
 
     /// What holds for the process.

@@ -90,9 +90,15 @@ const KEYS: &[Key] = &[
     Key::later("block-cidrs"),
     Key::later("block-referers"),
     Key::later("block-user-agents"),
-    Key::later("brotli-level"),
-    Key::later("brotli-min-length"),
-    Key::later("brotli-types"),
+    Key::works("brotli-level", |global, value| {
+        level(value, 11).map(|level| global.brotli.coding.level = level)
+    }),
+    Key::works("brotli-min-length", |global, value| {
+        number(value).map(|bytes| global.brotli.coding.least = bytes)
+    }),
+    Key::works("brotli-types", |global, value| {
+        types(value).map(|all| global.brotli.coding.types = all)
+    }),
     Key::later("client-body-buffer-size"),
     Key::works("client-body-timeout", |global, value| {
         seconds(value).map(|time| global.tuning.body_timeout = Some(time))
@@ -117,7 +123,9 @@ const KEYS: &[Key] = &[
     Key::later("enable-access-log-for-default-backend"),
     Key::idle("enable-aio-write", NGINX),
     Key::later("enable-auth-access-log"),
-    Key::later("enable-brotli"),
+    Key::works("enable-brotli", |global, value| {
+        boolean(value).map(|on| global.brotli.on = on)
+    }),
     Key::idle("enable-modsecurity", MODSECURITY),
     Key::idle("enable-multi-accept", NGINX),
     Key::later("enable-ocsp"),
@@ -129,6 +137,9 @@ const KEYS: &[Key] = &[
     Key::idle("enable-serial-reloads", WORKERS),
     Key::idle("enable-syslog", LOGS),
     Key::later("enable-underscores-in-headers"),
+    Key::works("enable-zstd", |global, value| {
+        boolean(value).map(|on| global.zstd.on = on)
+    }),
     Key::idle("error-log-level", LOGS),
     Key::idle("error-log-path", LOGS),
     Key::works("force-ssl-redirect", |global, value| {
@@ -153,10 +164,16 @@ const KEYS: &[Key] = &[
     Key::later("global-auth-snippet"),
     Key::later("global-auth-url"),
     Key::idle("grpc-buffer-size-kb", NGINX),
-    Key::later("gzip-disable"),
-    Key::later("gzip-level"),
-    Key::later("gzip-min-length"),
-    Key::later("gzip-types"),
+    Key::idle("gzip-disable", NGINX),
+    Key::works("gzip-level", |global, value| {
+        level(value, 9).map(|level| global.gzip.coding.level = level)
+    }),
+    Key::works("gzip-min-length", |global, value| {
+        number(value).map(|bytes| global.gzip.coding.least = bytes)
+    }),
+    Key::works("gzip-types", |global, value| {
+        types(value).map(|all| global.gzip.coding.types = all)
+    }),
     Key::works("hide-headers", |global, value| {
         names(value).map(|names| global.hide_headers = names)
     }),
@@ -328,7 +345,9 @@ const KEYS: &[Key] = &[
         "GeoIP of the first generation has no databases any more",
     ),
     Key::later("use-geoip2"),
-    Key::later("use-gzip"),
+    Key::works("use-gzip", |global, value| {
+        boolean(value).map(|on| global.gzip.on = on)
+    }),
     Key::later("use-http2"),
     Key::works("use-proxy-protocol", |global, value| {
         boolean(value).map(|on| global.forwarding.proxy_protocol = on)
@@ -339,6 +358,15 @@ const KEYS: &[Key] = &[
     Key::idle("worker-cpu-affinity", WORKERS),
     Key::idle("worker-processes", WORKERS),
     Key::idle("worker-shutdown-timeout", WORKERS),
+    Key::works("zstd-level", |global, value| {
+        level(value, 19).map(|level| global.zstd.coding.level = level)
+    }),
+    Key::works("zstd-min-length", |global, value| {
+        number(value).map(|bytes| global.zstd.coding.least = bytes)
+    }),
+    Key::works("zstd-types", |global, value| {
+        types(value).map(|all| global.zstd.coding.types = all)
+    }),
 ];
 
 fn boolean(value: &str) -> Result<bool, &'static str> {
@@ -417,6 +445,21 @@ fn buffers(value: &str) -> Result<usize, &'static str> {
 fn streams(value: &str) -> Result<u32, &'static str> {
     let most = value.trim().parse().ok().filter(|most| *most > 0);
     most.ok_or("a whole number, at least 1")
+}
+
+/// How hard a compressor works, from 1 to its most.
+fn level(value: &str, most: u8) -> Result<u8, &'static str> {
+    let level = value.trim().parse().ok();
+    let level = level.filter(|level| (1..=most).contains(level));
+    level.ok_or("a whole number from 1 to what the compressor can: 9 gzip, 11 brotli, 19 zstd")
+}
+
+/// Types of content between spaces; HTML is always one of them.
+fn types(value: &str) -> Result<Box<[Box<str>]>, &'static str> {
+    let types = value
+        .split_ascii_whitespace()
+        .map(|item| item.to_ascii_lowercase().into());
+    Ok(types.chain(["text/html".into()]).collect())
 }
 
 fn redirect_status(value: &str) -> Result<u16, &'static str> {

@@ -1,5 +1,7 @@
 //! The filters of an Ingress's rules, in the order in which ingress-nginx does what they do.
 
+use std::sync::Arc;
+
 use model::{Filter, HttpsRedirect};
 
 use super::manner::Defaults;
@@ -21,8 +23,16 @@ pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
     to_https(ingress, place, &mut filters);
     let Defaults {
-        request, response, ..
+        request,
+        response,
+        compression,
+        ..
     } = place.defaults;
+    filters.extend(
+        compression
+            .iter()
+            .map(|how| Filter::Compress(Arc::clone(how))),
+    );
     filters.extend(
         request
             .iter()

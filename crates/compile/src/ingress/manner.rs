@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::filter::HeaderEdit;
+use model::filter::{Compression, HeaderEdit};
 use model::policy::{Affinity, RouteRetry};
 use model::{Extras, Timeouts};
 
@@ -37,6 +37,8 @@ pub(crate) struct Defaults {
     pub(crate) redirect_status: u16,
     /// The most that annotations may risk (`annotations-risk-level`).
     pub(crate) risk: Risk,
+    /// How responses are compressed (`use-gzip`, `enable-brotli`).
+    pub(crate) compression: Option<Arc<Compression>>,
     /// Fields that backends are told besides (`proxy-set-headers`).
     pub(crate) request: Option<Arc<HeaderEdit>>,
     /// What is done to all responses (`add-headers`, `hide-headers`).
@@ -92,6 +94,7 @@ impl Profiles {
                 force_ssl_redirect: false,
                 redirect_status: 308,
                 risk: options.annotations_risk,
+                compression: None,
                 request: None,
                 response: None,
             },
@@ -101,6 +104,7 @@ impl Profiles {
                 force_ssl_redirect: global.force_ssl_redirect,
                 redirect_status: global.redirect_status,
                 risk: global.risk.unwrap_or(options.annotations_risk),
+                compression: global.compression(),
                 request: edit(&global.request_fields, &[]),
                 response: edit(&global.response_fields, &global.hide_headers),
             },

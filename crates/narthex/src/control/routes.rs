@@ -260,6 +260,7 @@ pub(crate) fn filter(filter: &Filter) -> String {
             let origins: Vec<String> = cors.origins.iter().map(origin_in_words).collect();
             format!("CORS for {}", origins.join(", "))
         }
+        Filter::Compress(_) => "the response is compressed if the client takes that".to_owned(),
         Filter::Auth(auth) => format!("{} is asked whether it may pass", auth.backend.name),
     }
 }

@@ -9,7 +9,7 @@ use super::parts::{Edits, Facts, Parts};
 use super::prepare::{self, Hop, Pending, write_head};
 use super::{auth, forward};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
-use crate::filters::{self, Answer, Context};
+use crate::filters::{self, Answer, Context, compression};
 use crate::headers::Headers;
 use crate::record::Reason;
 use crate::worker::{HeldRule, Worker};
@@ -80,7 +80,17 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
             target,
         });
     }
-    forward::forward(parts, &mut spool, sink, facts, rule, backend).await?;
+    let compress = filters::compression(&rule.filters);
+    let coding = compress.and_then(|how| compression::negotiate(how, parts.request));
+    match coding.filter(|_| parts.tunnel.is_none()) {
+        Some((kind, coding)) => {
+            let mut sink = compression::Sink::new(sink, kind, coding);
+            // Boxed: a future of its own for those who have it.
+            let forwarded = forward::forward(parts, &mut spool, &mut sink, facts, rule, backend);
+            Box::pin(forwarded).await?;
+        }
+        None => forward::forward(parts, &mut spool, sink, facts, rule, backend).await?,
+    }
     Ok(())
 }
 

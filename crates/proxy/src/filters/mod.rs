@@ -1,6 +1,7 @@
 //! Filters: what happens to a request between routing and forwarding, and to its response on the
 //! way back; one file a filter.
 
+pub(crate) mod compression;
 mod cors;
 mod headers;
 mod https_redirect;
@@ -8,6 +9,7 @@ mod location;
 mod redirect;
 mod rewrite;
 
+use model::filter::Compression;
 use model::{Filter, HttpsRedirect, PathMatch};
 
 use crate::forwarded::Client;
@@ -56,6 +58,14 @@ impl Answer {
 pub(crate) fn are_simple(filters: &[Filter]) -> bool {
     let is_simple = |filter: &Filter| matches!(filter, Filter::HttpsRedirect(_));
     filters.iter().all(is_simple)
+}
+
+/// How the response is compressed, if it may be.
+pub(crate) fn compression(filters: &[Filter]) -> Option<&Compression> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Compress(compression) => Some(&**compression),
+        _ => None,
+    })
 }
 
 /// Whether any filter has to do with the response.
@@ -123,7 +133,8 @@ pub(crate) fn run(
             | Filter::ResponseHeaders(_)
             | Filter::Mirror(_)
             | Filter::Cors(_)
-            | Filter::Auth(_) => {}
+            | Filter::Auth(_)
+            | Filter::Compress(_) => {}
         }
     }
     None

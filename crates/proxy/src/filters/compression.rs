@@ -1,0 +1,341 @@
+//! Responses that are compressed for clients that take it.
+
+use std::io::{self, Write};
+use std::task::{Context, Poll};
+
+use brotli::CompressorWriter;
+use flate2::write::GzEncoder;
+use model::filter::{Coding, Compression};
+
+use crate::client::{ClientFault, Length, ResponseSink};
+use crate::headers::{Headers, Name, RequestHead, ResponseHead, list};
+
+/// How much a brotli encoder remembers: 2 to this power, in bytes (nginx: `brotli_window`).
+const BROTLI_WINDOW: u32 = 19;
+
+/// What brotli gathers before it writes.
+const BROTLI_BUFFER: usize = 4096;
+
+const VARY: &[u8] = b"Accept-Encoding";
+
+/// The coding for a client's response, if it takes one that the rule has.
+pub(crate) fn negotiate<'a>(
+    compression: &'a Compression,
+    request: &RequestHead,
+) -> Option<(Kind, &'a Coding)> {
+    if request.method() == b"HEAD" {
+        return None;
+    }
+    let accepted = request.headers.joined(b"accept-encoding")?;
+    let ways = [
+        (Kind::Brotli, &compression.brotli),
+        (Kind::Zstd, &compression.zstd),
+        (Kind::Gzip, &compression.gzip),
+    ];
+    let mut ways = ways.into_iter();
+    ways.find_map(|(kind, coding)| {
+        let coding = coding.as_ref()?;
+        takes(&accepted, kind.name()).then_some((kind, coding))
+    })
+}
+
+/// Whether Accept-Encoding has a coding with any weight but zero.
+fn takes(accepted: &[u8], coding: &[u8]) -> bool {
+    let weight = |item: &[u8]| {
+        let mut parts = item.split(|&byte| byte == b';');
+        let name = parts.next().unwrap_or_default().trim_ascii();
+        let refused = parts.any(|part| {
+            let part = part.trim_ascii();
+            let digits = part
+                .strip_prefix(b"q=")
+                .or_else(|| part.strip_prefix(b"Q="));
+            digits.is_some_and(|digits| digits.iter().all(|byte| matches!(byte, b'0' | b'.')))
+        });
+        (name.to_ascii_lowercase(), !refused)
+    };
+    let items: Vec<_> = list(accepted).map(weight).collect();
+    let named = items.iter().find(|(name, _)| *name == coding);
+    let any = items.iter().find(|(name, _)| *name == b"*");
+    named.or(any).is_some_and(|(_, taken)| *taken)
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Brotli,
+    Zstd,
+    Gzip,
+}
+
+impl Kind {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Brotli => b"br",
+            Self::Zstd => b"zstd",
+            Self::Gzip => b"gzip",
+        }
+    }
+}
+
+/// Where a response goes, to be compressed.
+pub(crate) struct Sink<'a, S> {
+    sink: &'a mut S,
+    kind: Kind,
+    coding: &'a Coding,
+    encoder: Option<Encoder>,
+    /// Something was written that may not have come out yet.
+    pending: bool,
+}
+
+impl<'a, S: ResponseSink> Sink<'a, S> {
+    pub(crate) fn new(sink: &'a mut S, kind: Kind, coding: &'a Coding) -> Self {
+        Self {
+            sink,
+            kind,
+            coding,
+            encoder: None,
+            pending: false,
+        }
+    }
+
+    /// Gives what has come out of the encoder to the client.
+    async fn drain(&mut self) -> Result<(), ClientFault> {
+        let Some(encoder) = &mut self.encoder else {
+            return Ok(());
+        };
+        let out = encoder.out();
+        if out.is_empty() {
+            return Ok(());
+        }
+        let ready = std::mem::take(out);
+        let sent = self.sink.data(&ready, false).await;
+        if let Some(encoder) = &mut self.encoder {
+            let mut ready = ready;
+            ready.clear();
+            *encoder.out() = ready;
+        }
+        sent
+    }
+}
+
+/// Whether a response is one that is compressed.
+fn is_meant(coding: &Coding, head: &ResponseHead, length: Length) -> bool {
+    let headers = &head.headers;
+    let is_short = match length {
+        Length::Absent => true,
+        Length::Known(length) => length < coding.least.max(1),
+        Length::Unknown => false,
+    };
+    let content_type = headers.get(Name::ContentType);
+    let forbidden = || {
+        let control = headers.joined(b"cache-control").unwrap_or_default();
+        let mut directives = list(&control);
+        directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
+    };
+    matches!(head.status, 200 | 403 | 404)
+        && !is_short
+        && content_type.is_some_and(|value| coding.takes(value))
+        && headers.joined(b"content-encoding").is_none()
+        && !forbidden()
+}
+
+/// The head of the same response, compressed.
+fn compressed(head: &ResponseHead, kind: Kind) -> ResponseHead {
+    let mut new = ResponseHead::default();
+    new.start(head.status, head.reason());
+    let mut varies = false;
+    for (token, name, value) in head.headers.iter() {
+        if token == Name::ContentLength || name.eq_ignore_ascii_case(b"accept-ranges") {
+            continue;
+        }
+        varies |= name.eq_ignore_ascii_case(b"vary")
+            && list(value).any(|it| it == b"*" || it.eq_ignore_ascii_case(VARY));
+        // The bytes are others (RFC 9110, section 8.8.1).
+        if name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
+            new.headers.push(name, &[b"W/", value].concat());
+            continue;
+        }
+        new.headers.push_known(token, name, value);
+    }
+    new.headers.push(b"Content-Encoding", kind.name());
+    if !varies {
+        new.headers.push(b"Vary", VARY);
+    }
+    new
+}
+
+impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
+    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
+        self.sink.interim(head).await
+    }
+
+    async fn head(
+        &mut self,
+        head: &ResponseHead,
+        length: Length,
+        keep: bool,
+    ) -> Result<(), ClientFault> {
+        if !is_meant(self.coding, head, length) {
+            return self.sink.head(head, length, keep).await;
+        }
+        let Ok(encoder) = Encoder::new(self.kind, self.coding.level) else {
+            // There is no memory for it: as it is, then.
+            return self.sink.head(head, length, keep).await;
+        };
+        self.encoder = Some(encoder);
+        let head = compressed(head, self.kind);
+        self.sink.head(&head, Length::Unknown, keep).await
+    }
+
+    async fn data(&mut self, bytes: &[u8], last: bool) -> Result<(), ClientFault> {
+        let Some(encoder) = &mut self.encoder else {
+            return self.sink.data(bytes, last).await;
+        };
+        encoder.write(bytes).map_err(|_| ClientFault::Closed)?;
+        self.pending = true;
+        self.drain().await
+    }
+
+    async fn flush(&mut self) -> Result<(), ClientFault> {
+        if std::mem::take(&mut self.pending)
+            && let Some(encoder) = &mut self.encoder
+        {
+            encoder.flush().map_err(|_| ClientFault::Closed)?;
+            self.drain().await?;
+        }
+        self.sink.flush().await
+    }
+
+    async fn end(&mut self, trailers: &Headers) -> Result<(), ClientFault> {
+        if let Some(encoder) = self.encoder.take() {
+            let rest = encoder.finish().map_err(|_| ClientFault::Closed)?;
+            self.sink.data(&rest, false).await?;
+        }
+        self.sink.end(trailers).await
+    }
+
+    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
+        self.sink.open_tunnel(head).await
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sink.poll_closed(cx)
+    }
+
+    fn is_begun(&self) -> bool {
+        self.sink.is_begun()
+    }
+
+    fn abort(&mut self) {
+        self.sink.abort();
+    }
+}
+
+/// An encoder into memory.
+enum Encoder {
+    Brotli(Box<CompressorWriter<Vec<u8>>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Gzip(GzEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    fn new(kind: Kind, level: u8) -> io::Result<Self> {
+        let out = Vec::new();
+        Ok(match kind {
+            Kind::Brotli => Self::Brotli(Box::new(CompressorWriter::new(
+                out,
+                BROTLI_BUFFER,
+                level.into(),
+                BROTLI_WINDOW,
+            ))),
+            Kind::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(out, level.into())?),
+            Kind::Gzip => {
+                let level = flate2::Compression::new(level.into());
+                Self::Gzip(GzEncoder::new(out, level))
+            }
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Brotli(encoder) => encoder.write_all(bytes),
+            Self::Zstd(encoder) => encoder.write_all(bytes),
+            Self::Gzip(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Brotli(encoder) => encoder.flush(),
+            Self::Zstd(encoder) => encoder.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
+        }
+    }
+
+    /// What has come out.
+    fn out(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Brotli(encoder) => encoder.get_mut(),
+            Self::Zstd(encoder) => encoder.get_mut(),
+            Self::Gzip(encoder) => encoder.get_mut(),
+        }
+    }
+
+    /// The rest.
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Brotli(encoder) => Ok(encoder.into_inner()),
+            Self::Zstd(encoder) => encoder.finish(),
+            Self::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn a_coding_is_taken_if_its_weight_is_not_zero() {
+        for (accepted, gzip, brotli) in [
+            ("gzip", true, false),
+            ("gzip, deflate, br", true, true),
+            ("GZIP;q=0.1", true, false),
+            ("gzip;q=0, br", false, true),
+            ("gzip;q=0.000", false, false),
+            ("*", true, true),
+            ("*;q=0", false, false),
+            ("br;q=0, *", true, false),
+            ("identity", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(takes(accepted.as_bytes(), b"gzip"), gzip, "{accepted}");
+            assert_eq!(takes(accepted.as_bytes(), b"br"), brotli, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn what_was_flushed_can_be_read_before_the_end() {
+        for kind in [Kind::Brotli, Kind::Zstd, Kind::Gzip] {
+            let mut encoder = Encoder::new(kind, 4).expect("memory");
+            encoder.write(b"first").expect("taken");
+            encoder.flush().expect("flushed");
+            let mut all = std::mem::take(encoder.out());
+            let mut first = [0; 5];
+            let read = |bytes: &[u8], to: &mut [u8]| match kind {
+                Kind::Brotli => brotli::Decompressor::new(bytes, 4096).read_exact(to),
+                Kind::Zstd => zstd::stream::read::Decoder::new(bytes)?.read_exact(to),
+                Kind::Gzip => flate2::read::GzDecoder::new(bytes).read_exact(to),
+            };
+            read(&all, &mut first).expect("it is there");
+            assert_eq!(&first, b"first", "{kind:?}");
+            encoder.write(b" second").expect("taken");
+            all.extend(encoder.finish().expect("finished"));
+            let mut both = [0; 12];
+            read(&all, &mut both).expect("all is there");
+            assert_eq!(&both, b"first second", "{kind:?}");
+        }
+    }
+}
