@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use model::{Certificate, CertificateSet};
+use model::{Certificate, CertificateSet, Staple};
 use objects::Store;
 use objects::kinds::{Kind, ObjectKey, Secret};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
+use x509_parser::oid_registry::asn1_rs::oid;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::ingress::{covers, normal_host};
@@ -22,6 +23,9 @@ use crate::report::{ObjectReport, Problems};
 
 const CERTIFICATE_KEY: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
+
+/// The number of the TLS extension by which clients ask for a stapled answer (RFC 6066, section 8).
+const STATUS_REQUEST: u16 = 5;
 
 /// Every certificate that something refers to.
 #[derive(Debug)]
@@ -125,7 +129,22 @@ impl Loaded {
     }
 
     /// What is wrong with using it at `now`, and what would be right.
-    pub(crate) fn validity_problem(&self, now: i64) -> Option<(String, &'static str)> {
+    pub(crate) fn problem(&self, options: &Options, now: i64) -> Option<(String, &'static str)> {
+        self.validity_problem(now)
+            .or_else(|| self.staple_problem(options))
+    }
+
+    fn staple_problem(&self, options: &Options) -> Option<(String, &'static str)> {
+        let is_missed = self.certificate.staple.is_demanded && !options.ocsp_stapling;
+        is_missed.then(|| {
+            let message = "the certificate demands an OCSP answer in handshakes (RFC 7633), and \
+                OCSP stapling is off: clients that know this refuse it";
+            let hint = "--ocsp-stapling, or a certificate without that demand";
+            (message.to_owned(), hint)
+        })
+    }
+
+    fn validity_problem(&self, now: i64) -> Option<(String, &'static str)> {
         let date = |time| {
             ASN1Time::from_timestamp(time).map_or_else(|_| String::new(), |time| time.to_string())
         };
@@ -280,7 +299,7 @@ impl Certificates {
             let mut problems = Problems::of(key);
             match self.load(name, store, now) {
                 Ok(loaded) => {
-                    if let Some((message, hint)) = loaded.validity_problem(now) {
+                    if let Some((message, hint)) = loaded.problem(options, now) {
                         problems.warning(format!("data.{CERTIFICATE_KEY}"), message, hint);
                     }
                     certificate = Arc::clone(&loaded.certificate);
@@ -355,6 +374,7 @@ fn read(name: NameRef<'_>, secret: &Secret) -> Result<Loaded, BadSecret> {
             key: Arc::new(key),
             source: format!("Secret {name}").into(),
             not_after: described.not_after,
+            staple: Staple::new(described.must_staple),
         }),
         algorithm,
         names: described.names,
@@ -368,6 +388,7 @@ struct Described {
     names_are_alternative: bool,
     not_before: i64,
     not_after: i64,
+    must_staple: bool,
 }
 
 fn describe(der: &CertificateDer<'_>) -> Result<Described, BadSecret> {
@@ -404,7 +425,17 @@ fn describe(der: &CertificateDer<'_>) -> Result<Described, BadSecret> {
         names_are_alternative: alternative.is_some(),
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
+        must_staple: must_staple(&certificate),
     })
+}
+
+/// Whether clients are to refuse a certificate without a stapled answer of its CA (RFC 7633).
+fn must_staple(certificate: &X509Certificate<'_>) -> bool {
+    let feature = oid!(1.3.6.1.5.5.7.1.24);
+    let mut extensions = certificate.extensions().iter();
+    let features = extensions.find(|extension| extension.oid == feature);
+    let features = features.and_then(|it| <Vec<u16>>::from_der(it.value).ok());
+    features.is_some_and(|(_, features)| features.contains(&STATUS_REQUEST))
 }
 
 #[cfg(test)]

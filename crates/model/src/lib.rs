@@ -29,7 +29,7 @@ pub mod ticket;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
-pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
+pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;

@@ -18,6 +18,7 @@ mod log;
 mod pipeline;
 mod quickstart;
 mod serve;
+mod stapling;
 mod state;
 mod upgrade;
 mod workers;

@@ -14,7 +14,7 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls::pki_types::CertificateDer;
-use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_OCSP, Oid};
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 pub use ask::{LARGEST, ask};
@@ -27,14 +27,8 @@ use der::{INTEGER, NULL, OCTET_STRING, OID, SEQUENCE, write};
 /// responders answer from lists that are made with it (RFC 5019, section 2.1.1).
 const SHA1: &[u8] = &[0x2b, 0x0e, 0x03, 0x02, 0x1a];
 
-/// TLS features, 1.3.6.1.5.5.7.1.24 (RFC 7633).
-const TLS_FEATURE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x18];
-
-/// The feature that demands a stapled answer: the number of the extension `status_request`.
-const STATUS_REQUEST: &[u8] = &[5];
-
 /// A certificate that can be asked about, and whom to ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {
     id: CertId,
     /// Who answers for it, or has certified who does.
@@ -107,30 +101,8 @@ impl Subject {
     }
 }
 
-/// Whether a certificate demands that its handshakes have an answer stapled (RFC 7633): clients that
-/// know this refuse it without.
-pub fn must_staple(certificate: &CertificateDer<'_>) -> bool {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
-        return false;
-    };
-    let oid = Oid::new(TLS_FEATURE.into());
-    let Some(extension) = parsed.extensions().iter().find(|it| it.oid == oid) else {
-        return false;
-    };
-    let demands = || {
-        let mut features = der::Reader::new(extension.value).enter(SEQUENCE)?;
-        while !features.is_empty() {
-            if features.expect(INTEGER)?.contents == STATUS_REQUEST {
-                return Ok(true);
-            }
-        }
-        Ok::<_, der::Malformed>(false)
-    };
-    demands().unwrap_or(false)
-}
-
 /// What an answer is about (CertID).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct CertId {
     name_hash: [u8; 20],
     key_hash: [u8; 20],

@@ -423,27 +423,6 @@ fn who_is_asked_about_has_a_responder_and_an_issuer_in_its_chain() {
     assert_eq!(Subject::of(&[]), Err(NotAsked::Unreadable));
 }
 
-#[test]
-fn a_certificate_demands_a_staple_by_its_features() {
-    let ca = Party::signs_itself("ca");
-    let demands = |contents: Option<Vec<u8>>| {
-        let mut parameters = leaf(&[], &[1]);
-        if let Some(contents) = contents {
-            let oid = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
-            let features = CustomExtension::from_oid_content(oid, contents);
-            parameters.custom_extensions.push(features);
-        }
-        must_staple(&ca.certifies(parameters).der)
-    };
-    let features = |all: &[u8]| {
-        let all: Vec<_> = all.iter().map(|it| der(INTEGER, &[&[*it]])).collect();
-        let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-        Some(der(SEQUENCE, &all))
-    };
-    assert!(demands(features(&[5])) && demands(features(&[17, 5])));
-    assert!(!demands(features(&[17])) && !demands(None) && !demands(Some(vec![5])));
-}
-
 proptest! {
     #[test]
     fn no_bytes_are_too_odd_to_be_refused(bytes: Vec<u8>) {

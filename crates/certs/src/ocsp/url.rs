@@ -4,7 +4,7 @@
 use std::fmt;
 
 use http::Uri;
-use http::uri::{PathAndQuery, Scheme};
+use http::uri::Scheme;
 
 /// The longest that a URL may be.
 const LONGEST: usize = 1024;
@@ -14,12 +14,12 @@ const UNPRIVILEGED: u16 = 1024;
 
 /// A responder's URL: plain HTTP, since the answer is signed and a TLS of its own would have to be
 /// asked about in turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Responder {
     url: Box<str>,
     host: Box<str>,
     port: u16,
-    path: PathAndQuery,
+    path: Box<str>,
 }
 
 /// Why a URL is none that a responder is asked at.
@@ -75,12 +75,12 @@ impl Responder {
         if port != 80 && port < UNPRIVILEGED {
             return Err(NoUrl::Port(port));
         }
-        let path = url.path_and_query().cloned();
+        let path = url.path_and_query().map(|path| path.as_str());
         Ok(Self {
             url: text.into(),
             host: authority.host().into(),
             port,
-            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+            path: path.unwrap_or("/").into(),
         })
     }
 
@@ -96,7 +96,7 @@ impl Responder {
 
     /// What stands in the request's first line.
     pub(super) fn path(&self) -> &str {
-        self.path.as_str()
+        &self.path
     }
 
     /// What stands in the request's Host.

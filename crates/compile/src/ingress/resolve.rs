@@ -215,7 +215,7 @@ fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) 
             let field = format!("spec.tls[{}].secretName", entry.index);
             match world.certificates.load(name, world.store, world.now) {
                 Ok(loaded) => {
-                    if let Some((message, hint)) = loaded.validity_problem(world.now) {
+                    if let Some((message, hint)) = loaded.problem(world.options, world.now) {
                         problems.warning(&*field, format!("Secret {name}: {message}"), hint);
                     }
                     if let Some(news) = world.certificates.news(name) {
