@@ -543,4 +543,37 @@ mod tests {
         assert!(certificates.turned(until + 1));
         assert!(!certificates.turned(i64::MAX - 1));
     }
+
+    #[test]
+    fn a_certificate_that_demands_an_answer_is_a_problem_where_none_is_stapled() {
+        let demanding = |features: Option<&[u8]>| {
+            let mut parameters = rcgen::CertificateParams::new(["web.example".to_owned()]);
+            if let (Ok(parameters), Some(features)) = (&mut parameters, features) {
+                let oid = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
+                let features = rcgen::CustomExtension::from_oid_content(oid, features.to_vec());
+                parameters.custom_extensions.push(features);
+            }
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let made = parameters.expect("a name").self_signed(&key);
+            let chain = made.expect("signable").pem();
+            let data = serde_json::json!({"stringData": {
+                "tls.crt": chain, "tls.key": key.serialize_pem()
+            }});
+            load(data).expect("a certificate")
+        };
+        let mut options = crate::testing::options();
+        // A list of numbers, of which 5 is the one.
+        let status_request: &[u8] = &[0x30, 6, 2, 1, 17, 2, 1, 5];
+        let other: &[u8] = &[0x30, 3, 2, 1, 17];
+        let loaded = demanding(Some(status_request));
+        let problem = |loaded: &Loaded, options: &Options| {
+            loaded.problem(options, loaded.not_before).is_some()
+        };
+        assert!(loaded.certificate.staple.is_demanded && problem(&loaded, &options));
+        for features in [None, Some(other), Some(&[2, 1, 5][..])] {
+            assert!(!problem(&demanding(features), &options), "{features:?}");
+        }
+        options.ocsp_stapling = true;
+        assert!(!problem(&loaded, &options));
+    }
 }

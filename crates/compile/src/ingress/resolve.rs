@@ -125,6 +125,11 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     names.chain(backend_tls::secret(parsed))
 }
 
+/// Every ConfigMap that an Ingress refers to.
+pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
+    clients::config_map(parsed).into_iter()
+}
+
 /// Where more is said of certificates that we obtain.
 const RENEWAL: &str = "see `narthex certs list`";
 

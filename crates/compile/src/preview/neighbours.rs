@@ -10,8 +10,9 @@ use objects::kinds::{Ingress, IngressBackend, Object};
 
 use crate::certificates::Certificates;
 use crate::ingress::class::Classes;
-use crate::ingress::parse::parse;
+use crate::ingress::parse::{Parsed, parse};
 use crate::ingress::path::path_match;
+use crate::ingress::resolve::{config_maps, secrets};
 use crate::ingress::{Precedence, normal_host};
 use crate::name::NameRef;
 use crate::options::Options;
@@ -54,6 +55,11 @@ pub(super) fn of(
     }
     for ingress in old.into_iter().chain([new]) {
         take_services(&mut nearby, store, ingress);
+        take_named(
+            &mut nearby,
+            store,
+            &parse(ingress, &options.annotations_prefix),
+        );
     }
     for ingress in found {
         nearby.apply(Object::Ingress(Arc::clone(ingress)));
@@ -85,6 +91,20 @@ fn take_secrets(nearby: &mut Store, store: &Store, ingress: &Ingress) {
         let secret = entry.secret_name.as_deref().unwrap_or_default();
         if let Some(secret) = store.secret(namespace, secret) {
             nearby.apply(Object::Secret(Arc::clone(secret)));
+        }
+    }
+}
+
+/// What its annotations name, too.
+fn take_named(nearby: &mut Store, store: &Store, ingress: &Parsed) {
+    for name in secrets(ingress) {
+        if let Some(secret) = store.secret(name.namespace, name.name) {
+            nearby.apply(Object::Secret(Arc::clone(secret)));
+        }
+    }
+    for name in config_maps(ingress) {
+        if let Some(map) = store.config_map(name.namespace, name.name) {
+            nearby.apply(Object::ConfigMap(Arc::clone(map)));
         }
     }
 }

@@ -71,8 +71,12 @@ pub(super) fn read(ingress: &Ingress, prefix: &str, problems: &mut Problems) -> 
                 message,
                 "the same annotation on the Service",
             );
+        } else if name == client_auth::CONFIG_MAP {
+            let client_auth = settings.client_auth.get_or_insert_default();
+            client_auth.config_map = Some(value.trim().into());
         } else {
-            unknown_own(name, ISSUANCE, problems);
+            let known = [ISSUANCE, &[client_auth::CONFIG_MAP]].concat();
+            unknown_own(name, &known, problems);
         }
     }
     settings
