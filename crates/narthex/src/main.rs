@@ -20,6 +20,7 @@ mod quickstart;
 mod serve;
 mod stapling;
 mod state;
+mod terminal;
 mod upgrade;
 mod workers;
 

@@ -7,7 +7,8 @@ use program_tests::certificate::Authority;
 use program_tests::folder::raw_secret;
 use program_tests::ocsp::{Answering, Manner, Openssl, stapled};
 use program_tests::{
-    Backend, Certificate, Folder, HOST, Ingress, Narthex, class, ports, run, secret, service, until,
+    Backend, Certificate, Folder, HOST, Ingress, Narthex, class, curl, ports, run, secret, service,
+    until,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -87,6 +88,24 @@ fn what_a_responder_says_is_stapled_unless_it_does_not_know() {
     assert_eq!(stapled(https, hosts[0], "-tls1_2").as_deref(), Some("good"));
     world.until_counted("unknown");
     assert_eq!(world.stapled(hosts[2]), None);
+    // A client that asks for an answer and verifies it, whatever s_client makes of it.
+    world.folder.write("ca.pem", &authority.pem);
+    let ca = world.folder.file("ca.pem").display().to_string();
+    let verified = |host: &str| {
+        let resolve = format!("{host}:{https}:127.0.0.1");
+        let url = format!("https://{host}:{https}/");
+        let verifying = [
+            "--cert-status",
+            "--cacert",
+            &ca,
+            "--resolve",
+            &resolve,
+            &url,
+        ];
+        curl(&verifying).code
+    };
+    // 91: an answer that is not good, or none.
+    assert_eq!(hosts.map(verified), [0, 91, 91]);
     world.narthex.until_log("its CA says that it is revoked");
     world
         .narthex
