@@ -47,6 +47,7 @@ pub(super) async fn run(mut served: watch::Receiver<InService>, lookup: Lookup, 
         entries: HashMap::new(),
         tasks: JoinSet::new(),
         under_way: HashMap::new(),
+        held: 0,
         too_many: false,
     };
     loop {
@@ -82,6 +83,8 @@ struct Worker {
     entries: HashMap<Arc<Subject>, Entry>,
     tasks: JoinSet<Said>,
     under_way: HashMap<Id, Arc<Subject>>,
+    /// How many entries are of certificates in service.
+    held: usize,
     /// Whether it was told that there are too many.
     too_many: bool,
 }
@@ -128,8 +131,11 @@ impl Said {
 
 impl Worker {
     /// Takes over what is served now.
-    async fn take(&mut self, served: InService) {
+    async fn take(&mut self, mut served: InService) {
         let mut former = std::mem::take(&mut self.known);
+        // Where there are too many, those stay that were there.
+        served.sort_by_key(|it| !former.contains_key(&Arc::as_ptr(it).addr()));
+        self.held = 0;
         for entry in self.entries.values_mut() {
             entry.holders.clear();
         }
@@ -178,11 +184,16 @@ impl Worker {
     }
 
     fn hold(&mut self, subject: &Arc<Subject>, certificate: &Arc<Certificate>, is_new: bool) {
-        if self.entries.len() >= MOST && !self.entries.contains_key(subject) {
-            if !std::mem::replace(&mut self.too_many, true) {
-                tracing::warn!("no more than {MOST} certificates are stapled: others are not");
+        let known = self.entries.get(subject);
+        if known.is_none_or(|entry| entry.holders.is_empty()) {
+            if self.held >= MOST {
+                certificate.set_staple(None);
+                if !std::mem::replace(&mut self.too_many, true) {
+                    tracing::warn!("no more than {MOST} certificates are stapled: others are not");
+                }
+                return;
             }
-            return;
+            self.held += 1;
         }
         let entry = self
             .entries
@@ -374,4 +385,74 @@ fn demanded(certificate: &Certificate) -> &'static str {
 /// Up to a tenth sooner or later, lest all replicas ask at once.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{State, default_certificate};
+
+    fn entry() -> Entry {
+        let holder = default_certificate(&State::Memory, SystemTime::now()).expect("made");
+        Entry {
+            holders: vec![holder],
+            shown: None,
+            next: SystemTime::UNIX_EPOCH,
+            failures: 0,
+            told: None,
+        }
+    }
+
+    fn stapled(entry: &Entry) -> Option<Vec<u8>> {
+        entry.holders[0].shown().ocsp.clone()
+    }
+
+    fn good_for(time: Duration, now: SystemTime) -> Shown {
+        Shown {
+            der: b"answer".to_vec(),
+            until: now + time,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_renewed_at_half_of_its_life_and_daily() {
+        let now = SystemTime::now();
+        let minute = Duration::from_secs(60);
+        for (life, about) in [
+            (100 * minute, 50 * minute),
+            (7 * REFRESH, REFRESH),
+            (Duration::from_secs(1), SOONEST),
+        ] {
+            let mut entry = entry();
+            entry.show(Outcome::Good, good_for(life, now), now);
+            let next = entry.next.duration_since(now).expect("later");
+            assert!(
+                next >= about.mul_f64(0.89) && next <= about.mul_f64(1.11),
+                "{next:?}"
+            );
+            assert_eq!(stapled(&entry).as_deref(), Some(&b"answer"[..]));
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_asked_ever_more_seldom_and_leaves_what_is_shown() {
+        let now = SystemTime::now();
+        let mut entry = entry();
+        entry.show(Outcome::Good, good_for(REFRESH, now), now);
+        let waits = [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600];
+        for seconds in waits.map(Duration::from_secs) {
+            entry.fail("nobody is there", now);
+            let next = entry.next.duration_since(now).expect("later");
+            assert!(
+                next >= seconds.mul_f64(0.89) && next <= seconds.mul_f64(1.11),
+                "{next:?}"
+            );
+        }
+        assert!(stapled(&entry).is_some());
+        entry.expire();
+        assert!(stapled(&entry).is_none() && entry.shown.is_none());
+        // Once it answers, its failures are forgotten.
+        entry.show(Outcome::Good, good_for(REFRESH, now), now);
+        assert_eq!((entry.failures, entry.told.as_deref()), (0, None));
+    }
 }
