@@ -12,6 +12,7 @@
 //! - [`issuer`]: the issuers of a configuration as one source
 //! - [`methods`] and [`dns`]: how names are shown to be ours, and who sets records
 //! - [`on_demand`]: which names get a certificate at their first handshake
+//! - [`ocsp`]: whether a certificate is revoked, as its CA says
 //! - [`tickets`]: session tickets' keys
 
 pub mod acme;
@@ -21,6 +22,7 @@ mod https;
 pub mod issuer;
 pub mod keeper;
 pub mod methods;
+pub mod ocsp;
 pub mod on_demand;
 mod random;
 pub mod renew;

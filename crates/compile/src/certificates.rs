@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
-use model::{Certificate, CertificateSet};
+use model::{Certificate, CertificateSet, Staple};
 use objects::Store;
 use objects::kinds::{Kind, ObjectKey, Secret};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
+use x509_parser::oid_registry::asn1_rs::oid;
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::ingress::{covers, normal_host};
@@ -22,6 +23,9 @@ use crate::report::{ObjectReport, Problems};
 
 const CERTIFICATE_KEY: &str = "tls.crt";
 const PRIVATE_KEY: &str = "tls.key";
+
+/// The number of the TLS extension by which clients ask for a stapled answer (RFC 6066, section 8).
+const STATUS_REQUEST: u16 = 5;
 
 /// Every certificate that something refers to.
 #[derive(Debug)]
@@ -125,7 +129,22 @@ impl Loaded {
     }
 
     /// What is wrong with using it at `now`, and what would be right.
-    pub(crate) fn validity_problem(&self, now: i64) -> Option<(String, &'static str)> {
+    pub(crate) fn problem(&self, options: &Options, now: i64) -> Option<(String, &'static str)> {
+        self.validity_problem(now)
+            .or_else(|| self.staple_problem(options))
+    }
+
+    fn staple_problem(&self, options: &Options) -> Option<(String, &'static str)> {
+        let is_missed = self.certificate.staple.is_demanded && !options.ocsp_stapling;
+        is_missed.then(|| {
+            let message = "the certificate demands an OCSP answer in handshakes (RFC 7633), and \
+                OCSP stapling is off: clients that know this refuse it";
+            let hint = "--ocsp-stapling, or a certificate without that demand";
+            (message.to_owned(), hint)
+        })
+    }
+
+    fn validity_problem(&self, now: i64) -> Option<(String, &'static str)> {
         let date = |time| {
             ASN1Time::from_timestamp(time).map_or_else(|_| String::new(), |time| time.to_string())
         };
@@ -280,7 +299,7 @@ impl Certificates {
             let mut problems = Problems::of(key);
             match self.load(name, store, now) {
                 Ok(loaded) => {
-                    if let Some((message, hint)) = loaded.validity_problem(now) {
+                    if let Some((message, hint)) = loaded.problem(options, now) {
                         problems.warning(format!("data.{CERTIFICATE_KEY}"), message, hint);
                     }
                     certificate = Arc::clone(&loaded.certificate);
@@ -355,6 +374,7 @@ fn read(name: NameRef<'_>, secret: &Secret) -> Result<Loaded, BadSecret> {
             key: Arc::new(key),
             source: format!("Secret {name}").into(),
             not_after: described.not_after,
+            staple: Staple::new(described.must_staple),
         }),
         algorithm,
         names: described.names,
@@ -368,6 +388,7 @@ struct Described {
     names_are_alternative: bool,
     not_before: i64,
     not_after: i64,
+    must_staple: bool,
 }
 
 fn describe(der: &CertificateDer<'_>) -> Result<Described, BadSecret> {
@@ -404,7 +425,17 @@ fn describe(der: &CertificateDer<'_>) -> Result<Described, BadSecret> {
         names_are_alternative: alternative.is_some(),
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
+        must_staple: must_staple(&certificate),
     })
+}
+
+/// Whether clients are to refuse a certificate without a stapled answer of its CA (RFC 7633).
+fn must_staple(certificate: &X509Certificate<'_>) -> bool {
+    let feature = oid!(1.3.6.1.5.5.7.1.24);
+    let mut extensions = certificate.extensions().iter();
+    let features = extensions.find(|extension| extension.oid == feature);
+    let features = features.and_then(|it| <Vec<u16>>::from_der(it.value).ok());
+    features.is_some_and(|(_, features)| features.contains(&STATUS_REQUEST))
 }
 
 #[cfg(test)]
@@ -511,5 +542,38 @@ mod tests {
         assert!(!certificates.turned(until));
         assert!(certificates.turned(until + 1));
         assert!(!certificates.turned(i64::MAX - 1));
+    }
+
+    #[test]
+    fn a_certificate_that_demands_an_answer_is_a_problem_where_none_is_stapled() {
+        let demanding = |features: Option<&[u8]>| {
+            let mut parameters = rcgen::CertificateParams::new(["web.example".to_owned()]);
+            if let (Ok(parameters), Some(features)) = (&mut parameters, features) {
+                let oid = &[1, 3, 6, 1, 5, 5, 7, 1, 24];
+                let features = rcgen::CustomExtension::from_oid_content(oid, features.to_vec());
+                parameters.custom_extensions.push(features);
+            }
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let made = parameters.expect("a name").self_signed(&key);
+            let chain = made.expect("signable").pem();
+            let data = serde_json::json!({"stringData": {
+                "tls.crt": chain, "tls.key": key.serialize_pem()
+            }});
+            load(data).expect("a certificate")
+        };
+        let mut options = crate::testing::options();
+        // A list of numbers, of which 5 is the one.
+        let status_request: &[u8] = &[0x30, 6, 2, 1, 17, 2, 1, 5];
+        let other: &[u8] = &[0x30, 3, 2, 1, 17];
+        let loaded = demanding(Some(status_request));
+        let problem = |loaded: &Loaded, options: &Options| {
+            loaded.problem(options, loaded.not_before).is_some()
+        };
+        assert!(loaded.certificate.staple.is_demanded && problem(&loaded, &options));
+        for features in [None, Some(other), Some(&[2, 1, 5][..])] {
+            assert!(!problem(&demanding(features), &options), "{features:?}");
+        }
+        options.ocsp_stapling = true;
+        assert!(!problem(&loaded, &options));
     }
 }

@@ -42,6 +42,8 @@ pub struct Options {
     /// Whether Ingresses can have TLS passed on to their backends as it is
     /// (`--enable-ssl-passthrough`).
     pub ssl_passthrough: bool,
+    /// Whether handshakes show what CAs answer about certificates (`--ocsp-stapling`).
+    pub ocsp_stapling: bool,
     /// Namespace and name of the Secret with the keys of session tickets that all replicas share.
     pub session_ticket_secret: Option<(String, String)>,
     /// Used where there is no default certificate, or a broken one.
@@ -125,6 +127,7 @@ impl Options {
             udp_services: None,
             default_certificate: None,
             ssl_passthrough: false,
+            ocsp_stapling: false,
             session_ticket_secret: None,
             fallback_certificate,
             ssl_redirect: true,

@@ -8,16 +8,15 @@ use hashbrown::HashMap;
 use objects::kinds::{Kind, ObjectKey};
 
 use crate::ingress::list::Replaced;
-use crate::ingress::resolve::{Resolved, secrets};
-use crate::name::Name;
+use crate::ingress::resolve::{Resolved, config_maps, secrets};
+use crate::name::{Name, NameRef};
 use crate::options::Options;
 
-/// The Secrets that are referred to, and by how many.
+/// The Secrets and ConfigMaps that are referred to.
 #[derive(Debug)]
 pub(crate) struct References {
-    secrets: HashMap<Name, usize>,
-    /// ConfigMaps that the command line names.
-    config_maps: Box<[ObjectKey]>,
+    secrets: Counts,
+    config_maps: Counts,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
     /// The same with others'.
@@ -29,22 +28,22 @@ impl References {
     pub(crate) fn new(options: &Options) -> Self {
         let named = options.default_certificate.iter();
         let named = named.chain(options.ticket_secret());
-        let mut secrets: HashMap<Name, usize> = HashMap::new();
+        let mut secrets = Counts::default();
         for (namespace, name) in named {
-            *secrets.entry(Name::new(namespace, name)).or_default() += 1;
+            secrets.acquire(NameRef { namespace, name });
         }
         let config_maps = [
             &options.config_map,
             &options.tcp_services,
             &options.udp_services,
         ];
-        let config_maps = config_maps.into_iter().flatten();
-        let config_maps = config_maps
-            .map(|(namespace, name)| ObjectKey::new(Kind::ConfigMap, namespace, name))
-            .collect();
+        let mut named_maps = Counts::default();
+        for (namespace, name) in config_maps.into_iter().flatten() {
+            named_maps.acquire(NameRef { namespace, name });
+        }
         let mut new = Self {
             secrets,
-            config_maps,
+            config_maps: named_maps,
             keys: Arc::default(),
             all: Arc::default(),
         };
@@ -90,12 +89,10 @@ impl References {
     fn acquire(&mut self, ingress: &Resolved) -> bool {
         let mut came = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count += 1;
-            } else {
-                self.secrets.insert(name.to_owned(), 1);
-                came = true;
-            }
+            came |= self.secrets.acquire(name);
+        }
+        for name in config_maps(&ingress.parsed) {
+            came |= self.config_maps.acquire(name);
         }
         came
     }
@@ -103,27 +100,56 @@ impl References {
     fn release(&mut self, ingress: &Resolved) -> bool {
         let mut went = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.secrets.remove(&name);
-                    went = true;
-                }
-            }
+            went |= self.secrets.release(name);
+        }
+        for name in config_maps(&ingress.parsed) {
+            went |= self.config_maps.release(name);
         }
         went
     }
 
     fn list(&mut self) {
-        let secrets = self.secrets.keys();
+        let secrets = self.secrets.keys(Kind::Secret);
         let mut keys: Vec<_> = secrets
-            .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
-            .chain(self.config_maps.iter().cloned())
+            .chain(self.config_maps.keys(Kind::ConfigMap))
             .collect();
         keys.sort_unstable();
-        keys.dedup();
         if *self.keys != *keys {
             self.keys = keys.into();
         }
+    }
+}
+
+/// Objects of one kind, and how many refer to each.
+#[derive(Debug, Default)]
+struct Counts(HashMap<Name, usize>);
+
+impl Counts {
+    /// Whether it is the first to refer to it.
+    fn acquire(&mut self, name: NameRef<'_>) -> bool {
+        if let Some(count) = self.0.get_mut(&name) {
+            *count += 1;
+            return false;
+        }
+        self.0.insert(name.to_owned(), 1);
+        true
+    }
+
+    /// Whether it was the last.
+    fn release(&mut self, name: NameRef<'_>) -> bool {
+        let Some(count) = self.0.get_mut(&name) else {
+            return false;
+        };
+        *count -= 1;
+        if *count > 0 {
+            return false;
+        }
+        self.0.remove(&name);
+        true
+    }
+
+    fn keys(&self, kind: Kind) -> impl Iterator<Item = ObjectKey> {
+        let names = self.0.keys();
+        names.map(move |name| ObjectKey::new(kind, &name.namespace, &name.name))
     }
 }

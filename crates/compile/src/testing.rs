@@ -28,6 +28,7 @@ pub(crate) fn options() -> Options {
         key: Arc::new(CertifiedKey::new(chain, key)),
         source: "fallback".into(),
         not_after: i64::MAX,
+        staple: model::Staple::default(),
     }))
 }
 

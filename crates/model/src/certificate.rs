@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
 use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
@@ -18,6 +19,50 @@ pub struct Certificate {
     pub source: Box<str>,
     /// The end of its validity, in seconds since 1970.
     pub not_after: i64,
+    /// What its CA says of it, if handshakes show that.
+    pub staple: Staple,
+}
+
+/// An OCSP answer that handshakes show with a certificate (RFC 6066, section 8), while there is one.
+/// It comes and goes without a new configuration.
+#[derive(Debug, Default)]
+pub struct Staple {
+    shown: ArcSwapOption<CertifiedKey>,
+    /// Whether the certificate demands one (RFC 7633): clients that know this refuse it without.
+    pub is_demanded: bool,
+}
+
+impl Staple {
+    /// None so far, which is demanded or is not.
+    pub fn new(is_demanded: bool) -> Self {
+        Self {
+            is_demanded,
+            ..Self::default()
+        }
+    }
+}
+
+impl Certificate {
+    /// What a handshake shows: the chain, with the answer that is stapled, if there is one.
+    pub fn shown(&self) -> Arc<CertifiedKey> {
+        let stapled = self.staple.shown.load_full();
+        stapled.unwrap_or_else(|| Arc::clone(&self.key))
+    }
+
+    /// Shows an answer from the next handshake on, or none.
+    pub fn set_staple(&self, answer: Option<&[u8]>) {
+        self.staple.shown.store(answer.map(|answer| {
+            let mut stapled = CertifiedKey::clone(&self.key);
+            stapled.ocsp = Some(answer.to_vec());
+            Arc::new(stapled)
+        }));
+    }
+
+    /// Shows what another one shows, which has the same chain.
+    pub fn take_staple(&self, other: &Self) {
+        let stapled = other.staple.shown.load_full();
+        self.set_staple(stapled.and_then(|it| it.ocsp.clone()).as_deref());
+    }
 }
 
 /// The certificates of one host, the preferred one first (ECDSA before RSA).

@@ -31,7 +31,7 @@ pub mod transport;
 pub mod tuning;
 
 pub use backend::{Backend, Unavailable};
-pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
+pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;

@@ -18,6 +18,7 @@ use crate::flags::{Check, Output};
 use crate::log::stdout_has_colours;
 use crate::pipeline::{Input, Outcome, Pipeline, list_kinds};
 use crate::state::{State, default_certificate};
+use crate::terminal::{Colour, painted};
 
 /// `--output json`.
 #[derive(Debug, Serialize)]
@@ -86,12 +87,12 @@ fn write_lines(
         if !place.is_empty() {
             write!(out, "{place}: ")?;
         }
-        let (on, off) = match problem.severity {
-            _ if !colours => ("", ""),
-            Severity::Error => ("\x1b[1;31m", "\x1b[0m"),
-            Severity::Warning => ("\x1b[1;33m", "\x1b[0m"),
+        let colour = match problem.severity {
+            Severity::Error => Colour::Red,
+            Severity::Warning => Colour::Yellow,
         };
-        writeln!(out, "{on}{}{off}: {}", problem.severity, Said(problem))?;
+        let severity = painted(&problem.severity, colour, colours);
+        writeln!(out, "{severity}: {}", Said(problem))?;
     }
     Ok(())
 }

@@ -18,7 +18,9 @@ mod log;
 mod pipeline;
 mod quickstart;
 mod serve;
+mod stapling;
 mod state;
+mod terminal;
 mod upgrade;
 mod workers;
 

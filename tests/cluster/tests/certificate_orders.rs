@@ -1,8 +1,8 @@
 //! Certificates of a real ACME server, for three replicas at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use cluster_tests::ingress::addresses;
@@ -25,9 +25,8 @@ struct Site {
     balancer: String,
 }
 
-fn site() -> &'static Site {
-    static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| {
+impl Site {
+    fn start() -> Self {
         let cluster = Cluster::shared();
         cluster.namespace("narthex");
         cluster.namespace("shop");
@@ -50,15 +49,13 @@ fn site() -> &'static Site {
         let service = cluster.until(&["-n", "narthex", "service/narthex"], |it| {
             !addresses(it).is_empty()
         });
-        Site {
+        Self {
             cluster,
             acme,
             balancer: addresses(&service),
         }
-    })
-}
+    }
 
-impl Site {
     /// An Ingress that asks for a certificate of its hosts, which pebble finds at the Service.
     fn ask(&self, name: &str, profile: &str, hosts: &[String]) {
         for host in hosts {
@@ -157,15 +154,17 @@ spec:
     }
 }
 
-/// One after the other: orders are counted.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
+/// One test: orders are counted, so that nothing else may ask for any, and the ACME server's
+/// processes end with whoever holds them, which nothing static ever does.
 #[test]
-fn of_three_replicas_one_orders_each_certificate_and_all_serve_it() {
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let site = site();
+fn three_replicas_order_each_certificate_once_and_serve_one_whatever_happens() {
+    let site = Site::start();
+    of_three_replicas_one_orders_each_certificate_and_all_serve_it(&site);
+    a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(&site);
+    the_old_certificate_is_served_until_the_new_one_is_there(&site);
+}
+
+fn of_three_replicas_one_orders_each_certificate_and_all_serve_it(site: &Site) {
     let (orders, issued) = (site.acme.orders(), site.acme.issued());
     let hosts: Vec<Vec<String>> = (0..6)
         .map(|index| {
@@ -224,12 +223,7 @@ fn of_three_replicas_one_orders_each_certificate_and_all_serve_it() {
     }
 }
 
-#[test]
-fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes() {
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let site = site();
+fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(site: &Site) {
     let door = site.cluster.door(format!("{}:443", site.balancer));
     // An order may be quicker than its end: then once more.
     for attempt in 0..5 {
@@ -270,12 +264,7 @@ fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes()
     panic!("every order was quicker than its end");
 }
 
-#[test]
-fn the_old_certificate_is_served_until_the_new_one_is_there() {
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let site = site();
+fn the_old_certificate_is_served_until_the_new_one_is_there(site: &Site) {
     let host = "short.example.com".to_owned();
     let (orders, issued) = (site.acme.orders(), site.acme.issued());
     site.ask("short", "short", std::slice::from_ref(&host));

@@ -3,12 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
-    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_RSA_SHA256, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams, SerialNumber,
+    SigningKey as _,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::ocsp::der;
 
 /// A certificate with its key, as a Secret holds them.
 #[derive(Clone, Debug)]
@@ -118,6 +121,34 @@ data:
         self.sign(parameters, &ecdsa())
     }
 
+    /// One whose CA answers at a URL whether it is revoked.
+    pub fn asked_about_at(&self, names: &[&str], url: &str) -> Certificate {
+        self.sign(asked_about_at(names, url), &ecdsa())
+    }
+
+    /// The same, which clients are to refuse without such an answer (RFC 7633).
+    pub fn must_staple(&self, names: &[&str], url: &str) -> Certificate {
+        let mut parameters = asked_about_at(names, url);
+        let feature = CustomExtension::from_oid_content(
+            &[1, 3, 6, 1, 5, 5, 7, 1, 24],
+            vec![0x30, 3, 2, 1, 5],
+        );
+        parameters.custom_extensions.push(feature);
+        self.sign(parameters, &ecdsa())
+    }
+
+    /// Who may answer in its place whether its certificates are revoked.
+    pub fn responder(&self) -> Certificate {
+        let mut parameters = named(None, "Responder");
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning];
+        self.sign(parameters, &ecdsa())
+    }
+
+    /// Its signature: ECDSA with SHA-256.
+    pub fn signature(&self, bytes: &[u8]) -> Vec<u8> {
+        self.issuer.key().sign(bytes).expect("signable")
+    }
+
     /// Another authority that this one has issued; chains have both.
     pub fn intermediate(&self, name: &str) -> Self {
         let key = ecdsa();
@@ -187,6 +218,16 @@ fn named(organization: Option<&str>, name: &str) -> CertificateParams {
     }
     whole.push(DnType::CommonName, name);
     parameters.distinguished_name = whole;
+    parameters
+}
+
+fn asked_about_at(names: &[&str], url: &str) -> CertificateParams {
+    let mut parameters = parameters(names);
+    let ocsp = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+    let at = der(0x30, &[&der(0x06, &[&ocsp]), &der(0x86, &[url.as_bytes()])]);
+    let access = der(0x30, &[&at]);
+    let access = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access);
+    parameters.custom_extensions.push(access);
     parameters
 }
 

@@ -114,6 +114,35 @@ fn who_shows_a_valid_certificate_gets_in_and_nobody_else() {
 }
 
 #[test]
+fn who_may_have_issued_them_can_stand_in_a_config_map() {
+    let world = world(&[]);
+    let asking = Ingress::named("asking")
+        .annotation("narthex.dev/client-ca-configmap", "authorities")
+        .tls(&[HOST], "tls")
+        .host(HOST)
+        .prefix("/", "web");
+    world.folder.remove("ca.yaml");
+    world.folder.write("asking.yaml", &asking.yaml());
+    let showing_alice = showing(&alice(&world));
+    let gets = |status: u16| {
+        let shaken = showing_alice.connect(world.narthex.https, HOST);
+        shaken.is_ok_and(|(mut conn, _)| conn.get(HOST, "/").status == status)
+    };
+    until("nobody gets in without it", || gets(400));
+    world
+        .narthex
+        .until_log("there is no ConfigMap default/authorities");
+    let map = world.authority.config_map("authorities");
+    world.folder.write("ca.yaml", &map);
+    until("who has a certificate gets in", || gets(200));
+    assert_eq!(world.ask(&Client::trusting_anything()).status, 400);
+    // Its changes are followed, too.
+    let other = Authority::new().config_map("authorities");
+    world.folder.write("ca.yaml", &other);
+    until("nobody of the old authority gets in", || gets(400));
+}
+
+#[test]
 fn another_hosts_connection_is_no_way_in() {
     let world = world(&[]);
     for client in [Client::trusting_anything(), showing(&alice(&world))] {

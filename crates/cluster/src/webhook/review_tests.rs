@@ -19,6 +19,7 @@ fn options() -> Options {
         key: Arc::new(key.expect("they fit")),
         source: "fallback".into(),
         not_after: i64::MAX,
+        staple: model::Staple::default(),
     }))
 }
 

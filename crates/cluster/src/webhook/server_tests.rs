@@ -34,6 +34,7 @@ fn start(present: impl Fn() -> Option<objects::Store> + Send + Sync + 'static) -
         key: Arc::clone(&certified),
         source: "fallback".into(),
         not_after: i64::MAX,
+        staple: model::Staple::default(),
     }));
     let identity = Arc::new(Identity::default());
     identity.set(certified);

@@ -72,6 +72,11 @@ pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
 }
 
+/// The annotation that names it.
+pub(crate) fn annotation(prefix: &str) -> String {
+    format!("{prefix}/{SECRET}")
+}
+
 /// What is spoken to backends. Where the Secret is no good, no backend is believed.
 pub(super) fn resolve(
     parsed: &Parsed,

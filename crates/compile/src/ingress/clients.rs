@@ -1,4 +1,4 @@
-//! What clients of an Ingress's hosts have to show (`auth-tls-secret`).
+//! What clients of an Ingress's hosts have to show (`auth-tls-secret`, `client-ca-configmap`).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::annotations::client_auth::{ClientAuth, SECRET, pattern};
+use super::annotations::client_auth::{CONFIG_MAP, ClientAuth, SECRET, pattern};
 use super::parse::Parsed;
 use super::resolve::World;
 use crate::name::NameRef;
@@ -20,10 +20,23 @@ const REVOCATIONS: &str = "ca.crl";
 
 /// The Secret that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
-    let written = parsed.settings.client_auth.as_ref()?.secret.as_deref()?;
-    let own = parsed.namespace();
-    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
-    (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
+    match source(parsed)? {
+        Source::Secret(written) => of_namespace(written, parsed),
+        Source::ConfigMap(_) => None,
+    }
+}
+
+/// The ConfigMap that an Ingress names for this, if it is one of its namespace.
+pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
+    match source(parsed)? {
+        Source::ConfigMap(written) => of_namespace(written, parsed),
+        Source::Secret(_) => None,
+    }
+}
+
+/// The annotation that says where it stands, if any does.
+pub(crate) fn annotation(parsed: &Parsed, prefix: &str) -> Option<String> {
+    Some(source(parsed)?.annotation(prefix))
 }
 
 /// What clients have to show; none if nobody asks. Where what is written cannot be read, nobody gets
@@ -35,26 +48,26 @@ pub(super) fn resolve(
 ) -> Option<Arc<ClientPolicy>> {
     let settings = parsed.settings.client_auth.as_deref()?;
     let prefix = &world.options.annotations_prefix;
-    let field = annotation_field(&format!("{prefix}/{SECRET}"));
-    let Some(written) = &settings.secret else {
+    let Some(source) = source(parsed) else {
+        let field = annotation_field(&format!("{prefix}/{SECRET}"));
         let message = "is missing, without which the other auth-tls annotations have no effect";
-        problems.warning(field, message, "the name of a Secret with ca.crt");
+        let hint = format!("the name of a Secret with ca.crt, or {CONFIG_MAP}");
+        problems.warning(field, message, hint);
         return None;
     };
+    if settings.config_map.is_some() && settings.secret.is_some() {
+        let message = format!("has no effect beside {prefix}/{SECRET}");
+        let hint = "one of the two";
+        problems.warning(annotation_field(CONFIG_MAP), message, hint);
+    }
     let demand = settings.demand?;
-    let read = match secret(parsed) {
-        Some(name) => read(name, world.store),
-        None => Err(format!(
-            "{written:?} is no Secret of namespace {}",
-            parsed.namespace()
-        )),
-    };
+    let read = read(source, parsed, world.store);
     let (authorities, revocations) = read.unwrap_or_else(|message| {
-        let hint = "a Secret of the same namespace with ca.crt, and perhaps ca.crl, in PEM";
+        let kind = source.kind();
         problems.error(
-            field,
+            annotation_field(&source.annotation(prefix)),
             format!("{message}; nobody's certificate is valid"),
-            hint,
+            format!("a {kind} of the same namespace with ca.crt, and perhaps ca.crl, in PEM"),
         );
         <(Vec<_>, Vec<_>)>::default()
     });
@@ -69,6 +82,42 @@ pub(super) fn resolve(
     }))
 }
 
+/// Where it stands who may have issued clients' certificates, as it is written.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Secret(&'a str),
+    ConfigMap(&'a str),
+}
+
+impl Source<'_> {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Secret(_) => "Secret",
+            Self::ConfigMap(_) => "ConfigMap",
+        }
+    }
+
+    fn annotation(self, prefix: &str) -> String {
+        match self {
+            Self::Secret(_) => format!("{prefix}/{SECRET}"),
+            Self::ConfigMap(_) => CONFIG_MAP.to_owned(),
+        }
+    }
+}
+
+fn source(parsed: &Parsed) -> Option<Source<'_>> {
+    let settings = parsed.settings.client_auth.as_deref()?;
+    let secret = settings.secret.as_deref().map(Source::Secret);
+    secret.or_else(|| settings.config_map.as_deref().map(Source::ConfigMap))
+}
+
+/// `namespace/name`, or a name, if it is of the Ingress's namespace.
+fn of_namespace<'a>(written: &'a str, parsed: &'a Parsed) -> Option<NameRef<'a>> {
+    let own = parsed.namespace();
+    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
+    (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
+}
+
 /// The pattern of subjects; one that nobody has if what is written is none.
 fn subject(settings: &ClientAuth) -> Option<model::Pattern> {
     let text = settings.subject.as_deref()?;
@@ -81,15 +130,30 @@ type Lists = (
     Vec<CertificateRevocationListDer<'static>>,
 );
 
-fn read(name: NameRef<'_>, store: &Store) -> Result<Lists, String> {
-    let secret = store
-        .secret(name.namespace, name.name)
-        .ok_or_else(|| format!("there is no Secret {name}"))?;
-    let text = secret
-        .data
-        .get(AUTHORITIES)
-        .ok_or_else(|| format!("Secret {name} has no {AUTHORITIES}"))?;
-    let wrong = |key: &str, why: String| format!("{key} of Secret {name} cannot be read: {why}");
+fn read(source: Source<'_>, parsed: &Parsed, store: &Store) -> Result<Lists, String> {
+    let kind = source.kind();
+    let (Source::Secret(written) | Source::ConfigMap(written)) = source;
+    let name = of_namespace(written, parsed).ok_or_else(|| {
+        let namespace = parsed.namespace();
+        format!("{written:?} is no {kind} of namespace {namespace}")
+    })?;
+    let missing = || format!("there is no {kind} {name}");
+    let (authorities, revocations) = match source {
+        Source::Secret(_) => {
+            let secret = store.secret(name.namespace, name.name);
+            let data = &secret.ok_or_else(missing)?.data;
+            let value = |key| data.get(key).map(Vec::as_slice);
+            (value(AUTHORITIES), value(REVOCATIONS))
+        }
+        Source::ConfigMap(_) => {
+            let map = store.config_map(name.namespace, name.name);
+            let data = &map.ok_or_else(missing)?.data;
+            let value = |key| Some(data.as_ref()?.get(key)?.as_bytes());
+            (value(AUTHORITIES), value(REVOCATIONS))
+        }
+    };
+    let text = authorities.ok_or_else(|| format!("{kind} {name} has no {AUTHORITIES}"))?;
+    let wrong = |key: &str, why: String| format!("{key} of {kind} {name} cannot be read: {why}");
     let authorities: Vec<_> = CertificateDer::pem_slice_iter(text)
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(AUTHORITIES, error.to_string()))?;
@@ -102,7 +166,7 @@ fn read(name: NameRef<'_>, store: &Store) -> Result<Lists, String> {
             .add(authority.clone())
             .map_err(|error| wrong(AUTHORITIES, error.to_string()))?;
     }
-    let Some(text) = secret.data.get(REVOCATIONS) else {
+    let Some(text) = revocations else {
         return Ok((authorities, Vec::new()));
     };
     let revocations: Vec<_> = CertificateRevocationListDer::pem_slice_iter(text)

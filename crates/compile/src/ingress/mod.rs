@@ -7,7 +7,7 @@ pub(crate) mod annotations;
 pub(crate) mod backend_tls;
 pub(crate) mod chain;
 pub(crate) mod class;
-mod clients;
+pub(crate) mod clients;
 mod host;
 pub(crate) mod list;
 pub(crate) mod manner;

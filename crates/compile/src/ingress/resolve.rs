@@ -128,6 +128,11 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     names.chain(backend_tls::secret(parsed))
 }
 
+/// Every ConfigMap that an Ingress refers to.
+pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
+    clients::config_map(parsed).into_iter()
+}
+
 /// Where more is said of certificates that we obtain.
 const RENEWAL: &str = "see `narthex certs list`";
 
@@ -220,7 +225,7 @@ fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) 
             let field = format!("spec.tls[{}].secretName", entry.index);
             match world.certificates.load(name, world.store, world.now) {
                 Ok(loaded) => {
-                    if let Some((message, hint)) = loaded.validity_problem(world.now) {
+                    if let Some((message, hint)) = loaded.problem(world.options, world.now) {
                         problems.warning(&*field, format!("Secret {name}: {message}"), hint);
                     }
                     if let Some(news) = world.certificates.news(name) {

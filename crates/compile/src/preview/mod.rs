@@ -16,9 +16,10 @@ use objects::{Problem, Store};
 
 use crate::compiler::Compiler;
 use crate::ingress::class::{Classes, Verdict};
-use crate::ingress::key;
+use crate::ingress::{backend_tls, clients, key};
+use crate::name::NameRef;
 use crate::options::Options;
-use crate::report::Report;
+use crate::report::{Report, annotation_field};
 
 /// Whose an Ingress is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub fn preview(
             .cloned()
             .collect()
     };
-    let missing = missing(new, store);
+    let missing = missing(new, store, &classes, options);
     let known: BTreeSet<&Problem> = before.problems().collect();
     let others = after.problems().filter(|problem| {
         let is_other =
@@ -128,7 +129,13 @@ pub fn preview(
 }
 
 /// The fields that name an object which does not exist.
-fn missing(ingress: &Ingress, store: &Store) -> BTreeSet<String> {
+fn missing(
+    ingress: &Arc<Ingress>,
+    store: &Store,
+    classes: &Classes,
+    options: &Options,
+) -> BTreeSet<String> {
+    let prefix = &options.annotations_prefix;
     let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
     let mut fields = BTreeSet::new();
     let backends = neighbours::backends(ingress);
@@ -142,6 +149,18 @@ fn missing(ingress: &Ingress, store: &Store) -> BTreeSet<String> {
         if store.secret(namespace, secret).is_none() {
             fields.insert(format!("spec.tls[{index}].secretName"));
         }
+    }
+    let parsed = neighbours::read(ingress, classes, options);
+    let no_secret = |name: NameRef<'_>| store.secret(name.namespace, name.name).is_none();
+    let no_config_map = |name: NameRef<'_>| store.config_map(name.namespace, name.name).is_none();
+    if clients::secret(&parsed).is_some_and(no_secret)
+        || clients::config_map(&parsed).is_some_and(no_config_map)
+    {
+        let annotation = clients::annotation(&parsed, prefix);
+        fields.extend(annotation.as_deref().map(annotation_field));
+    }
+    if backend_tls::secret(&parsed).is_some_and(no_secret) {
+        fields.insert(annotation_field(&backend_tls::annotation(prefix)));
     }
     fields
 }
@@ -226,6 +245,39 @@ mod tests {
             ]
         );
         assert_eq!(found.ownership, Ownership::Ours);
+    }
+
+    #[test]
+    fn what_annotations_name_is_looked_for() {
+        let named = |annotation: &str| {
+            let mut new = (*ingress("new", "/a", "2025-01-01T00:00:00Z")).clone();
+            let annotations = json!({annotation: "authorities"});
+            new.metadata.annotations = serde_json::from_value(annotations).expect("texts");
+            Arc::new(new)
+        };
+        let secret = named("nginx.ingress.kubernetes.io/auth-tls-secret");
+        let map = named("narthex.dev/client-ca-configmap");
+        let mut store = store();
+        for new in [&secret, &map] {
+            let found = see(&store, new);
+            let [foreseen] = found.problems.as_slice() else {
+                panic!("{found:?}");
+            };
+            assert!(foreseen.missing, "{foreseen:?}");
+        }
+        let (authority, _) = testing::key_pair(&["authority"]);
+        let data = json!({"stringData": {"ca.crt": authority}});
+        store.apply(testing::secret("default", "authorities", data));
+        let object = json!({
+            "metadata": {"namespace": "default", "name": "authorities"},
+            "data": {"ca.crt": authority}
+        });
+        let object = serde_json::from_value(object).expect("a ConfigMap");
+        store.apply(Object::ConfigMap(Arc::new(object)));
+        for new in [&secret, &map] {
+            let found = see(&store, new);
+            assert!(found.problems.is_empty(), "{found:?}");
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ use crate::config_map::Global;
 use crate::ingress::annotations::Reading;
 use crate::ingress::class::Classes;
 use crate::ingress::manner::Profiles;
-use crate::ingress::parse::parse;
+use crate::ingress::parse::{Parsed, parse};
 use crate::ingress::path::path_match;
+use crate::ingress::resolve::{config_maps, secrets};
 use crate::ingress::{Precedence, normal_host};
 use crate::name::NameRef;
 use crate::options::Options;
@@ -61,11 +62,21 @@ pub(super) fn of(
     }
     for ingress in old.into_iter().chain([new]) {
         take_services(&mut nearby, store, ingress);
+        take_named(&mut nearby, store, &read(ingress, classes, options));
     }
     for ingress in found {
         nearby.apply(Object::Ingress(Arc::clone(ingress)));
     }
     nearby
+}
+
+/// What an Ingress says by itself. Of the defaults, only those of the command line are known here.
+pub(super) fn read(ingress: &Arc<Ingress>, classes: &Classes, options: &Options) -> Parsed {
+    let profile = classes.verdict(ingress, options).profile();
+    let profile = profile.unwrap_or_default();
+    let profiles = Profiles::new(options, &Global::default());
+    let reading = Reading::of(options, profiles.of(profile));
+    parse(ingress, profile, reading)
 }
 
 /// The Services that an Ingress names, with the field of the backend that names it.
@@ -92,6 +103,20 @@ fn take_secrets(nearby: &mut Store, store: &Store, ingress: &Ingress) {
         let secret = entry.secret_name.as_deref().unwrap_or_default();
         if let Some(secret) = store.secret(namespace, secret) {
             nearby.apply(Object::Secret(Arc::clone(secret)));
+        }
+    }
+}
+
+/// What its annotations name, too.
+fn take_named(nearby: &mut Store, store: &Store, ingress: &Parsed) {
+    for name in secrets(ingress) {
+        if let Some(secret) = store.secret(name.namespace, name.name) {
+            nearby.apply(Object::Secret(Arc::clone(secret)));
+        }
+    }
+    for name in config_maps(ingress) {
+        if let Some(map) = store.config_map(name.namespace, name.name) {
+            nearby.apply(Object::ConfigMap(Arc::clone(map)));
         }
     }
 }
@@ -154,12 +179,7 @@ impl<'a> Search<'a> {
 
     /// Searches for what `ingress` has to do with.
     fn want(&mut self, ingress: &Arc<Ingress>) {
-        let profile = self.classes.verdict(ingress, self.options).profile();
-        // What the annotations say is of no interest here.
-        let profile = profile.unwrap_or_default();
-        let profiles = Profiles::new(self.options, &Global::default());
-        let reading = Reading::of(self.options, profiles.of(profile));
-        let parsed = parse(ingress, profile, reading);
+        let parsed = read(ingress, self.classes, self.options);
         for of_host in &parsed.hosts {
             self.hosts.insert(of_host.host.clone());
             let paths = self.paths.entry(of_host.host.clone()).or_default();

@@ -98,6 +98,7 @@ pub(crate) fn options() -> Options {
         key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)),
         source: "fallback".into(),
         not_after: i64::MAX,
+        staple: model::Staple::default(),
     }))
 }
 

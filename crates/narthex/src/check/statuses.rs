@@ -1,6 +1,5 @@
 //! What is said of Gateway API's objects, for people.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use admin::view;
@@ -9,6 +8,7 @@ use serde_json::Value;
 
 use crate::check::plural;
 use crate::finding::OneLine;
+use crate::terminal::{Colour, painted};
 
 /// A line for each object, or a few; first those of which a condition is not as it should be.
 pub(super) fn write(
@@ -112,10 +112,8 @@ impl<W: Write> Page<'_, W> {
                 false => format!(" ({reason}: {})", text(&condition["message"])),
             };
             let word = format!("{not}{name}{why}");
-            Some(match is_good || !self.colours {
-                true => Cow::from(word),
-                false => format!("{RED}{word}{OFF}").into(),
-            })
+            let colours = self.colours && !is_good;
+            Some(painted(word, Colour::Red, colours).to_string())
         });
         said.collect::<Vec<_>>().join(", ")
     }
@@ -124,9 +122,6 @@ impl<W: Write> Page<'_, W> {
         writeln!(self.out, "{line}")
     }
 }
-
-const RED: &str = "\x1b[1;31m";
-const OFF: &str = "\x1b[0m";
 
 /// The lists of a status that have conditions of their own for each of what the object is at, and
 /// what that is in.

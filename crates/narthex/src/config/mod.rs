@@ -46,6 +46,8 @@ pub(crate) struct Serve {
     pub(crate) compilation: Compilation,
     /// How they are served.
     pub(crate) settings: proxy::Settings,
+    /// Whether CAs are asked about the certificates that are served, and where they may be.
+    pub(crate) stapling: Option<Stapling>,
     /// Whether IPv6 is left out of the addresses because this machine has none.
     pub(crate) without_ipv6: bool,
     /// Where health, metrics and the API are.
@@ -66,6 +68,13 @@ pub(crate) struct Serve {
     pub(crate) ends_on_hang_up: bool,
     /// How it comes to its ports, and who may have them after it.
     pub(crate) succession: Succession,
+}
+
+/// Whom to ask about certificates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stapling {
+    /// Whether responders may be at loopback, link-local and metadata addresses.
+    pub(crate) allow_local: bool,
 }
 
 /// How a process comes to its ports, and who may have them after it.
@@ -129,6 +138,9 @@ impl Serve {
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
             succession: Succession::None,
+            stapling: compilation.ocsp_stapling.then_some(Stapling {
+                allow_local: serving.tls.ocsp_allow_local,
+            }),
             settings: proxy::Settings {
                 bind_addresses,
                 allow_local_external_names: compilation.allow_local_external_names,
@@ -250,6 +262,7 @@ impl Compilation {
             class_by_name: nginx.ingress_class_by_name,
             ssl_passthrough: flags.enable_ssl_passthrough,
             session_ticket_secret: flags.session_ticket_secret.as_ref().map(pair),
+            ocsp_stapling: flags.ocsp_stapling,
             ssl_redirect: flags.ssl_redirect,
             http_port: flags.http_port,
             https_port: flags.https_port,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use admin::view;
 use model::filter::{HeaderEdit, OriginMatch, PathEdit};
 use model::{
-    Action, Backend, CertificateTable, Conditions, FieldMatch, Filter, HostTable, Listener,
-    PathMatch, Rule, Service, Site, Snapshot, Split, Stream, Target, TlsSite, TlsSites, ValueMatch,
-    VirtualHost,
+    Action, Backend, Certificate, CertificateTable, Conditions, FieldMatch, Filter, HostTable,
+    Listener, PathMatch, Rule, Service, Site, Snapshot, Split, Stream, Target, TlsSite, TlsSites,
+    ValueMatch, VirtualHost,
 };
 
 /// Every listener with its hosts, rules, backends and endpoints as they are now: no more than
@@ -23,19 +23,36 @@ pub(crate) fn listeners(
 
 /// Each host's certificates, by host, and last those for all others.
 pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<view::Certificate> {
+    let tables = all_tables(snapshot).into_iter();
+    tables.flat_map(|table| in_table(table)).collect()
+}
+
+/// The certificates that handshakes may show, each once, in no order.
+pub(crate) fn served_certificates(snapshot: &Snapshot) -> Vec<Arc<Certificate>> {
+    let mut served: Vec<_> = all_tables(snapshot)
+        .into_iter()
+        .flat_map(|table| {
+            let hosts = table.hosts.iter().map(|(_, set)| set);
+            let sets = hosts.chain([&table.default]);
+            sets.flat_map(|set| set.certificates.iter().cloned())
+        })
+        .collect();
+    served.sort_unstable_by_key(Arc::as_ptr);
+    served.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    served
+}
+
+/// The tables of certificates, each once on however many ports it is.
+fn all_tables(snapshot: &Snapshot) -> Vec<&Arc<CertificateTable>> {
     let listeners = snapshot.listeners.iter();
     let services = listeners.map(|listener| &listener.service);
     let mut tables: Vec<&Arc<CertificateTable>> = Vec::new();
     for table in services.flat_map(certificate_tables) {
-        // One is shown on however many ports.
         if !tables.iter().any(|known| Arc::ptr_eq(known, table)) {
             tables.push(table);
         }
     }
     tables
-        .into_iter()
-        .flat_map(|table| in_table(table))
-        .collect()
 }
 
 fn certificate_tables(service: &Service) -> Vec<&Arc<CertificateTable>> {

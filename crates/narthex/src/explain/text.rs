@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::answer::{Explanation, Other, RuleFound};
 use super::listener::ListenerFound;
+use crate::terminal::{Colour, painted};
 
 /// Writes the explanation.
 pub(super) fn write(out: &mut impl Write, found: &Explanation, colours: bool) -> io::Result<()> {
@@ -58,13 +59,12 @@ struct Page<'a, W> {
 impl<W: Write> Page<'_, W> {
     fn headline(&mut self, found: &Explanation) -> io::Result<()> {
         let colour = match found.status {
-            _ if !self.colours => "",
-            None | Some(300..=399) => "\x1b[1;32m",
-            Some(_) => "\x1b[1;31m",
+            None | Some(300..=399) => Colour::Green,
+            Some(_) => Colour::Red,
         };
-        let off = if self.colours { "\x1b[0m" } else { "" };
+        let verdict = painted(&found.verdict, colour, self.colours);
         writeln!(self.out, "{}", found.url)?;
-        writeln!(self.out, "{colour}{}{off}\n", found.verdict)
+        writeln!(self.out, "{verdict}\n")
     }
 
     fn row(&mut self, name: &str, value: &str) -> io::Result<()> {

@@ -150,6 +150,13 @@ pub(crate) struct Compilation {
     #[command(flatten)]
     pub(crate) certificates: Certificates,
 
+    /// Show clients in handshakes what the CA answers about a certificate's revocation, where the
+    /// certificate says whom to ask (OCSP stapling).
+    #[arg(long, env = "NARTHEX_OCSP_STAPLING", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Clients: TLS")]
+    pub(crate) ocsp_stapling: bool,
+
     /// Let ExternalName Services lead to loopback, link-local and metadata addresses.
     #[arg(long, env = "NARTHEX_ALLOW_LOCAL_EXTERNAL_NAMES", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -44,6 +44,13 @@ pub(crate) struct Tls {
     #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Clients: TLS")]
     pub(crate) tls_strict_sni: bool,
 
+    /// Let OCSP responders, which certificates name, be at loopback, link-local and metadata
+    /// addresses.
+    #[arg(long, env = "NARTHEX_OCSP_ALLOW_LOCAL", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Clients: TLS")]
+    pub(crate) ocsp_allow_local: bool,
+
     /// Tell browsers, in every answer over HTTPS, to come with HTTPS only (HSTS). They remember it
     /// for --hsts-max-age, and it cannot be taken back sooner.
     #[arg(long, env = "NARTHEX_HSTS", value_name = "BOOL")]

@@ -21,6 +21,7 @@ use crate::control::{Applied, Live, News, Objects, SaidBy};
 use crate::failure::Failure;
 use crate::finding::{self, Finding};
 use crate::pipeline::{Input, Outcome, Pipeline, Present};
+use crate::stapling::Staples;
 use crate::state::{State, default_certificate, is_fresh};
 
 /// The control plane: the manifests on one side, the proxy on the other.
@@ -57,6 +58,8 @@ pub(super) struct Control {
     namespace: Option<String>,
     /// The certificates that are to be obtained.
     obtaining: watch::Sender<Obtaining>,
+    /// What CAs answer about the certificates that are served, if they are asked.
+    staples: Option<Staples>,
 }
 
 impl Control {
@@ -68,6 +71,7 @@ impl Control {
         proxy: Proxy,
         live: Arc<Live>,
         namespace: Option<&str>,
+        staples: Option<Staples>,
     ) -> Result<Self, Failure> {
         let options = config.compilation.options(fallback, namespace);
         let (external, names) = watch::channel(Vec::new());
@@ -98,6 +102,7 @@ impl Control {
             served: watch::Sender::new(None),
             namespace: namespace.map(str::to_owned),
             obtaining: watch::Sender::default(),
+            staples,
         })
     }
 
@@ -330,6 +335,9 @@ impl Control {
             return Ok(());
         }
         self.is_published = false;
+        if let Some(staples) = &self.staples {
+            staples.serve(&compiled.snapshot);
+        }
         let listening = self
             .proxy
             .publish(Arc::clone(&compiled.snapshot))

@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_unti
 use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
+use crate::stapling::{self, Staples};
 use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
 use crate::{flags, log};
@@ -276,8 +277,12 @@ impl Running {
         let metrics = cluster::Metrics::default();
         let mut admission_metrics = None;
         let mut certificates = None;
+        let mut staples = None;
         let live = Arc::new(Live::new(|registry| {
             certificates = Some(Certificates::open(config, &state, demand, registry));
+            staples = config
+                .stapling
+                .map(|it| (it, stapling::Metrics::register(registry)));
             proxy.register(registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
@@ -289,6 +294,10 @@ impl Running {
         live.set_health_path(&config.health_path);
         // It was made with the metrics.
         let certificates = certificates.ok_or_else(|| Failure::new("a bug: no certificates"))?;
+        let staples = match staples {
+            Some((stapling, metrics)) => Some(Staples::start(stapling, metrics)?),
+            None => None,
+        };
         // Before this one serves, the process before it answers for both.
         if take_over.is_none() {
             admin.serve(&live);
@@ -307,6 +316,7 @@ impl Running {
             proxy,
             Arc::clone(&live),
             namespace.as_deref(),
+            staples,
         )?;
         let max_age = config.source.last_good_max_age();
         let keeper = Keeper::new(&source, &state, max_age);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::Certificate;
+use model::{Certificate, Staple};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -101,6 +101,7 @@ fn parse(pem: &str) -> Result<Certificate, String> {
         key: Arc::new(key),
         source: "self-signed".into(),
         not_after,
+        staple: Staple::default(),
     })
 }
 

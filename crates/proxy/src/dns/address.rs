@@ -77,6 +77,26 @@ pub(super) fn is_localhost(host: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
+/// Where to connect to, of addresses that may be connected to: those that there is a way to, unless
+/// there is none to any. In one order, whatever order a server rotates them into.
+pub(super) fn usable(
+    addresses: Vec<IpAddr>,
+    port: u16,
+    reachable: fn(SocketAddr) -> bool,
+) -> Vec<SocketAddr> {
+    let mut addresses: Vec<SocketAddr> = addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip.to_canonical(), port))
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    // Where there is no IPv6, half of the attempts at a host with both would be in vain.
+    if addresses.iter().any(|&address| reachable(address)) {
+        addresses.retain(|&address| reachable(address));
+    }
+    addresses
+}
+
 /// Whether the machine knows a way to an address (RFC 6724, rule 1). Nothing is sent: `connect`
 /// of a UDP socket only looks the route up.
 pub(super) fn has_route(address: SocketAddr) -> bool {

@@ -1,4 +1,4 @@
-//! Endpoints found by DNS, for Services of type ExternalName.
+//! Endpoints found by DNS, for Services of type ExternalName; and single hosts that came from outside.
 //!
 //! Runs on the control runtime and writes into the backends' slots of endpoints; workers only ever
 //! see addresses, which were checked after resolution and are what is connected to. So no name can
@@ -6,6 +6,7 @@
 
 mod address;
 mod lookup;
+mod once;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use lookup::{Answer, Client};
+pub use once::Lookup;
 
 /// However short an answer's TTL, a name is asked for once in this time at most …
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -201,17 +203,7 @@ impl Followed {
             addresses.retain(|&ip| !address::is_forbidden(ip));
         }
         let allowed = addresses.len();
-        let mut addresses: Vec<SocketAddr> = addresses
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip.to_canonical(), self.port))
-            .collect();
-        // In one order, whatever order the server rotates them into: nothing has changed then.
-        addresses.sort_unstable();
-        addresses.dedup();
-        // Where there is no IPv6, half of the attempts at a host with both would be in vain.
-        if addresses.iter().any(|&address| (shared.reachable)(address)) {
-            addresses.retain(|&address| (shared.reachable)(address));
-        }
+        let addresses = address::usable(addresses, self.port, shared.reachable);
         let told = match allowed {
             0 => Told::Forbidden,
             _ if allowed < all => Told::PartlyForbidden,

@@ -499,7 +499,7 @@ impl ResolvesServerCert for OneSet {
         let certificate = set
             .choose(hello.signature_schemes())
             .or_else(|| set.certificates.first())?;
-        Some(Arc::clone(&certificate.key))
+        Some(certificate.shown())
     }
 }
 

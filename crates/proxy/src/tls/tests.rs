@@ -37,6 +37,7 @@ fn certificate(kind: Kind) -> Arc<Certificate> {
         key: Arc::new(CertifiedKey::new(vec![der], signer)),
         source: "test".into(),
         not_after: 0,
+        staple: model::Staple::default(),
     })
 }
 

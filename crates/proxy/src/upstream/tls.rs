@@ -401,6 +401,7 @@ mod tests {
             key: Arc::new(CertifiedKey::new(vec![certificate], key)),
             source: "a test".into(),
             not_after: i64::MAX,
+            staple: model::Staple::default(),
         });
         let whole = BackendTls {
             authorities: Some(vec![servers.der.clone()].into()),

@@ -117,6 +117,7 @@ fn certificates() -> Arc<CertificateTable> {
         key: Arc::new(CertifiedKey::new(vec![der], signer)),
         source: "test".into(),
         not_after: 0,
+        staple: model::Staple::default(),
     });
     Arc::new(CertificateTable {
         hosts: HostTable::default(),

@@ -9,6 +9,8 @@ use super::values::{BadValue, boolean};
 
 /// Without its prefix.
 pub(crate) const SECRET: &str = "auth-tls-secret";
+/// Whole: ingress-nginx has none like it.
+pub(crate) const CONFIG_MAP: &str = "narthex.dev/client-ca-configmap";
 
 /// What this group reads.
 pub(super) const GROUP: Group = Group {
@@ -56,6 +58,8 @@ pub(super) const GROUP: Group = Group {
 pub(crate) struct ClientAuth {
     /// As it is written: `namespace/name`, or a name.
     pub(crate) secret: Option<Box<str>>,
+    /// The same of a ConfigMap.
+    pub(crate) config_map: Option<Box<str>>,
     /// None is nobody's business.
     pub(crate) demand: Option<Demand>,
     pub(crate) depth: u8,
@@ -69,6 +73,7 @@ impl Default for ClientAuth {
     fn default() -> Self {
         Self {
             secret: None,
+            config_map: None,
             demand: Some(Demand::Required),
             depth: 1,
             error_page: None,

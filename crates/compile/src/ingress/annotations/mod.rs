@@ -133,8 +133,12 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
                 message,
                 "the same annotation on the Service",
             );
+        } else if name == client_auth::CONFIG_MAP {
+            let client_auth = settings.client_auth.get_or_insert_default();
+            client_auth.config_map = Some(value.trim().into());
         } else {
-            unknown_own(name, ISSUANCE, problems);
+            let known = [ISSUANCE, &[client_auth::CONFIG_MAP]].concat();
+            unknown_own(name, &known, problems);
         }
     }
     settings
