@@ -72,7 +72,7 @@ fn the_defaults_of_ingress_nginx_hold_for_its_classes_alone() {
     let status = |host: &str, bytes: usize| {
         let body = "x".repeat(bytes);
         let mut conn = world.secure(host);
-        conn.send(&format!(
+        conn.send(format!(
             "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {bytes}\r\n\r\n{body}"
         ));
         conn.response().status
@@ -125,7 +125,7 @@ fn changes_are_picked_up_while_it_serves() {
             .is_none()
     });
     let mut conn = Conn::plain(world.narthex.http);
-    conn.send(&format!(
+    conn.send(format!(
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 11\r\n\r\n12345678901"
     ));
     assert_eq!(conn.response().status, 413);
@@ -180,7 +180,7 @@ fn what_a_client_is_told_to_be_is_believed_where_the_config_map_says_so() {
     let world = world(&[("ssl-redirect", "false")]);
     let told = |lines: &str| {
         let mut conn = Conn::plain(world.narthex.http);
-        conn.send(&format!(
+        conn.send(format!(
             "GET /told HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"
         ));
         assert_eq!(conn.response().status, 200);
