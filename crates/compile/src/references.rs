@@ -7,15 +7,18 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use objects::kinds::{Kind, ObjectKey};
 
+use crate::ingress::guard;
 use crate::ingress::list::Replaced;
 use crate::ingress::resolve::{Resolved, secrets};
-use crate::name::Name;
+use crate::name::{Name, NameRef};
 use crate::options::Options;
 
-/// The Secrets that are referred to, and by how many.
+/// The Secrets and ConfigMaps that are referred to, and by how many.
 #[derive(Debug)]
 pub(crate) struct References {
     secrets: HashMap<Name, usize>,
+    /// Likewise.
+    config_maps: HashMap<Name, usize>,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
     /// The same with others'.
@@ -33,6 +36,7 @@ impl References {
         }
         let mut new = Self {
             secrets,
+            config_maps: HashMap::new(),
             keys: Arc::default(),
             all: Arc::default(),
         };
@@ -78,12 +82,10 @@ impl References {
     fn acquire(&mut self, ingress: &Resolved) -> bool {
         let mut came = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count += 1;
-            } else {
-                self.secrets.insert(name.to_owned(), 1);
-                came = true;
-            }
+            came |= count(&mut self.secrets, name);
+        }
+        if let Some(name) = guard::config_map(&ingress.parsed) {
+            came |= count(&mut self.config_maps, name);
         }
         came
     }
@@ -91,25 +93,45 @@ impl References {
     fn release(&mut self, ingress: &Resolved) -> bool {
         let mut went = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.secrets.remove(&name);
-                    went = true;
-                }
-            }
+            went |= discount(&mut self.secrets, name);
+        }
+        if let Some(name) = guard::config_map(&ingress.parsed) {
+            went |= discount(&mut self.config_maps, name);
         }
         went
     }
 
     fn list(&mut self) {
-        let secrets = self.secrets.keys();
-        let mut keys: Vec<_> = secrets
-            .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
-            .collect();
+        let of = |kind| move |name: &Name| ObjectKey::new(kind, &name.namespace, &name.name);
+        let secrets = self.secrets.keys().map(of(Kind::Secret));
+        let config_maps = self.config_maps.keys().map(of(Kind::ConfigMap));
+        let mut keys: Vec<_> = secrets.chain(config_maps).collect();
         keys.sort_unstable();
         if *self.keys != *keys {
             self.keys = keys.into();
         }
     }
+}
+
+/// Counts one reference more. Whether it is the first.
+fn count(names: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    if let Some(count) = names.get_mut(&name) {
+        *count += 1;
+        return false;
+    }
+    names.insert(name.to_owned(), 1);
+    true
+}
+
+/// Takes back one. Whether it was the last.
+fn discount(names: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    let Some(count) = names.get_mut(&name) else {
+        return false;
+    };
+    *count -= 1;
+    let is_last = *count == 0;
+    if is_last {
+        names.remove(&name);
+    }
+    is_last
 }

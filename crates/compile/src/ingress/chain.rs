@@ -1,6 +1,6 @@
 //! The filters of an Ingress's rules, in the order in which ingress-nginx does what they do.
 
-use model::{Filter, HttpsRedirect};
+use model::{Filter, HttpsRedirect, PathMatch};
 
 use super::manner::Defaults;
 use super::resolve::Resolved;
@@ -9,6 +9,8 @@ use crate::options::Options;
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
+    /// The rule's path.
+    pub(crate) path: &'a PathMatch,
     /// Whether its host has TLS.
     pub(crate) has_tls: bool,
     /// What holds where the Ingress says nothing.
@@ -20,6 +22,9 @@ pub(crate) struct Place<'a> {
 pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
     to_https(ingress, place, &mut filters);
+    ingress
+        .guard
+        .filters(place.path, place.defaults, &mut filters);
     filters
 }
 
@@ -29,6 +34,7 @@ fn to_https(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
         has_tls,
         defaults,
         options,
+        ..
     } = place;
     let redirect = ingress.parsed.settings.tls_redirect;
     if redirect.applies(has_tls, defaults.ssl_redirect) {

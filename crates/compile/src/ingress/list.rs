@@ -10,6 +10,7 @@ use objects::kinds::Ingress;
 
 use super::annotations::{Reading, Standing};
 use super::class::{self, Classes, Verdict};
+use super::guard;
 use super::key;
 use super::parse::{Parsed, parse};
 use super::resolve::{Resolved, World, resolve, secrets, service_ports};
@@ -73,6 +74,7 @@ pub(crate) struct Changed {
 enum Reference<'a> {
     Service(NameRef<'a>),
     Secret(NameRef<'a>),
+    ConfigMap(NameRef<'a>),
 }
 
 impl Entry {
@@ -171,7 +173,11 @@ impl Ingresses {
                 .secrets
                 .iter()
                 .map(|name| Reference::Secret(name.as_ref()));
-            for reference in services.chain(secrets) {
+            let config_maps = changes
+                .config_maps
+                .iter()
+                .map(|name| Reference::ConfigMap(name.as_ref()));
+            for reference in services.chain(secrets).chain(config_maps) {
                 let hash = self.hasher.hash_one(reference);
                 let referring = self.references.range((hash, 0)..=(hash, u32::MAX));
                 found.extend(referring.filter_map(|(_, index)| named(*index)));
@@ -234,7 +240,10 @@ impl Ingresses {
             return Vec::new();
         };
         let services = service_ports(&resolved.parsed).map(|(name, _)| Reference::Service(name));
+        let services = services.chain(resolved.guard.service().map(Reference::Service));
         let references = services.chain(secrets(&resolved.parsed).map(Reference::Secret));
+        let config_map = guard::config_map(&resolved.parsed);
+        let references = references.chain(config_map.map(Reference::ConfigMap));
         references
             .map(|reference| self.hasher.hash_one(reference))
             .collect()
@@ -294,6 +303,8 @@ fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bo
     (tls_is_stale && !parsed.tls.is_empty())
         || (!changes.services.is_empty()
             && service_ports(parsed).any(|(name, _)| changes.services.contains(&name)))
+        || (resolved.guard.service()).is_some_and(|name| changes.services.contains(&name))
+        || guard::config_map(parsed).is_some_and(|name| changes.config_maps.contains(&name))
         || (!changes.secrets.is_empty()
             && secrets(parsed).any(|name| changes.secrets.contains(&name)))
 }

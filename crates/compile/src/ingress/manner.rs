@@ -7,6 +7,7 @@ use model::policy::{Affinity, RouteRetry};
 use model::{Extras, Timeouts};
 
 use super::class::Profile;
+use super::guard::GuardDefaults;
 use super::parse::Parsed;
 use crate::options::Options;
 
@@ -27,6 +28,8 @@ pub(crate) struct Defaults {
     pub(crate) manner: Arc<Manner>,
     /// Whether hosts with TLS send clients to HTTPS.
     pub(crate) ssl_redirect: bool,
+    /// Who may come in, and how often.
+    pub(crate) guard: GuardDefaults,
 }
 
 /// The defaults of each profile.
@@ -65,6 +68,7 @@ impl Profiles {
         let defaults = |manner| Defaults {
             manner: Arc::new(manner),
             ssl_redirect: options.ssl_redirect,
+            guard: GuardDefaults::default(),
         };
         Self {
             own: defaults(own),

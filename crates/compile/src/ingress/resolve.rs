@@ -9,6 +9,7 @@ use objects::{Problem, Store};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
+use super::guard::{self, Guard};
 use super::key;
 use super::manner::{self, Manner, Profiles};
 use super::parse::{BackendRef, Parsed, PortRef};
@@ -35,6 +36,8 @@ pub(crate) struct Resolved {
     pub(crate) speech: BackendSpeech,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
+    /// Who may come in, and how often.
+    pub(crate) guard: Guard,
     /// Sorted by host, then by entry.
     tls: Box<[TlsClaim]>,
     pub(crate) problems: Arc<[Problem]>,
@@ -125,6 +128,7 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
         .filter_map(|entry| entry.secret.as_deref());
     let names = names.map(move |name| NameRef { namespace, name });
     let names = names.chain(clients::secret(parsed));
+    let names = names.chain(guard::secret(parsed));
     names.chain(backend_tls::secret(parsed))
 }
 
@@ -162,6 +166,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
+    let guard = guard::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),
@@ -171,6 +176,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
         clients,
+        guard,
         tls,
         problems: problems.into_shared(),
     }

@@ -123,7 +123,10 @@ pub(crate) fn run(
             | Filter::ResponseHeaders(_)
             | Filter::Mirror(_)
             | Filter::Cors(_)
-            | Filter::Auth(_) => {}
+            | Filter::Auth(_)
+            | Filter::Limit(_)
+            | Filter::Pace(_)
+            | Filter::Access(_) => {}
         }
     }
     None
