@@ -33,7 +33,7 @@ pub enum Filter {
     /// One client does not ask too often, nor too much at once (ingress-nginx).
     Limit(Arc<ClientLimits>),
     /// Responses go out no quicker than this (ingress-nginx).
-    Pace(Pace),
+    Pace(Box<Pace>),
     /// Not everybody comes in (ingress-nginx).
     Access(Arc<Access>),
 }

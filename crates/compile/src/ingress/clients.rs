@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::ClientPolicy;
+use model::clients::Demand;
 use objects::Store;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -49,15 +50,14 @@ pub(super) fn resolve(
             parsed.namespace()
         )),
     };
-    let (authorities, revocations) = read.unwrap_or_else(|message| {
-        let hint = "a Secret of the same namespace with ca.crt, and perhaps ca.crl, in PEM";
-        problems.error(
-            field,
-            format!("{message}; nobody's certificate is valid"),
-            hint,
-        );
-        <(Vec<_>, Vec<_>)>::default()
-    });
+    let (authorities, revocations, demand) = match read {
+        Ok((authorities, revocations)) => (authorities, revocations, demand),
+        Err(message) => {
+            let hint = "a Secret of the same namespace with ca.crt, and perhaps ca.crl, in PEM";
+            problems.error(field, format!("{message}; its hosts answer 403"), hint);
+            (Vec::new(), Vec::new(), Demand::Nothing)
+        }
+    };
     Some(Arc::new(ClientPolicy {
         authorities: authorities.into(),
         revocations: revocations.into(),

@@ -30,7 +30,7 @@ impl<'a, S> Paced<'a, S> {
     /// As a rule's filters say, from now on.
     pub(super) fn new(sink: &'a mut S, filters: &[Filter], start: Instant) -> Self {
         let pace = filters.iter().find_map(|filter| match filter {
-            Filter::Pace(pace) => Some(*pace),
+            Filter::Pace(pace) => Some(**pace),
             _ => None,
         });
         let pace = pace.filter(|pace| pace.rate > 0);

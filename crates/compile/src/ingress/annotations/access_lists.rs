@@ -34,7 +34,7 @@ pub(crate) struct AccessLists {
 }
 
 fn of(settings: &mut Settings) -> &mut AccessLists {
-    settings.access_lists.get_or_insert_default()
+    &mut settings.guard.get_or_insert_default().access_lists
 }
 
 fn allow(settings: &mut Settings, value: &str) -> Result<(), BadValue> {

@@ -69,5 +69,6 @@ pub(crate) struct BasicAuth {
 }
 
 fn of(settings: &mut Settings) -> &mut BasicAuth {
-    settings.basic_auth.get_or_insert_default()
+    let guard = settings.guard.get_or_insert_default();
+    guard.basic_auth.get_or_insert_default()
 }

@@ -274,7 +274,8 @@ impl AuthUrl {
 }
 
 fn of(settings: &mut Settings) -> &mut ExternalAuth {
-    settings.external_auth.get_or_insert_default()
+    let guard = settings.guard.get_or_insert_default();
+    guard.external_auth.get_or_insert_default()
 }
 
 fn number(_: &mut Settings, value: &str) -> Result<(), BadValue> {

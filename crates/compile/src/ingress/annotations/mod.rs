@@ -71,18 +71,25 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
-    /// From which addresses clients may come.
-    pub(crate) access_lists: Option<Box<AccessLists>>,
-    /// How much one client may ask for.
-    pub(crate) rate_limit: Option<Box<RateLimit>>,
-    /// Names and passwords.
-    pub(crate) basic_auth: Option<Box<BasicAuth>>,
-    /// Who decides whether a request may pass.
-    pub(crate) external_auth: Option<Box<ExternalAuth>>,
-    /// Whether one of several ways in is enough.
-    pub(crate) satisfy_any: bool,
+    /// Who may come in, and how often.
+    pub(crate) guard: Option<Box<GuardSettings>>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
+}
+
+/// Who may come in, and how often, as far as an Ingress says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct GuardSettings {
+    /// From which addresses clients may come.
+    pub(crate) access_lists: AccessLists,
+    /// How much one client may ask for.
+    pub(crate) rate_limit: RateLimit,
+    /// Names and passwords.
+    pub(crate) basic_auth: Option<BasicAuth>,
+    /// Who decides whether a request may pass.
+    pub(crate) external_auth: Option<ExternalAuth>,
+    /// Whether one of several ways in is enough.
+    pub(crate) satisfy_any: bool,
 }
 
 /// What becomes of an Ingress whose annotations may be wrong.

@@ -75,7 +75,7 @@ pub(crate) struct RateLimit {
 const NATURAL: BadValue = BadValue::unused("a number from 0 on");
 
 fn of(settings: &mut Settings) -> &mut RateLimit {
-    settings.rate_limit.get_or_insert_default()
+    &mut settings.guard.get_or_insert_default().rate_limit
 }
 
 fn allow(settings: &mut Settings, value: &str) -> Result<(), BadValue> {

@@ -7,7 +7,7 @@ use super::values::BadValue;
 pub(super) const GROUP: Group = Group {
     title: "Satisfy",
     annotations: &[Annotation::works("satisfy", Risk::Low, |settings, value| {
-        settings.satisfy_any = match value.trim() {
+        settings.guard.get_or_insert_default().satisfy_any = match value.trim() {
             "any" => true,
             "all" => false,
             _ => return Err(BadValue::unused("any or all")),
