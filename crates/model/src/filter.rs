@@ -1,9 +1,15 @@
 //! Filters: what is done to a request before it is forwarded, and to its response.
 
+pub mod access;
+pub mod limit;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+
+pub use access::Access;
+pub use limit::{ClientLimits, Pace};
 
 /// A step between routing and forwarding, or one on the way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +32,12 @@ pub enum Filter {
     Auth(Box<ExternalAuth>),
     /// Responses are compressed for clients that take it.
     Compress(Arc<Compression>),
+    /// One client does not ask too often, nor too much at once (ingress-nginx).
+    Limit(Arc<ClientLimits>),
+    /// Responses go out no quicker than this (ingress-nginx).
+    Pace(Box<Pace>),
+    /// Not everybody comes in (ingress-nginx).
+    Access(Arc<Access>),
 }
 
 /// Sends clients that came without TLS to HTTPS.

@@ -5,6 +5,7 @@
 //! [`Backend`]'s slot of endpoints, so that a pod's coming and going rebuilds no route, and an
 //! [`Endpoint`]'s health.
 
+pub mod address;
 pub mod backend;
 pub mod certificate;
 pub mod clients;
@@ -30,6 +31,7 @@ pub mod ticket;
 pub mod transport;
 pub mod tuning;
 
+pub use address::AddressSet;
 pub use backend::{Backend, Unavailable};
 pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple};
 pub use clients::{ClientAuth, ClientPolicy};

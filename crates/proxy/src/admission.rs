@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::guard::Guards;
 use crate::metrics::Refused;
 use crate::settings::Limits;
 
@@ -22,6 +23,8 @@ pub(crate) struct Admission {
     clients: Vec<Mutex<HashMap<IpAddr, usize>>>,
     most_sessions: usize,
     sessions: AtomicUsize,
+    /// What is known of clients besides.
+    pub(crate) guards: Guards,
 }
 
 /// Counts one session of UDP until it is dropped.
@@ -51,6 +54,7 @@ impl Admission {
             clients: (0..SHARDS).map(|_| Mutex::default()).collect(),
             most_sessions: or_all(limits.udp_sessions),
             sessions: AtomicUsize::new(0),
+            guards: Guards::default(),
         }
     }
 

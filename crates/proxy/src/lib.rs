@@ -19,6 +19,7 @@ mod forwarded;
 #[cfg(test)]
 mod fuzz;
 mod grpc;
+mod guard;
 mod h2_message;
 mod headers;
 mod health;
@@ -41,7 +42,6 @@ mod streams;
 mod timer;
 mod tls;
 mod upstream;
-#[allow(dead_code, reason = "the first annotations with variables come next")]
 mod variables;
 mod worker;
 

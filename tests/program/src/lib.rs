@@ -26,6 +26,7 @@ pub mod frames;
 pub mod framing;
 pub mod gateway;
 pub mod grpc;
+pub mod guarded;
 pub mod h2_backend;
 pub mod hand_over;
 pub mod http1;

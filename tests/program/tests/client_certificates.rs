@@ -342,3 +342,26 @@ fn what_cannot_be_read_lets_nobody_in_and_is_named() {
         until("it is well again", || world.ask(&client).status == 200);
     }
 }
+
+#[test]
+fn a_secret_that_is_none_answers_403_as_ingress_nginx_does() {
+    let world = world(&[]);
+    let gone = ingress(&[]).replace("default/clients", "default/gone");
+    world.folder.write("asking.yaml", &gone);
+    let nobody = Client::trusting_anything();
+    let alice = showing(&alice(&world));
+    until("nobody gets in", || {
+        [&nobody, &alice]
+            .iter()
+            .all(|who| world.ask(who).status == 403)
+    });
+    let (mut conn, _) = nobody.connect(world.narthex.https, OPEN).expect("TLS");
+    assert_eq!(conn.get(OPEN, "/").status, 200);
+}
+
+#[test]
+fn a_depth_or_demand_that_is_none_is_the_default() {
+    let world = world(&[("verify-depth", "deep"), ("verify-client", "perhaps")]);
+    assert_eq!(world.ask(&showing(&alice(&world))).status, 200);
+    assert_eq!(world.ask(&Client::trusting_anything()).status, 400);
+}

@@ -180,9 +180,7 @@ fn what_a_client_is_told_to_be_is_believed_where_the_config_map_says_so() {
     let world = world(&[("ssl-redirect", "false")]);
     let told = |lines: &str| {
         let mut conn = Conn::plain(world.narthex.http);
-        conn.send(format!(
-            "GET /told HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"
-        ));
+        conn.send(format!("GET /told HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"));
         assert_eq!(conn.response().status, 200);
         let seen = world.web.seen().pop().expect("a request");
         let of = |name: &str| seen.header(name).unwrap_or_default().to_owned();

@@ -124,10 +124,8 @@ fn merge_paths(
             }
             taken.insert(&path.path, rules.len());
             let field = path.place.to_string();
-            rules.push(reuse.rule(Rule {
-                path: path.path.clone(),
-                ..rule(ingress, field, backend, context.has_tls, context.base)
-            }));
+            let at = (path.path.clone(), field);
+            rules.push(reuse.rule(rule(ingress, at, backend, context.has_tls, context.base)));
         }
     }
     rules
@@ -165,7 +163,10 @@ fn merge_defaults<'a>(
 pub(super) fn default_rule(ingress: &Resolved, has_tls: bool, base: Base<'_>) -> Rule {
     let field = "spec.defaultBackend".to_owned();
     match &ingress.default_backend {
-        Some(backend) => rule(ingress, field, backend, has_tls, base),
+        Some(backend) => {
+            let at = (PathMatch::Prefix("".into()), field);
+            rule(ingress, at, backend, has_tls, base)
+        }
         None => not_found(base.options),
     }
 }
@@ -192,9 +193,10 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
     }
 }
 
+/// The rule of a path that stands at a field of its Ingress.
 fn rule(
     ingress: &Resolved,
-    field: String,
+    (path, field): (PathMatch, String),
     backend: &Arc<Backend>,
     has_tls: bool,
     base: Base<'_>,
@@ -202,12 +204,19 @@ fn rule(
     let manner = &ingress.manner;
     let action = match ingress.parsed.settings.standing {
         Standing::Denied => Action::Denied,
+        _ if ingress.guard.is_denied() => Action::Denied,
         _ => Action::Forward(Arc::clone(backend)),
     };
     let place = Place {
+        path: &path,
         has_tls,
         defaults: base.profiles.of(ingress.parsed.profile),
         options: base.options,
+    };
+    let filters = match action {
+        // Before all filters, as in ingress-nginx.
+        Action::Denied => Vec::new(),
+        _ => chain::filters(ingress, place),
     };
     Rule {
         route: NameRef::of(&ingress.parsed.source.metadata)
@@ -215,9 +224,9 @@ fn rule(
             .into(),
         // Most rules stand at the same place of their objects.
         field: Shared::from(field).into(),
-        path: PathMatch::Prefix("".into()),
+        path,
         conditions: None,
-        filters: chain::filters(ingress, place).into(),
+        filters: filters.into(),
         action,
         timeouts: Arc::clone(&manner.timeouts),
         max_body: manner.max_body,

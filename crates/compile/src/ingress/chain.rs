@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Filter, HttpsRedirect};
+use model::{Filter, HttpsRedirect, PathMatch};
 
 use super::manner::Defaults;
 use super::resolve::Resolved;
@@ -11,6 +11,8 @@ use crate::options::Options;
 /// Where a rule stands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
+    /// The rule's path.
+    pub(crate) path: &'a PathMatch,
     /// Whether its host has TLS.
     pub(crate) has_tls: bool,
     /// What holds where the Ingress says nothing.
@@ -22,6 +24,9 @@ pub(crate) struct Place<'a> {
 pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
     to_https(ingress, place, &mut filters);
+    ingress
+        .guard
+        .filters(place.path, place.defaults, &mut filters);
     let Defaults {
         request,
         response,
@@ -52,6 +57,7 @@ fn to_https(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
         has_tls,
         defaults,
         options,
+        ..
     } = place;
     let redirect = ingress.parsed.settings.tls_redirect;
     if defaults.force_ssl_redirect || redirect.applies(has_tls, defaults.ssl_redirect) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::ClientPolicy;
+use model::clients::Demand;
 use objects::Store;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -62,15 +63,18 @@ pub(super) fn resolve(
     }
     let demand = settings.demand?;
     let read = read(source, parsed, world.store);
-    let (authorities, revocations) = read.unwrap_or_else(|message| {
-        let kind = source.kind();
-        problems.error(
-            annotation_field(&source.annotation(prefix)),
-            format!("{message}; nobody's certificate is valid"),
-            format!("a {kind} of the same namespace with ca.crt, and perhaps ca.crl, in PEM"),
-        );
-        <(Vec<_>, Vec<_>)>::default()
-    });
+    let (authorities, revocations, demand) = match read {
+        Ok((authorities, revocations)) => (authorities, revocations, demand),
+        Err(message) => {
+            let kind = source.kind();
+            problems.error(
+                annotation_field(&source.annotation(prefix)),
+                format!("{message}; its hosts answer 403"),
+                format!("a {kind} of the same namespace with ca.crt, and perhaps ca.crl, in PEM"),
+            );
+            (Vec::new(), Vec::new(), Demand::Nothing)
+        }
+    };
     Some(Arc::new(ClientPolicy {
         authorities: authorities.into(),
         revocations: revocations.into(),

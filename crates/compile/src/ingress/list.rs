@@ -242,6 +242,7 @@ impl Ingresses {
             return Vec::new();
         };
         let services = service_ports(&resolved.parsed).map(|(name, _)| Reference::Service(name));
+        let services = services.chain(resolved.guard.service().map(Reference::Service));
         let secrets = secrets(&resolved.parsed).map(Reference::Secret);
         let config_maps = config_maps(&resolved.parsed).map(Reference::ConfigMap);
         let references = services.chain(secrets).chain(config_maps);
@@ -317,6 +318,7 @@ fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bo
     (tls_is_stale && !parsed.tls.is_empty())
         || (!changes.services.is_empty()
             && service_ports(parsed).any(|(name, _)| changes.services.contains(&name)))
+        || (resolved.guard.service()).is_some_and(|name| changes.services.contains(&name))
         || (!changes.secrets.is_empty()
             && secrets(parsed).any(|name| changes.secrets.contains(&name)))
         || (!changes.config_maps.is_empty()

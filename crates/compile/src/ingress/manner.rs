@@ -10,6 +10,7 @@ use model::{Extras, Timeouts};
 
 use super::annotations::table::Risk;
 use super::class::Profile;
+use super::guard::GuardDefaults;
 use super::parse::Parsed;
 use crate::config_map::Global;
 use crate::options::Options;
@@ -43,6 +44,8 @@ pub(crate) struct Defaults {
     pub(crate) request: Option<Arc<HeaderEdit>>,
     /// What is done to all responses (`add-headers`, `hide-headers`).
     pub(crate) response: Option<Arc<HeaderEdit>>,
+    /// Who may come in, and how often.
+    pub(crate) guard: GuardDefaults,
 }
 
 /// The defaults of each profile.
@@ -95,6 +98,7 @@ impl Profiles {
                 redirect_status: 308,
                 risk: options.annotations_risk,
                 compression: None,
+                guard: GuardDefaults::default(),
                 request: None,
                 response: None,
             },
@@ -105,6 +109,7 @@ impl Profiles {
                 redirect_status: global.redirect_status,
                 risk: global.risk.unwrap_or(options.annotations_risk),
                 compression: global.compression(),
+                guard: GuardDefaults::default(),
                 request: edit(&global.request_fields, &[]),
                 response: edit(&global.response_fields, &global.hide_headers),
             },

@@ -9,6 +9,7 @@ use objects::{Problem, Store};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
+use super::guard::{self, Guard};
 use super::key;
 use super::manner::{self, Manner, Profiles};
 use super::parse::{BackendRef, Parsed, PortRef};
@@ -35,6 +36,8 @@ pub(crate) struct Resolved {
     pub(crate) speech: BackendSpeech,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
+    /// Who may come in, and how often.
+    pub(crate) guard: Guard,
     /// Sorted by host, then by entry.
     tls: Box<[TlsClaim]>,
     pub(crate) problems: Arc<[Problem]>,
@@ -125,12 +128,14 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
         .filter_map(|entry| entry.secret.as_deref());
     let names = names.map(move |name| NameRef { namespace, name });
     let names = names.chain(clients::secret(parsed));
+    let names = names.chain(guard::secret(parsed));
     names.chain(backend_tls::secret(parsed))
 }
 
 /// Every ConfigMap that an Ingress refers to.
 pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
-    clients::config_map(parsed).into_iter()
+    let clients = clients::config_map(parsed).into_iter();
+    clients.chain(guard::config_map(parsed))
 }
 
 /// Where more is said of certificates that we obtain.
@@ -167,6 +172,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
+    let guard = guard::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),
@@ -176,6 +182,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
         clients,
+        guard,
         tls,
         problems: problems.into_shared(),
     }

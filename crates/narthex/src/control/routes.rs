@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use admin::view;
+use model::filter::access::Access;
+use model::filter::limit::{ClientLimits, RequestRate};
 use model::filter::{HeaderEdit, OriginMatch, PathEdit};
 use model::{
     Action, Backend, Certificate, CertificateTable, Conditions, FieldMatch, Filter, HostTable,
@@ -279,7 +281,38 @@ pub(crate) fn filter(filter: &Filter) -> String {
         }
         Filter::Compress(_) => "the response is compressed if the client takes that".to_owned(),
         Filter::Auth(auth) => format!("{} is asked whether it may pass", auth.backend.name),
+        Filter::Limit(limits) => limits_in_words(limits),
+        Filter::Pace(pace) => format!("{} bytes a second after {}", pace.rate, pace.after),
+        Filter::Access(access) => access_in_words(access),
     }
+}
+
+fn limits_in_words(limits: &ClientLimits) -> String {
+    let rate = |rate: Option<RequestRate>, per: u64, unit: &str| {
+        rate.map(|rate| {
+            let count = (u64::from(rate.rate) * per + 500) / 1000;
+            format!("{count} requests a {unit} and {} at once", rate.burst)
+        })
+    };
+    let all = [
+        rate(limits.per_second, 1, "second"),
+        rate(limits.per_minute, 60, "minute"),
+        (limits.at_once > 0).then(|| format!("{} requests at a time", limits.at_once)),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    format!("one client has {}", all.join(", "))
+}
+
+fn access_in_words(access: &Access) -> String {
+    let external = access.external.as_ref();
+    let all = [
+        (!access.deny.is_empty()).then(|| "some addresses are denied".to_owned()),
+        (access.allow.is_some()).then(|| "only some addresses are let in".to_owned()),
+        (access.password.as_ref()).map(|it| format!("a password for {:?} is asked for", it.realm)),
+        external.map(|it| format!("{} is asked whether it may pass", it.backend.name)),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    all.join(if access.any { ", or " } else { ", and " })
 }
 
 fn edit_in_words(edit: &HeaderEdit) -> String {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use model::clients::Demand;
 use model::{ClientPolicy, VirtualHost};
 
 use crate::client::Connection;
@@ -62,6 +63,9 @@ pub(super) fn admit(
 }
 
 fn refusal(policy: &ClientPolicy, presented: &Presented) -> Option<Reason> {
+    if policy.demand == Demand::Nothing {
+        return Some(Reason::ClientCertificateDenied);
+    }
     if !presented.found.satisfies(policy.demand) {
         return Some(match presented.found {
             Found::None => Reason::ClientCertificateMissing,

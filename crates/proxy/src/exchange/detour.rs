@@ -5,9 +5,10 @@ use std::rc::Rc;
 use model::{Filter, Rule};
 
 use super::mirror::{self, Copies};
+use super::pace::Paced;
 use super::parts::{Edits, Facts, Parts};
 use super::prepare::{self, Hop, Pending, write_head};
-use super::{auth, forward};
+use super::{auth, forward, guard};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::filters::{self, Answer, Context, compression};
 use crate::headers::Headers;
@@ -43,9 +44,11 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
         return Err(Ended::Answer(answer));
     }
     let mut spool = Spool::new(parts.worker, body);
+    let sink = &mut Paced::new(sink, &rule.filters, parts.start.clock);
     if filters::touch_response(&rule.filters) {
         remember(parts, facts, held);
     }
+    let _busy = guard::enter(parts, facts, held, &pending).await?;
     filter(parts, &mut spool, &rule.filters, rule, &mut pending).await?;
     prepare::choose(parts.worker, parts.request, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
@@ -97,9 +100,11 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
 /// Has the response be edited.
 fn remember(parts: &Parts<'_>, facts: &Facts, held: &Rc<HeldRule>) {
     let origin = parts.request.headers.joined(b"origin");
+    let former = facts.edits.take();
     facts.edits.replace(Some(Box::new(Edits {
         rule: Rc::clone(held),
         origin: origin.map(|origin| origin.into_owned()),
+        cookies: former.and_then(|former| former.cookies),
     })));
 }
 

@@ -2,6 +2,7 @@
 
 mod aside;
 mod auth;
+mod auth_request;
 mod challenge;
 mod clients;
 mod concurrent;
@@ -10,9 +11,11 @@ mod detour;
 mod download;
 mod ext_authz;
 mod forward;
+mod guard;
 mod http1;
 mod http2;
 mod mirror;
+mod pace;
 mod parts;
 mod prepare;
 mod replay;

@@ -82,6 +82,24 @@ pub(super) struct Edits {
     pub(super) rule: Rc<HeldRule>,
     /// The request's Origin.
     pub(super) origin: Option<Vec<u8>>,
+    /// Of who was asked whether the request may pass.
+    pub(super) cookies: Option<Cookies>,
+}
+
+/// Cookies for the client.
+#[derive(Debug)]
+pub(super) struct Cookies {
+    /// Values of Set-Cookie.
+    pub(super) values: Vec<Vec<u8>>,
+    /// Whatever the status is.
+    pub(super) always: bool,
+}
+
+impl Cookies {
+    /// The statuses with which nginx's `add_header` does anything, unless it always does.
+    fn go_with(&self, status: u16) -> bool {
+        self.always || matches!(status, 200 | 201 | 204 | 206 | 301..=304 | 307 | 308)
+    }
 }
 
 /// A field by which a client is to be known again.
@@ -137,6 +155,19 @@ impl Facts {
         }
     }
 
+    /// Has the client get cookies with the response.
+    pub(super) fn give_cookies(&self, held: &Rc<HeldRule>, cookies: Cookies) {
+        let mut edits = self.edits.borrow_mut();
+        let edits = edits.get_or_insert_with(|| {
+            Box::new(Edits {
+                rule: Rc::clone(held),
+                origin: None,
+                cookies: None,
+            })
+        });
+        edits.cookies = Some(cookies);
+    }
+
     fn filter(&self, headers: &mut Headers) {
         let Some(edits) = self.edits.take() else {
             return;
@@ -146,6 +177,12 @@ impl Facts {
         filters::finish(&rule.filters, headers, origin);
         if let Some(share) = self.share_of(rule) {
             filters::finish(&share.filters, headers, origin);
+        }
+        let cookies = edits.cookies.as_ref();
+        if let Some(cookies) = cookies.filter(|cookies| cookies.go_with(self.status.get())) {
+            for value in &cookies.values {
+                headers.push(b"Set-Cookie", value);
+            }
         }
     }
 

@@ -134,7 +134,10 @@ pub(crate) fn run(
             | Filter::Mirror(_)
             | Filter::Cors(_)
             | Filter::Auth(_)
-            | Filter::Compress(_) => {}
+            | Filter::Compress(_)
+            | Filter::Limit(_)
+            | Filter::Pace(_)
+            | Filter::Access(_) => {}
         }
     }
     None

@@ -72,6 +72,7 @@ impl Found {
     /// Whether it is enough.
     pub(crate) fn satisfies(self, demand: Demand) -> bool {
         match self {
+            _ if demand == Demand::Nothing => false,
             Self::Valid => true,
             Self::None => demand != Demand::Required,
             Self::Unknown => demand == Demand::Any,

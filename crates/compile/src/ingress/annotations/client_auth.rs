@@ -5,7 +5,7 @@ use model::clients::Demand;
 
 use super::Settings;
 use super::table::{Annotation, Group, Risk};
-use super::values::{BadValue, boolean};
+use super::values::{BadValue, boolean, integer};
 
 /// Without its prefix.
 pub(crate) const SECRET: &str = "auth-tls-secret";
@@ -22,7 +22,8 @@ pub(super) const GROUP: Group = Group {
         })
         .test("client_certificates"),
         Annotation::works("auth-tls-verify-client", Risk::Medium, |settings, value| {
-            demand(value).map(|demand| of(settings).demand = demand)
+            of(settings).demand = demand(value)?;
+            Ok(())
         })
         .default("on")
         .test("client_certificates"),
@@ -34,12 +35,13 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("auth-tls-error-page", Risk::High, |settings, value| {
             url(value).map(|page| of(settings).error_page = Some(page))
         })
+        .differs("clients are sent to a path, too, which nginx serves in its place")
         .test("client_certificates"),
         Annotation::works("auth-tls-match-cn", Risk::High, |settings, value| {
             // What cannot be read is nobody's name.
             of(settings).subject = Some(value.trim().into());
-            pattern(value.trim()).map(|_| ()).ok_or(BadValue::unused(
-                "CN= and a name, or a regular expression for one; nobody gets in now",
+            pattern(value.trim()).map(|_| ()).ok_or(BadValue::invalid(
+                "CN= and a name, or a regular expression for one",
             ))
         })
         .test("client_certificates"),
@@ -88,8 +90,10 @@ fn of(settings: &mut Settings) -> &mut ClientAuth {
 }
 
 fn depth(value: &str) -> Result<u8, BadValue> {
-    let depth = value.trim().parse();
-    depth.map_err(|_| BadValue::invalid("a number from 0 to 255"))
+    let depth = integer(value).filter(|depth| *depth >= 0);
+    let depth = depth.ok_or(BadValue::unused("a number from 0 to 255"))?;
+    // ingress-nginx takes 0 for none.
+    Ok(u8::try_from(depth.max(1)).unwrap_or(u8::MAX))
 }
 
 /// The pattern of a subject: somewhere in it, as ingress-nginx has it.
@@ -105,22 +109,32 @@ fn demand(value: &str) -> Result<Option<Demand>, BadValue> {
         "off" => Ok(None),
         "optional" => Ok(Some(Demand::Optional)),
         "optional_no_ca" => Ok(Some(Demand::Any)),
-        _ => Err(BadValue::invalid("on, off, optional or optional_no_ca")),
+        _ => Err(BadValue::unused("on, off, optional or optional_no_ca")),
     }
 }
 
-/// Something that can stand in Location.
+/// Something that can stand in Location, in no more characters than ingress-nginx's validator takes.
 fn url(value: &str) -> Result<Box<str>, BadValue> {
     let value = value.trim();
-    let is_right =
-        (value.starts_with('/') || value.starts_with("https://") || value.starts_with("http://"))
-            && value.bytes().all(|byte| byte.is_ascii_graphic());
-    match is_right {
-        true => Ok(value.into()),
-        false => Err(BadValue::invalid(
-            "a URL, as https://example.com/why, or a path",
-        )),
-    }
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|it| value.strip_prefix(it));
+    let (is_host, path) = match host {
+        Some(rest) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let (host, port) = authority.split_once(':').unwrap_or((authority, "80"));
+            let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            let is_right = !host.is_empty() && host.bytes().all(is_host) && is_port;
+            (is_right, path)
+        }
+        None => (value.starts_with('/'), value),
+    };
+    let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    let is_right = is_host && path.bytes().all(is_path) && !path.contains("//");
+    is_right.then(|| value.into()).ok_or(BadValue::invalid(
+        "a URL without a query, as https://example.com/why, or a path",
+    ))
 }
 
 #[cfg(test)]
@@ -142,7 +156,7 @@ mod tests {
 
     #[test]
     fn pages_are_urls_that_cannot_end_their_line() {
-        for right in ["https://a.example/why?x=1", "http://a.example/", "/why"] {
+        for right in ["https://a.example:8443/why", "http://a.example", "/why/"] {
             assert_eq!(url(right).as_deref(), Ok(right));
         }
         for wrong in [
@@ -150,6 +164,10 @@ mod tests {
             "why",
             "ftp://a.example",
             "https://a\r\nX: 1",
+            "https://a/;return 200",
+            "https://a/why?x=1",
+            "https://a//why",
+            "https:///why",
             "javascript:x",
         ] {
             assert!(url(wrong).is_err(), "{wrong}");

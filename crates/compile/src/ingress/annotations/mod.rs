@@ -1,25 +1,25 @@
 //! The annotations of an Ingress. One file a group.
 
-mod access_lists;
+pub(crate) mod access_lists;
 mod affinity;
 mod aliases;
 mod attempts;
 pub(crate) mod backend;
-mod basic_auth;
+pub(crate) mod basic_auth;
 mod bodies;
 mod canary;
 pub(crate) mod client_auth;
 mod connection;
 mod cors;
 mod errors;
-mod external_auth;
+pub(crate) mod external_auth;
 mod fastcgi;
 mod load_balancing;
 mod logs;
 mod mirror;
 mod modsecurity;
 pub(crate) mod passthrough;
-mod rate_limit;
+pub(crate) mod rate_limit;
 mod redirect;
 mod response_headers;
 mod response_rewrite;
@@ -43,8 +43,12 @@ use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
+use access_lists::AccessLists;
 use backend::Backend;
+use basic_auth::BasicAuth;
 use client_auth::ClientAuth;
+use external_auth::ExternalAuth;
+use rate_limit::RateLimit;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use values::{BadValue, Consequence};
@@ -68,8 +72,25 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
+    /// Who may come in, and how often.
+    pub(crate) guard: Option<Box<GuardSettings>>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
+}
+
+/// Who may come in, and how often, as far as an Ingress says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct GuardSettings {
+    /// From which addresses clients may come.
+    pub(crate) access_lists: AccessLists,
+    /// How much one client may ask for.
+    pub(crate) rate_limit: RateLimit,
+    /// Names and passwords.
+    pub(crate) basic_auth: Option<BasicAuth>,
+    /// Who decides whether a request may pass.
+    pub(crate) external_auth: Option<ExternalAuth>,
+    /// Whether one of several ways in is enough.
+    pub(crate) satisfy_any: bool,
 }
 
 /// What becomes of an Ingress whose annotations may be wrong.

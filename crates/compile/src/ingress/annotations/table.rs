@@ -124,7 +124,6 @@ impl Annotation {
         Self { default, ..self }
     }
 
-    #[allow(dead_code, reason = "the annotations that differ come next")]
     pub(super) const fn differs(self, differs: &'static str) -> Self {
         Self { differs, ..self }
     }

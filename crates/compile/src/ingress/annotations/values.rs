@@ -1,5 +1,9 @@
 //! Values of annotations, read as ingress-nginx reads them.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 /// What a value should have been, and what follows from its not being that.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadValue {
@@ -36,10 +40,6 @@ impl BadValue {
     }
 
     /// One that closes what the annotation was to guard.
-    #[allow(
-        dead_code,
-        reason = "groups that guard come with external and basic authentication"
-    )]
     pub(super) const fn denied(hint: &'static str) -> Self {
         Self {
             hint,
@@ -57,6 +57,33 @@ pub(super) fn boolean(value: &str) -> Result<bool, BadValue> {
     }
 }
 
+/// As Go's `strconv.Atoi`.
+pub(super) fn integer(value: &str) -> Option<i64> {
+    value.parse().ok()
+}
+
+/// Networks and addresses with commas between, of which each has to be one.
+pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
+    let parts = value.split(',').map(str::trim);
+    let parts = parts.map(|part| match part.parse::<IpNet>() {
+        Ok(net) => Some(net.trunc()),
+        Err(_) => {
+            let address: IpAddr = part.parse().ok()?;
+            Some(IpNet::from(address.to_canonical()))
+        }
+    });
+    parts.collect()
+}
+
+/// Whether a value has nothing but letters, digits, `-._~/:` and `more` in it (ingress-nginx's
+/// validators).
+pub(super) fn has_only(value: &str, more: &str) -> bool {
+    let is_right = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) || more.as_bytes().contains(&byte)
+    };
+    value.bytes().all(is_right)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +98,19 @@ mod tests {
         }
         for value in ["", "yes", "on", "tRUE", " true"] {
             assert!(boolean(value).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_addresses_too_and_each_has_to_be_one() {
+        let nets = networks("18.1.2.3/8, 56.0.0.1,2001:db8::/32,::ffff:10.0.0.1").expect("nets");
+        let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            nets,
+            ["18.0.0.0/8", "56.0.0.1/32", "2001:db8::/32", "10.0.0.1/32"]
+        );
+        for wrong in ["", "10.0.0.0/33", "10.0.0.1,", "a", "10.0.0.0/8;"] {
+            assert_eq!(networks(wrong), None, "{wrong}");
         }
     }
 }

@@ -1,0 +1,146 @@
+//! Who is asked whether a request may pass (`auth-url`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::backend::Discovery;
+use model::filter::access::{AuthCache, AuthRequest};
+use model::policy::Ejection;
+use model::text::Text;
+use model::{Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport};
+use objects::kinds::ObjectKey;
+
+use super::{Asked, Broken, own};
+use crate::ingress::annotations::external_auth::{self, AuthUrl, ExternalAuth};
+use crate::ingress::key;
+use crate::ingress::parse::{Parsed, PortRef};
+use crate::ingress::resolve::World;
+use crate::name::NameRef;
+use crate::report::{Problems, annotation_field};
+use crate::service::{External, Spoken};
+
+/// How long who is asked may take: nginx's `proxy_read_timeout`.
+const ASKED_FOR: Duration = Duration::from_secs(60);
+
+/// Who is asked, and what has to be given up of that some day.
+pub(super) fn asked(
+    parsed: &Parsed,
+    settings: &ExternalAuth,
+    url: &AuthUrl,
+    world: &mut World<'_>,
+    problems: &mut Problems,
+) -> Result<(AuthRequest, Option<Asked>), Broken> {
+    let fields = match &settings.set_headers {
+        Some(written) => fields(parsed, written, world).map_err(|message| {
+            let prefix = &world.options.annotations_prefix;
+            let field = annotation_field(&format!("{prefix}/{}", external_auth::SET_HEADERS));
+            let hint = "a ConfigMap of the same namespace, with a key for each header field";
+            problems.error(field, format!("{message}; its paths answer 503"), hint);
+            Broken
+        })?,
+        None => Box::default(),
+    };
+    let (backend, asked) = backend(parsed, url, world);
+    let cache = settings.cache_key.clone().map(|key| AuthCache {
+        key,
+        valid: settings.validity(),
+    });
+    let request = AuthRequest {
+        backend,
+        host: Text::literal(&url.host),
+        target: url.target.clone(),
+        method: settings.method.clone(),
+        redirect: settings.redirect.clone(),
+        fields,
+        response_headers: settings.response_headers.clone(),
+        always_cookies: settings.always_cookies,
+        signin: settings.signin_text(),
+        cache,
+        timeout: ASKED_FOR,
+    };
+    Ok((request, asked))
+}
+
+type Fields = Box<[(Box<str>, Text)]>;
+
+fn fields(parsed: &Parsed, written: &str, world: &World<'_>) -> Result<Fields, String> {
+    let name = own(parsed, written).ok_or_else(|| {
+        let own = parsed.namespace();
+        format!("{written:?} is no ConfigMap of namespace {own}")
+    })?;
+    let map = world.store.config_map(name.namespace, name.name);
+    let map = map.ok_or_else(|| format!("there is no ConfigMap {name}"))?;
+    let all = map.data.iter().flatten().map(|(field, value)| {
+        if !external_auth::is_field(field) {
+            return Err(format!("{field:?} in ConfigMap {name} is no header field"));
+        }
+        let value = Text::parse(value.trim());
+        let value = value.map_err(|error| format!("{field} in ConfigMap {name}: {error}"))?;
+        Ok((field.as_str().into(), value))
+    });
+    all.collect()
+}
+
+/// The backend that a URL means: a Service by its name, an address, or a name of DNS.
+fn backend(parsed: &Parsed, url: &AuthUrl, world: &mut World<'_>) -> (Arc<Backend>, Option<Asked>) {
+    // As in ingress-nginx nobody's certificate is verified here.
+    let tls = url.tls.then(|| {
+        Arc::new(BackendTls {
+            verify: false,
+            ..BackendTls::new(&*url.host)
+        })
+    });
+    if let Some((name, namespace)) = url.service() {
+        let name = NameRef { namespace, name };
+        let (port, spoken) = (
+            PortRef::Number(url.port),
+            Spoken {
+                tls,
+                ..Spoken::default()
+            },
+        );
+        let services = &mut *world.services;
+        let (backend, _) = services.acquire_with(name, &port, &spoken, world.store);
+        return (backend, Some(Asked::Service(name.to_owned(), port, spoken)));
+    }
+    let http = match url.tls {
+        true => HttpVersion::Negotiated,
+        false => HttpVersion::Http1,
+    };
+    let transport = Transport { http, tls };
+    let address: Option<IpAddr> = match &*url.host {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        host => host.parse().ok(),
+    };
+    let object: ObjectKey = key(&parsed.source);
+    if let Some(address) = address {
+        let address = SocketAddr::new(address, url.port);
+        let name = format!("{}/{}/{address}", parsed.namespace(), object.name);
+        return (Arc::new(fixed(name, address, transport)), None);
+    }
+    let external = External {
+        object,
+        discovery: Discovery::Dns {
+            host: url.host.clone(),
+            port: url.port,
+        },
+        transport,
+    };
+    let backend = world.services.acquire_external(&external);
+    (backend, Some(Asked::Outside(external)))
+}
+
+/// A backend at one address, which is asked however often it has failed.
+fn fixed(name: String, address: SocketAddr, transport: Transport) -> Backend {
+    let policy = Policy {
+        ejection: Ejection {
+            failures: 0,
+            ..Ejection::default()
+        },
+        ..Policy::default()
+    };
+    let endpoint = Arc::new(Endpoint::new(address).speaking(transport.clone()));
+    let set = EndpointSet::new(vec![Member::from(endpoint)], Arc::new(policy));
+    Backend::new(name, Discovery::Listed, set).speaking(transport)
+}

@@ -1,0 +1,253 @@
+//! Who may come in, and how often: what an Ingress's annotations say of it, with the Secret, the
+//! ConfigMap and the Service that they name (`…-source-range`, `limit-…`, `auth-…`, `satisfy`).
+
+mod asked;
+mod users;
+
+use std::sync::Arc;
+
+use model::filter::access::Access;
+use model::filter::limit::{ClientLimits, Pace, RequestRate};
+use model::{AddressSet, Filter, PathMatch};
+
+use super::annotations::GuardSettings;
+use super::annotations::external_auth::ExternalAuth;
+use super::annotations::rate_limit::RateLimit;
+use super::manner::Defaults;
+use super::parse::{Parsed, PortRef};
+use super::resolve::World;
+use crate::name::{Name, NameRef};
+use crate::report::Problems;
+use crate::service::{External, Services, Spoken};
+
+use asked::asked;
+use users::password;
+
+/// How many times the limit may come at once, where nothing is said.
+const BURST: u32 = 5;
+
+/// What holds where an Ingress says nothing of who may come in. All of it can be said in
+/// ingress-nginx's ConfigMap.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct GuardDefaults {
+    /// `whitelist-source-range`; none is everybody.
+    pub(crate) allow: Option<AddressSet>,
+    /// `denylist-source-range`.
+    pub(crate) deny: AddressSet,
+    /// `limit-rate`, in KiB a second; 0 is no limit.
+    pub(crate) rate: u32,
+    /// `limit-rate-after`, in KiB.
+    pub(crate) rate_after: u32,
+    /// `limit-req-status-code`.
+    pub(crate) rate_status: u16,
+    /// `limit-conn-status-code`.
+    pub(crate) at_once_status: u16,
+    /// `no-auth-locations`: what paths begin with that ask nobody for anything.
+    pub(crate) no_auth_locations: Box<[Box<str>]>,
+    /// `global-auth-…`: who is asked where an Ingress says nobody else.
+    pub(crate) global_auth: Option<Box<ExternalAuth>>,
+}
+
+impl Default for GuardDefaults {
+    fn default() -> Self {
+        Self {
+            allow: None,
+            deny: AddressSet::default(),
+            rate: 0,
+            rate_after: 0,
+            rate_status: 503,
+            at_once_status: 503,
+            no_auth_locations: ["/.well-known/acme-challenge".into()].into(),
+            global_auth: None,
+        }
+    }
+}
+
+/// Who may come in, and how often. Most Ingresses say nothing of it, and weigh nothing for it.
+#[derive(Debug, Default)]
+pub(crate) struct Guard(Option<Box<Guarded>>);
+
+#[derive(Debug, Default)]
+struct Guarded {
+    /// What was to guard is broken.
+    denied: bool,
+    limits: Option<Arc<ClientLimits>>,
+    pace: Option<Box<Pace>>,
+    access: Option<Arc<Access>>,
+    /// The same for paths that ask nobody for anything.
+    open: Option<Arc<Access>>,
+    asked: Option<Asked>,
+}
+
+/// Who was acquired to be asked, to be released.
+#[derive(Debug)]
+enum Asked {
+    Service(Name, PortRef, Spoken),
+    Outside(External),
+}
+
+impl Guard {
+    /// Whether every path answers 503, for what was to guard it is broken.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.0.as_ref().is_some_and(|guarded| guarded.denied)
+    }
+
+    /// The filters of a path, in nginx's order.
+    pub(crate) fn filters(&self, path: &PathMatch, defaults: &Defaults, filters: &mut Vec<Filter>) {
+        let Some(guarded) = &self.0 else {
+            return;
+        };
+        filters.extend(guarded.limits.clone().map(Filter::Limit));
+        let path = match path {
+            PathMatch::Prefix(path) if path.is_empty() => "/",
+            PathMatch::Prefix(path) | PathMatch::Exact(path) => path,
+            PathMatch::Pattern(pattern) => pattern.as_str(),
+        };
+        let mut open = defaults.guard.no_auth_locations.iter();
+        let access = match open.any(|open| path.starts_with(&**open)) {
+            true => &guarded.open,
+            false => &guarded.access,
+        };
+        filters.extend(access.clone().map(Filter::Access));
+        filters.extend(guarded.pace.clone().map(Filter::Pace));
+    }
+
+    /// The Service that is asked, if it is one.
+    pub(crate) fn service(&self) -> Option<NameRef<'_>> {
+        match self.0.as_ref()?.asked.as_ref()? {
+            Asked::Service(name, ..) => Some(name.as_ref()),
+            Asked::Outside(_) => None,
+        }
+    }
+
+    /// Gives up what was acquired.
+    pub(crate) fn release(&self, services: &mut Services) {
+        match self.0.as_ref().and_then(|guarded| guarded.asked.as_ref()) {
+            Some(Asked::Service(name, port, spoken)) => {
+                services.release_with(name.as_ref(), port, spoken);
+            }
+            Some(Asked::Outside(external)) => services.release_external(external),
+            None => {}
+        }
+    }
+}
+
+/// The Secret that an Ingress names for this, if it is one of its namespace.
+pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
+    let settings = parsed.settings.guard.as_ref()?.basic_auth.as_ref()?;
+    settings.scheme?;
+    own(parsed, settings.secret.as_deref()?)
+}
+
+/// The ConfigMap that an Ingress names for this, if it is one of its namespace.
+pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
+    let settings = parsed.settings.guard.as_ref()?.external_auth.as_ref()?;
+    own(parsed, settings.set_headers.as_deref()?)
+}
+
+/// What a name in an annotation means: something of the same namespace, or nothing.
+fn own<'a>(parsed: &'a Parsed, written: &'a str) -> Option<NameRef<'a>> {
+    let own = parsed.namespace();
+    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
+    let is_right = namespace == own && !name.is_empty() && !name.contains('/');
+    is_right.then_some(NameRef { namespace, name })
+}
+
+/// Finds what an Ingress's guard refers to. Where something is broken, nobody comes in.
+pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Guard {
+    let profiles = world.profiles;
+    let defaults = &profiles.of(parsed.profile).guard;
+    let nothing = GuardSettings::default();
+    let settings = parsed.settings.guard.as_deref().unwrap_or(&nothing);
+    let mut guarded = Guarded {
+        limits: limits(parsed, &settings.rate_limit, defaults).map(Arc::new),
+        pace: pace(&settings.rate_limit, defaults),
+        ..Guarded::default()
+    };
+    let lists = &settings.access_lists;
+    let open = Access {
+        any: settings.satisfy_any,
+        deny: lists.deny.as_ref().unwrap_or(&defaults.deny).clone(),
+        allow: lists.allow.as_ref().or(defaults.allow.as_ref()).cloned(),
+        password: None,
+        external: None,
+    };
+    let mut access = open.clone();
+    if let Some(basic) = &settings.basic_auth {
+        match password(parsed, basic, world, problems) {
+            Ok(password) => access.password = password.map(Arc::new),
+            Err(Broken) => guarded.denied = true,
+        }
+    }
+    let own = settings.external_auth.as_ref();
+    let global = || match own {
+        Some(own) if own.is_exempt => None,
+        _ => defaults.global_auth.as_deref(),
+    };
+    let external = own.filter(|own| own.is_asked).or_else(global);
+    if let Some(external) = external
+        && let Some(url) = &external.url
+    {
+        match asked(parsed, external, url, world, problems) {
+            Ok((request, asked)) => {
+                access.external = Some(Arc::new(request));
+                guarded.asked = asked;
+            }
+            Err(Broken) => guarded.denied = true,
+        }
+    }
+    let means = |access: Access| {
+        let is_any = access.password.is_some() || access.external.is_some();
+        let is_any = is_any || access.allow.is_some() || !access.deny.is_empty();
+        is_any.then(|| Arc::new(access))
+    };
+    guarded.open = means(open);
+    guarded.access = means(access);
+    let is_used = guarded.denied
+        || guarded.limits.is_some()
+        || guarded.pace.is_some()
+        || guarded.access.is_some();
+    Guard(is_used.then(|| Box::new(guarded)))
+}
+
+/// What was to guard is broken, which has been said.
+struct Broken;
+
+fn limits(parsed: &Parsed, limit: &RateLimit, defaults: &GuardDefaults) -> Option<ClientLimits> {
+    let RateLimit {
+        per_second,
+        per_minute,
+        connections,
+        burst,
+        ..
+    } = *limit;
+    if per_second == 0 && per_minute == 0 && connections == 0 {
+        return None;
+    }
+    let rate = |limit: u32, seconds: u64| {
+        let rate = u64::from(limit) * 1000 / seconds;
+        (limit > 0).then(|| RequestRate {
+            rate: u32::try_from(rate).unwrap_or(u32::MAX),
+            burst: limit.saturating_mul(burst.unwrap_or(BURST)),
+        })
+    };
+    Some(ClientLimits {
+        zone: NameRef::of(&parsed.source.metadata).to_string().into(),
+        per_second: rate(per_second, 1),
+        per_minute: rate(per_minute, 60),
+        at_once: connections,
+        exempt: limit.exempt.clone(),
+        rate_status: defaults.rate_status,
+        at_once_status: defaults.at_once_status,
+    })
+}
+
+fn pace(limit: &RateLimit, defaults: &GuardDefaults) -> Option<Box<Pace>> {
+    let rate = limit.rate.unwrap_or(defaults.rate);
+    let after = limit.rate_after.unwrap_or(defaults.rate_after);
+    let pace = || Pace {
+        rate: u64::from(rate) * 1024,
+        after: u64::from(after) * 1024,
+    };
+    (rate > 0).then(|| Box::new(pace()))
+}
