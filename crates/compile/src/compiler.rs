@@ -285,6 +285,7 @@ impl Compiler {
             for (name, port) in old.service_ports() {
                 self.services.release_with(name, port, &old.speech.to(name));
             }
+            old.answers.release(&mut self.services);
             for (name, port) in old.sealed_ports() {
                 self.services.release_with(name, port, &sealed::spoken());
             }

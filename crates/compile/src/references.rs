@@ -8,14 +8,16 @@ use hashbrown::HashMap;
 use objects::kinds::{Kind, ObjectKey};
 
 use crate::ingress::list::Replaced;
-use crate::ingress::resolve::{Resolved, secrets};
-use crate::name::Name;
+use crate::ingress::resolve::{Resolved, config_maps, secrets};
+use crate::name::{Name, NameRef};
 use crate::options::Options;
 
-/// The Secrets that are referred to, and by how many.
+/// The Secrets and ConfigMaps that are referred to, and by how many.
 #[derive(Debug)]
 pub(crate) struct References {
     secrets: HashMap<Name, usize>,
+    /// The same of ConfigMaps.
+    config_maps: HashMap<Name, usize>,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
     /// The same with others'.
@@ -33,6 +35,7 @@ impl References {
         }
         let mut new = Self {
             secrets,
+            config_maps: HashMap::new(),
             keys: Arc::default(),
             all: Arc::default(),
         };
@@ -76,40 +79,52 @@ impl References {
     }
 
     fn acquire(&mut self, ingress: &Resolved) -> bool {
-        let mut came = false;
-        for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count += 1;
-            } else {
-                self.secrets.insert(name.to_owned(), 1);
-                came = true;
-            }
-        }
-        came
+        let parsed = &ingress.parsed;
+        let secrets = secrets(parsed).map(|name| acquire(&mut self.secrets, name));
+        let secrets = secrets.fold(false, |came, this| came | this);
+        let maps = config_maps(parsed).map(|name| acquire(&mut self.config_maps, name));
+        maps.fold(secrets, |came, this| came | this)
     }
 
     fn release(&mut self, ingress: &Resolved) -> bool {
-        let mut went = false;
-        for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.secrets.remove(&name);
-                    went = true;
-                }
-            }
-        }
-        went
+        let parsed = &ingress.parsed;
+        let secrets = secrets(parsed).map(|name| release(&mut self.secrets, name));
+        let secrets = secrets.fold(false, |went, this| went | this);
+        let maps = config_maps(parsed).map(|name| release(&mut self.config_maps, name));
+        maps.fold(secrets, |went, this| went | this)
     }
 
     fn list(&mut self) {
-        let secrets = self.secrets.keys();
-        let mut keys: Vec<_> = secrets
-            .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
-            .collect();
+        let key = |kind| move |name: &Name| ObjectKey::new(kind, &name.namespace, &name.name);
+        let secrets = self.secrets.keys().map(key(Kind::Secret));
+        let config_maps = self.config_maps.keys().map(key(Kind::ConfigMap));
+        let mut keys: Vec<_> = secrets.chain(config_maps).collect();
         keys.sort_unstable();
         if *self.keys != *keys {
             self.keys = keys.into();
         }
     }
+}
+
+/// Counts one who refers to it. Whether it is the first.
+fn acquire(counts: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    if let Some(count) = counts.get_mut(&name) {
+        *count += 1;
+        return false;
+    }
+    counts.insert(name.to_owned(), 1);
+    true
+}
+
+/// Counts one less. Whether it was the last.
+fn release(counts: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    let Some(count) = counts.get_mut(&name) else {
+        return false;
+    };
+    *count -= 1;
+    let is_last = *count == 0;
+    if is_last {
+        counts.remove(&name);
+    }
+    is_last
 }

@@ -202,6 +202,7 @@ fn rule(
     let manner = &ingress.manner;
     let action = match ingress.parsed.settings.standing {
         Standing::Denied => Action::Denied,
+        _ if ingress.answers.denied() => Action::Denied,
         _ => Action::Forward(Arc::clone(backend)),
     };
     let place = Place {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use model::policy::{Affinity, RouteRetry};
 use model::{Extras, Timeouts};
 
+use super::annotations::logs::Logs;
+use super::answers::AnswerDefaults;
 use super::class::Profile;
 use super::parse::Parsed;
 use crate::options::Options;
@@ -27,6 +29,8 @@ pub(crate) struct Defaults {
     pub(crate) manner: Arc<Manner>,
     /// Whether hosts with TLS send clients to HTTPS.
     pub(crate) ssl_redirect: bool,
+    /// What holds of answers.
+    pub(crate) answers: AnswerDefaults,
 }
 
 /// The defaults of each profile.
@@ -53,6 +57,7 @@ impl Profiles {
         };
         let extras = Extras {
             hsts: Some(NGINX_HSTS.into()),
+            ..Extras::default()
         };
         let ingress_nginx = Manner {
             max_body: match options.max_body {
@@ -65,6 +70,7 @@ impl Profiles {
         let defaults = |manner| Defaults {
             manner: Arc::new(manner),
             ssl_redirect: options.ssl_redirect,
+            answers: AnswerDefaults::default(),
         };
         Self {
             own: defaults(own),
@@ -83,6 +89,19 @@ impl Profiles {
 
 /// How an Ingress's requests are treated: the default itself where it says nothing.
 pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
-    let _ = parsed;
-    Arc::clone(&defaults.manner)
+    let logs = parsed.settings.logs;
+    if logs == Logs::default() {
+        return Arc::clone(&defaults.manner);
+    }
+    let manner = &*defaults.manner;
+    let extras = manner.extras.as_deref().cloned().unwrap_or_default();
+    let extras = Extras {
+        unlogged: logs.hides_requests,
+        logs_rewrites: logs.shows_rewrites,
+        ..extras
+    };
+    Arc::new(Manner {
+        extras: Some(Arc::new(extras)),
+        ..manner.clone()
+    })
 }

@@ -6,6 +6,7 @@ use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::{Problem, Store};
 
+use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
@@ -33,6 +34,8 @@ pub(crate) struct Resolved {
     pub(crate) manner: Arc<Manner>,
     /// What is spoken to backends.
     pub(crate) speech: BackendSpeech,
+    /// What it says of its answers.
+    pub(crate) answers: Answers,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Sorted by host, then by entry.
@@ -128,6 +131,11 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     names.chain(backend_tls::secret(parsed))
 }
 
+/// Every ConfigMap that an Ingress refers to.
+pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
+    answers::config_map(parsed).into_iter()
+}
+
 /// Where more is said of certificates that we obtain.
 const RENEWAL: &str = "see `narthex certs list`";
 
@@ -170,6 +178,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         sealed,
         manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
+        answers: answers::resolve(parsed, world, &mut problems),
         clients,
         tls,
         problems: problems.into_shared(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admin::view;
+use model::filter::ingress_cors::Origins;
 use model::filter::{HeaderEdit, OriginMatch, PathEdit};
 use model::{
     Action, Backend, CertificateTable, Conditions, FieldMatch, Filter, HostTable, Listener,
@@ -261,6 +262,24 @@ pub(crate) fn filter(filter: &Filter) -> String {
             format!("CORS for {}", origins.join(", "))
         }
         Filter::Auth(auth) => format!("{} is asked whether it may pass", auth.backend.name),
+        Filter::IngressCors(cors) => format!(
+            "CORS as ingress-nginx has it: {} for {}",
+            cors.methods,
+            match &cors.origins {
+                Origins::Any => "*".to_owned(),
+                Origins::These(all) => format!("{} origins", all.len()),
+            }
+        ),
+        Filter::ErrorPages(pages) => {
+            let codes: Vec<String> = pages.codes.iter().map(ToString::to_string).collect();
+            let who = pages.backend().map_or("404", |backend| &*backend.name);
+            match codes.is_empty() {
+                true => format!("{who} takes its place where it has no endpoint"),
+                false => format!("{who} answers for {}", codes.join(", ")),
+            }
+        }
+        Filter::ResponseRewrite(_) => "Location, Refresh or cookies are rewritten".to_owned(),
+        Filter::MirrorTo(mirror) => format!("requests are copied to {}", mirror.backend.name),
     }
 }
 

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use model::{Filter, Rule};
 
 use super::mirror::{self, Copies};
-use super::parts::{Edits, Facts, Parts};
+use super::parts::{Facts, Parts};
 use super::prepare::{self, Hop, Pending, write_head};
-use super::{auth, forward};
+use super::{auth, error_page, forward};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::filters::{self, Answer, Context};
 use crate::headers::Headers;
 use crate::record::Reason;
+use crate::variables::Scope;
 use crate::worker::{HeldRule, Worker};
 
 /// Why there is no response of a backend.
@@ -28,7 +29,7 @@ impl From<Reason> for Ended {
     }
 }
 
-/// Runs the filters, and forwards what they let pass.
+/// Runs the filters, and forwards what they let pass. Where that fails, somebody else may answer.
 pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     parts: &mut Parts<'_>,
     body: &mut B,
@@ -37,6 +38,39 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     held: &Rc<HeldRule>,
     mut pending: Pending,
 ) -> Result<(), Ended> {
+    let passed = match pending.refused {
+        Some(reason) => Err(reason.into()),
+        None => pass(parts, body, sink, facts, held, &mut pending).await,
+    };
+    let Err(ended) = passed else {
+        return Ok(());
+    };
+    let rule = held.rule();
+    let Some(pages) = filters::error_pages(&rule.filters).filter(|_| !facts.is_answering()) else {
+        return Err(ended);
+    };
+    let status = error_page::status_of(&ended);
+    let Some(status) = status.filter(|status| pages.replaces(*status)) else {
+        return Err(ended);
+    };
+    let backend = prepare::backend(rule, facts);
+    let failed = error_page::Failed {
+        rule,
+        backend: backend.map_or("", |backend| &backend.name),
+        status,
+    };
+    error_page::answer(pages, failed, parts, sink, facts).await
+}
+
+/// Runs the filters, and forwards what they let pass.
+async fn pass<B: RequestBody, S: ResponseSink>(
+    parts: &mut Parts<'_>,
+    body: &mut B,
+    sink: &mut S,
+    facts: &Facts,
+    held: &Rc<HeldRule>,
+    pending: &mut Pending,
+) -> Result<(), Ended> {
     let rule = held.rule();
     // First, for such a question tells nothing of who asks.
     if let Some(answer) = filters::preflight(&rule.filters, parts.request) {
@@ -44,33 +78,34 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     }
     let mut spool = Spool::new(parts.worker, body);
     if filters::touch_response(&rule.filters) {
-        remember(parts, facts, held);
+        facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
-    filter(parts, &mut spool, &rule.filters, rule, &mut pending).await?;
+    filter(parts, &mut spool, &rule.filters, rule, pending).await?;
     prepare::choose(parts.worker, parts.request, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
         if filters::touch_response(share) {
-            remember(parts, facts, held);
+            facts.edit_with(held, parts.connection, parts.request, &pending.host);
         }
-        filter(parts, &mut spool, share, rule, &mut pending).await?;
+        filter(parts, &mut spool, share, rule, pending).await?;
     }
     let backend = prepare::backend(rule, facts)?;
 
-    let target = [&pending.path, parts.request.query()].concat();
-    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
-    let length = spool.length();
-    write_head(
-        parts.upstream_out,
-        parts.request,
-        &pending.path,
-        length,
-        hop,
-    );
-    parts.request.set_upstream_target(&target);
+    let target = write(parts, pending, spool.length());
     let mut to = Vec::new();
+    let scope = Scope {
+        request: parts.request,
+        connection: parts.connection,
+        client: pending.client,
+        host: &pending.host,
+        path: &pending.path,
+        rule,
+        backend: &backend.name,
+        captures: &[],
+        response: None,
+    };
     for filters in [&rule.filters, share] {
-        mirror::targets(filters, &mut to);
+        mirror::targets(filters, &scope, &mut to);
     }
     if !to.is_empty() && parts.tunnel.is_none() {
         spool.copy(Copies {
@@ -80,17 +115,39 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
             target,
         });
     }
-    forward::forward(parts, &mut spool, sink, facts, rule, backend).await?;
+    let forwarded = forward::forward(parts, &mut spool, sink, facts, rule, backend).await;
+    let pages = filters::error_pages(&rule.filters);
+    let other = match (&forwarded, pages) {
+        (Err(reason), Some(pages)) => error_page::stand_in(pages, *reason),
+        _ => None,
+    };
+    let Some(other) = other else {
+        return forwarded.map_err(Ended::Reason);
+    };
+    let failed = error_page::Failed {
+        rule,
+        backend: &backend.name,
+        status: 503,
+    };
+    error_page::tell(parts, &failed);
+    write(parts, pending, spool.length());
+    forward::forward(parts, &mut spool, sink, facts, rule, other).await?;
     Ok(())
 }
 
-/// Has the response be edited.
-fn remember(parts: &Parts<'_>, facts: &Facts, held: &Rc<HeldRule>) {
-    let origin = parts.request.headers.joined(b"origin");
-    facts.edits.replace(Some(Box::new(Edits {
-        rule: Rc::clone(held),
-        origin: origin.map(|origin| origin.into_owned()),
-    })));
+/// Writes the head for the backend. Tells its target.
+fn write(parts: &mut Parts<'_>, pending: &Pending, length: Length) -> Vec<u8> {
+    let target = [&pending.path, parts.request.query()].concat();
+    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
+    write_head(
+        parts.upstream_out,
+        parts.request,
+        &pending.path,
+        length,
+        hop,
+    );
+    parts.request.set_upstream_target(&target);
+    target
 }
 
 /// Asks whether the request may pass, then does to it what is to be done.
@@ -113,7 +170,15 @@ async fn filter<B: RequestBody>(
         host: &pending.host,
         matched: &rule.path,
     };
-    match filters::run(filters, parts.request, &mut pending.path, context) {
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let before = logged.map(|_| pending.path.clone());
+    let answer = filters::run(filters, parts.request, &mut pending.path, context);
+    if let Some(before) = before.filter(|before| *before != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&before), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
+    }
+    match answer {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),
     }

@@ -8,6 +8,7 @@ mod concurrent;
 mod course;
 mod detour;
 mod download;
+mod error_page;
 mod ext_authz;
 mod forward;
 mod http1;
@@ -152,6 +153,9 @@ fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<
         bytes_in: facts.bytes_in.get(),
         bytes_out: facts.bytes_out.get(),
         host_slot: facts.host_slot.get(),
+        unlogged: rule
+            .and_then(|rule| rule.extras.as_ref())
+            .is_some_and(|extras| extras.unlogged),
         ..begun
     });
 }
@@ -198,5 +202,6 @@ fn begun<'a>(connection: &'a Connection, request: &'a RequestHead, start: Start)
         user_agent: field(Name::UserAgent),
         referer: field(Name::Referer),
         host_slot: 0,
+        unlogged: false,
     }
 }

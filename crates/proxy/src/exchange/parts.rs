@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::{Rule, Share, Split};
 
 use crate::client::Connection;
-use crate::filters;
+use crate::filters::{self, Asked};
 use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
@@ -80,8 +80,8 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) rule: Rc<HeldRule>,
-    /// The request's Origin.
-    pub(super) origin: Option<Vec<u8>>,
+    /// What it looks at besides the response.
+    pub(super) asked: Asked,
 }
 
 /// A field by which a client is to be known again.
@@ -128,6 +128,36 @@ impl Facts {
         }
     }
 
+    /// Has the response be edited by a rule's filters.
+    pub(super) fn edit_with(
+        &self,
+        held: &Rc<HeldRule>,
+        connection: &Connection,
+        request: &RequestHead,
+        host: &str,
+    ) {
+        let origin = request.headers.joined(b"origin");
+        self.edits.replace(Some(Box::new(Edits {
+            rule: Rc::clone(held),
+            asked: Asked {
+                origin: origin.map(|origin| origin.into_owned()),
+                scheme: match connection.tls {
+                    Some(_) => b"https",
+                    None => b"http",
+                },
+                host: host.as_bytes().into(),
+            },
+        })));
+    }
+
+    /// Forgets what has come to nothing, before somebody else is asked.
+    pub(super) fn begin_anew(&self) {
+        self.upstream.set(None);
+        self.sent_at.set(None);
+        self.remember.take();
+        self.edits.take();
+    }
+
     /// Remembers what few rules say.
     pub(super) fn take_extras(&self, held: &Rc<HeldRule>) {
         if held.rule().extras.is_some() {
@@ -139,11 +169,10 @@ impl Facts {
         let Some(edits) = self.edits.take() else {
             return;
         };
-        let origin = edits.origin.as_deref();
         let rule = edits.rule.rule();
-        filters::finish(&rule.filters, headers, origin);
+        filters::finish(&rule.filters, headers, &edits.asked);
         if let Some(share) = self.share_of(rule) {
-            filters::finish(&share.filters, headers, origin);
+            filters::finish(&share.filters, headers, &edits.asked);
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Pending {
     /// What goes upstream, without the query.
     pub(super) path: Vec<u8>,
     pub(super) trailers: bool,
+    /// Why it is not let pass, where somebody else says so.
+    pub(super) refused: Option<Reason>,
 }
 
 /// The phases before anything is sent: client, host, path, route, filters, limits. Leaves the
@@ -104,6 +106,9 @@ pub(super) fn prepare<B: RequestBody>(
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
     if let Some(answer) = filters::to_https(filters, request, selection.path, client, host) {
+        if filters::touch_response(filters) {
+            facts.edit_with(&rule, connection, request, host);
+        }
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }
@@ -112,8 +117,12 @@ pub(super) fn prepare<B: RequestBody>(
         return Ok(Routed { rule, next });
     }
     let most = rule.rule().max_body;
-    if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
-        return Err(Reason::BodyTooLarge);
+    let too_large = most > 0 && matches!(body.length(), Length::Known(length) if length > most);
+    let refused = too_large.then_some(Reason::BodyTooLarge);
+    if let Some(reason) = refused
+        && !filters::error_pages(filters).is_some_and(|pages| pages.replaces(413))
+    {
+        return Err(reason);
     }
     let simple = filters::are_simple(filters) && {
         choose(worker, request, facts, rule.rule());
@@ -126,6 +135,7 @@ pub(super) fn prepare<B: RequestBody>(
             host: host.into(),
             path: selection.path.to_vec(),
             trailers,
+            refused,
         });
         let next = Next::Filter(pending);
         return Ok(Routed { rule, next });

@@ -10,19 +10,19 @@ mod bodies;
 mod canary;
 pub(crate) mod client_auth;
 mod connection;
-mod cors;
-mod errors;
+pub(crate) mod cors;
+pub(crate) mod errors;
 mod external_auth;
 mod fastcgi;
 mod load_balancing;
-mod logs;
-mod mirror;
+pub(crate) mod logs;
+pub(crate) mod mirror;
 mod modsecurity;
 pub(crate) mod passthrough;
 mod rate_limit;
 mod redirect;
-mod response_headers;
-mod response_rewrite;
+pub(crate) mod response_headers;
+pub(crate) mod response_rewrite;
 mod rewrite;
 mod satisfy;
 mod service_upstream;
@@ -44,6 +44,11 @@ use crate::suggest::nearest;
 
 use backend::Backend;
 use client_auth::ClientAuth;
+use cors::Cors;
+use errors::Errors;
+use logs::Logs;
+use mirror::Mirror;
+use response_rewrite::ResponseRewrite;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use values::{BadValue, Consequence};
@@ -67,6 +72,18 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
+    /// What scripts of other origins are told.
+    pub(crate) cors: Option<Box<Cors>>,
+    /// Who answers in the place of a backend that fails.
+    pub(crate) errors: Option<Box<Errors>>,
+    /// The ConfigMap with fields that responses get, as it is written.
+    pub(crate) custom_headers: Option<Box<str>>,
+    /// What responses say of where things are.
+    pub(crate) response_rewrite: Option<Box<ResponseRewrite>>,
+    /// Where copies of requests go.
+    pub(crate) mirror: Option<Box<Mirror>>,
+    /// What is logged.
+    pub(crate) logs: Logs,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
 }
@@ -178,6 +195,10 @@ impl Settings {
                 (Standing::LeftOut, "the Ingress is left out")
             }
             Consequence::Denied => (Standing::Denied, "its paths answer 503"),
+            Consequence::Partly => {
+                let message = format!("{value:?} cannot be read as a whole");
+                return problems.warning(field, message, hint);
+            }
             Consequence::LeftOut | Consequence::Default => {
                 let message = format!("{value:?} cannot be read; the default stands");
                 return problems.warning(field, message, hint);

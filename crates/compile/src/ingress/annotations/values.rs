@@ -10,6 +10,8 @@ pub(crate) struct BadValue {
 /// What follows from a value that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Consequence {
+    /// What can be read of it holds.
+    Partly,
     /// The default stands: ingress-nginx finds it out after its validation.
     Default,
     /// Every path of the Ingress answers 503 (ingress-nginx: location denied).
@@ -35,6 +37,14 @@ impl BadValue {
         }
     }
 
+    /// One of which a part is of no use, which is all that follows.
+    pub(super) const fn partly(hint: &'static str) -> Self {
+        Self {
+            hint,
+            consequence: Consequence::Partly,
+        }
+    }
+
     /// One that closes what the annotation was to guard.
     #[allow(
         dead_code,
@@ -56,6 +66,32 @@ pub(super) fn boolean(value: &str) -> Result<bool, BadValue> {
         _ => Err(BadValue::invalid("\"true\" or \"false\"")),
     }
 }
+
+/// As Go's `strconv.Atoi`.
+pub(super) fn integer(value: &str) -> Result<i64, BadValue> {
+    let digits = value.strip_prefix(['+', '-']).unwrap_or(value);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| value.parse().ok()).flatten();
+    number.ok_or(BadValue::invalid("a number"))
+}
+
+/// A value as ingress-nginx takes texts: without the blanks around each line.
+pub(super) fn lines(value: &str) -> String {
+    let lines: Vec<&str> = value.split('\n').map(str::trim).collect();
+    lines.join("\n")
+}
+
+/// Whether a value, but for its spaces, has nothing in it but letters, digits and these.
+pub(super) fn has_only(value: &str, others: &str) -> bool {
+    let mut chars = value.chars();
+    chars.all(|char| char == ' ' || char.is_ascii_alphanumeric() || others.contains(char))
+}
+
+/// What besides letters and digits is in values that are like URLs (`URLIsValidRegex`).
+pub(super) const OF_URLS: &str = "-._~/:,?&=";
+
+/// What besides letters and digits is in names and paths (`BasicCharsRegex`).
+pub(super) const OF_NAMES: &str = "-._~/:";
 
 #[cfg(test)]
 mod tests {
