@@ -88,6 +88,8 @@ pub struct Options {
     /// The most that annotations may risk; one that risks more leaves its Ingress out
     /// (`annotations-risk-level`).
     pub annotations_risk: Risk,
+    /// Whether Ingresses may have text of nginx's configuration (`allow-snippet-annotations`).
+    pub allow_snippets: bool,
 }
 
 impl Options {
@@ -137,6 +139,7 @@ impl Options {
             annotations_prefix: "nginx.ingress.kubernetes.io".into(),
             validates_annotations: true,
             annotations_risk: Risk::High,
+            allow_snippets: false,
         }
     }
 }

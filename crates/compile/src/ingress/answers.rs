@@ -7,17 +7,22 @@ use std::sync::Arc;
 
 use model::backend::Discovery;
 use model::filter::response_rewrite::Replace;
-use model::filter::{ErrorPages, HeaderEdit, IngressCors, MirrorTo, ResponseRewrite};
+use model::filter::{ErrorPages, HeaderEdit, IngressCors, MirrorTo, ResponseRewrite, Snippet};
 use model::text::Text;
-use model::{Backend, BackendTls, Endpoint, EndpointSet, Filter, Member, Policy, Transport};
+use model::{
+    Backend, BackendTls, Endpoint, EndpointSet, Filter, Member, Policy, Timeouts, Transport,
+};
 
 use super::annotations::errors::{DEFAULT_BACKEND, Errors};
 use super::annotations::mirror::{Mirror, Target};
 use super::annotations::response_headers::CUSTOM_HEADERS;
 use super::annotations::response_rewrite::{FROM, redirect};
+use super::annotations::snippets::{LOCATION, SERVER, Snippets};
 use super::key;
+use super::manner::Manner;
 use super::parse::{Parsed, PortRef};
 use super::resolve::World;
+use super::snippets::{self, Overrides};
 use crate::name::{Name, NameRef};
 use crate::report::{Problems, annotation_field};
 use crate::service::{External, Services};
@@ -52,6 +57,9 @@ struct Said {
     headers: Option<HeaderEdit>,
     rewrite: Option<Arc<ResponseRewrite>>,
     mirror: Option<Arc<MirrorTo>>,
+    snippet: Option<Arc<Snippet>>,
+    /// What snippets say of limits.
+    overrides: Overrides,
     /// What was to be said cannot be, and ingress-nginx closes the paths for it.
     denied: bool,
     /// Services that were acquired for this.
@@ -72,10 +80,32 @@ impl Answers {
         self.0.iter().flat_map(|said| {
             let errors = said.errors.clone().map(Filter::ErrorPages);
             let rewrite = said.rewrite.clone().map(Filter::ResponseRewrite);
+            let snippet = said.snippet.clone().map(Filter::Snippet);
             let headers = said.headers.clone();
             let headers = headers.map(|edit| Filter::ResponseHeaders(Box::new(edit)));
             let mirror = said.mirror.clone().map(Filter::MirrorTo);
-            [errors, rewrite, headers, mirror].into_iter().flatten()
+            [snippet, errors, rewrite, headers, mirror]
+                .into_iter()
+                .flatten()
+        })
+    }
+
+    /// How requests are treated, where snippets say something of it.
+    pub(super) fn over(&self, manner: Arc<Manner>) -> Arc<Manner> {
+        let overrides = self.0.as_ref().map(|said| said.overrides);
+        let Some(overrides) = overrides.filter(|some| *some != Overrides::default()) else {
+            return manner;
+        };
+        let timeouts = &manner.timeouts;
+        Arc::new(Manner {
+            timeouts: Arc::new(Timeouts {
+                connect: overrides.connect.unwrap_or(timeouts.connect),
+                send: overrides.send.unwrap_or(timeouts.send),
+                read: overrides.read.unwrap_or(timeouts.read),
+                ..**timeouts
+            }),
+            max_body: overrides.max_body.unwrap_or(manner.max_body),
+            ..(*manner).clone()
         })
     }
 
@@ -118,6 +148,7 @@ pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Pro
         && settings.custom_headers.is_none()
         && settings.response_rewrite.is_none()
         && settings.mirror.is_none()
+        && settings.snippets.is_none()
     {
         return Answers::default();
     }
@@ -136,7 +167,24 @@ pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Pro
     if let Some(mirror) = &settings.mirror {
         said.mirror = mirror_of(parsed, mirror, &mut said, world).map(Arc::new);
     }
+    if let Some(written) = &settings.snippets {
+        snippets_of(written, &mut said, world, problems);
+    }
     Answers(Some(Box::new(said)))
+}
+
+fn snippets_of(written: &Snippets, said: &mut Said, world: &World<'_>, problems: &mut Problems) {
+    let read = snippets::read(written.server.as_deref(), written.location.as_deref());
+    for (name, refused) in [(SERVER, read.server), (LOCATION, read.location)] {
+        if let Some(refused) = refused {
+            let (line, message) = (refused.line, refused.message);
+            let message = format!("line {line}: {message}; the snippet has no effect");
+            let hint = "the directives that docs/ingress.md names";
+            problems.error(field(name, world), message, hint);
+        }
+    }
+    said.overrides = read.overrides;
+    said.snippet = (read.snippet != Snippet::default()).then(|| Arc::new(read.snippet));
 }
 
 fn field(name: &str, world: &World<'_>) -> String {
@@ -353,7 +401,8 @@ fn mirrored(
     let external = External {
         object: key(&parsed.source),
         discovery: Discovery::Dns {
-            host: target.host.clone(),
+            // As a whole name, which nobody's search domains make another of.
+            host: format!("{}.", target.host.trim_end_matches('.')).into(),
             port: target.port,
         },
         transport,

@@ -57,6 +57,7 @@ impl Profiles {
         };
         let extras = Extras {
             hsts: Some(NGINX_HSTS.into()),
+            keeps_request_id: true,
             ..Extras::default()
         };
         let ingress_nginx = Manner {

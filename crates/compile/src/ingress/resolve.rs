@@ -169,6 +169,8 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
+    let answers = answers::resolve(parsed, world, &mut problems);
+    let manner = manner::resolve(parsed, world.profiles.of(parsed.profile));
     let clients = clients::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
@@ -176,9 +178,9 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         backends: backends.into(),
         default_backend,
         sealed,
-        manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
+        manner: answers.over(manner),
         speech,
-        answers: answers::resolve(parsed, world, &mut problems),
+        answers,
         clients,
         tls,
         problems: problems.into_shared(),

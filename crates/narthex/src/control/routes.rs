@@ -279,6 +279,7 @@ pub(crate) fn filter(filter: &Filter) -> String {
             }
         }
         Filter::ResponseRewrite(_) => "Location, Refresh or cookies are rewritten".to_owned(),
+        Filter::Snippet(_) => "a snippet of nginx's configuration".to_owned(),
         Filter::MirrorTo(mirror) => format!("requests are copied to {}", mirror.backend.name),
     }
 }

@@ -9,7 +9,7 @@ use super::parts::{Facts, Parts};
 use super::prepare::{self, Hop, Pending, write_head};
 use super::{auth, error_page, forward};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
-use crate::filters::{self, Answer, Context};
+use crate::filters::{self, Answer, Context, snippet};
 use crate::headers::Headers;
 use crate::record::Reason;
 use crate::variables::Scope;
@@ -46,7 +46,8 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
         return Ok(());
     };
     let rule = held.rule();
-    let Some(pages) = filters::error_pages(&rule.filters).filter(|_| !facts.is_answering()) else {
+    let pages = filters::error_pages(&rule.filters);
+    let Some(pages) = pages.filter(|_| facts.status.get() == 0) else {
         return Err(ended);
     };
     let status = error_page::status_of(&ended);
@@ -79,6 +80,19 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     let mut spool = Spool::new(parts.worker, body);
     if filters::touch_response(&rule.filters) {
         facts.edit_with(held, parts.connection, parts.request, &pending.host);
+    }
+    if let Some(snippet) = filters::snippet(&rule.filters) {
+        let frame = snippet::Frame {
+            connection: parts.connection,
+            client: pending.client,
+            host: &pending.host,
+            rule,
+        };
+        let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
+        facts.edit_late(done.late);
+        if let Some(answer) = done.answer {
+            return Err(Ended::Answer(answer));
+        }
     }
     filter(parts, &mut spool, &rule.filters, rule, pending).await?;
     prepare::choose(parts.worker, parts.request, facts, rule);

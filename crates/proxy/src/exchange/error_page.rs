@@ -12,7 +12,7 @@ use super::forward;
 use super::parts::{Facts, Parts};
 use super::prepare::{Hop, write_head};
 use crate::client::{Length, ResponseSink};
-use crate::filters::Answer;
+use crate::filters::{Answer, snippet};
 use crate::headers::{Name, RequestHead};
 use crate::record::Reason;
 use crate::respond::{self, Given, decimal};
@@ -25,7 +25,7 @@ pub(super) fn status_of(ended: &Ended) -> Option<u16> {
         Ended::Reason(Reason::ClientClosed | Reason::ClientWriteTimeout) => None,
         Ended::Reason(reason) => Some(respond::status(*reason)),
         // What was said with a text stays as it is.
-        Ended::Answer(Answer::Given(given, Reason::Returned)) if !given.body.is_empty() => None,
+        Ended::Answer(Answer::Given(given, Reason::Returned)) if !snippet::is_page(given) => None,
         Ended::Answer(Answer::Given(given, _)) => Some(given.status),
         Ended::Answer(Answer::Redirect { .. }) => None,
     }
@@ -50,6 +50,9 @@ pub(super) async fn answer<S: ResponseSink>(
     let Some(backend) = pages.backend() else {
         return Err(Ended::Answer(not_found()));
     };
+    if parts.request.method() == b"CONNECT" {
+        *parts.request = asked_with_get(parts.request);
+    }
     tell(parts, &failed);
     let target = parts.request.target().to_vec();
     set(parts.request, "X-Original-URI", &target);
@@ -69,7 +72,6 @@ pub(super) async fn answer<S: ResponseSink>(
         Hop::Plain,
     );
     parts.request.set_upstream_target(&[b"/", &*query].concat());
-    // Nothing of what was begun counts.
     parts.tunnel = None;
     facts.begin_anew();
     let rule = rule(failed.rule);
@@ -102,6 +104,17 @@ pub(super) fn tell(parts: &mut Parts<'_>, failed: &Failed<'_>) {
     set(request, "X-Ingress-Name", ingress.as_bytes());
     set(request, "X-Service-Name", service.as_bytes());
     set(request, "X-Service-Port", port.as_bytes());
+}
+
+/// The head of a request that was to open a tunnel, as one that does not.
+fn asked_with_get(request: &RequestHead) -> RequestHead {
+    let mut head = RequestHead::default();
+    head.start(request.version, b"GET", request.target());
+    head.set_authority(request.authority());
+    for (token, name, value) in request.headers.iter() {
+        head.headers.push_known(token, name, value);
+    }
+    head
 }
 
 /// Puts a field in the place of what there is; an empty one is none, as nginx has it.

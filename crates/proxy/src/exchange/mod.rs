@@ -24,6 +24,7 @@ use model::Rule;
 
 use crate::client::{Connection, RequestBody, ResponseSink};
 use crate::filters::Answer;
+use crate::forwarded;
 use crate::grpc;
 use crate::headers::{Headers, Name, RequestHead};
 use crate::record::{Reason, Record};
@@ -90,7 +91,12 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
 fn begin<B: RequestBody>(parts: &mut Parts<'_>, body: &B, facts: &Facts) -> Result<Routed, Ended> {
     match challenge::answer(parts) {
         Some(answer) => Err(Ended::Answer(answer)),
-        None => prepare::prepare(parts, body, facts).map_err(Ended::Reason),
+        None => prepare::prepare(parts, body, facts).map_err(|reason| {
+            if forwarded::is_named(parts.request, parts.connection) {
+                forwarded::rename(parts.request);
+            }
+            Ended::Reason(reason)
+        }),
     }
 }
 

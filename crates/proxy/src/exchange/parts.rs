@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::{Rule, Share, Split};
 
 use crate::client::Connection;
+use crate::filters::snippet::{self, Late};
 use crate::filters::{self, Asked};
 use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
@@ -82,6 +83,8 @@ pub(super) struct Edits {
     pub(super) rule: Rc<HeldRule>,
     /// What it looks at besides the response.
     pub(super) asked: Asked,
+    /// What snippets say of it.
+    pub(super) late: Vec<Late>,
 }
 
 /// A field by which a client is to be known again.
@@ -147,7 +150,15 @@ impl Facts {
                 },
                 host: host.as_bytes().into(),
             },
+            late: Vec::new(),
         })));
+    }
+
+    /// Has what snippets say be done to the response, besides what filters do.
+    pub(super) fn edit_late(&self, late: Vec<Late>) {
+        if let Some(edits) = self.edits.borrow_mut().as_mut() {
+            edits.late = late;
+        }
     }
 
     /// Forgets what has come to nothing, before somebody else is asked.
@@ -174,6 +185,7 @@ impl Facts {
         if let Some(share) = self.share_of(rule) {
             filters::finish(&share.filters, headers, &edits.asked);
         }
+        snippet::finish(&edits.late, headers, self.status.get());
     }
 
     /// Which of a rule's backends was chosen, where it has several.

@@ -1,5 +1,6 @@
 //! The phases before anything is sent: client, host, path, route, filters, limits.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -73,6 +74,7 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove_hop_by_hop();
     // The body tells its length from here on.
     request.headers.remove(Names::of(&[Name::ContentLength]));
+    let named = forwarded::is_named(request, connection);
     let client = forwarded::apply(request, connection, &worker.settings.trusted_proxies);
     facts.client.set(Some(client.address));
     facts.secure.set(client.secure);
@@ -100,12 +102,22 @@ pub(super) fn prepare<B: RequestBody>(
     facts.host_slot.set(selection.host.metrics_slot);
     let rule = view.hold(selection.rule);
     facts.take_extras(&rule);
+    let extras = rule.rule().extras.as_ref();
+    let keeps = extras.is_some_and(|extras| extras.keeps_request_id);
+    let path = match named && !keeps {
+        true => {
+            let path = selection.path.to_vec();
+            forwarded::rename(request);
+            Cow::Owned(path)
+        }
+        false => Cow::Borrowed(selection.path),
+    };
 
     let timeouts = &rule.rule().timeouts;
     let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
-    if let Some(answer) = filters::to_https(filters, request, selection.path, client, host) {
+    if let Some(answer) = filters::to_https(filters, request, &path, client, host) {
         if filters::touch_response(filters) {
             facts.edit_with(&rule, connection, request, host);
         }
@@ -133,7 +145,7 @@ pub(super) fn prepare<B: RequestBody>(
         let pending = Box::new(Pending {
             client,
             host: host.into(),
-            path: selection.path.to_vec(),
+            path: path.into_owned(),
             trailers,
             refused,
         });
@@ -141,17 +153,11 @@ pub(super) fn prepare<B: RequestBody>(
         return Ok(Routed { rule, next });
     }
     let hop = Hop::of(parts.tunnel.as_deref(), trailers);
-    write_head(
-        parts.upstream_out,
-        request,
-        selection.path,
-        body.length(),
-        hop,
-    );
+    write_head(parts.upstream_out, request, &path, body.length(), hop);
     if let Ok(backend) = backend(rule.rule(), facts)
         && !backend.transport.is_plain_http1()
     {
-        let target = [selection.path, request.query()].concat();
+        let target = [&path, request.query()].concat();
         request.set_upstream_target(&target);
     }
     let next = Next::Forward;

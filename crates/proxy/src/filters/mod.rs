@@ -9,8 +9,9 @@ mod location;
 mod redirect;
 mod response_rewrite;
 mod rewrite;
+pub(crate) mod snippet;
 
-use model::filter::ErrorPages;
+use model::filter::{ErrorPages, Snippet};
 use model::{Filter, HttpsRedirect, PathMatch};
 
 use crate::forwarded::Client;
@@ -70,6 +71,7 @@ pub(crate) fn touch_response(filters: &[Filter]) -> bool {
                 | Filter::Cors(_)
                 | Filter::IngressCors(_)
                 | Filter::ResponseRewrite(_)
+                | Filter::Snippet(_)
         )
     };
     filters.iter().any(touches)
@@ -140,7 +142,8 @@ pub(crate) fn run(
             | Filter::IngressCors(_)
             | Filter::ErrorPages(_)
             | Filter::ResponseRewrite(_)
-            | Filter::MirrorTo(_) => {}
+            | Filter::MirrorTo(_)
+            | Filter::Snippet(_) => {}
         }
     }
     None
@@ -150,6 +153,14 @@ pub(crate) fn run(
 pub(crate) fn error_pages(filters: &[Filter]) -> Option<&ErrorPages> {
     filters.iter().find_map(|filter| match filter {
         Filter::ErrorPages(pages) => Some(&**pages),
+        _ => None,
+    })
+}
+
+/// What snippets say, which goes before all else that a rule says.
+pub(crate) fn snippet(filters: &[Filter]) -> Option<&Snippet> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Snippet(snippet) => Some(&**snippet),
         _ => None,
     })
 }

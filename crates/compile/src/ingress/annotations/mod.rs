@@ -26,7 +26,7 @@ pub(crate) mod response_rewrite;
 mod rewrite;
 mod satisfy;
 mod service_upstream;
-mod snippets;
+pub(crate) mod snippets;
 pub(crate) mod table;
 mod tls;
 mod tls_redirect;
@@ -49,6 +49,7 @@ use errors::Errors;
 use logs::Logs;
 use mirror::Mirror;
 use response_rewrite::ResponseRewrite;
+use snippets::Snippets;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use values::{BadValue, Consequence};
@@ -84,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) mirror: Option<Box<Mirror>>,
     /// What is logged.
     pub(crate) logs: Logs,
+    /// Text of nginx's configuration.
+    pub(crate) snippets: Option<Box<Snippets>>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
 }
@@ -109,6 +112,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) validates: bool,
     /// The most that they may risk (`annotations-risk-level`).
     pub(crate) risk: Risk,
+    /// Whether text of nginx's configuration is read (`allow-snippet-annotations`).
+    pub(crate) snippets: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -118,6 +123,7 @@ impl<'a> Reading<'a> {
             prefix: &options.annotations_prefix,
             validates: options.validates_annotations,
             risk: options.annotations_risk,
+            snippets: options.allow_snippets,
         }
     }
 }
@@ -167,6 +173,13 @@ impl Settings {
         problems: &mut Problems,
     ) {
         let field = annotation_field(name);
+        // ingress-nginx takes these off before it looks at what they risk.
+        if annotation.name.ends_with(snippets::SUFFIX) && !reading.snippets {
+            let message = "is not allowed, and has no effect";
+            let hint =
+                "--allow-snippet-annotations, where everybody who writes Ingresses is trusted";
+            return problems.error(field, message, hint);
+        }
         if annotation.risk > reading.risk {
             let (risk, most) = (annotation.risk, reading.risk);
             let message = format!("risks more than is allowed ({risk}); the Ingress is left out");
@@ -266,6 +279,7 @@ mod tests {
             prefix: "nginx.ingress.kubernetes.io",
             validates: true,
             risk: Risk::High,
+            snippets: false,
         };
         let settings = read(&ingress, reading, &mut problems);
         assert_eq!(

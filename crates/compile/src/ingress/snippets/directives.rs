@@ -1,12 +1,12 @@
 //! Directives that are understood.
 
+use model::Pattern;
 use model::filter::Snippet;
 use model::filter::snippet::{
     Act, Block, Condition, Edits, Expires, If, RequestEdit, ResponseEdit, Responses, Says, Step,
     Then,
 };
 use model::text::{Text, Variable};
-use model::Pattern;
 
 use super::tokens::Directive;
 use super::{Overrides, Place, Refused, sizes};

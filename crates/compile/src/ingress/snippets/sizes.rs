@@ -53,7 +53,12 @@ mod tests {
         for (text, expected) in [("0", 0), ("1k", 1024), ("2M", 2 << 20), ("1g", 1 << 30)] {
             assert_eq!(bytes(text), Some(expected), "{text}");
         }
-        for (text, seconds) in [("90", 90), ("1h30m", 5400), ("1d", 86_400), ("2y", 63_072_000)] {
+        for (text, seconds) in [
+            ("90", 90),
+            ("1h30m", 5400),
+            ("1d", 86_400),
+            ("2y", 63_072_000),
+        ] {
             assert_eq!(time(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(time("500ms"), Some(Duration::from_millis(500)));

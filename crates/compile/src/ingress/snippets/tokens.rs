@@ -240,8 +240,16 @@ mod tests {
     fn shown(directives: &[Directive]) -> String {
         let all = directives.iter().map(|one| {
             let words = one.words.join("|");
-            let block = one.block.as_ref().map(|block| format!(" {{{}}}", shown(block)));
-            format!("{}:{} {words}{}", one.line, one.name, block.unwrap_or_default())
+            let block = one
+                .block
+                .as_ref()
+                .map(|block| format!(" {{{}}}", shown(block)));
+            format!(
+                "{}:{} {words}{}",
+                one.line,
+                one.name,
+                block.unwrap_or_default()
+            )
         });
         all.collect::<Vec<_>>().join("; ")
     }
