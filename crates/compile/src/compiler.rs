@@ -304,6 +304,7 @@ impl Compiler {
                 self.services.release_with(name, port, &old.speech.to(name));
             }
             old.guard.release(&mut self.services);
+            old.answers.release(&mut self.services);
             for (name, port) in old.sealed_ports() {
                 self.services.release_with(name, port, &sealed::spoken());
             }

@@ -105,6 +105,8 @@ pub struct Options {
     /// The most that annotations may risk; one that risks more leaves its Ingress out
     /// (`annotations-risk-level`).
     pub annotations_risk: Risk,
+    /// Whether Ingresses may have text of nginx's configuration (`allow-snippet-annotations`).
+    pub allow_snippets: bool,
 }
 
 impl Options {
@@ -161,6 +163,7 @@ impl Options {
             class_by_name: false,
             validates_annotations: true,
             annotations_risk: Risk::High,
+            allow_snippets: false,
         }
     }
 }

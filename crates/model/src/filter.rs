@@ -1,7 +1,12 @@
 //! Filters: what is done to a request before it is forwarded, and to its response.
 
 pub mod access;
+pub mod error_pages;
+pub mod ingress_cors;
 pub mod limit;
+pub mod mirror_to;
+pub mod response_rewrite;
+pub mod snippet;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +14,12 @@ use std::time::Duration;
 use crate::backend::Backend;
 
 pub use access::Access;
+pub use error_pages::ErrorPages;
+pub use ingress_cors::IngressCors;
 pub use limit::{ClientLimits, Pace};
+pub use mirror_to::MirrorTo;
+pub use response_rewrite::ResponseRewrite;
+pub use snippet::Snippet;
 
 /// A step between routing and forwarding, or one on the way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +48,16 @@ pub enum Filter {
     Pace(Box<Pace>),
     /// Not everybody comes in (ingress-nginx).
     Access(Arc<Access>),
+    /// Scripts of other origins, as ingress-nginx tells of them.
+    IngressCors(Arc<IngressCors>),
+    /// Somebody else answers in the place of a backend that fails.
+    ErrorPages(Arc<ErrorPages>),
+    /// What responses say of where things are.
+    ResponseRewrite(Arc<ResponseRewrite>),
+    /// A copy of the request goes somewhere else, whose response nobody reads.
+    MirrorTo(Arc<MirrorTo>),
+    /// What snippets of nginx's configuration say.
+    Snippet(Arc<Snippet>),
 }
 
 /// Sends clients that came without TLS to HTTPS.

@@ -19,6 +19,7 @@ pub mod host;
 pub mod listener;
 pub mod maglev;
 pub mod path;
+mod pcre;
 pub mod policy;
 pub mod route;
 mod router;

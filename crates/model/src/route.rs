@@ -42,6 +42,12 @@ pub struct Extras {
     /// What `Strict-Transport-Security` tells clients that came with TLS, instead of what the
     /// process tells all (RFC 6797); the empty text is nothing.
     pub hsts: Option<Box<str>>,
+    /// Whether requests keep the X-Request-ID that their client has chosen, whoever it is.
+    pub keeps_request_id: bool,
+    /// Whether its requests have no line in the access log.
+    pub unlogged: bool,
+    /// Whether it is logged when a request goes on with another path.
+    pub logs_rewrites: bool,
 }
 
 impl Rule {

@@ -31,7 +31,7 @@ pub enum Variable {
     Argument(Box<str>),
     /// `$geoip2_name`: what a database says of the client's address.
     Geo(Box<str>),
-    /// `$1` to `$9`: what a pattern has captured.
+    /// `$1` to `$9`: what a pattern has captured; from 10 on, what a snippet has set.
     Capture(u8),
     /// One that has a name of its own.
     Named(Named),
@@ -174,6 +174,17 @@ impl Text {
     /// # Errors
     /// A name that is none of nginx's, or that has no meaning here.
     pub fn parse(text: &str) -> Result<Self, UnknownVariable> {
+        Self::parse_with(text, |_| None)
+    }
+
+    /// The same, with variables of somebody's own, which go before nginx's.
+    ///
+    /// # Errors
+    /// A name that is neither.
+    pub fn parse_with(
+        text: &str,
+        own: impl Fn(&str) -> Option<Variable>,
+    ) -> Result<Self, UnknownVariable> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -188,7 +199,8 @@ impl Text {
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
             }
-            let variable = Variable::of(name).ok_or_else(|| UnknownVariable(name.into()))?;
+            let variable = own(name).or_else(|| Variable::of(name));
+            let variable = variable.ok_or_else(|| UnknownVariable(name.into()))?;
             pieces.push(Piece::Variable(variable));
             rest = left;
         }

@@ -478,6 +478,7 @@ impl Session {
             user_agent: b"",
             referer: b"",
             host_slot: 0,
+            unlogged: false,
         });
     }
 }

@@ -65,7 +65,19 @@ pub(crate) fn apply(
     client
 }
 
-/// The fields that only a trusted peer may set.
+/// Whether somebody has chosen the request's id who may not, unless whoever routes it lets all.
+pub(crate) fn is_named(request: &RequestHead, connection: &Connection) -> bool {
+    !connection.trusted && request.headers.get(Name::XRequestId).is_some()
+}
+
+/// Gives the request an id of ours in the place of the one that it has.
+pub(crate) fn rename(request: &mut RequestHead) {
+    let headers = &mut request.headers;
+    headers.remove(Names::of(&[Name::XRequestId]));
+    headers.push_known(Name::XRequestId, b"X-Request-ID", &new_request_id());
+}
+
+/// The fields that only a trusted peer may set, besides X-Request-ID.
 const OURS: Names = Names::of(&[
     Name::Forwarded,
     Name::XForwardedFor,
@@ -74,7 +86,6 @@ const OURS: Names = Names::of(&[
     Name::XForwardedProto,
     Name::XForwardedScheme,
     Name::XRealIp,
-    Name::XRequestId,
     Name::XScheme,
 ]);
 

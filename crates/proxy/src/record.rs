@@ -123,8 +123,8 @@ pub(crate) enum Reason {
     AddressDenied,
     /// A name and a password are asked for (401).
     PasswordRequired,
-    /// Another backend answers in the place of one that failed.
-    ErrorPage,
+    /// Another backend answers in the place of one that failed with this status.
+    ErrorPage(u16),
     /// The rule itself says what the answer is.
     Returned,
     /// A connection that is passed on was silent for too long.
@@ -209,7 +209,7 @@ impl Reason {
             Self::ConnectionLimit => "connection_limit",
             Self::AddressDenied => "address_denied",
             Self::PasswordRequired => "password_required",
-            Self::ErrorPage => "error_page",
+            Self::ErrorPage(_) => "error_page",
             Self::Returned => "returned",
             Self::IdleTimeout => "idle_timeout",
             Self::UpstreamStatus(_) => "upstream_status",
@@ -259,4 +259,6 @@ pub(crate) struct Record<'a> {
     pub(crate) referer: &'a [u8],
     /// The metrics slot of the virtual host.
     pub(crate) host_slot: u16,
+    /// Whether there is to be no line in the log.
+    pub(crate) unlogged: bool,
 }

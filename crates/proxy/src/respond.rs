@@ -47,7 +47,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         | Reason::Unguarded
         | Reason::RequestLimit
         | Reason::ConnectionLimit
-        | Reason::ErrorPage => 503,
+        | Reason::ErrorPage(_) => 503,
     }
 }
 

@@ -106,6 +106,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Client, route: &model::St
         user_agent: b"",
         referer: b"",
         host_slot: 0,
+        unlogged: false,
     });
 }
 

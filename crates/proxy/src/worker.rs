@@ -169,7 +169,9 @@ impl Worker {
     /// Logs and counts an exchange that has ended.
     pub(crate) fn record(&self, record: &Record<'_>) {
         self.metrics.exchange(record);
-        self.log.record(record);
+        if !record.unlogged {
+            self.log.record(record);
+        }
     }
 
     /// Logs and counts what was passed on and has ended.

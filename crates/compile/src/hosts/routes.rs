@@ -205,6 +205,7 @@ fn rule(
     let action = match ingress.parsed.settings.standing {
         Standing::Denied => Action::Denied,
         _ if ingress.guard.is_denied() => Action::Denied,
+        _ if ingress.answers.denied() => Action::Denied,
         _ => Action::Forward(Arc::clone(backend)),
     };
     let place = Place {

@@ -23,10 +23,13 @@ pub(crate) struct Place<'a> {
 /// The filters of a rule.
 pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
+    // A browser's question is answered before anything else is, with TLS or without.
+    filters.extend(ingress.answers.cors());
     to_https(ingress, place, &mut filters);
     ingress
         .guard
         .filters(place.path, place.defaults, &mut filters);
+    filters.extend(ingress.answers.filters());
     let Defaults {
         request,
         response,
@@ -51,7 +54,7 @@ pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     filters
 }
 
-/// Before all others: nothing is said to who is not to be here.
+/// Nothing else is said to who is not to be here.
 fn to_https(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     let Place {
         has_tls,

@@ -242,11 +242,12 @@ impl Ingresses {
             return Vec::new();
         };
         let services = service_ports(&resolved.parsed).map(|(name, _)| Reference::Service(name));
+        let services = services.chain(resolved.answers.services().map(Reference::Service));
         let services = services.chain(resolved.guard.service().map(Reference::Service));
         let secrets = secrets(&resolved.parsed).map(Reference::Secret);
-        let config_maps = config_maps(&resolved.parsed).map(Reference::ConfigMap);
-        let references = services.chain(secrets).chain(config_maps);
+        let references = services.chain(secrets);
         references
+            .chain(config_maps(&resolved.parsed).map(Reference::ConfigMap))
             .map(|reference| self.hasher.hash_one(reference))
             .collect()
     }
@@ -317,7 +318,11 @@ fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bo
     let parsed = &resolved.parsed;
     (tls_is_stale && !parsed.tls.is_empty())
         || (!changes.services.is_empty()
-            && service_ports(parsed).any(|(name, _)| changes.services.contains(&name)))
+            && (service_ports(parsed).any(|(name, _)| changes.services.contains(&name))
+                || resolved
+                    .answers
+                    .services()
+                    .any(|name| changes.services.contains(&name))))
         || (resolved.guard.service()).is_some_and(|name| changes.services.contains(&name))
         || (!changes.secrets.is_empty()
             && secrets(parsed).any(|name| changes.secrets.contains(&name)))

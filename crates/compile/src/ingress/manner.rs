@@ -8,7 +8,9 @@ use model::filter::{Compression, HeaderEdit};
 use model::policy::{Affinity, RouteRetry};
 use model::{Extras, Timeouts};
 
+use super::annotations::logs::Logs;
 use super::annotations::table::Risk;
+use super::answers::AnswerDefaults;
 use super::class::Profile;
 use super::guard::GuardDefaults;
 use super::parse::Parsed;
@@ -36,6 +38,8 @@ pub(crate) struct Defaults {
     pub(crate) force_ssl_redirect: bool,
     /// The status of these redirects (`http-redirect-code`).
     pub(crate) redirect_status: u16,
+    /// Whether snippets are read (`allow-snippet-annotations`).
+    pub(crate) allow_snippets: bool,
     /// The most that annotations may risk (`annotations-risk-level`).
     pub(crate) risk: Risk,
     /// How responses are compressed (`use-gzip`, `enable-brotli`).
@@ -46,6 +50,8 @@ pub(crate) struct Defaults {
     pub(crate) response: Option<Arc<HeaderEdit>>,
     /// Who may come in, and how often.
     pub(crate) guard: GuardDefaults,
+    /// What holds of answers.
+    pub(crate) answers: AnswerDefaults,
 }
 
 /// The defaults of each profile.
@@ -70,6 +76,8 @@ impl Profiles {
         };
         let extras = Extras {
             hsts: Some(global.hsts().unwrap_or_default()),
+            keeps_request_id: true,
+            ..Extras::default()
         };
         let given = match options.max_body {
             0 => NGINX_MAX_BODY,
@@ -99,6 +107,8 @@ impl Profiles {
                 risk: options.annotations_risk,
                 compression: None,
                 guard: GuardDefaults::default(),
+                answers: AnswerDefaults::default(),
+                allow_snippets: false,
                 request: None,
                 response: None,
             },
@@ -110,6 +120,8 @@ impl Profiles {
                 risk: global.risk.unwrap_or(options.annotations_risk),
                 compression: global.compression(),
                 guard: GuardDefaults::default(),
+                answers: AnswerDefaults::default(),
+                allow_snippets: global.allow_snippets,
                 request: edit(&global.request_fields, &[]),
                 response: edit(&global.response_fields, &global.hide_headers),
             },
@@ -139,6 +151,19 @@ fn edit(fields: &BTreeMap<Box<str>, Box<str>>, hidden: &[Box<str>]) -> Option<Ar
 
 /// How an Ingress's requests are treated: the default itself where it says nothing.
 pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
-    let _ = parsed;
-    Arc::clone(&defaults.manner)
+    let logs = parsed.settings.logs;
+    if logs == Logs::default() {
+        return Arc::clone(&defaults.manner);
+    }
+    let manner = &*defaults.manner;
+    let extras = manner.extras.as_deref().cloned().unwrap_or_default();
+    let extras = Extras {
+        unlogged: logs.hides_requests,
+        logs_rewrites: logs.shows_rewrites,
+        ..extras
+    };
+    Arc::new(Manner {
+        extras: Some(Arc::new(extras)),
+        ..manner.clone()
+    })
 }

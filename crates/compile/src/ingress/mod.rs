@@ -4,6 +4,7 @@
 //! of them from one compilation to the next. How several Ingresses share a host is `hosts`' part.
 
 pub(crate) mod annotations;
+pub(crate) mod answers;
 pub(crate) mod backend_tls;
 pub(crate) mod chain;
 pub(crate) mod class;
@@ -16,6 +17,7 @@ pub(crate) mod parse;
 pub(crate) mod path;
 pub(crate) mod resolve;
 pub(crate) mod sealed;
+mod snippets;
 
 use objects::kinds::{Ingress, Kind, ObjectKey};
 

@@ -314,6 +314,7 @@ mod tests {
             prefix: "nginx.ingress.kubernetes.io",
             validates: true,
             risk: annotations::table::Risk::High,
+            snippets: false,
         };
         let parsed = parse(&source, Profile::Own, reading);
         let hosts: Vec<_> = parsed

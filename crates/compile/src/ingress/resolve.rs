@@ -6,6 +6,7 @@ use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::{Problem, Store};
 
+use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
@@ -34,6 +35,8 @@ pub(crate) struct Resolved {
     pub(crate) manner: Arc<Manner>,
     /// What is spoken to backends.
     pub(crate) speech: BackendSpeech,
+    /// What it says of its answers.
+    pub(crate) answers: Answers,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Who may come in, and how often.
@@ -135,7 +138,8 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
 /// Every ConfigMap that an Ingress refers to.
 pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     let clients = clients::config_map(parsed).into_iter();
-    clients.chain(guard::config_map(parsed))
+    let clients = clients.chain(guard::config_map(parsed));
+    clients.chain(answers::config_map(parsed))
 }
 
 /// Where more is said of certificates that we obtain.
@@ -171,6 +175,8 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
+    let answers = answers::resolve(parsed, world, &mut problems);
+    let manner = manner::resolve(parsed, world.profiles.of(parsed.profile));
     let clients = clients::resolve(parsed, world, &mut problems);
     let guard = guard::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
@@ -179,8 +185,9 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         backends: backends.into(),
         default_backend,
         sealed,
-        manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
+        manner: answers.over(manner),
         speech,
+        answers,
         clients,
         guard,
         tls,

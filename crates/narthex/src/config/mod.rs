@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compile::{EndpointOverride, GatewayPorts, GatewayScope};
+use compile::{EndpointOverride, GatewayPorts, GatewayScope, Risk};
 use model::policy::{Asked, Retry};
 use model::{Certificate, Timeouts};
 use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
@@ -300,6 +300,11 @@ impl Compilation {
             stream_idle: self.stream_idle,
             datagram_idle: self.datagram_idle,
             certificates: self.certificates.options(namespace),
+            annotations_risk: match flags.allow_snippet_annotations {
+                true => Risk::Critical,
+                false => Risk::High,
+            },
+            allow_snippets: flags.allow_snippet_annotations,
             ..compile::Options::new(fallback)
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use admin::view;
 use model::filter::access::Access;
+use model::filter::ingress_cors::Origins;
 use model::filter::limit::{ClientLimits, RequestRate};
 use model::filter::{HeaderEdit, OriginMatch, PathEdit};
 use model::{
@@ -284,6 +285,25 @@ pub(crate) fn filter(filter: &Filter) -> String {
         Filter::Limit(limits) => limits_in_words(limits),
         Filter::Pace(pace) => format!("{} bytes a second after {}", pace.rate, pace.after),
         Filter::Access(access) => access_in_words(access),
+        Filter::IngressCors(cors) => format!(
+            "CORS as ingress-nginx has it: {} for {}",
+            cors.methods,
+            match &cors.origins {
+                Origins::Any => "*".to_owned(),
+                Origins::These(all) => format!("{} origins", all.len()),
+            }
+        ),
+        Filter::ErrorPages(pages) => {
+            let codes: Vec<String> = pages.codes.iter().map(ToString::to_string).collect();
+            let who = pages.backend().map_or("404", |backend| &*backend.name);
+            match codes.is_empty() {
+                true => format!("{who} takes its place where it has no endpoint"),
+                false => format!("{who} answers for {}", codes.join(", ")),
+            }
+        }
+        Filter::ResponseRewrite(_) => "Location, Refresh or cookies are rewritten".to_owned(),
+        Filter::Snippet(_) => "a snippet of nginx's configuration".to_owned(),
+        Filter::MirrorTo(mirror) => format!("requests are copied to {}", mirror.backend.name),
     }
 }
 

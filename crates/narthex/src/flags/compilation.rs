@@ -103,6 +103,13 @@ pub(crate) struct Compilation {
     #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Which Ingresses")]
     pub(crate) enable_ssl_passthrough: bool,
 
+    /// Let Ingresses say in words of nginx's configuration what is done with their requests, by the
+    /// annotations configuration-snippet and server-snippet.
+    #[arg(long, env = "NARTHEX_ALLOW_SNIPPET_ANNOTATIONS", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set, help_heading = "Which Ingresses")]
+    pub(crate) allow_snippet_annotations: bool,
+
     /// The Secret with the keys of session tickets, by which all replicas resume each other's
     /// sessions of TLS. [default: each its own]
     #[arg(long, env = "NARTHEX_SESSION_TICKET_SECRET", value_name = "NS/NAME")]

@@ -339,6 +339,7 @@ pub(super) mod tests {
             user_agent: b"",
             referer: b"",
             host_slot: 0,
+            unlogged: false,
         }
     }
 

@@ -108,14 +108,14 @@ fn rule(limit: Duration) -> Rule {
 }
 
 /// A body that is here as a whole.
-struct Whole<'a> {
+pub(super) struct Whole<'a> {
     rest: &'a [u8],
     length: Length,
     trailers: Headers,
 }
 
 impl<'a> Whole<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
             length: match bytes.len() {

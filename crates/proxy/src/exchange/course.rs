@@ -214,8 +214,12 @@ impl<'a> Course<'a> {
         let ejection = &self.members.policy().ejection;
         let failure = match outcome {
             Ok(()) if ejection.is_failure(facts.status.get()) => Failure::Bad,
-            Err(Reason::UpstreamStatus(status)) if ejection.is_failure(status) => Failure::Bad,
-            Ok(()) | Err(Reason::UpstreamStatus(_)) => {
+            Err(Reason::UpstreamStatus(status) | Reason::ErrorPage(status))
+                if ejection.is_failure(status) =>
+            {
+                Failure::Bad
+            }
+            Ok(()) | Err(Reason::UpstreamStatus(_) | Reason::ErrorPage(_)) => {
                 return endpoint.succeeded(ejection, Instant::now);
             }
             Err(reason) => match reason.endpoints_fault() {

@@ -6,13 +6,14 @@ use model::{Filter, Rule};
 
 use super::mirror::{self, Copies};
 use super::pace::Paced;
-use super::parts::{Edits, Facts, Parts};
+use super::parts::{Facts, Parts};
 use super::prepare::{self, Hop, Pending, write_head};
-use super::{auth, forward, guard};
+use super::{auth, error_page, forward, guard};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
-use crate::filters::{self, Answer, Context, compression};
+use crate::filters::{self, Answer, Context, compression, snippet};
 use crate::headers::Headers;
 use crate::record::Reason;
+use crate::variables::Scope;
 use crate::worker::{HeldRule, Worker};
 
 /// Why there is no response of a backend.
@@ -29,7 +30,7 @@ impl From<Reason> for Ended {
     }
 }
 
-/// Runs the filters, and forwards what they let pass.
+/// Runs the filters, and forwards what they let pass. Where that fails, somebody else may answer.
 pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     parts: &mut Parts<'_>,
     body: &mut B,
@@ -37,6 +38,40 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     facts: &Facts,
     held: &Rc<HeldRule>,
     mut pending: Pending,
+) -> Result<(), Ended> {
+    let passed = match pending.refused {
+        Some(reason) => Err(reason.into()),
+        None => pass(parts, body, sink, facts, held, &mut pending).await,
+    };
+    let Err(ended) = passed else {
+        return Ok(());
+    };
+    let rule = held.rule();
+    let pages = filters::error_pages(&rule.filters);
+    let Some(pages) = pages.filter(|_| facts.status.get() == 0) else {
+        return Err(ended);
+    };
+    let status = error_page::status_of(&ended);
+    let Some(status) = status.filter(|status| pages.replaces(*status)) else {
+        return Err(ended);
+    };
+    let backend = prepare::backend(rule, facts);
+    let failed = error_page::Failed {
+        rule,
+        backend: backend.map_or("", |backend| &backend.name),
+        status,
+    };
+    error_page::answer(pages, failed, parts, sink, facts).await
+}
+
+/// Runs the filters, and forwards what they let pass.
+async fn pass<B: RequestBody, S: ResponseSink>(
+    parts: &mut Parts<'_>,
+    body: &mut B,
+    sink: &mut S,
+    facts: &Facts,
+    held: &Rc<HeldRule>,
+    pending: &mut Pending,
 ) -> Result<(), Ended> {
     let rule = held.rule();
     // First, for such a question tells nothing of who asks.
@@ -46,34 +81,48 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     let mut spool = Spool::new(parts.worker, body);
     let sink = &mut Paced::new(sink, &rule.filters, parts.start.clock);
     if filters::touch_response(&rule.filters) {
-        remember(parts, facts, held);
+        facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
-    let _busy = guard::enter(parts, facts, held, &pending).await?;
-    filter(parts, &mut spool, &rule.filters, rule, &mut pending).await?;
+    if let Some(snippet) = filters::snippet(&rule.filters) {
+        let frame = snippet::Frame {
+            connection: parts.connection,
+            client: pending.client,
+            host: &pending.host,
+            rule,
+        };
+        let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
+        facts.edit_late(done.late);
+        if let Some(answer) = done.answer {
+            return Err(Ended::Answer(answer));
+        }
+    }
+    let _busy = guard::enter(parts, facts, held, pending).await?;
+    filter(parts, &mut spool, &rule.filters, rule, pending).await?;
     prepare::choose(parts.worker, parts.request, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
         if filters::touch_response(share) {
-            remember(parts, facts, held);
+            facts.edit_with(held, parts.connection, parts.request, &pending.host);
         }
-        filter(parts, &mut spool, share, rule, &mut pending).await?;
+        filter(parts, &mut spool, share, rule, pending).await?;
     }
     let backend = prepare::backend(rule, facts)?;
 
-    let target = [&pending.path, parts.request.query()].concat();
-    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
-    let length = spool.length();
-    write_head(
-        parts.upstream_out,
-        parts.request,
-        &pending.path,
-        length,
-        hop,
-    );
-    parts.request.set_upstream_target(&target);
+    let target = write(parts, pending, spool.length());
     let mut to = Vec::new();
+    let scope = Scope {
+        request: parts.request,
+        connection: parts.connection,
+        client: pending.client,
+        host: &pending.host,
+        path: &pending.path,
+        rule,
+        backend: &backend.name,
+        captures: &[],
+        response: None,
+    };
     for filters in [&rule.filters, share] {
-        mirror::targets(filters, &mut to);
+        mirror::targets(filters, &scope, &mut to);
     }
     if !to.is_empty() && parts.tunnel.is_none() {
         spool.copy(Copies {
@@ -85,27 +134,47 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     }
     let compress = filters::compression(&rule.filters);
     let coding = compress.and_then(|how| compression::negotiate(how, parts.request));
-    match coding.filter(|_| parts.tunnel.is_none()) {
+    let forwarded = match coding.filter(|_| parts.tunnel.is_none()) {
         Some((kind, coding)) => {
             let mut sink = compression::Sink::new(sink, kind, coding);
             // Boxed: a future of its own for those who have it.
             let forwarded = forward::forward(parts, &mut spool, &mut sink, facts, rule, backend);
-            Box::pin(forwarded).await?;
+            Box::pin(forwarded).await
         }
-        None => forward::forward(parts, &mut spool, sink, facts, rule, backend).await?,
-    }
+        None => forward::forward(parts, &mut spool, sink, facts, rule, backend).await,
+    };
+    let pages = filters::error_pages(&rule.filters);
+    let other = match (&forwarded, pages) {
+        (Err(reason), Some(pages)) => error_page::stand_in(pages, *reason),
+        _ => None,
+    };
+    let Some(other) = other else {
+        return forwarded.map_err(Ended::Reason);
+    };
+    let failed = error_page::Failed {
+        rule,
+        backend: &backend.name,
+        status: 503,
+    };
+    error_page::tell(parts, &failed);
+    write(parts, pending, spool.length());
+    forward::forward(parts, &mut spool, sink, facts, rule, other).await?;
     Ok(())
 }
 
-/// Has the response be edited.
-fn remember(parts: &Parts<'_>, facts: &Facts, held: &Rc<HeldRule>) {
-    let origin = parts.request.headers.joined(b"origin");
-    let former = facts.edits.take();
-    facts.edits.replace(Some(Box::new(Edits {
-        rule: Rc::clone(held),
-        origin: origin.map(|origin| origin.into_owned()),
-        cookies: former.and_then(|former| former.cookies),
-    })));
+/// Writes the head for the backend. Tells its target.
+fn write(parts: &mut Parts<'_>, pending: &Pending, length: Length) -> Vec<u8> {
+    let target = [&pending.path, parts.request.query()].concat();
+    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
+    write_head(
+        parts.upstream_out,
+        parts.request,
+        &pending.path,
+        length,
+        hop,
+    );
+    parts.request.set_upstream_target(&target);
+    target
 }
 
 /// Asks whether the request may pass, then does to it what is to be done.
@@ -128,7 +197,15 @@ async fn filter<B: RequestBody>(
         host: &pending.host,
         matched: &rule.path,
     };
-    match filters::run(filters, parts.request, &mut pending.path, context) {
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let before = logged.map(|_| pending.path.clone());
+    let answer = filters::run(filters, parts.request, &mut pending.path, context);
+    if let Some(before) = before.filter(|before| *before != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&before), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
+    }
+    match answer {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),
     }

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+use model::filter::ErrorPages;
+
 use super::parts::{Facts, late};
 use crate::client::{ClientFault, Length, ResponseSink};
 use crate::headers::{Name, Names, ResponseHead};
@@ -32,14 +34,22 @@ pub(super) struct Limits<'a> {
     pub(super) explicit: bool,
     /// The statuses that are followed by another attempt.
     pub(super) codes: &'a [u16],
+    /// Who answers in the place of backends that fail.
+    pub(super) errors: Option<&'a ErrorPages>,
 }
 
 impl Limits<'_> {
-    /// The reason to make another attempt in the place of passing this status on, if it is one.
+    /// The reason to make another attempt in the place of passing this status on, or to have
+    /// somebody else answer, if there is one.
     pub(super) fn unwanted(&self, status: u16) -> Result<(), Reason> {
-        match self.codes.contains(&status) {
-            true => Err(Reason::UpstreamStatus(status)),
-            false => Ok(()),
+        if self.codes.contains(&status) {
+            return Err(Reason::UpstreamStatus(status));
+        }
+        match self.errors {
+            Some(pages) if pages.intercepts && pages.replaces(status) => {
+                Err(Reason::ErrorPage(status))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -14,6 +14,7 @@ use super::parts::{Facts, Parts};
 use super::replay::Kept;
 use super::{http1, http2};
 use crate::client::{Length, RequestBody, ResponseSink};
+use crate::filters;
 use crate::proxy_header;
 use crate::record::Reason;
 use crate::timer::Timer;
@@ -199,7 +200,7 @@ fn tighter(one: Duration, two: Duration) -> Duration {
 }
 
 /// The time limits of an attempt that can be repeated.
-fn limits<'a>(rule: &Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
+fn limits<'a>(rule: &'a Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
     let timeouts = &rule.timeouts;
     Limits {
         send: tighter(timeouts.send, retry.per_try),
@@ -209,5 +210,6 @@ fn limits<'a>(rule: &Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
         late_again: !retry.per_try.is_zero(),
         explicit: rule.retry.is_some(),
         codes,
+        errors: filters::error_pages(&rule.filters),
     }
 }

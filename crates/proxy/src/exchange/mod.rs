@@ -9,6 +9,7 @@ mod concurrent;
 mod course;
 mod detour;
 mod download;
+mod error_page;
 mod ext_authz;
 mod forward;
 mod guard;
@@ -26,6 +27,7 @@ use model::Rule;
 
 use crate::client::{Connection, RequestBody, ResponseSink};
 use crate::filters::Answer;
+use crate::forwarded;
 use crate::grpc;
 use crate::headers::{Headers, Name, RequestHead};
 use crate::record::{Reason, Record};
@@ -92,7 +94,12 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
 fn begin<B: RequestBody>(parts: &mut Parts<'_>, body: &B, facts: &Facts) -> Result<Routed, Ended> {
     match challenge::answer(parts) {
         Some(answer) => Err(Ended::Answer(answer)),
-        None => prepare::prepare(parts, body, facts).map_err(Ended::Reason),
+        None => prepare::prepare(parts, body, facts).map_err(|reason| {
+            if forwarded::is_named(parts.request, parts.connection) {
+                forwarded::rename(parts.request);
+            }
+            Ended::Reason(reason)
+        }),
     }
 }
 
@@ -155,6 +162,9 @@ fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<
         bytes_in: facts.bytes_in.get(),
         bytes_out: facts.bytes_out.get(),
         host_slot: facts.host_slot.get(),
+        unlogged: rule
+            .and_then(|rule| rule.extras.as_ref())
+            .is_some_and(|extras| extras.unlogged),
         ..begun
     });
 }
@@ -201,5 +211,6 @@ fn begun<'a>(connection: &'a Connection, request: &'a RequestHead, start: Start)
         user_agent: field(Name::UserAgent),
         referer: field(Name::Referer),
         host_slot: 0,
+        unlogged: false,
     }
 }

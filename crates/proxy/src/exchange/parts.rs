@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use model::{Rule, Share, Split};
 
 use crate::client::Connection;
-use crate::filters;
+use crate::filters::snippet::{self, Late};
+use crate::filters::{self, Asked};
 use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
 use crate::timer::{Elapsed, Timer};
@@ -80,10 +81,12 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) rule: Rc<HeldRule>,
-    /// The request's Origin.
-    pub(super) origin: Option<Vec<u8>>,
+    /// What it looks at besides the response.
+    pub(super) asked: Asked,
     /// Of who was asked whether the request may pass.
     pub(super) cookies: Option<Cookies>,
+    /// What snippets say of it.
+    pub(super) late: Vec<Late>,
 }
 
 /// Cookies for the client.
@@ -148,6 +151,46 @@ impl Facts {
         }
     }
 
+    /// Has the response be edited by a rule's filters.
+    pub(super) fn edit_with(
+        &self,
+        held: &Rc<HeldRule>,
+        connection: &Connection,
+        request: &RequestHead,
+        host: &str,
+    ) {
+        let origin = request.headers.joined(b"origin");
+        let former = self.edits.take();
+        self.edits.replace(Some(Box::new(Edits {
+            rule: Rc::clone(held),
+            asked: Asked {
+                origin: origin.map(|origin| origin.into_owned()),
+                scheme: match connection.tls {
+                    Some(_) => b"https",
+                    None => b"http",
+                },
+                host: host.as_bytes().into(),
+            },
+            cookies: former.and_then(|former| former.cookies),
+            late: Vec::new(),
+        })));
+    }
+
+    /// Has what snippets say be done to the response, besides what filters do.
+    pub(super) fn edit_late(&self, late: Vec<Late>) {
+        if let Some(edits) = self.edits.borrow_mut().as_mut() {
+            edits.late = late;
+        }
+    }
+
+    /// Forgets what has come to nothing, before somebody else is asked.
+    pub(super) fn begin_anew(&self) {
+        self.upstream.set(None);
+        self.sent_at.set(None);
+        self.remember.take();
+        self.edits.take();
+    }
+
     /// Remembers what few rules say.
     pub(super) fn take_extras(&self, held: &Rc<HeldRule>) {
         if held.rule().extras.is_some() {
@@ -161,8 +204,9 @@ impl Facts {
         let edits = edits.get_or_insert_with(|| {
             Box::new(Edits {
                 rule: Rc::clone(held),
-                origin: None,
+                asked: Asked::default(),
                 cookies: None,
+                late: Vec::new(),
             })
         });
         edits.cookies = Some(cookies);
@@ -172,11 +216,10 @@ impl Facts {
         let Some(edits) = self.edits.take() else {
             return;
         };
-        let origin = edits.origin.as_deref();
         let rule = edits.rule.rule();
-        filters::finish(&rule.filters, headers, origin);
+        filters::finish(&rule.filters, headers, &edits.asked);
         if let Some(share) = self.share_of(rule) {
-            filters::finish(&share.filters, headers, origin);
+            filters::finish(&share.filters, headers, &edits.asked);
         }
         let cookies = edits.cookies.as_ref();
         if let Some(cookies) = cookies.filter(|cookies| cookies.go_with(self.status.get())) {
@@ -184,6 +227,7 @@ impl Facts {
                 headers.push(b"Set-Cookie", value);
             }
         }
+        snippet::finish(&edits.late, headers, self.status.get());
     }
 
     /// Which of a rule's backends was chosen, where it has several.

@@ -1,5 +1,6 @@
 //! The phases before anything is sent: client, host, path, route, filters, limits.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub(super) struct Pending {
     /// What goes upstream, without the query.
     pub(super) path: Vec<u8>,
     pub(super) trailers: bool,
+    /// Why it is not let pass, where somebody else says so.
+    pub(super) refused: Option<Reason>,
 }
 
 /// The phases before anything is sent: client, host, path, route, filters, limits. Leaves the
@@ -71,6 +74,7 @@ pub(super) fn prepare<B: RequestBody>(
     request.headers.remove_hop_by_hop();
     // The body tells its length from here on.
     request.headers.remove(Names::of(&[Name::ContentLength]));
+    let named = forwarded::is_named(request, connection);
     let client = forwarded::apply(request, connection, &worker.settings());
     facts.client.set(Some(client.address));
     facts.secure.set(client.secure);
@@ -98,12 +102,25 @@ pub(super) fn prepare<B: RequestBody>(
     facts.host_slot.set(selection.host.metrics_slot);
     let rule = view.hold(selection.rule);
     facts.take_extras(&rule);
+    let extras = rule.rule().extras.as_ref();
+    let keeps = extras.is_some_and(|extras| extras.keeps_request_id);
+    let path = match named && !keeps {
+        true => {
+            let path = selection.path.to_vec();
+            forwarded::rename(request);
+            Cow::Owned(path)
+        }
+        false => Cow::Borrowed(selection.path),
+    };
 
     let timeouts = &rule.rule().timeouts;
     let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
-    if let Some(answer) = filters::to_https(filters, request, selection.path, client, host) {
+    if let Some(answer) = filters::to_https(filters, request, &path, client, host) {
+        if filters::touch_response(filters) {
+            facts.edit_with(&rule, connection, request, host);
+        }
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }
@@ -112,8 +129,12 @@ pub(super) fn prepare<B: RequestBody>(
         return Ok(Routed { rule, next });
     }
     let most = rule.rule().max_body;
-    if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
-        return Err(Reason::BodyTooLarge);
+    let too_large = most > 0 && matches!(body.length(), Length::Known(length) if length > most);
+    let refused = too_large.then_some(Reason::BodyTooLarge);
+    if let Some(reason) = refused
+        && !filters::error_pages(filters).is_some_and(|pages| pages.replaces(413))
+    {
+        return Err(reason);
     }
     let simple = filters::are_simple(filters) && {
         choose(worker, request, facts, rule.rule());
@@ -124,24 +145,19 @@ pub(super) fn prepare<B: RequestBody>(
         let pending = Box::new(Pending {
             client,
             host: host.into(),
-            path: selection.path.to_vec(),
+            path: path.into_owned(),
             trailers,
+            refused,
         });
         let next = Next::Filter(pending);
         return Ok(Routed { rule, next });
     }
     let hop = Hop::of(parts.tunnel.as_deref(), trailers);
-    write_head(
-        parts.upstream_out,
-        request,
-        selection.path,
-        body.length(),
-        hop,
-    );
+    write_head(parts.upstream_out, request, &path, body.length(), hop);
     if let Ok(backend) = backend(rule.rule(), facts)
         && !backend.transport.is_plain_http1()
     {
-        let target = [selection.path, request.query()].concat();
+        let target = [&path, request.query()].concat();
         request.set_upstream_target(&target);
     }
     let next = Next::Forward;

@@ -32,7 +32,7 @@ pub(super) fn edit<'a>(edit: &'a HeaderEdit, headers: &mut Headers) -> Option<&'
 }
 
 /// Whether a field of this name may be changed.
-fn is_free(name: &[u8]) -> bool {
+pub(super) fn is_free(name: &[u8]) -> bool {
     let known = Name::of(name);
     !known.is_hop_by_hop()
         && !matches!(known, Name::Host | Name::ContentLength)
@@ -40,7 +40,7 @@ fn is_free(name: &[u8]) -> bool {
 }
 
 /// Whether it can stand in one line.
-fn is_value(value: &[u8]) -> bool {
+pub(super) fn is_value(value: &[u8]) -> bool {
     value
         .iter()
         .all(|&byte| byte == b'\t' || byte >= 0x20 && byte != 0x7f)

@@ -5,11 +5,14 @@ pub(crate) mod compression;
 mod cors;
 mod headers;
 mod https_redirect;
+mod ingress_cors;
 mod location;
 mod redirect;
+mod response_rewrite;
 mod rewrite;
+pub(crate) mod snippet;
 
-use model::filter::Compression;
+use model::filter::{Compression, ErrorPages, Snippet};
 use model::{Filter, HttpsRedirect, PathMatch};
 
 use crate::forwarded::Client;
@@ -70,11 +73,21 @@ pub(crate) fn compression(filters: &[Filter]) -> Option<&Compression> {
 
 /// Whether any filter has to do with the response.
 pub(crate) fn touch_response(filters: &[Filter]) -> bool {
-    let touches = |filter: &Filter| matches!(filter, Filter::ResponseHeaders(_) | Filter::Cors(_));
+    let touches = |filter: &Filter| {
+        matches!(
+            filter,
+            Filter::ResponseHeaders(_)
+                | Filter::Cors(_)
+                | Filter::IngressCors(_)
+                | Filter::ResponseRewrite(_)
+                | Filter::Snippet(_)
+        )
+    };
     filters.iter().any(touches)
 }
 
-/// Where the client is sent, if it came without TLS and a filter wants it to.
+/// Where the client is sent, if it came without TLS and a filter wants it to; or what a browser is
+/// told, where that goes before it.
 pub(crate) fn to_https(
     filters: &[Filter],
     request: &RequestHead,
@@ -92,6 +105,7 @@ pub(crate) fn to_https(
                 reason: Reason::HttpsRedirect,
             })
         }
+        Filter::IngressCors(cors) => ingress_cors::preflight(cors, request),
         _ => None,
     })
 }
@@ -137,17 +151,58 @@ pub(crate) fn run(
             | Filter::Compress(_)
             | Filter::Limit(_)
             | Filter::Pace(_)
-            | Filter::Access(_) => {}
+            | Filter::Access(_)
+            | Filter::IngressCors(_)
+            | Filter::ErrorPages(_)
+            | Filter::ResponseRewrite(_)
+            | Filter::MirrorTo(_)
+            | Filter::Snippet(_) => {}
         }
     }
     None
 }
 
-/// Runs the filters that change a response. `origin` is the request's.
-pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, origin: Option<&[u8]>) {
+/// Who answers in the place of a backend that fails.
+pub(crate) fn error_pages(filters: &[Filter]) -> Option<&ErrorPages> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::ErrorPages(pages) => Some(&**pages),
+        _ => None,
+    })
+}
+
+/// What snippets say, which goes before all else that a rule says.
+pub(crate) fn snippet(filters: &[Filter]) -> Option<&Snippet> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Snippet(snippet) => Some(&**snippet),
+        _ => None,
+    })
+}
+
+/// What filters of a response look at besides it.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// The request's Origin.
+    pub(crate) origin: Option<Vec<u8>>,
+    /// `http` or `https`, of the connection.
+    pub(crate) scheme: &'static [u8],
+    /// The host as it is compared.
+    pub(crate) host: Box<[u8]>,
+}
+
+/// Runs the filters that change a response.
+pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, asked: &Asked) {
+    let origin = asked.origin.as_deref();
     for filter in filters {
         match filter {
             Filter::Cors(cors) => cors::finish(cors, headers, origin),
+            Filter::IngressCors(cors) => ingress_cors::finish(cors, headers, origin),
+            Filter::ResponseRewrite(rewrite) => {
+                let outside = response_rewrite::Outside {
+                    scheme: asked.scheme,
+                    host: &asked.host,
+                };
+                response_rewrite::finish(rewrite, headers, &outside);
+            }
             Filter::ResponseHeaders(edit) => {
                 // A response has no host.
                 let _ = self::headers::edit(edit, headers);

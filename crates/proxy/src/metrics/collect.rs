@@ -469,6 +469,7 @@ mod tests {
             user_agent: b"",
             referer: b"",
             host_slot: 0,
+            unlogged: false,
         }
     }
 

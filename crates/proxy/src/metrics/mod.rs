@@ -369,7 +369,7 @@ fn reason_index(reason: Reason) -> usize {
         Reason::ConnectionLimit => 58,
         Reason::AddressDenied => 59,
         Reason::PasswordRequired => 60,
-        Reason::ErrorPage => 61,
+        Reason::ErrorPage(_) => 61,
         Reason::Returned => 62,
     }
 }
@@ -437,7 +437,7 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::ConnectionLimit,
     Reason::AddressDenied,
     Reason::PasswordRequired,
-    Reason::ErrorPage,
+    Reason::ErrorPage(0),
     Reason::Returned,
 ];
 

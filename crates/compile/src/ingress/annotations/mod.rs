@@ -10,23 +10,23 @@ mod bodies;
 mod canary;
 pub(crate) mod client_auth;
 mod connection;
-mod cors;
-mod errors;
+pub(crate) mod cors;
+pub(crate) mod errors;
 pub(crate) mod external_auth;
 mod fastcgi;
 mod load_balancing;
-mod logs;
-mod mirror;
+pub(crate) mod logs;
+pub(crate) mod mirror;
 mod modsecurity;
 pub(crate) mod passthrough;
 pub(crate) mod rate_limit;
 mod redirect;
-mod response_headers;
-mod response_rewrite;
+pub(crate) mod response_headers;
+pub(crate) mod response_rewrite;
 mod rewrite;
 mod satisfy;
 mod service_upstream;
-mod snippets;
+pub(crate) mod snippets;
 pub(crate) mod table;
 mod tls;
 mod tls_redirect;
@@ -47,8 +47,14 @@ use access_lists::AccessLists;
 use backend::Backend;
 use basic_auth::BasicAuth;
 use client_auth::ClientAuth;
+use cors::Cors;
+use errors::Errors;
 use external_auth::ExternalAuth;
+use logs::Logs;
+use mirror::Mirror;
 use rate_limit::RateLimit;
+use response_rewrite::ResponseRewrite;
+use snippets::Snippets;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use values::{BadValue, Consequence};
@@ -74,6 +80,20 @@ pub(crate) struct Settings {
     pub(crate) backend: Option<Box<Backend>>,
     /// Who may come in, and how often.
     pub(crate) guard: Option<Box<GuardSettings>>,
+    /// What scripts of other origins are told.
+    pub(crate) cors: Option<Box<Cors>>,
+    /// Who answers in the place of a backend that fails.
+    pub(crate) errors: Option<Box<Errors>>,
+    /// The ConfigMap with fields that responses get, as it is written.
+    pub(crate) custom_headers: Option<Box<str>>,
+    /// What responses say of where things are.
+    pub(crate) response_rewrite: Option<Box<ResponseRewrite>>,
+    /// Where copies of requests go.
+    pub(crate) mirror: Option<Box<Mirror>>,
+    /// What is logged.
+    pub(crate) logs: Logs,
+    /// Text of nginx's configuration.
+    pub(crate) snippets: Option<Box<Snippets>>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
 }
@@ -114,6 +134,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) validates: bool,
     /// The most that they may risk (`annotations-risk-level`).
     pub(crate) risk: Risk,
+    /// Whether text of nginx's configuration is read (`allow-snippet-annotations`).
+    pub(crate) snippets: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -123,6 +145,7 @@ impl<'a> Reading<'a> {
             prefix: &options.annotations_prefix,
             validates: options.validates_annotations,
             risk: defaults.risk,
+            snippets: options.allow_snippets || defaults.allow_snippets,
         }
     }
 }
@@ -176,6 +199,13 @@ impl Settings {
         problems: &mut Problems,
     ) {
         let field = annotation_field(name);
+        // ingress-nginx takes these off before it looks at what they risk.
+        if annotation.name.ends_with(snippets::SUFFIX) && !reading.snippets {
+            let message = "is not allowed, and has no effect";
+            let hint =
+                "--allow-snippet-annotations, where everybody who writes Ingresses is trusted";
+            return problems.error(field, message, hint);
+        }
         if annotation.risk > reading.risk {
             let (risk, most) = (annotation.risk, reading.risk);
             let message = format!("risks more than is allowed ({risk}); the Ingress is left out");
@@ -204,6 +234,10 @@ impl Settings {
                 (Standing::LeftOut, "the Ingress is left out")
             }
             Consequence::Denied => (Standing::Denied, "its paths answer 503"),
+            Consequence::Partly => {
+                let message = format!("{value:?} cannot be read as a whole");
+                return problems.warning(field, message, hint);
+            }
             Consequence::LeftOut | Consequence::Default => {
                 let message = format!("{value:?} cannot be read; the default stands");
                 return problems.warning(field, message, hint);
@@ -271,6 +305,7 @@ mod tests {
             prefix: "nginx.ingress.kubernetes.io",
             validates: true,
             risk: Risk::High,
+            snippets: false,
         };
         let settings = read(&ingress, reading, &mut problems);
         assert_eq!(

@@ -14,6 +14,8 @@ pub(crate) struct BadValue {
 /// What follows from a value that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Consequence {
+    /// What can be read of it holds.
+    Partly,
     /// The default stands: ingress-nginx finds it out after its validation.
     Default,
     /// Every path of the Ingress answers 503 (ingress-nginx: location denied).
@@ -36,6 +38,14 @@ impl BadValue {
         Self {
             hint,
             consequence: Consequence::Default,
+        }
+    }
+
+    /// One of which a part is of no use, which is all that follows.
+    pub(super) const fn partly(hint: &'static str) -> Self {
+        Self {
+            hint,
+            consequence: Consequence::Partly,
         }
     }
 
@@ -83,6 +93,24 @@ pub(super) fn has_only(value: &str, more: &str) -> bool {
     };
     value.bytes().all(is_right)
 }
+
+/// A value as ingress-nginx takes texts: without the blanks around each line.
+pub(super) fn lines(value: &str) -> String {
+    let lines: Vec<&str> = value.split('\n').map(str::trim).collect();
+    lines.join("\n")
+}
+
+/// Whether a value, but for its spaces, has nothing in it but letters, digits and these.
+pub(super) fn has_only_or_blanks(value: &str, others: &str) -> bool {
+    let mut chars = value.chars();
+    chars.all(|char| char == ' ' || char.is_ascii_alphanumeric() || others.contains(char))
+}
+
+/// What besides letters and digits is in values that are like URLs (`URLIsValidRegex`).
+pub(super) const OF_URLS: &str = "-._~/:,?&=";
+
+/// What besides letters and digits is in names and paths (`BasicCharsRegex`).
+pub(super) const OF_NAMES: &str = "-._~/:";
 
 #[cfg(test)]
 mod tests {

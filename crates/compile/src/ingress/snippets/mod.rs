@@ -1,0 +1,103 @@
+//! Snippets: text of nginx's configuration, of which a part is understood. What is not refuses the
+//! snippet that it is in, and nothing else.
+
+mod directives;
+mod sizes;
+mod tokens;
+
+use std::time::Duration;
+
+use model::filter::Snippet;
+use model::filter::snippet::Block;
+
+use directives::{Names, Reader};
+
+/// Where in nginx's configuration a snippet stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Of a host.
+    Server,
+    /// Of a path.
+    Location,
+    /// Under a condition.
+    If,
+}
+
+/// What snippets say that is no filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Overrides {
+    /// `client_max_body_size`, in bytes; 0 is no limit.
+    pub(super) max_body: Option<u64>,
+    /// `proxy_connect_timeout`.
+    pub(super) connect: Option<Duration>,
+    /// `proxy_send_timeout`.
+    pub(super) send: Option<Duration>,
+    /// `proxy_read_timeout`.
+    pub(super) read: Option<Duration>,
+}
+
+/// Why a snippet is not understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// From 1 on.
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// What an Ingress's snippets say.
+#[derive(Debug, Default)]
+pub(super) struct Understood {
+    pub(super) snippet: Snippet,
+    pub(super) overrides: Overrides,
+    /// Of the host's.
+    pub(super) server: Option<Refused>,
+    /// Of the paths'.
+    pub(super) location: Option<Refused>,
+}
+
+/// Reads an Ingress's snippets.
+pub(super) fn read(server: Option<&str>, location: Option<&str>) -> Understood {
+    let mut names = Names::default();
+    let mut overrides = Overrides::default();
+    let mut one = |text: Option<&str>, place| match text {
+        None => (Block::default(), None),
+        Some(text) => {
+            // A snippet that is refused leaves nothing behind.
+            let (mut names_then, mut overrides_then) = (names.clone(), overrides);
+            let mut reader = Reader {
+                names: &mut names_then,
+                overrides: &mut overrides_then,
+            };
+            match block(text, place, &mut reader) {
+                Ok(block) => {
+                    (names, overrides) = (names_then, overrides_then);
+                    (block, None)
+                }
+                Err(refused) => (Block::default(), Some(refused)),
+            }
+        }
+    };
+    let (server, server_refused) = one(server, Place::Server);
+    let (location, location_refused) = one(location, Place::Location);
+    Understood {
+        snippet: Snippet {
+            server,
+            location,
+            variables: names.count(),
+        },
+        overrides,
+        server: server_refused,
+        location: location_refused,
+    }
+}
+
+fn block(text: &str, place: Place, reader: &mut Reader<'_>) -> Result<Block, Refused> {
+    let directives = tokens::read(text).map_err(|bad| Refused {
+        line: bad.line,
+        message: bad.message.to_owned(),
+    })?;
+    reader.block(&directives, place)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,640 @@
+//! Does what snippets of nginx's configuration say. Steps run one after the other, each once, so
+//! that a request's work is bounded by its snippets' length; what is done to fields holds wherever
+//! the steps come to an end, and of conditions the last one that holds counts, as in nginx.
+
+use std::time::SystemTime;
+
+use model::Rule;
+use model::filter::Snippet;
+use model::filter::snippet::{
+    Act, Block, Condition, Edits, Expires, If, RequestEdit, ResponseEdit, Responses, Says, Step,
+    Then,
+};
+use model::text::{Named, Piece, Text, Variable};
+
+use super::Answer;
+use super::headers::{is_free, is_value};
+use crate::client::Connection;
+use crate::date::http_date;
+use crate::forwarded::Client;
+use crate::headers::{Headers, RequestHead};
+use crate::record::Reason;
+use crate::respond::{Given, phrase};
+use crate::variables::{Scope, expand, write};
+
+/// What snippets look at besides the request.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) client: Client,
+    /// As it is compared.
+    pub(crate) host: &'a str,
+    pub(crate) rule: &'a Rule,
+}
+
+/// What came of a snippet.
+pub(crate) struct Done {
+    /// The answer, where it gives one.
+    pub(crate) answer: Option<Answer>,
+    /// What is to be done to the response.
+    pub(crate) late: Vec<Late>,
+}
+
+/// What is to be done to a response, once there is one.
+#[derive(Debug)]
+pub(crate) enum Late {
+    Add {
+        name: Box<str>,
+        value: Vec<Part>,
+        always: bool,
+    },
+    Set {
+        name: Box<str>,
+        value: Vec<Part>,
+        of: Responses,
+    },
+    Clear {
+        name: Box<str>,
+        of: Responses,
+    },
+    Expires(Expires),
+}
+
+/// A part of a text of which the request's parts are known.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Known(Vec<u8>),
+    Field(Box<str>),
+    Status,
+}
+
+/// Runs a snippet. `path` is what goes upstream.
+pub(crate) fn run(
+    snippet: &Snippet,
+    request: &mut RequestHead,
+    path: &mut Vec<u8>,
+    frame: Frame<'_>,
+) -> Done {
+    let variables = usize::from(Snippet::OWN) + usize::from(snippet.variables);
+    let mut run = Run {
+        frame,
+        values: vec![Vec::new(); variables],
+    };
+    let mut levels: Vec<&Edits> = Vec::new();
+    let mut answer = None;
+    for block in [&snippet.server, &snippet.location] {
+        levels.push(&block.edits);
+        let (ended, last) = run.block(block, request, path, &levels);
+        levels.extend(last.map(|last| &last.edits));
+        answer = ended;
+        if answer.is_some() {
+            break;
+        }
+    }
+    if answer.is_none() {
+        run.edit(&levels, request, path);
+    }
+    Done {
+        answer,
+        late: run.late(&levels, request, path),
+    }
+}
+
+/// Does to a response what is to be done to it.
+pub(crate) fn finish(late: &[Late], headers: &mut Headers, status: u16) {
+    for edit in late {
+        match edit {
+            Late::Clear { name, of } if is_of(of, headers, status) => clear(headers, name),
+            Late::Set { name, value, of } if is_of(of, headers, status) => {
+                set(headers, name, &put_together(value, headers, status));
+            }
+            _ => {}
+        }
+    }
+    for edit in late {
+        match edit {
+            Late::Expires(expires) if is_good(status) => expire(headers, *expires),
+            Late::Add {
+                name,
+                value,
+                always,
+            } if *always || is_good(status) => {
+                let value = put_together(value, headers, status);
+                if !value.is_empty() && is_value(&value) && is_free(name.as_bytes()) {
+                    headers.push(name.as_bytes(), &value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an answer is what its status means, and not a text of its own.
+pub(crate) fn is_page(given: &Given) -> bool {
+    given.body == page(given.status)
+}
+
+struct Run<'a> {
+    frame: Frame<'a>,
+    /// Captures, then variables.
+    values: Vec<Vec<u8>>,
+}
+
+/// What follows a step.
+enum Flow {
+    GoOn,
+    /// Nothing more of the block.
+    Stop,
+    Answer(Answer),
+}
+
+impl Run<'_> {
+    /// Runs a block's steps. Tells the answer, and the last condition that held.
+    fn block<'b>(
+        &mut self,
+        block: &'b Block,
+        request: &RequestHead,
+        path: &mut Vec<u8>,
+        levels: &[&Edits],
+    ) -> (Option<Answer>, Option<&'b If>) {
+        let mut last: Option<&If> = None;
+        for step in &block.steps {
+            let acts = match step {
+                Step::Do(act) => std::slice::from_ref(act),
+                Step::If(one) if self.holds(&one.condition, request, path) => {
+                    last = Some(&**one);
+                    &*one.acts
+                }
+                Step::If(_) => continue,
+            };
+            for act in acts {
+                let own = last.map(|last| &last.edits).into_iter();
+                let kind = own.chain(levels.iter().rev().copied());
+                let kind = kind.filter_map(|edits| edits.default_type.as_ref()).next();
+                match self.act(act, request, path, kind) {
+                    Flow::GoOn => {}
+                    Flow::Stop => return (None, last),
+                    Flow::Answer(answer) => return (Some(answer), last),
+                }
+            }
+        }
+        (None, last)
+    }
+
+    fn act(
+        &mut self,
+        act: &Act,
+        request: &RequestHead,
+        path: &mut Vec<u8>,
+        default_type: Option<&Text>,
+    ) -> Flow {
+        match act {
+            Act::Set { variable, value } => {
+                let value = self.expand(value, request, path);
+                let index = usize::from(Snippet::OWN) + usize::from(*variable);
+                if let Some(slot) = self.values.get_mut(index) {
+                    *slot = value;
+                }
+                Flow::GoOn
+            }
+            Act::Break => Flow::Stop,
+            Act::Return { status, says } => {
+                Flow::Answer(self.answer(*status, says, request, path, default_type))
+            }
+            Act::Rewrite { pattern, to, then } => {
+                let Some(captures) = pattern.captures(path) else {
+                    return Flow::GoOn;
+                };
+                self.take(&captures.map(<[u8]>::to_vec));
+                let to = self.expand(to, request, path);
+                match then {
+                    Then::Redirect(status) => Flow::Answer(self.sent(*status, to, request, true)),
+                    Then::GoOn | Then::Stop => {
+                        *path = as_path(&to);
+                        match then {
+                            Then::Stop => Flow::Stop,
+                            _ => Flow::GoOn,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn holds(&mut self, condition: &Condition, request: &RequestHead, path: &[u8]) -> bool {
+        match condition {
+            Condition::Is(text) => {
+                let value = self.expand(text, request, path);
+                !value.is_empty() && value != b"0"
+            }
+            Condition::Equal { left, right, is } => {
+                let left = self.expand(left, request, path);
+                (left == self.expand(right, request, path)) == *is
+            }
+            Condition::Matches { left, pattern, is } => {
+                let left = self.expand(left, request, path);
+                let captures = pattern.captures(&left);
+                let owned = captures.map(|captures| captures.map(<[u8]>::to_vec));
+                if let Some(captures) = &owned {
+                    self.take(captures);
+                }
+                owned.is_some() == *is
+            }
+        }
+    }
+
+    fn take(&mut self, captures: &[Vec<u8>]) {
+        for (value, capture) in self.values.iter_mut().zip(captures) {
+            value.clone_from(capture);
+        }
+    }
+
+    fn with_scope<T>(
+        &self,
+        request: &RequestHead,
+        path: &[u8],
+        look: impl FnOnce(&Scope<'_>) -> T,
+    ) -> T {
+        let values: Vec<&[u8]> = self.values.iter().map(Vec::as_slice).collect();
+        let rule = self.frame.rule;
+        look(&Scope {
+            request,
+            connection: self.frame.connection,
+            client: self.frame.client,
+            host: self.frame.host,
+            path,
+            rule,
+            backend: match &rule.action {
+                model::Action::Forward(backend) => &backend.name,
+                _ => "",
+            },
+            captures: &values,
+            response: None,
+        })
+    }
+
+    fn expand(&self, text: &Text, request: &RequestHead, path: &[u8]) -> Vec<u8> {
+        self.with_scope(request, path, |scope| expand(text, scope))
+    }
+
+    fn answer(
+        &self,
+        status: u16,
+        says: &Says,
+        request: &RequestHead,
+        path: &[u8],
+        default_type: Option<&Text>,
+    ) -> Answer {
+        let (kind, body) = match says {
+            Says::Location(text) => {
+                return self.sent(status, self.expand(text, request, path), request, false);
+            }
+            Says::Status => (b"text/plain; charset=utf-8".to_vec(), page(status)),
+            Says::Text(text) => {
+                let kind = default_type.map(|text| self.expand(text, request, path));
+                let kind = kind.unwrap_or_else(|| b"text/html".to_vec());
+                (kind, self.expand(text, request, path))
+            }
+        };
+        let mut given = Given {
+            status,
+            body,
+            ..Given::default()
+        };
+        if !given.body.is_empty() && is_value(&kind) {
+            given.headers.push(b"Content-Type", &kind);
+        }
+        Answer::Given(Box::new(given), Reason::Returned)
+    }
+
+    /// The client is sent elsewhere, perhaps with its query.
+    fn sent(&self, status: u16, to: Vec<u8>, request: &RequestHead, with_query: bool) -> Answer {
+        let mut to = to;
+        let query = request.query().strip_prefix(b"?").unwrap_or_default();
+        match to.strip_suffix(b"?") {
+            Some(bare) if with_query => to = bare.to_vec(),
+            _ if with_query && !query.is_empty() => {
+                to.push(if to.contains(&b'?') { b'&' } else { b'?' });
+                to.extend_from_slice(query);
+            }
+            _ => {}
+        }
+        if to.starts_with(b"/") {
+            let scheme: &[u8] = match self.frame.connection.tls {
+                Some(_) => b"https://",
+                None => b"http://",
+            };
+            to = [scheme, self.frame.host.as_bytes(), &to].concat();
+        }
+        let mut location = Vec::with_capacity(to.len());
+        escape(&to, |byte| byte > b' ' && byte != 0x7f, &mut location);
+        Answer::Redirect {
+            status,
+            location,
+            reason: Reason::Returned,
+        }
+    }
+
+    /// Does to the request what is to be done to it.
+    fn edit(&self, levels: &[&Edits], request: &mut RequestHead, path: &[u8]) {
+        for edit in levels.iter().flat_map(|edits| &edits.request) {
+            let RequestEdit {
+                name,
+                value,
+                if_there,
+            } = edit;
+            if *if_there && request.headers.joined(name.as_bytes()).is_none() {
+                continue;
+            }
+            let value = self.expand(value, request, path);
+            if !is_value(&value) {
+                continue;
+            }
+            if name.eq_ignore_ascii_case("host") {
+                request.set_upstream_authority(&value);
+            } else {
+                set(&mut request.headers, name, &value);
+            }
+        }
+    }
+
+    /// What is to be done to the response. Of fields that are added, those of the innermost place
+    /// that adds any count.
+    fn late(&self, levels: &[&Edits], request: &RequestHead, path: &[u8]) -> Vec<Late> {
+        let innermost = |wanted: fn(&ResponseEdit) -> bool| {
+            levels
+                .iter()
+                .rposition(|edits| edits.response.iter().any(wanted))
+        };
+        let adding = innermost(|edit| matches!(edit, ResponseEdit::Add { .. }));
+        let expiring = innermost(|edit| matches!(edit, ResponseEdit::Expires(_)));
+        let mut late = Vec::new();
+        for (level, edits) in levels.iter().enumerate() {
+            for edit in &edits.response {
+                late.push(match edit {
+                    ResponseEdit::Add { .. } if adding != Some(level) => continue,
+                    ResponseEdit::Expires(_) if expiring != Some(level) => continue,
+                    ResponseEdit::Add {
+                        name,
+                        value,
+                        always,
+                    } => Late::Add {
+                        name: name.clone(),
+                        value: self.parts(value, request, path),
+                        always: *always,
+                    },
+                    ResponseEdit::Set { name, value, of } => Late::Set {
+                        name: name.clone(),
+                        value: self.parts(value, request, path),
+                        of: of.clone(),
+                    },
+                    ResponseEdit::Clear { name, of } => Late::Clear {
+                        name: name.clone(),
+                        of: of.clone(),
+                    },
+                    ResponseEdit::Expires(expires) => Late::Expires(*expires),
+                });
+            }
+        }
+        late
+    }
+
+    /// A text with the request's parts in their places.
+    fn parts(&self, text: &Text, request: &RequestHead, path: &[u8]) -> Vec<Part> {
+        self.with_scope(request, path, |scope| {
+            let pieces = text.pieces().iter();
+            pieces
+                .map(|piece| match piece {
+                    Piece::Literal(text) => Part::Known(text.as_bytes().to_vec()),
+                    Piece::Variable(
+                        Variable::SentHeader(name) | Variable::UpstreamHeader(name),
+                    ) => Part::Field(name.clone()),
+                    Piece::Variable(Variable::Named(Named::Status | Named::UpstreamStatus)) => {
+                        Part::Status
+                    }
+                    Piece::Variable(variable) => {
+                        let mut value = Vec::new();
+                        write(variable, scope, &mut value);
+                        Part::Known(value)
+                    }
+                })
+                .collect()
+        })
+    }
+}
+
+fn put_together(parts: &[Part], headers: &Headers, status: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        match part {
+            Part::Known(value) => out.extend_from_slice(value),
+            Part::Field(name) => {
+                let value = headers.joined(name.as_bytes());
+                out.extend_from_slice(value.as_deref().unwrap_or_default());
+            }
+            Part::Status => out.extend_from_slice(status.to_string().as_bytes()),
+        }
+    }
+    out
+}
+
+/// Whether a response is one of these.
+fn is_of(of: &Responses, headers: &Headers, status: u16) -> bool {
+    let has_type = || {
+        let kind = headers.joined(b"content-type");
+        let kind = kind.as_deref().unwrap_or_default();
+        let kind = kind.split(|&byte| byte == b';').next().unwrap_or_default();
+        let kind = kind.trim_ascii();
+        of.types
+            .iter()
+            .any(|one| kind.eq_ignore_ascii_case(one.as_bytes()))
+    };
+    (of.statuses.is_empty() || of.statuses.contains(&status)) && (of.types.is_empty() || has_type())
+}
+
+/// Whether `add_header` and `expires` are about such a response without more words.
+fn is_good(status: u16) -> bool {
+    matches!(
+        status,
+        200 | 201 | 204 | 206 | 301 | 302 | 303 | 304 | 307 | 308
+    )
+}
+
+/// Puts a value in the place of what there is; an empty one is none.
+fn set(headers: &mut Headers, name: &str, value: &[u8]) {
+    if !is_free(name.as_bytes()) || !is_value(value) {
+        return;
+    }
+    headers.remove_named(name.as_bytes());
+    if !value.is_empty() {
+        headers.push(name.as_bytes(), value);
+    }
+}
+
+fn clear(headers: &mut Headers, name: &str) {
+    let (wanted, is_beginning) = match name.strip_suffix('*') {
+        Some(beginning) => (beginning.as_bytes(), true),
+        None => (name.as_bytes(), false),
+    };
+    headers.retain(|_, field| {
+        let compared = match is_beginning {
+            true => field.get(..wanted.len()).unwrap_or_default(),
+            false => field,
+        };
+        !compared.eq_ignore_ascii_case(wanted) || !is_free(field)
+    });
+}
+
+fn expire(headers: &mut Headers, expires: Expires) {
+    const FOR_EVER: &str = "Thu, 31 Dec 2037 23:55:55 GMT";
+    let (date, control) = match expires {
+        Expires::Epoch => (
+            "Thu, 01 Jan 1970 00:00:01 GMT".to_owned(),
+            "no-cache".to_owned(),
+        ),
+        Expires::Max => (FOR_EVER.to_owned(), "max-age=315360000".to_owned()),
+        Expires::Seconds(seconds) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.unwrap_or_default().as_secs();
+            let control = match seconds {
+                0.. => format!("max-age={seconds}"),
+                _ => "no-cache".to_owned(),
+            };
+            (http_date(now.saturating_add_signed(seconds)), control)
+        }
+    };
+    set(headers, "Expires", date.as_bytes());
+    set(headers, "Cache-Control", control.as_bytes());
+}
+
+/// What a status means, as a text.
+fn page(status: u16) -> Vec<u8> {
+    match status {
+        204 | 304 => Vec::new(),
+        200..=299 => Vec::new(),
+        _ => format!("{status} {}\n", phrase(status)).into_bytes(),
+    }
+}
+
+/// A path, whatever a text says.
+fn as_path(text: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(text.len() + 1);
+    if !text.starts_with(b"/") {
+        path.push(b'/');
+    }
+    let is_plain = |byte| byte > b' ' && byte < 0x7f && !matches!(byte, b'?' | b'#' | b'\\');
+    escape(text, is_plain, &mut path);
+    path
+}
+
+fn escape(text: &[u8], is_plain: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+    for &byte in text {
+        match is_plain(byte) {
+            true => out.push(byte),
+            false => out.extend(format!("%{byte:02X}").bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finished(late: &[Late], status: u16) -> Vec<String> {
+        let mut headers = Headers::default();
+        headers.push(b"Content-Type", b"text/html; charset=x");
+        headers.push(b"X-Debug-One", b"1");
+        finish(late, &mut headers, status);
+        let fields = headers.iter();
+        let fields = fields.map(|(_, name, value)| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            format!("{}: {}", text(name), text(value))
+        });
+        fields.skip(1).collect()
+    }
+
+    fn known(text: &str) -> Vec<Part> {
+        vec![Part::Known(text.into())]
+    }
+
+    #[test]
+    fn fields_are_set_before_others_are_added_and_by_status_and_type() {
+        let of = |statuses: &[u16], types: &[&str]| Responses {
+            statuses: statuses.into(),
+            types: types.iter().map(|&one| one.into()).collect(),
+        };
+        let late = [
+            Late::Add {
+                name: "X-A".into(),
+                value: known("added"),
+                always: false,
+            },
+            Late::Set {
+                name: "X-A".into(),
+                value: vec![Part::Field("x-debug-one".into()), Part::Status],
+                of: of(&[200, 404], &["text/html"]),
+            },
+            Late::Clear {
+                name: "X-Debug-*".into(),
+                of: of(&[], &[]),
+            },
+            Late::Set {
+                name: "X-B".into(),
+                value: known("b"),
+                of: of(&[], &["text/plain"]),
+            },
+            Late::Add {
+                name: "X-C".into(),
+                value: known("c"),
+                always: true,
+            },
+        ];
+        assert_eq!(finished(&late, 200), ["X-A: 1200", "X-A: added", "X-C: c"]);
+        assert_eq!(finished(&late, 404), ["X-A: 1404", "X-C: c"]);
+        assert_eq!(finished(&late, 500), ["X-C: c"]);
+    }
+
+    #[test]
+    fn nothing_that_frames_a_message_or_leaves_its_line_is_set() {
+        let set = |name: &str, value: &str| {
+            let late = [Late::Set {
+                name: name.into(),
+                value: known(value),
+                of: Responses::default(),
+            }];
+            finished(&late, 200)
+        };
+        for (name, value) in [
+            ("Content-Length", "1"),
+            ("Transfer-Encoding", "chunked"),
+            ("X-A", "a\r\nX-B: b"),
+        ] {
+            assert_eq!(set(name, value), ["X-Debug-One: 1"], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_expires_says_so_in_two_fields() {
+        let expires = |expires| finished(&[Late::Expires(expires)], 200)[1..].to_vec();
+        assert_eq!(
+            expires(Expires::Epoch),
+            [
+                "Expires: Thu, 01 Jan 1970 00:00:01 GMT",
+                "Cache-Control: no-cache"
+            ]
+        );
+        assert_eq!(
+            expires(Expires::Seconds(60))[1],
+            "Cache-Control: max-age=60"
+        );
+        assert_eq!(expires(Expires::Seconds(-1))[1], "Cache-Control: no-cache");
+        assert_eq!(finished(&[Late::Expires(Expires::Max)], 404).len(), 1);
+    }
+
+    #[test]
+    fn whatever_a_text_says_a_path_stays_a_path() {
+        assert_eq!(as_path(b"/a b?c#d"), b"/a%20b%3Fc%23d");
+        assert_eq!(as_path(b"a"), b"/a");
+        assert_eq!(as_path(b""), b"/");
+    }
+}
