@@ -43,7 +43,7 @@ pub use listener::{
 };
 pub use path::NormalPath;
 pub use policy::Policy;
-pub use route::{Action, Extras, PathMatch, Rule, Timeouts};
+pub use route::{Action, ConnectionHeader, Extras, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
 pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};

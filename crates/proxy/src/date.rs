@@ -43,7 +43,8 @@ pub(crate) fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-fn http_date(seconds: u64) -> String {
+/// The date of so many seconds since 1970 (RFC 9110, section 5.6.7).
+pub(crate) fn http_date(seconds: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

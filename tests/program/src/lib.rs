@@ -15,6 +15,7 @@
 )]
 
 pub mod acme;
+pub mod annotated;
 pub mod backend;
 pub mod balancing;
 pub mod certificate;

@@ -8,12 +8,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::annotations::backend::{Backend, PROTOCOL, SECRET, VERIFY};
+use super::manner::Defaults;
 use super::parse::Parsed;
 use super::resolve::World;
 use crate::certificates::{BadSecret, Loaded};
 use crate::name::NameRef;
 use crate::report::{Problems, annotation_field};
-use crate::service::Spoken;
+use crate::service::{Spoken, Spread};
 
 const AUTHORITIES: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
@@ -21,7 +22,13 @@ const KEY: &str = "tls.key";
 
 /// What is spoken to all backends of an Ingress; most say nothing of it, and weigh nothing for it.
 #[derive(Debug, Default)]
-pub(crate) struct BackendSpeech(Option<Box<Speech>>);
+pub(crate) struct BackendSpeech {
+    speech: Option<Box<Speech>>,
+    /// How an endpoint is chosen.
+    spread: Option<Spread>,
+    /// Whether requests go to the Services' own addresses.
+    pub(super) cluster_ip: bool,
+}
 
 #[derive(Debug, Default)]
 struct Speech {
@@ -36,14 +43,45 @@ struct Speech {
 impl BackendSpeech {
     /// What is spoken to a Service.
     pub(crate) fn to(&self, service: NameRef<'_>) -> Spoken {
-        let speech = self.0.as_ref();
-        speech.map_or_else(Spoken::default, |speech| speech.to(service))
+        let speech = self.speech.as_ref();
+        Spoken {
+            spread: self.spread.clone(),
+            cluster_ip: self.cluster_ip,
+            ..speech.map_or_else(Spoken::default, |speech| speech.to(service))
+        }
+    }
+
+    /// The same, and where in the Service it goes.
+    pub(super) fn balanced(self, parsed: &Parsed, defaults: &Defaults) -> Self {
+        let settings = &parsed.settings;
+        let said = settings.spread.as_ref();
+        let said = said.and_then(|balancing| balancing.algorithm());
+        let spread = match said {
+            Some(algorithm) => Some(Spread {
+                algorithm: Arc::new(algorithm),
+                yields: false,
+            }),
+            None => defaults.spread.as_ref().map(|algorithm| Spread {
+                algorithm: Arc::clone(algorithm),
+                yields: true,
+            }),
+        };
+        Self {
+            spread,
+            cluster_ip: settings
+                .service_upstream
+                .unwrap_or(defaults.service_upstream),
+            ..self
+        }
     }
 }
 
 impl From<Speech> for BackendSpeech {
     fn from(speech: Speech) -> Self {
-        Self(Some(Box::new(speech)))
+        Self {
+            speech: Some(Box::new(speech)),
+            ..Self::default()
+        }
     }
 }
 
@@ -59,7 +97,7 @@ impl Speech {
         Spoken {
             tls,
             http2: self.http2,
-            stream: false,
+            ..Spoken::default()
         }
     }
 }

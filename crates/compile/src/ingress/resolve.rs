@@ -1,9 +1,11 @@
 //! One Ingress with what it refers to: class, Services, Secrets.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
+use objects::kinds::Service;
 use objects::{Problem, Store};
 
 use super::backend_tls::{self, BackendSpeech};
@@ -17,7 +19,7 @@ use crate::certificates::{BadSecret, Certificates, Loaded};
 use crate::issuance::expected_from;
 use crate::name::NameRef;
 use crate::options::Options;
-use crate::report::Problems;
+use crate::report::{Problems, annotation_field};
 use crate::service::Services;
 
 /// One Ingress that is served, with what it refers to.
@@ -147,7 +149,8 @@ pub(crate) struct World<'a> {
 pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<'_>) -> Resolved {
     let mut problems = Problems::of(key(&parsed.source));
     class::explain(verdict, &parsed.source, world.options, &mut problems);
-    let speech = backend_tls::resolve(parsed, world, &mut problems);
+    let defaults = world.profiles.of(parsed.profile);
+    let speech = backend_tls::resolve(parsed, world, &mut problems).balanced(parsed, defaults);
     let mut backends = Vec::with_capacity(parsed.hosts.len());
     for host in &parsed.hosts {
         let of_host = host.paths.iter().map(|path| {
@@ -192,6 +195,19 @@ fn resolve_backend(
                 world
                     .services
                     .acquire_with(name, port, &speech.to(name), world.store);
+            if speech.cluster_ip
+                && let Some(service) = world.store.service(namespace, name.name)
+                && !has_address(service)
+            {
+                let prefix = &world.options.annotations_prefix;
+                let message =
+                    format!("Service {name} has no clusterIP; its endpoints are used instead");
+                problems.warning(
+                    annotation_field(&format!("{prefix}/service-upstream")),
+                    message,
+                    "spec.clusterIP, as the API server sets it",
+                );
+            }
             if let Some(refused) = refused {
                 let field = format!("{}.service.{}", field(), refused.field(port));
                 let message = format!("{}; it answers 503", refused.message(name, port));
@@ -205,6 +221,11 @@ fn resolve_backend(
             Arc::new(Backend::new(name, Discovery::Listed, set))
         }
     }
+}
+
+fn has_address(service: &Service) -> bool {
+    let address = service.spec.cluster_ip.as_deref();
+    address.is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Box<[TlsClaim]> {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::policy::Affinity;
+use model::policy::{Affinity, Algorithm};
 use model::{
     Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
 };
@@ -47,6 +47,8 @@ pub(crate) struct Services {
     place: Place,
     /// What holds where a Service says nothing.
     default_policy: Arc<Policy>,
+    /// The same, in turn: what ingress-nginx does.
+    in_turn: Arc<Policy>,
     /// What others than the Service say of it.
     traffic: HashMap<Name, Arc<Traffic>>,
     /// Those whose endpoints or problems may not be what they were.
@@ -103,6 +105,18 @@ pub(crate) struct Spoken {
     /// Bytes or datagrams that go on as they are: what the Service says of HTTP says nothing of
     /// them.
     pub(crate) stream: bool,
+    /// How an endpoint is chosen.
+    pub(crate) spread: Option<Spread>,
+    /// The only endpoint is the Service's own address, if it has one.
+    pub(crate) cluster_ip: bool,
+}
+
+/// How an endpoint is chosen where others than the Service say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spread {
+    pub(crate) algorithm: Arc<Algorithm>,
+    /// It is only a default, before which goes what the Service says.
+    pub(crate) yields: bool,
 }
 
 impl Spoken {
@@ -142,15 +156,20 @@ impl Services {
             let name = Name::new(&given.namespace, &given.service);
             overrides.entry(name).or_default().push(given.clone());
         }
+        let default_policy = Policy {
+            max_requests: options.max_backend_requests,
+            retry: options.retry,
+            ..Policy::default()
+        };
         Self {
             entries: HashMap::new(),
             overrides,
             place: Place::new(options),
-            default_policy: Arc::new(Policy {
-                max_requests: options.max_backend_requests,
-                retry: options.retry,
-                ..Policy::default()
+            in_turn: Arc::new(Policy {
+                algorithm: Algorithm::RoundRobin,
+                ..default_policy.clone()
             }),
+            default_policy: Arc::new(default_policy),
             traffic: HashMap::new(),
             stale: BTreeSet::new(),
             external: BTreeSet::new(),
@@ -364,7 +383,7 @@ impl Services {
                 &self.default_policy,
             )
             .with(self.traffic.get(&name));
-            updates += entry.publish(&view);
+            updates += entry.publish(&view, [&self.default_policy, &self.in_turn]);
             let reports = entry.describe(&view);
             let changed = replace_reports(&mut self.reports, &mut entry.reported, reports);
             self.reports_changed.extend(changed);
@@ -404,6 +423,22 @@ impl Services {
     }
 }
 
+impl Spread {
+    fn over(&self, own: &Arc<Policy>, shared: [&Arc<Policy>; 2]) -> Arc<Policy> {
+        if own.algorithm == *self.algorithm {
+            return Arc::clone(own);
+        }
+        let [default, in_turn] = shared;
+        if Arc::ptr_eq(own, default) && in_turn.algorithm == *self.algorithm {
+            return Arc::clone(in_turn);
+        }
+        Arc::new(Policy {
+            algorithm: (*self.algorithm).clone(),
+            ..(**own).clone()
+        })
+    }
+}
+
 impl Port {
     fn is(&self, port: &PortRef, spoken: &Spoken) -> bool {
         self.port == *port && self.spoken == *spoken
@@ -411,20 +446,26 @@ impl Port {
 }
 
 impl Entry {
-    fn publish(&mut self, view: &View<'_>) -> usize {
+    /// `shared` are policies of which there is one for all.
+    fn publish(&mut self, view: &View<'_>, shared: [&Arc<Policy>; 2]) -> usize {
         let mut updates = 0;
-        let policy = view.policy();
+        let own = view.policy();
+        let spreads = view.says_how_to_spread();
         let mut known = Known::of(&mut self.endpoints);
         for port in &self.ports {
             let Some(backend) = port.backend.upgrade() else {
                 continue;
+            };
+            let policy = match &port.spoken.spread {
+                Some(spread) if !(spread.yields && spreads) => spread.over(&own, shared),
+                _ => Arc::clone(&own),
             };
             if backend.discovery != Discovery::Listed {
                 // Its endpoints are the resolver's.
                 updates += usize::from(backend.set_policy(&policy));
                 continue;
             }
-            let found = view.addresses(&port.port);
+            let found = view.addresses(&port.port, port.spoken.cluster_ip);
             let members = found.addresses.iter().map(|found| Member {
                 endpoint: known.intern(found.address, &backend.transport),
                 weight: found.weight,

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use model::{Filter, Rule};
 
+use super::gather::Holding;
 use super::mirror::{self, Copies};
 use super::parts::{Edits, Facts, Parts};
-use super::prepare::{self, Hop, Pending, write_head};
-use super::{auth, forward};
+use super::prepare::{self, Pending};
+use super::{auth, forward, gather};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::filters::{self, Answer, Context};
 use crate::headers::Headers;
@@ -57,16 +58,10 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     }
     let backend = prepare::backend(rule, facts)?;
 
+    gather::gather(parts, &mut spool, sink, facts, rule, backend).await?;
     let target = [&pending.path, parts.request.query()].concat();
-    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
-    let length = spool.length();
-    write_head(
-        parts.upstream_out,
-        parts.request,
-        &pending.path,
-        length,
-        hop,
-    );
+    let (length, trailers) = (spool.length(), pending.trailers);
+    gather::write(parts, rule, &pending.path, length, trailers);
     parts.request.set_upstream_target(&target);
     let mut to = Vec::new();
     for filters in [&rule.filters, share] {
@@ -128,6 +123,10 @@ pub(super) struct Spool<'a, B> {
     read: Vec<u8>,
     taken: usize,
     copies: Option<Box<Copying>>,
+    /// All of it was read, and stays for another attempt.
+    held: bool,
+    /// What is counted as long as it is here.
+    holding: Option<Holding>,
 }
 
 /// Copies that wait for the end of the body.
@@ -144,7 +143,34 @@ impl<'a, B: RequestBody> Spool<'a, B> {
             read: Vec::new(),
             taken: 0,
             copies: None,
+            held: false,
+            holding: None,
         }
+    }
+
+    /// Reads once more ahead. Returns how much, which is nothing at the end.
+    pub(super) async fn read_ahead(&mut self) -> Result<usize, Reason> {
+        let bytes = self.body.fill().await.map_err(ClientFault::reason)?;
+        let count = bytes.len();
+        self.read.extend_from_slice(bytes);
+        self.body.consume(count);
+        Ok(count)
+    }
+
+    /// How much was read ahead.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.read.len()
+    }
+
+    /// All of it was read ahead, and stays.
+    pub(super) fn hold(&mut self, holding: Holding) {
+        self.held = true;
+        self.holding = Some(holding);
+    }
+
+    /// The beginning was read ahead, and goes once it was taken.
+    pub(super) fn keep_for(&mut self, holding: Holding) {
+        self.holding = Some(holding);
     }
 
     /// The whole body, if it is no longer than `most`.
@@ -189,12 +215,18 @@ impl<'a, B: RequestBody> Spool<'a, B> {
 
 impl<B: RequestBody> RequestBody for Spool<'_, B> {
     fn length(&self) -> Length {
-        self.body.length()
+        match self.held {
+            true => Length::Known(self.read.len() as u64),
+            false => self.body.length(),
+        }
     }
 
     async fn fill(&mut self) -> Result<&[u8], ClientFault> {
-        if self.taken < self.read.len() {
+        if self.held || self.taken < self.read.len() {
             return Ok(&self.read[self.taken..]);
+        }
+        if self.holding.take().is_some() {
+            self.read = Vec::new();
         }
         self.read.clear();
         self.taken = 0;
@@ -242,5 +274,12 @@ impl<B: RequestBody> RequestBody for Spool<'_, B> {
 
     fn become_tunnel(&mut self) {
         self.body.become_tunnel();
+    }
+
+    fn rewind(&mut self) -> bool {
+        if self.held {
+            self.taken = 0;
+        }
+        self.held
     }
 }

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+use model::policy::RetryOn;
+
 use super::parts::{Facts, late};
 use crate::client::{ClientFault, Length, ResponseSink};
 use crate::headers::{Name, Names, ResponseHead};
@@ -28,8 +30,12 @@ pub(super) struct Limits<'a> {
     pub(super) max_body: u64,
     /// An attempt that is late may be followed by another.
     pub(super) late_again: bool,
-    /// The rule says when requests are sent again, whatever their method.
-    pub(super) explicit: bool,
+    /// What the rule has sent again, if it says so for this request.
+    pub(super) route: Option<RetryOn>,
+    /// What holds instead of the methods, where the rule says so: this request may.
+    pub(super) repeatable: bool,
+    /// Until when statuses are followed by another attempt, if that ends.
+    pub(super) until: Option<Instant>,
     /// The statuses that are followed by another attempt.
     pub(super) codes: &'a [u16],
 }
@@ -37,7 +43,8 @@ pub(super) struct Limits<'a> {
 impl Limits<'_> {
     /// The reason to make another attempt in the place of passing this status on, if it is one.
     pub(super) fn unwanted(&self, status: u16) -> Result<(), Reason> {
-        match self.codes.contains(&status) {
+        let ended = || self.until.is_some_and(|until| Instant::now() >= until);
+        match self.codes.contains(&status) && !ended() {
             true => Err(Reason::UpstreamStatus(status)),
             false => Ok(()),
         }
@@ -46,13 +53,22 @@ impl Limits<'_> {
     /// Whether an attempt that failed for this reason may be followed by another, if nothing of a
     /// response has gone out. `idempotent` is whether the request may be served twice.
     pub(super) fn again(&self, reason: Reason, idempotent: bool) -> bool {
-        match reason {
-            Reason::UpstreamStatus(_) => true,
-            Reason::UpstreamClosed => idempotent || self.explicit,
-            Reason::UpstreamReset => self.explicit,
-            Reason::ResponseTimeout => (idempotent && self.late_again) || self.explicit,
-            _ => false,
-        }
+        let Some(on) = self.route else {
+            return match reason {
+                Reason::UpstreamStatus(_) => true,
+                Reason::UpstreamClosed => idempotent,
+                Reason::ResponseTimeout => idempotent && self.late_again,
+                _ => false,
+            };
+        };
+        self.repeatable
+            && match reason {
+                Reason::UpstreamStatus(_) => true,
+                Reason::UpstreamClosed | Reason::UpstreamReset => on.error,
+                Reason::ResponseTimeout => on.timeout,
+                Reason::UpstreamProtocol => on.malformed,
+                _ => false,
+            }
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         0 => None,
         most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
     };
+    let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
+    course.about(parts, facts, !bodiless && !body.rewind());
     let opening = opening(parts, facts, &course.members);
     let mut kept: Option<Box<Kept>> = None;
     let total = parts.timer.total;
@@ -72,12 +74,11 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             worker.metrics.upstream_used(reused);
         }
         let begin = Instant::now();
-        let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
         let retry = match bodiless || rule.retry.is_some() {
             true => course.retry,
             false => Retry::NONE,
         };
-        let limits = limits(rule, &retry, course.codes());
+        let limits = limits(rule, &retry, &course);
         if !attempt.is_zero() {
             let end = (begun + attempt).into();
             parts.timer.total = Some(total.map_or(end, |total| total.min(end)));
@@ -158,7 +159,7 @@ fn late(failed: Failed, rule: &Rule, total: Option<tokio::time::Instant>, again:
     }
     Failed {
         reason: Reason::ResponseTimeout,
-        retry: rule.retry.is_some() && again,
+        retry: rule.retry.as_ref().is_some_and(|retry| retry.on.timeout) && again,
     }
 }
 
@@ -199,7 +200,7 @@ fn tighter(one: Duration, two: Duration) -> Duration {
 }
 
 /// The time limits of an attempt that can be repeated.
-fn limits<'a>(rule: &Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
+fn limits<'a>(rule: &Rule, retry: &Retry, course: &Course<'a>) -> Limits<'a> {
     let timeouts = &rule.timeouts;
     Limits {
         send: tighter(timeouts.send, retry.per_try),
@@ -207,7 +208,9 @@ fn limits<'a>(rule: &Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
         read: timeouts.read,
         max_body: rule.max_body,
         late_again: !retry.per_try.is_zero(),
-        explicit: rule.retry.is_some(),
-        codes,
+        route: rule.retry.as_ref().map(|retry| retry.on),
+        repeatable: course.repeatable,
+        until: course.until(),
+        codes: course.codes(),
     }
 }

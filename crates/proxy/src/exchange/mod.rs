@@ -10,6 +10,7 @@ mod detour;
 mod download;
 mod ext_authz;
 mod forward;
+mod gather;
 mod http1;
 mod http2;
 mod mirror;
@@ -30,6 +31,7 @@ use crate::respond::{self, Form};
 use crate::worker::Worker;
 
 use detour::Ended;
+pub(crate) use gather::Gathered;
 pub(crate) use mirror::Mirrors;
 pub(crate) use parts::{Facts, Parts, Start};
 use prepare::{Next, Routed};

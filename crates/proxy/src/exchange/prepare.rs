@@ -8,8 +8,8 @@ use model::{
     Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
 };
 
-use super::clients;
 use super::parts::{Facts, Parts};
+use super::{clients, gather};
 use crate::client::{Connection, Length, RequestBody};
 use crate::filters::{self, Answer};
 use crate::forwarded::{self, Client};
@@ -115,7 +115,8 @@ pub(super) fn prepare<B: RequestBody>(
     if most > 0 && matches!(body.length(), Length::Known(length) if length > most) {
         return Err(Reason::BodyTooLarge);
     }
-    let simple = filters::are_simple(filters) && {
+    let special = gather::concerns(rule.rule().extras.as_deref(), body.length());
+    let simple = !special && filters::are_simple(filters) && {
         choose(worker, request, facts, rule.rule());
         let share = facts.share_of(rule.rule());
         share.is_none_or(|share| share.filters.is_empty())
@@ -200,12 +201,14 @@ pub(super) fn choose(worker: &Worker, request: &RequestHead, facts: &Facts, rule
         return;
     };
     let own = rule.affinity.as_ref();
+    let keeps = own.is_none_or(|affinity| affinity.keeps_share());
     let own = own.map(|affinity| (affinity, balance::session(affinity, request)));
     let has_session = |share: &Share| match &share.target {
         Target::Backend(backend) => has_session(worker, request, own, backend),
         Target::Invalid => false,
     };
     let session = split.shares().iter().position(has_session);
+    let session = session.filter(|_| keeps);
     let share = session.unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
     facts.share.set(u16::try_from(share).ok());
 }

@@ -1,9 +1,9 @@
 //! The annotations of an Ingress. One file a group.
 
 mod access_lists;
-mod affinity;
+pub(crate) mod affinity;
 mod aliases;
-mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod backend;
 mod basic_auth;
 mod bodies;
@@ -13,8 +13,8 @@ mod connection;
 mod cors;
 mod errors;
 mod external_auth;
-mod fastcgi;
-mod load_balancing;
+pub(crate) mod fastcgi;
+pub(crate) mod load_balancing;
 mod logs;
 mod mirror;
 mod modsecurity;
@@ -34,6 +34,7 @@ mod tracing;
 mod upstream_host;
 mod values;
 
+use model::ConnectionHeader;
 use objects::kinds::Ingress;
 
 use crate::issuance::OWN as ISSUANCE;
@@ -42,8 +43,12 @@ use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
+use affinity::Session;
+use attempts::Attempts;
 use backend::Backend;
+use bodies::Bodies;
 use client_auth::ClientAuth;
+use load_balancing::Balancing;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use values::{BadValue, Consequence};
@@ -67,6 +72,18 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
+    /// Time limits towards backends, and what is sent again.
+    pub(crate) attempts: Option<Box<Attempts>>,
+    /// How large bodies are, and who waits for them.
+    pub(crate) bodies: Option<Box<Bodies>>,
+    /// What backends are told of the connection.
+    pub(crate) connection: Option<ConnectionHeader>,
+    /// What keeps clients with an endpoint.
+    pub(crate) affinity: Option<Box<Session>>,
+    /// Which endpoint a request goes to.
+    pub(crate) spread: Option<Box<Balancing>>,
+    /// Whether requests go to the Service's own address.
+    pub(crate) service_upstream: Option<bool>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
 }
