@@ -60,10 +60,12 @@ impl BackendSpeech {
             Some(algorithm) => Some(Spread {
                 algorithm: Arc::new(algorithm),
                 yields: false,
+                ejects: defaults.ejects,
             }),
             None => defaults.spread.as_ref().map(|algorithm| Spread {
                 algorithm: Arc::clone(algorithm),
                 yields: true,
+                ejects: defaults.ejects,
             }),
         };
         Self {

@@ -35,6 +35,8 @@ pub(crate) struct Defaults {
     /// How an endpoint is chosen where neither the Ingress nor the Service says so; none is as the
     /// process does (`load-balance`).
     pub(crate) spread: Option<Arc<Algorithm>>,
+    /// Whether endpoints that fail again and again are left out for a while.
+    pub(crate) ejects: bool,
     /// Whether requests go to the Service's own address (`service-upstream`).
     pub(crate) service_upstream: bool,
     /// Whether hosts with TLS send clients to HTTPS.
@@ -99,8 +101,9 @@ impl Profiles {
             extras: Some(Arc::new(extras)),
             ..own.clone()
         };
-        let defaults = |manner, spread| Defaults {
+        let defaults = |manner, spread: Option<_>| Defaults {
             manner: Arc::new(manner),
+            ejects: spread.is_none(),
             spread,
             service_upstream: false,
             ssl_redirect: options.ssl_redirect,

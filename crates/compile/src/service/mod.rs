@@ -16,10 +16,11 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::policy::{Affinity, Algorithm};
+use model::policy::{Affinity, Algorithm, EjectOn, Ejection};
 use model::{
     Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
 };
@@ -111,12 +112,23 @@ pub(crate) struct Spoken {
     pub(crate) cluster_ip: bool,
 }
 
+/// No endpoint is left out for what it answers.
+const NO_EJECTION: Ejection = Ejection {
+    failures: 0,
+    on: EjectOn::Errors,
+    base: Duration::ZERO,
+    longest: Duration::ZERO,
+};
+
 /// How an endpoint is chosen where others than the Service say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spread {
     pub(crate) algorithm: Arc<Algorithm>,
     /// It is only a default, before which goes what the Service says.
     pub(crate) yields: bool,
+    /// Whether endpoints that fail again and again are left out for a while, where the Service does
+    /// not say it.
+    pub(crate) ejects: bool,
 }
 
 impl Spoken {
@@ -167,6 +179,7 @@ impl Services {
             place: Place::new(options),
             in_turn: Arc::new(Policy {
                 algorithm: Algorithm::RoundRobin,
+                ejection: NO_EJECTION,
                 ..default_policy.clone()
             }),
             default_policy: Arc::new(default_policy),
@@ -424,16 +437,28 @@ impl Services {
 }
 
 impl Spread {
-    fn over(&self, own: &Arc<Policy>, shared: [&Arc<Policy>; 2]) -> Arc<Policy> {
-        if own.algorithm == *self.algorithm {
+    /// The Service's own policy with this. `says` is whether the Service says how its endpoints are
+    /// chosen from, `shared` what there is one of for all.
+    fn over(&self, own: &Arc<Policy>, says: bool, shared: [&Arc<Policy>; 2]) -> Arc<Policy> {
+        let algorithm = match self.yields && says {
+            true => &own.algorithm,
+            false => &*self.algorithm,
+        };
+        let ejection = match self.ejects || own.ejection != Ejection::default() {
+            true => own.ejection,
+            false => NO_EJECTION,
+        };
+        let is = |policy: &Policy| policy.algorithm == *algorithm && policy.ejection == ejection;
+        let [default, in_turn] = shared;
+        if is(own) {
             return Arc::clone(own);
         }
-        let [default, in_turn] = shared;
-        if Arc::ptr_eq(own, default) && in_turn.algorithm == *self.algorithm {
+        if Arc::ptr_eq(own, default) && is(in_turn) {
             return Arc::clone(in_turn);
         }
         Arc::new(Policy {
-            algorithm: (*self.algorithm).clone(),
+            algorithm: algorithm.clone(),
+            ejection,
             ..(**own).clone()
         })
     }
@@ -457,8 +482,8 @@ impl Entry {
                 continue;
             };
             let policy = match &port.spoken.spread {
-                Some(spread) if !(spread.yields && spreads) => spread.over(&own, shared),
-                _ => Arc::clone(&own),
+                Some(spread) => spread.over(&own, spreads, shared),
+                None => Arc::clone(&own),
             };
             if backend.discovery != Discovery::Listed {
                 // Its endpoints are the resolver's.

@@ -109,7 +109,10 @@ impl<'a> Course<'a> {
             request: parts.request,
             connection: parts.connection,
             client: Client {
-                address: facts.client.get().unwrap_or(parts.connection.peer.ip()),
+                address: facts
+                    .client
+                    .get()
+                    .unwrap_or_else(|| parts.connection.peer.ip()),
                 secure: facts.secure.get(),
             },
             host: host.as_ref().map_or("", HostName::as_str),
