@@ -58,6 +58,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "named",
         package: "bind9",
     },
+    Tool {
+        command: "fcgiwrap",
+        package: "fcgiwrap",
+    },
 ];
 
 /// What counts instructions.

@@ -284,6 +284,9 @@ impl Compiler {
         for old in replaced.iter().filter_map(|change| change.old.as_ref()) {
             for (name, port) in old.service_ports() {
                 self.services.release_with(name, port, &old.speech.to(name));
+                if let Some(secure) = old.speech.secure_to(name) {
+                    self.services.release_with(name, port, &secure);
+                }
             }
             for (name, port) in old.sealed_ports() {
                 self.services.release_with(name, port, &sealed::spoken());

@@ -8,14 +8,16 @@ use hashbrown::HashMap;
 use objects::kinds::{Kind, ObjectKey};
 
 use crate::ingress::list::Replaced;
-use crate::ingress::resolve::{Resolved, secrets};
-use crate::name::Name;
+use crate::ingress::resolve::{Resolved, config_maps, secrets};
+use crate::name::{Name, NameRef};
 use crate::options::Options;
 
-/// The Secrets that are referred to, and by how many.
+/// The Secrets and ConfigMaps that are referred to, and by how many.
 #[derive(Debug)]
 pub(crate) struct References {
     secrets: HashMap<Name, usize>,
+    /// The ConfigMaps, too.
+    config_maps: HashMap<Name, usize>,
     /// In order, each once.
     keys: Arc<[ObjectKey]>,
     /// The same with others'.
@@ -33,6 +35,7 @@ impl References {
         }
         let mut new = Self {
             secrets,
+            config_maps: HashMap::new(),
             keys: Arc::default(),
             all: Arc::default(),
         };
@@ -78,12 +81,10 @@ impl References {
     fn acquire(&mut self, ingress: &Resolved) -> bool {
         let mut came = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count += 1;
-            } else {
-                self.secrets.insert(name.to_owned(), 1);
-                came = true;
-            }
+            came |= count_up(&mut self.secrets, name);
+        }
+        for name in config_maps(&ingress.parsed) {
+            came |= count_up(&mut self.config_maps, name);
         }
         came
     }
@@ -91,25 +92,48 @@ impl References {
     fn release(&mut self, ingress: &Resolved) -> bool {
         let mut went = false;
         for name in secrets(&ingress.parsed) {
-            if let Some(count) = self.secrets.get_mut(&name) {
-                *count -= 1;
-                if *count == 0 {
-                    self.secrets.remove(&name);
-                    went = true;
-                }
-            }
+            went |= count_down(&mut self.secrets, name);
+        }
+        for name in config_maps(&ingress.parsed) {
+            went |= count_down(&mut self.config_maps, name);
         }
         went
     }
 
     fn list(&mut self) {
-        let secrets = self.secrets.keys();
-        let mut keys: Vec<_> = secrets
-            .map(|name| ObjectKey::new(Kind::Secret, &name.namespace, &name.name))
-            .collect();
+        let of_kind = |kind, names: &HashMap<Name, usize>| {
+            let names = names.keys();
+            let keys = names.map(|name| ObjectKey::new(kind, &name.namespace, &name.name));
+            keys.collect::<Vec<_>>()
+        };
+        let mut keys = of_kind(Kind::Secret, &self.secrets);
+        keys.extend(of_kind(Kind::ConfigMap, &self.config_maps));
         keys.sort_unstable();
         if *self.keys != *keys {
             self.keys = keys.into();
         }
     }
+}
+
+/// Counts one more. Whether it is the first.
+fn count_up(names: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    if let Some(count) = names.get_mut(&name) {
+        *count += 1;
+        return false;
+    }
+    names.insert(name.to_owned(), 1);
+    true
+}
+
+/// Counts one less. Whether it was the last.
+fn count_down(names: &mut HashMap<Name, usize>, name: NameRef<'_>) -> bool {
+    let Some(count) = names.get_mut(&name) else {
+        return false;
+    };
+    *count -= 1;
+    if *count == 0 {
+        names.remove(&name);
+        return true;
+    }
+    false
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, ClientPolicy, PathMatch, Rule, VirtualHost};
+use model::{Action, Backend, ClientPolicy, PathMatch, Rule, Split, VirtualHost};
 use objects::kinds::Shared;
 
 use super::Claim;
@@ -202,7 +202,11 @@ fn rule(
     let manner = &ingress.manner;
     let action = match ingress.parsed.settings.standing {
         Standing::Denied => Action::Denied,
-        _ => Action::Forward(Arc::clone(backend)),
+        _ if ingress.speech.is_denied => Action::Denied,
+        _ => match ingress.secure(backend) {
+            Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
+            None => Action::Forward(Arc::clone(backend)),
+        },
     };
     let place = Place {
         has_tls,
@@ -266,6 +270,7 @@ impl<'a> Reuse<'a> {
 fn says_the_same(a: &Rule, b: &Rule) -> bool {
     let same_action = match (&a.action, &b.action) {
         (Action::Forward(a), Action::Forward(b)) => Arc::ptr_eq(a, b),
+        (Action::Split(a), Action::Split(b)) => a == b,
         (Action::NotFound, Action::NotFound) | (Action::Denied, Action::Denied) => true,
         _ => false,
     };

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use model::BackendTls;
+use model::transport::FastCgi;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::annotations::backend::{Backend, PROTOCOL, SECRET, VERIFY};
+use super::annotations::backend::{Backend, PROTOCOL, Protocol, SECRET, VERIFY};
+use super::fastcgi;
 use super::manner::Defaults;
 use super::parse::Parsed;
 use super::resolve::World;
@@ -28,11 +30,16 @@ pub(crate) struct BackendSpeech {
     spread: Option<Spread>,
     /// Whether requests go to the Services' own addresses.
     pub(super) cluster_ip: bool,
+    /// What is to be spoken cannot be found out: nothing is.
+    pub(crate) is_denied: bool,
 }
 
 #[derive(Debug, Default)]
 struct Speech {
     http2: bool,
+    /// TLS is for clients that came with it.
+    auto: bool,
+    fastcgi: Option<Arc<FastCgi>>,
     /// But for the name, which is each Service's own unless one is given.
     tls: Option<BackendTls>,
     name: Option<Box<str>>,
@@ -43,11 +50,22 @@ struct Speech {
 impl BackendSpeech {
     /// What is spoken to a Service.
     pub(crate) fn to(&self, service: NameRef<'_>) -> Spoken {
+        let secure = self.speech.as_ref().is_some_and(|speech| !speech.auto);
+        self.spoken(service, secure)
+    }
+
+    /// The same for clients that came with TLS, where it is something else.
+    pub(crate) fn secure_to(&self, service: NameRef<'_>) -> Option<Spoken> {
+        let auto = self.speech.as_ref().is_some_and(|speech| speech.auto);
+        auto.then(|| self.spoken(service, true))
+    }
+
+    fn spoken(&self, service: NameRef<'_>, secure: bool) -> Spoken {
         let speech = self.speech.as_ref();
         Spoken {
             spread: self.spread.clone(),
             cluster_ip: self.cluster_ip,
-            ..speech.map_or_else(Spoken::default, |speech| speech.to(service))
+            ..speech.map_or_else(Spoken::default, |speech| speech.to(service, secure))
         }
     }
 
@@ -88,8 +106,8 @@ impl From<Speech> for BackendSpeech {
 }
 
 impl Speech {
-    fn to(&self, service: NameRef<'_>) -> Spoken {
-        let tls = self.tls.as_ref().map(|tls| {
+    fn to(&self, service: NameRef<'_>, secure: bool) -> Spoken {
+        let tls = self.tls.as_ref().filter(|_| secure).map(|tls| {
             let own = || format!("{}.{}.svc", service.name, service.namespace).into();
             Arc::new(BackendTls {
                 server_name: self.name.clone().unwrap_or_else(own),
@@ -99,6 +117,7 @@ impl Speech {
         Spoken {
             tls,
             http2: self.http2,
+            fastcgi: self.fastcgi.clone(),
             ..Spoken::default()
         }
     }
@@ -123,7 +142,8 @@ pub(super) fn resolve(
     };
     let prefix = world.options.annotations_prefix.clone();
     let field = |name: &str| annotation_field(&format!("{prefix}/{name}"));
-    if !settings.tls {
+    let protocol = settings.protocol;
+    if !protocol.has_tls() {
         if settings.about_tls {
             problems.warning(
                 field(PROTOCOL),
@@ -131,17 +151,29 @@ pub(super) fn resolve(
                 "HTTPS or GRPCS",
             );
         }
-        return match settings.grpc {
-            false => BackendSpeech::default(),
-            http2 => BackendSpeech::from(Speech {
-                http2,
+        return match protocol {
+            Protocol::FastCgi => match fastcgi::resolve(parsed, world, problems) {
+                Some(told) => BackendSpeech::from(Speech {
+                    fastcgi: Some(told),
+                    ..Speech::default()
+                }),
+                None => BackendSpeech {
+                    is_denied: true,
+                    ..BackendSpeech::default()
+                },
+            },
+            Protocol::Grpc => BackendSpeech::from(Speech {
+                http2: true,
                 ..Speech::default()
             }),
+            _ => BackendSpeech::default(),
         };
     }
     let mut tls = BackendTls {
         verify: settings.verify,
         tells_name: settings.tells_name,
+        versions: settings.versions,
+        suites: settings.suites(),
         ..BackendTls::new("")
     };
     let mut client = None;
@@ -168,7 +200,9 @@ pub(super) fn resolve(
     }
     unverified(settings, &tls, field(VERIFY), problems);
     BackendSpeech::from(Speech {
-        http2: settings.grpc,
+        http2: protocol.is_grpc(),
+        auto: protocol == Protocol::AutoHttp,
+        fastcgi: None,
         tls: Some(tls),
         name: settings.name.clone(),
         _client: client,

@@ -12,7 +12,7 @@ use super::annotations::{Reading, Standing};
 use super::class::{self, Classes, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
-use super::resolve::{Resolved, World, resolve, secrets, service_ports};
+use super::resolve::{Resolved, World, config_maps, resolve, secrets, service_ports};
 use crate::name::{Name, NameRef};
 use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
@@ -73,6 +73,7 @@ pub(crate) struct Changed {
 enum Reference<'a> {
     Service(NameRef<'a>),
     Secret(NameRef<'a>),
+    ConfigMap(NameRef<'a>),
 }
 
 impl Entry {
@@ -171,7 +172,11 @@ impl Ingresses {
                 .secrets
                 .iter()
                 .map(|name| Reference::Secret(name.as_ref()));
-            for reference in services.chain(secrets) {
+            let config_maps = changes
+                .config_maps
+                .iter()
+                .map(|name| Reference::ConfigMap(name.as_ref()));
+            for reference in services.chain(secrets).chain(config_maps) {
                 let hash = self.hasher.hash_one(reference);
                 let referring = self.references.range((hash, 0)..=(hash, u32::MAX));
                 found.extend(referring.filter_map(|(_, index)| named(*index)));
@@ -235,6 +240,7 @@ impl Ingresses {
         };
         let services = service_ports(&resolved.parsed).map(|(name, _)| Reference::Service(name));
         let references = services.chain(secrets(&resolved.parsed).map(Reference::Secret));
+        let references = references.chain(config_maps(&resolved.parsed).map(Reference::ConfigMap));
         references
             .map(|reference| self.hasher.hash_one(reference))
             .collect()
@@ -296,4 +302,6 @@ fn refers_to_changed(entry: &Entry, changes: &Changes, tls_is_stale: bool) -> bo
             && service_ports(parsed).any(|(name, _)| changes.services.contains(&name)))
         || (!changes.secrets.is_empty()
             && secrets(parsed).any(|name| changes.secrets.contains(&name)))
+        || (!changes.config_maps.is_empty()
+            && config_maps(parsed).any(|name| changes.config_maps.contains(&name)))
 }

@@ -8,6 +8,7 @@ pub(crate) mod backend_tls;
 pub(crate) mod chain;
 pub(crate) mod class;
 mod clients;
+pub(crate) mod fastcgi;
 mod host;
 pub(crate) mod list;
 pub(crate) mod manner;

@@ -10,11 +10,11 @@ use objects::{Problem, Store};
 
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
-use super::clients;
 use super::key;
 use super::manner::{self, Manner, Profiles};
 use super::parse::{BackendRef, Parsed, PortRef};
 use super::sealed;
+use super::{clients, fastcgi};
 use crate::certificates::{BadSecret, Certificates, Loaded};
 use crate::issuance::expected_from;
 use crate::name::NameRef;
@@ -35,6 +35,8 @@ pub(crate) struct Resolved {
     pub(crate) manner: Arc<Manner>,
     /// What is spoken to backends.
     pub(crate) speech: BackendSpeech,
+    /// Backends, and those in their place for clients that came with TLS.
+    secure: Box<[(Arc<Backend>, Arc<Backend>)]>,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Sorted by host, then by entry.
@@ -58,6 +60,15 @@ impl Resolved {
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
+    }
+
+    /// What answers in the place of a backend who came with TLS, if that is something else.
+    pub(crate) fn secure(&self, backend: &Arc<Backend>) -> Option<&Arc<Backend>> {
+        let found = self
+            .secure
+            .iter()
+            .find(|(plain, _)| Arc::ptr_eq(plain, backend))?;
+        Some(&found.1)
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.
@@ -130,6 +141,11 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     names.chain(backend_tls::secret(parsed))
 }
 
+/// Every ConfigMap that an Ingress refers to.
+pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
+    fastcgi::config_map(parsed).into_iter()
+}
+
 /// Where more is said of certificates that we obtain.
 const RENEWAL: &str = "see `narthex certs list`";
 
@@ -163,6 +179,10 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         let field = || "spec.defaultBackend".to_owned();
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
+    let all = backends
+        .iter()
+        .flat_map(|of_host: &Box<[_]>| of_host.iter());
+    let secure = secure(parsed, &speech, all.chain(&default_backend), world);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
@@ -173,6 +193,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         sealed,
         manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
+        secure,
         clients,
         tls,
         problems: problems.into_shared(),
@@ -221,6 +242,32 @@ fn resolve_backend(
             Arc::new(Backend::new(name, Discovery::Listed, set))
         }
     }
+}
+
+/// What answers clients that came with TLS, for each of the backends in the order of
+/// [`service_ports`], where that is something else.
+fn secure<'a>(
+    parsed: &Parsed,
+    speech: &BackendSpeech,
+    backends: impl Iterator<Item = &'a Arc<Backend>>,
+    world: &mut World<'_>,
+) -> Box<[(Arc<Backend>, Arc<Backend>)]> {
+    let paths = parsed.hosts.iter().flat_map(|host| &host.paths);
+    let references = paths.map(|path| &path.backend);
+    let references = references.chain(&parsed.default_backend);
+    let namespace = parsed.namespace();
+    let pairs = references.zip(backends).filter_map(|(reference, plain)| {
+        let BackendRef::Service { name, port } = reference else {
+            return None;
+        };
+        let name = NameRef { namespace, name };
+        let spoken = speech.secure_to(name)?;
+        let (secure, _) = world
+            .services
+            .acquire_with(name, port, &spoken, world.store);
+        Some((Arc::clone(plain), secure))
+    });
+    pairs.collect()
 }
 
 fn has_address(service: &Service) -> bool {

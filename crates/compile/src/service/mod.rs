@@ -21,6 +21,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use model::backend::Discovery;
 use model::policy::{Affinity, Algorithm, EjectOn, Ejection};
+use model::transport::FastCgi;
 use model::{
     Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
 };
@@ -110,6 +111,8 @@ pub(crate) struct Spoken {
     pub(crate) spread: Option<Spread>,
     /// The only endpoint is the Service's own address, if it has one.
     pub(crate) cluster_ip: bool,
+    /// FastCGI in the place of HTTP.
+    pub(crate) fastcgi: Option<Arc<FastCgi>>,
 }
 
 /// No endpoint is left out for what it answers.
@@ -136,6 +139,12 @@ impl Spoken {
         if self.stream {
             return Transport {
                 tls: self.tls.clone(),
+                ..Transport::default()
+            };
+        }
+        if let Some(fastcgi) = &self.fastcgi {
+            return Transport {
+                fastcgi: Some(Arc::clone(fastcgi)),
                 ..Transport::default()
             };
         }

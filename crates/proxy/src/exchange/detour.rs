@@ -48,7 +48,7 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
         remember(parts, facts, held);
     }
     filter(parts, &mut spool, &rule.filters, rule, &mut pending).await?;
-    prepare::choose(parts.worker, parts.request, facts, rule);
+    prepare::choose(parts.worker, parts.request, parts.connection, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
         if filters::touch_response(share) {

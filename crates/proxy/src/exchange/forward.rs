@@ -12,7 +12,7 @@ use super::course::{Course, Next};
 use super::download::Limits;
 use super::parts::{Facts, Parts};
 use super::replay::Kept;
-use super::{http1, http2};
+use super::{fastcgi, http1, http2};
 use crate::client::{Length, RequestBody, ResponseSink};
 use crate::proxy_header;
 use crate::record::Reason;
@@ -86,6 +86,18 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         // One match for all, as each binding that holds a connection makes the future larger.
         let result = match connected {
             Err(error) => Err(error),
+            Ok(Connected::Http1(upstream)) if let Some(settings) = endpoint.fastcgi() => {
+                let kept = kept.get_or_insert_default();
+                let way = fastcgi::Way {
+                    rule,
+                    backend: &backend.name,
+                    settings,
+                    upstream,
+                };
+                // As with HTTP/2.
+                let exchange = fastcgi::exchange(parts, body, sink, facts, &limits, way, kept);
+                Ok(Box::pin(exchange).await)
+            }
             // An endpoint that took HTTP/2 before: what was sent then is here no more.
             Ok(Connected::Http1(_))
                 if rule.retry.is_none() && kept.as_ref().is_some_and(|kept| !kept.is_empty()) =>

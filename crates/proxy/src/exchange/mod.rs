@@ -9,6 +9,7 @@ mod course;
 mod detour;
 mod download;
 mod ext_authz;
+mod fastcgi;
 mod forward;
 mod gather;
 mod http1;

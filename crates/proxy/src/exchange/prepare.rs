@@ -117,7 +117,7 @@ pub(super) fn prepare<B: RequestBody>(
     }
     let special = gather::concerns(rule.rule().extras.as_deref(), body.length());
     let simple = !special && filters::are_simple(filters) && {
-        choose(worker, request, facts, rule.rule());
+        choose(worker, request, connection, facts, rule.rule());
         let share = facts.share_of(rule.rule());
         share.is_none_or(|share| share.filters.is_empty())
     };
@@ -196,10 +196,20 @@ fn site<'a>(
 
 /// Chooses one of a rule's backends, where it has several: the one that has the client's session,
 /// else by weight.
-pub(super) fn choose(worker: &Worker, request: &RequestHead, facts: &Facts, rule: &Rule) {
+pub(super) fn choose(
+    worker: &Worker,
+    request: &RequestHead,
+    connection: &Connection,
+    facts: &Facts,
+    rule: &Rule,
+) {
     let Action::Split(split) = &rule.action else {
         return;
     };
+    if let Some(share) = split.of_scheme(connection.tls.is_some()) {
+        facts.share.set(u16::try_from(share).ok());
+        return;
+    }
     let own = rule.affinity.as_ref();
     let keeps = own.is_none_or(|affinity| affinity.keeps_share());
     let own = own.map(|affinity| (affinity, balance::session(affinity, request)));

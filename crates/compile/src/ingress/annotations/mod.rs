@@ -27,6 +27,7 @@ mod rewrite;
 mod satisfy;
 mod service_upstream;
 mod snippets;
+mod suites;
 pub(crate) mod table;
 mod tls;
 mod tls_redirect;
@@ -48,6 +49,7 @@ use attempts::Attempts;
 use backend::Backend;
 use bodies::Bodies;
 use client_auth::ClientAuth;
+use fastcgi::FastCgiSettings;
 use load_balancing::Balancing;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
@@ -82,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) affinity: Option<Box<Session>>,
     /// Which endpoint a request goes to.
     pub(crate) spread: Option<Box<Balancing>>,
+    /// What FastCGI servers are told.
+    pub(crate) fastcgi: Option<Box<FastCgiSettings>>,
     /// Whether requests go to the Service's own address.
     pub(crate) service_upstream: Option<bool>,
     /// What follows from values that could not be read.
