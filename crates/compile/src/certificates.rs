@@ -317,6 +317,7 @@ fn set_of(certificate: Arc<Certificate>) -> Arc<CertificateSet> {
     Arc::new(CertificateSet {
         certificates: [certificate].into(),
         used: None,
+        suites: None,
     })
 }
 

@@ -30,7 +30,7 @@ pub mod ticket;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
-pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
+pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Suites};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;

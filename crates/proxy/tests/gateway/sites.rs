@@ -123,6 +123,7 @@ fn certificates() -> Arc<CertificateTable> {
         default: Arc::new(CertificateSet {
             certificates: [certificate].into(),
             used: None,
+            suites: None,
         }),
     })
 }

@@ -35,7 +35,9 @@ mod tracing;
 mod upstream_host;
 mod values;
 
-use model::ConnectionHeader;
+use std::sync::Arc;
+
+use model::{ConnectionHeader, Suites};
 use objects::kinds::Ingress;
 
 use crate::issuance::OWN as ISSUANCE;
@@ -84,6 +86,8 @@ pub(crate) struct Settings {
     pub(crate) affinity: Option<Box<Session>>,
     /// Which endpoint a request goes to.
     pub(crate) spread: Option<Box<Balancing>>,
+    /// What is negotiated with clients.
+    pub(crate) suites: Option<Arc<Suites>>,
     /// What FastCGI servers are told.
     pub(crate) fastcgi: Option<Box<FastCgiSettings>>,
     /// Whether requests go to the Service's own address.
