@@ -25,8 +25,17 @@ pub struct Transport {
 pub struct FastCgi {
     /// What is added to paths that end with a slash.
     pub index: Option<Box<str>>,
-    /// Names and values that take the place of ours, and come besides.
-    pub params: Box<[(Box<str>, Box<[FastCgiPart]>)]>,
+    /// Those that take the place of ours, and come besides.
+    pub params: Box<[FastCgiParam]>,
+}
+
+/// A parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FastCgiParam {
+    /// Its name.
+    pub name: Box<str>,
+    /// The parts of its value.
+    pub value: Box<[FastCgiPart]>,
 }
 
 /// A part of a parameter's value.

@@ -255,3 +255,19 @@ fn a_real_server_runs_a_script() {
     assert!(answer.text().ends_with("\n500000\n"));
     assert_eq!(narthex.get(HOST, "/missing.cgi").status, 403);
 }
+
+#[test]
+fn the_books_example_works() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/ingress-nginx/backends.md"
+    );
+    let chapter = std::fs::read_to_string(path).expect("the chapter");
+    let example = chapter.split("```yaml\n").nth(1).expect("an example");
+    let example = example.split("```").next().expect("its end").to_owned();
+    let server = hello();
+    let (narthex, _folder) = serve(&[service("blog", &[server.address()]), example]);
+    assert_eq!(narthex.get("blog.example.com", "/posts/").status, 200);
+    let told = server.calls()[0].param("SCRIPT_FILENAME").to_owned();
+    assert_eq!(told, "/var/www/html/posts/index.php");
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::text::Text;
-use model::transport::{FastCgi, FastCgiPart};
+use model::transport::{FastCgi, FastCgiParam, FastCgiPart};
 
 use super::annotations::fastcgi::{PARAMS, is_plain};
 use super::parse::Parsed;
@@ -58,9 +58,7 @@ pub(super) fn resolve(
     Some(Arc::new(told))
 }
 
-type Params = Box<[(Box<str>, Box<[FastCgiPart]>)]>;
-
-fn read(name: NameRef<'_>, world: &World<'_>) -> Result<Params, String> {
+fn read(name: NameRef<'_>, world: &World<'_>) -> Result<Box<[FastCgiParam]>, String> {
     let map = world.store.config_map(name.namespace, name.name);
     let map = map.ok_or_else(|| format!("there is no ConfigMap {name}"))?;
     let entries = map.data.iter().flatten();
@@ -74,8 +72,9 @@ fn read(name: NameRef<'_>, world: &World<'_>) -> Result<Params, String> {
                 "ConfigMap {name}: the value of {key} is not allowed"
             ));
         }
-        let parts = parts(value).map_err(|why| format!("ConfigMap {name}: {key}: {why}"))?;
-        Ok((key.as_str().into(), parts))
+        let value = parts(value).map_err(|why| format!("ConfigMap {name}: {key}: {why}"))?;
+        let name = key.as_str().into();
+        Ok(FastCgiParam { name, value })
     });
     params.collect()
 }

@@ -8,6 +8,7 @@ use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::kinds::Service;
 use objects::{Problem, Store};
 
+use super::annotations::affinity::PATH as SESSION_PATH;
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::key;
@@ -167,7 +168,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
     class::explain(verdict, &parsed.source, world.options, &mut problems);
     let defaults = world.profiles.of(parsed.profile);
     let speech = backend_tls::resolve(parsed, world, &mut problems).balanced(parsed, defaults);
-    let mut backends = Vec::with_capacity(parsed.hosts.len());
+    let mut backends: Vec<Box<[_]>> = Vec::with_capacity(parsed.hosts.len());
     for host in &parsed.hosts {
         let of_host = host.paths.iter().map(|path| {
             let field = || format!("{}.backend", path.place);
@@ -179,10 +180,9 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         let field = || "spec.defaultBackend".to_owned();
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
-    let all = backends
-        .iter()
-        .flat_map(|of_host: &Box<[_]>| of_host.iter());
+    let all = backends.iter().flatten();
     let secure = secure(parsed, &speech, all.chain(&default_backend), world);
+    warn_of_session_path(parsed, world.options, &mut problems);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
@@ -241,6 +241,25 @@ fn resolve_backend(
             let name = format!("{namespace}/{label}");
             Arc::new(Backend::new(name, Discovery::Listed, set))
         }
+    }
+}
+
+/// A pattern is no path that a cookie can have.
+fn warn_of_session_path(parsed: &Parsed, options: &Options, problems: &mut Problems) {
+    let Some(session) = parsed.settings.affinity.as_deref() else {
+        return;
+    };
+    let prefix = &options.annotations_prefix;
+    let said = |name: &str| {
+        let annotations = &parsed.source.metadata.annotations;
+        annotations.get(&format!("{prefix}/{name}"))
+    };
+    if session.wanted && session.terms.path.is_none() && said("use-regex") == Some("true") {
+        problems.warning(
+            annotation_field(&format!("{prefix}/{SESSION_PATH}")),
+            "is to be said where paths are regular expressions: cookies are for all paths",
+            "the path that the application has",
+        );
     }
 }
 

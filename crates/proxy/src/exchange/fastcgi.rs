@@ -1,6 +1,6 @@
 //! Exchanges with endpoints that speak FastCGI.
 
-use std::io::Write as _;
+use std::borrow::Cow;
 use std::time::Instant;
 
 use model::transport::{FastCgi, FastCgiPart};
@@ -88,21 +88,17 @@ pub(super) async fn exchange<B: RequestBody, S: ResponseSink>(
 /// What the server is told (RFC 3875, section 4.1, and what nginx's `fastcgi_params` adds).
 fn params(parts: &Parts<'_>, facts: &Facts, way: &Way<'_>, length: Length) -> Params {
     let (request, connection) = (&*parts.request, parts.connection);
-    let target = request.upstream_target();
-    let path = target
-        .split(|&byte| byte == b'?')
-        .next()
-        .unwrap_or_default();
-    let decoded = NormalPath::parse(path);
-    let path = decoded.as_ref().map_or(path, |path| path.routed());
+    let mut target = request.upstream_target().split(|&byte| byte == b'?');
+    let path = target.next().unwrap_or_default();
+    let normal = NormalPath::parse(path);
+    let path = normal.as_ref().map_or(path, |path| path.routed());
     let script = script_name(path, way.settings);
     let host = HostName::parse(request.authority());
-    let client = facts.client.get().unwrap_or_else(|| connection.peer.ip());
     let scope = Scope {
         request,
         connection,
         client: Client {
-            address: client,
+            address: facts.client.get().unwrap_or_else(|| connection.peer.ip()),
             secure: facts.secure.get(),
         },
         host: host.as_ref().map_or("", HostName::as_str),
@@ -112,94 +108,81 @@ fn params(parts: &Parts<'_>, facts: &Facts, way: &Way<'_>, length: Length) -> Pa
         captures: &[],
         response: None,
     };
-    let own = |name: &[u8]| {
-        let mut own = way.settings.params.iter();
-        own.any(|(known, _)| known.as_bytes() == name)
-    };
+    let given = &way.settings.params;
     let mut params = Params::default();
-    let mut text = Vec::new();
-    let mut push = |params: &mut Params, name: &str, write: &dyn Fn(&mut Vec<u8>)| {
-        if !own(name.as_bytes()) {
-            text.clear();
-            write(&mut text);
-            params.push(name.as_bytes(), &text);
+    for (name, value) in standard(&scope, &script, length) {
+        if !given.iter().any(|own| &*own.name == name) {
+            params.push(name.as_bytes(), &value);
         }
-    };
-    let query = request.query().strip_prefix(b"?").unwrap_or_default();
-    let field = |name| request.headers.get(name).unwrap_or_default();
-    let tls = connection.tls.is_some();
-    push(&mut params, "QUERY_STRING", &|out| {
-        out.extend_from_slice(query)
-    });
-    push(&mut params, "REQUEST_METHOD", &|out| {
-        out.extend_from_slice(request.method());
-    });
-    push(&mut params, "CONTENT_TYPE", &|out| {
-        out.extend_from_slice(field(Name::ContentType));
-    });
-    push(&mut params, "CONTENT_LENGTH", &|out| {
-        if let Length::Known(length) = length {
-            show(out, length);
-        }
-    });
-    push(&mut params, "SCRIPT_NAME", &|out| {
-        out.extend_from_slice(&script)
-    });
-    push(&mut params, "REQUEST_URI", &|out| {
-        out.extend_from_slice(request.target());
-    });
-    push(&mut params, "DOCUMENT_URI", &|out| {
-        out.extend_from_slice(path)
-    });
-    push(&mut params, "DOCUMENT_ROOT", &|out| {
-        out.extend_from_slice(FastCgi::DOCUMENT_ROOT.as_bytes());
-    });
-    push(&mut params, "SERVER_PROTOCOL", &|out| {
-        out.extend_from_slice(request.version.as_str().as_bytes());
-    });
-    push(&mut params, "REQUEST_SCHEME", &|out| {
-        out.extend_from_slice(if tls { b"https" } else { b"http" });
-    });
-    if tls {
-        push(&mut params, "HTTPS", &|out| out.extend_from_slice(b"on"));
     }
-    push(&mut params, "GATEWAY_INTERFACE", &|out| {
-        out.extend_from_slice(b"CGI/1.1");
-    });
-    push(&mut params, "SERVER_SOFTWARE", &|out| {
-        out.extend_from_slice(b"narthex");
-    });
-    push(&mut params, "REMOTE_ADDR", &|out| show(out, client));
-    push(&mut params, "REMOTE_PORT", &|out| {
-        show(out, connection.peer.port())
-    });
-    push(&mut params, "SERVER_ADDR", &|out| {
-        show(out, connection.local.ip())
-    });
-    push(&mut params, "SERVER_PORT", &|out| {
-        show(out, connection.public_port)
-    });
-    push(&mut params, "SERVER_NAME", &|out| {
-        out.extend_from_slice(scope.host.as_bytes());
-    });
-    push(&mut params, "REDIRECT_STATUS", &|out| {
-        out.extend_from_slice(b"200")
-    });
-    for (name, value) in &way.settings.params {
+    for param in given {
         let mut text = Vec::new();
-        for part in value {
+        for part in &param.value {
             match part {
                 FastCgiPart::Text(part) => text.extend(expand(part, &scope)),
                 FastCgiPart::ScriptName => text.extend_from_slice(&script),
             }
         }
-        params.push(name.as_bytes(), &text);
+        params.push(param.name.as_bytes(), &text);
     }
     params.push(b"HTTP_HOST", request.upstream_authority());
     for (_, name, value) in request.headers.iter() {
         params.push_field(name, value);
     }
     params
+}
+
+/// What every server is told, where it is given nothing else of that name.
+fn standard<'a>(
+    scope: &Scope<'a>,
+    script: &'a [u8],
+    length: Length,
+) -> impl Iterator<Item = (&'static str, Cow<'a, [u8]>)> {
+    let Scope {
+        request,
+        connection,
+        ..
+    } = *scope;
+    let show = |value: &dyn std::fmt::Display| Cow::Owned(value.to_string().into_bytes());
+    let known = |value: &'a [u8]| Cow::Borrowed(value);
+    let field = |name| known(request.headers.get(name).unwrap_or_default());
+    let tls = connection.tls.is_some();
+    let length = match length {
+        Length::Known(length) => show(&length),
+        Length::Absent | Length::Unknown => known(b""),
+    };
+    let all = [
+        (
+            "QUERY_STRING",
+            known(request.query().strip_prefix(b"?").unwrap_or_default()),
+        ),
+        ("REQUEST_METHOD", known(request.method())),
+        ("CONTENT_TYPE", field(Name::ContentType)),
+        ("CONTENT_LENGTH", length),
+        ("SCRIPT_NAME", known(script)),
+        ("REQUEST_URI", known(request.target())),
+        ("DOCUMENT_URI", known(scope.path)),
+        ("DOCUMENT_ROOT", known(FastCgi::DOCUMENT_ROOT.as_bytes())),
+        (
+            "SERVER_PROTOCOL",
+            known(request.version.as_str().as_bytes()),
+        ),
+        (
+            "REQUEST_SCHEME",
+            known(if tls { b"https" } else { b"http" }),
+        ),
+        ("HTTPS", known(b"on")),
+        ("GATEWAY_INTERFACE", known(b"CGI/1.1")),
+        ("SERVER_SOFTWARE", known(b"narthex")),
+        ("REMOTE_ADDR", show(&scope.client.address)),
+        ("REMOTE_PORT", show(&connection.peer.port())),
+        ("SERVER_ADDR", show(&connection.local.ip())),
+        ("SERVER_PORT", show(&connection.public_port)),
+        ("SERVER_NAME", known(scope.host.as_bytes())),
+        ("REDIRECT_STATUS", known(b"200")),
+    ];
+    all.into_iter()
+        .filter(move |(name, _)| tls || *name != "HTTPS")
 }
 
 /// The script of a path: that of the index, where the path ends with a slash (nginx:
@@ -210,9 +193,4 @@ fn script_name(path: &[u8], settings: &FastCgi) -> Vec<u8> {
         script.extend_from_slice(index.as_bytes());
     }
     script
-}
-
-fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{value}");
 }

@@ -39,6 +39,8 @@ pub(super) const GROUP: Group = Group {
             if !value.bytes().all(allowed) {
                 return Err(BadValue::invalid(HINT));
             }
+            // As a key, an address is as good in letters.
+            let value = value.replace("binary_remote_addr", "remote_addr");
             let text = Text::parse(value.trim()).map_err(|_| BadValue::unused(HINT))?;
             of(settings).key = Some(HashKey::Text(Arc::new(text)));
             Ok(())

@@ -20,7 +20,7 @@ impl Params {
     /// another's are left out, and so is `Proxy`, which programs take for a setting of their own.
     pub(crate) fn push_field(&mut self, name: &[u8], value: &[u8]) {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        if !name.iter().all(|byte| plain(byte)) || name.eq_ignore_ascii_case(b"proxy") {
+        if !name.iter().all(plain) || name.eq_ignore_ascii_case(b"proxy") {
             return;
         }
         let mut variable = b"HTTP_".to_vec();

@@ -167,8 +167,11 @@ mod tests {
         out
     }
 
-    /// All output and errors, read in pieces of this size; and how it ended.
-    fn read(bytes: &[u8], size: usize) -> Result<(Vec<u8>, Vec<u8>, Option<bool>), Malformed> {
+    /// Output, errors, and how it ended.
+    type Said = (Vec<u8>, Vec<u8>, Option<bool>);
+
+    /// All that is said, read in pieces of this size.
+    fn read(bytes: &[u8], size: usize) -> Result<Said, Malformed> {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let (mut records, mut buffer, mut rest) = (Records::default(), Vec::new(), bytes);
         loop {
@@ -236,8 +239,8 @@ mod tests {
             }
             bytes.extend(record(END_REQUEST, &[0, 0, 0, 7, u8::from(!complete), 0, 0, 0], 0));
             let expected = Ok((output, errors, Some(complete)));
-            prop_assert_eq!(read(&bytes, size), expected.clone());
-            prop_assert_eq!(read(&bytes, bytes.len()), expected);
+            prop_assert_eq!(&read(&bytes, size), &expected);
+            prop_assert_eq!(&read(&bytes, bytes.len()), &expected);
         }
 
         #[test]
