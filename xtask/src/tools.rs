@@ -62,6 +62,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "openssl",
         package: "openssl",
     },
+    Tool {
+        command: "fcgiwrap",
+        package: "fcgiwrap",
+    },
 ];
 
 /// What counts instructions.

@@ -336,6 +336,7 @@ fn set_of(certificate: Arc<Certificate>) -> Arc<CertificateSet> {
     Arc::new(CertificateSet {
         certificates: [certificate].into(),
         used: None,
+        suites: None,
     })
 }
 

@@ -302,6 +302,9 @@ impl Compiler {
         for old in replaced.iter().filter_map(|change| change.old.as_ref()) {
             for (name, port) in old.service_ports() {
                 self.services.release_with(name, port, &old.speech.to(name));
+                if let Some(secure) = old.speech.secure_to(name) {
+                    self.services.release_with(name, port, &secure);
+                }
             }
             old.guard.release(&mut self.services);
             old.answers.release(&mut self.services);

@@ -114,6 +114,7 @@ impl Demands {
                 set: Arc::new(CertificateSet {
                     certificates: [Arc::clone(&loaded.certificate)].into(),
                     used: Some(Arc::clone(&one.used)),
+                    suites: None,
                 }),
                 loaded,
             });

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwapOption;
 use hashbrown::HashMap;
-use rustls::SignatureScheme;
 use rustls::sign::CertifiedKey;
+use rustls::{SignatureScheme, SupportedCipherSuite};
 
 use crate::host::HostTable;
 
@@ -72,7 +72,28 @@ pub struct CertificateSet {
     pub certificates: Box<[Arc<Certificate>]>,
     /// Set by each handshake that gets them, for whoever wants to know whether any does.
     pub used: Option<Arc<AtomicBool>>,
+    /// What is negotiated with clients of the host, where that is not what the process does.
+    pub suites: Option<Arc<Suites>>,
 }
+
+/// What is negotiated with clients (ingress-nginx: `ssl-ciphers`, `ssl-prefer-server-ciphers`).
+#[derive(Debug, Clone, Default)]
+pub struct Suites {
+    /// The suites of TLS 1.2, and of 1.3, the preferred one first; of a version that none is of,
+    /// those of the process.
+    pub suites: Box<[SupportedCipherSuite]>,
+    /// Whether the client's order decides; none is as the process does.
+    pub client_order: Option<bool>,
+}
+
+impl PartialEq for Suites {
+    fn eq(&self, other: &Self) -> bool {
+        self.suites == other.suites && self.client_order == other.client_order
+    }
+}
+
+// Suites are what they are.
+impl Eq for Suites {}
 
 impl CertificateSet {
     /// The first certificate whose key can sign with a scheme that the client offers.

@@ -391,6 +391,7 @@ mod tests {
                 max_age: std::time::Duration::ZERO,
                 absolute: std::time::Duration::ZERO,
                 key: "k".into(),
+                cookie_terms: None,
             }),
             ..Policy::default()
         });

@@ -34,7 +34,7 @@ pub mod tuning;
 
 pub use address::AddressSet;
 pub use backend::{Backend, Unavailable};
-pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple};
+pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple, Suites};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};
 pub use endpoint::Endpoint;
@@ -47,7 +47,7 @@ pub use listener::{
 };
 pub use path::NormalPath;
 pub use policy::Policy;
-pub use route::{Action, Extras, PathMatch, Rule, Timeouts};
+pub use route::{Action, ConnectionHeader, Extras, PathMatch, Rule, Timeouts};
 pub use router::PathRouter;
 pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};

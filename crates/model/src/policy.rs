@@ -3,6 +3,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use crate::text::Text;
+
 /// How a backend's requests are spread over its endpoints, and when one is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -122,6 +124,46 @@ pub struct RouteRetry {
     pub codes: Box<[u16]>,
     /// The least time between two attempts.
     pub backoff: Duration,
+    /// What else is followed by another attempt.
+    pub on: RetryOn,
+    /// How long after the first attempt began the last one may begin; zero is no limit
+    /// (ingress-nginx: `proxy-next-upstream-timeout`).
+    pub within: Duration,
+}
+
+/// What a rule has followed by another attempt, besides statuses (nginx: `proxy_next_upstream`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryOn {
+    /// There is no connection, or it ends before the response.
+    pub error: bool,
+    /// There is no connection, or no response, in time.
+    pub timeout: bool,
+    /// The response is no HTTP.
+    pub malformed: bool,
+    /// Whether it holds for POST, LOCK and PATCH too, once they have been sent.
+    pub non_idempotent: bool,
+    /// Whether it holds, once they have been sent, for requests whose body went on as it came.
+    pub streamed: bool,
+}
+
+impl RetryOn {
+    /// Whatever the request is (Gateway API: HTTPRouteRetry).
+    pub const ANY_REQUEST: Self = Self {
+        error: true,
+        timeout: true,
+        malformed: false,
+        non_idempotent: true,
+        streamed: true,
+    };
+
+    /// What nginx does where nothing is said: `error timeout`.
+    pub const NGINX: Self = Self {
+        error: true,
+        timeout: true,
+        malformed: false,
+        non_idempotent: false,
+        streamed: false,
+    };
 }
 
 /// How an endpoint is chosen.
@@ -137,6 +179,13 @@ pub enum Algorithm {
     Random,
     /// The same one for the same key, and few keys move when endpoints come and go.
     Hash(HashKey),
+    /// By chance among the same few for the same key (ingress-nginx: `upstream-hash-by-subset`).
+    Subset {
+        /// The key.
+        key: HashKey,
+        /// How many they are, at least 1.
+        size: u16,
+    },
 }
 
 /// What requests have in common that go to the same endpoint.
@@ -150,6 +199,8 @@ pub enum HashKey {
     Source,
     /// The request target, with its query.
     Uri,
+    /// A text with variables in it (ingress-nginx: `upstream-hash-by`).
+    Text(Arc<Text>),
 }
 
 /// What keeps a client with its endpoint.
@@ -167,6 +218,67 @@ pub struct Affinity {
     /// What endpoints' names in cookies are hashed with: the same in every replica, and unknown to
     /// clients, who shall neither learn addresses nor choose one.
     pub key: Box<str>,
+    /// What ingress-nginx's annotations say besides.
+    pub cookie_terms: Option<Box<CookieTerms>>,
+}
+
+/// What a session's cookie says, and how long a session holds (ingress-nginx: `session-cookie-…`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CookieTerms {
+    /// The paths that it is for; none is the rule's own.
+    pub path: Option<Box<str>>,
+    /// The hosts that it is for; none is the request's.
+    pub domain: Option<Box<str>>,
+    /// `Expires`, in seconds from now.
+    pub expires: Option<i64>,
+    /// `Max-Age`, in seconds.
+    pub max_age: Option<i64>,
+    /// Whether other sites' pages send it.
+    pub same_site: Option<SameSite>,
+    /// Browsers that misread `SameSite=None` are not told it.
+    pub spare_old_browsers: bool,
+    /// `Secure`, even for clients that came without TLS.
+    pub secure: bool,
+    /// A session goes on elsewhere when a request of it fails; else it stays, come what may.
+    pub moves_on_failure: bool,
+    /// Whether a session does not keep its client with one of several backends.
+    pub leaves_share: bool,
+}
+
+/// Whether pages of other sites send a cookie (RFC 6265bis, `SameSite`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// All may.
+    None,
+    /// Where the user goes from one to the other.
+    Lax,
+    /// Never.
+    Strict,
+}
+
+impl SameSite {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+        }
+    }
+}
+
+impl Affinity {
+    /// Whether a session stays with its endpoint even where that fails.
+    pub fn stays(&self) -> bool {
+        let terms = self.cookie_terms.as_ref();
+        terms.is_some_and(|terms| !terms.moves_on_failure)
+    }
+
+    /// Whether a session keeps its client with one of several backends, too.
+    pub fn keeps_share(&self) -> bool {
+        let terms = self.cookie_terms.as_ref();
+        terms.is_none_or(|terms| !terms.leaves_share)
+    }
 }
 
 /// When a failing endpoint is left out (passive health).

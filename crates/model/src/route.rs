@@ -48,6 +48,32 @@ pub struct Extras {
     pub unlogged: bool,
     /// Whether it is logged when a request goes on with another path.
     pub logs_rewrites: bool,
+    /// How much of a request's body is read before any of it goes to a backend, in bytes; 0 is
+    /// nothing (ingress-nginx: `proxy-request-buffering`).
+    pub gather: u32,
+    /// Backends are spoken to in HTTP/1.0 (ingress-nginx: `proxy-http-version`).
+    pub http10: bool,
+    /// What backends are told of the connection (ingress-nginx: `connection-proxy-header`).
+    pub connection: Option<ConnectionHeader>,
+}
+
+/// What the Connection field tells a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionHeader {
+    /// `close`.
+    Close,
+    /// `keep-alive`.
+    KeepAlive,
+}
+
+impl ConnectionHeader {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::KeepAlive => "keep-alive",
+        }
+    }
 }
 
 impl Rule {

@@ -11,6 +11,8 @@ pub struct Split {
     shares: Box<[Share]>,
     /// The sum of all weights, at least 1.
     total: u32,
+    /// The first is for clients that came without TLS, the second for those with it.
+    by_scheme: bool,
 }
 
 /// One backend's part.
@@ -42,7 +44,31 @@ impl Split {
         let total = shares
             .iter()
             .try_fold(0_u32, |sum, share| sum.checked_add(share.weight))?;
-        (total > 0).then_some(Self { shares, total })
+        (total > 0).then_some(Self {
+            shares,
+            total,
+            by_scheme: false,
+        })
+    }
+
+    /// One backend for clients that came without TLS, and one for those with it (ingress-nginx:
+    /// `backend-protocol: AUTO_HTTP`).
+    pub fn by_scheme(plain: &Arc<Backend>, secure: &Arc<Backend>) -> Self {
+        let share = |backend| Share {
+            weight: 1,
+            target: Target::Backend(Arc::clone(backend)),
+            filters: [].into(),
+        };
+        Self {
+            shares: [share(plain), share(secure)].into(),
+            total: 2,
+            by_scheme: true,
+        }
+    }
+
+    /// Whose part a client's requests are, if that depends on whether it came with TLS.
+    pub fn of_scheme(&self, tls: bool) -> Option<usize> {
+        self.by_scheme.then_some(usize::from(tls))
     }
 
     /// The shares.
@@ -83,7 +109,7 @@ impl Eq for Share {}
 
 impl PartialEq for Split {
     fn eq(&self, other: &Self) -> bool {
-        self.shares == other.shares
+        self.shares == other.shares && self.by_scheme == other.by_scheme
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls::SupportedCipherSuite;
 use rustls::pki_types::CertificateDer;
 
 use crate::certificate::Certificate;
+use crate::text::Text;
 
 /// What is spoken to an endpoint, and over what. The default is HTTP/1.1 in clear text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +15,41 @@ pub struct Transport {
     pub http: HttpVersion,
     /// Without it, clear text.
     pub tls: Option<Arc<BackendTls>>,
+    /// FastCGI in the place of HTTP.
+    pub fastcgi: Option<Arc<FastCgi>>,
+}
+
+/// What servers that speak FastCGI are told besides the request (ingress-nginx: `fastcgi-index`,
+/// `fastcgi-params-configmap`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FastCgi {
+    /// What is added to paths that end with a slash.
+    pub index: Option<Box<str>>,
+    /// Those that take the place of ours, and come besides.
+    pub params: Box<[FastCgiParam]>,
+}
+
+/// A parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FastCgiParam {
+    /// Its name.
+    pub name: Box<str>,
+    /// The parts of its value.
+    pub value: Box<[FastCgiPart]>,
+}
+
+/// A part of a parameter's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FastCgiPart {
+    /// A text with variables in it.
+    Text(Text),
+    /// The script of the request's path (nginx: `$fastcgi_script_name`).
+    ScriptName,
+}
+
+impl FastCgi {
+    /// What nginx says of itself where nothing is configured (`$document_root`).
+    pub const DOCUMENT_ROOT: &str = "/usr/local/nginx/html";
 }
 
 impl Transport {
@@ -26,12 +63,13 @@ impl Transport {
         Self {
             http,
             tls: Some(tls),
+            ..self
         }
     }
 
     /// Whether it is HTTP/1.1 in clear text.
     pub fn is_plain_http1(&self) -> bool {
-        self.http == HttpVersion::Http1 && self.tls.is_none()
+        self.http == HttpVersion::Http1 && self.tls.is_none() && self.fastcgi.is_none()
     }
 }
 
@@ -63,6 +101,28 @@ pub struct BackendTls {
     pub client: Option<Arc<Certificate>>,
     /// What the certificate has to have one of instead of `server_name`; none is that one.
     pub names: Box<[SubjectName]>,
+    /// The versions that are spoken.
+    pub versions: Versions,
+    /// The suites of TLS 1.2, and of 1.3, that are offered; of a version that none is of, all.
+    pub suites: Box<[SupportedCipherSuite]>,
+}
+
+/// Versions of TLS, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    /// TLS 1.2.
+    pub tls12: bool,
+    /// TLS 1.3.
+    pub tls13: bool,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self {
+            tls12: true,
+            tls13: true,
+        }
+    }
 }
 
 /// A subject alternative name (RFC 5280, section 4.2.1.6).
@@ -84,6 +144,8 @@ impl BackendTls {
             authorities: None,
             client: None,
             names: Box::default(),
+            versions: Versions::default(),
+            suites: Box::default(),
         }
     }
 }
@@ -100,6 +162,8 @@ impl PartialEq for BackendTls {
             && self.verify == other.verify
             && self.authorities == other.authorities
             && self.names == other.names
+            && self.versions == other.versions
+            && self.suites == other.suites
             && same_client
     }
 }

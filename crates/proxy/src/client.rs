@@ -111,6 +111,11 @@ pub(crate) trait RequestBody {
 
     /// From here on it is one direction of a tunnel.
     fn become_tunnel(&mut self);
+
+    /// Begins anew, if all of it is held for that. Whether it is.
+    fn rewind(&mut self) -> bool {
+        false
+    }
 }
 
 /// Where a response goes.

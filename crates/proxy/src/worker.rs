@@ -13,7 +13,7 @@ use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::buffer::BufferPool;
 use crate::date::Date;
-use crate::exchange::Mirrors;
+use crate::exchange::{Gathered, Mirrors};
 use crate::metrics::WorkerMetrics;
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) log: AccessLog,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Mirrors>,
+    /// Bodies of requests that wait for their end.
+    pub(crate) gathered: Gathered,
     this: OnceCell<Weak<Self>>,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Scratch>>,
@@ -112,6 +114,7 @@ impl Worker {
             share,
             log,
             mirrors: Rc::default(),
+            gathered: Gathered::default(),
             this: OnceCell::new(),
             view: RefCell::new(View::new(Arc::default())),
             scratch: RefCell::default(),

@@ -15,11 +15,13 @@
 )]
 
 pub mod acme;
+pub mod annotated;
 pub mod backend;
 pub mod balancing;
 pub mod certificate;
 pub mod client_hello;
 pub mod curl;
+pub mod fastcgi;
 pub mod files;
 pub mod folder;
 pub mod frames;

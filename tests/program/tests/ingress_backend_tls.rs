@@ -6,11 +6,16 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use program_tests::certificate::Authority;
 use program_tests::h2_backend::{Behaviour, asking_config, echo};
+use program_tests::tls::Client;
 use program_tests::{
-    Certificate, Folder, H2Backend, HOST, Ingress, Narthex, class, run, service, until,
+    Backend, Certificate, Folder, H2Backend, HOST, Ingress, Narthex, class, run, secret, service,
+    until,
 };
-use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io";
 const NAME: &str = "web.default.svc";
@@ -146,8 +151,8 @@ fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
         ),
         (&[("proxy-ssl-verify", "on")], "have no effect", 0),
         (
-            &[("backend-protocol", "FCGI")],
-            "HTTP, HTTPS, GRPC or GRPCS",
+            &[("backend-protocol", "smoke-signals")],
+            "HTTP, HTTPS, AUTO_HTTP, GRPC, GRPCS or FCGI",
             0,
         ),
     ] {
@@ -157,5 +162,91 @@ fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
         }
         let said = run(&["check", &folder.path().to_string_lossy()]).said();
         assert!(said.contains(named), "{said}");
+    }
+}
+
+/// A backend that speaks these versions of TLS, with this one suite of TLS 1.2.
+fn choosy(versions: &[&'static SupportedProtocolVersion], suite: &str) -> H2Backend {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider
+        .cipher_suites
+        .retain(|known| known.tls13().is_some() || format!("{:?}", known.suite()).contains(suite));
+    let certificate = Certificate::of(&[NAME]);
+    let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain.map(|der| der.expect("PEM")).collect(), key)
+        .expect("a certificate");
+    let behaviour = Behaviour {
+        tls: Some(Arc::new(config)),
+        ..Behaviour::default()
+    };
+    H2Backend::with(behaviour, |asked| echo("web", asked))
+}
+
+#[test]
+fn versions_and_suites_are_those_that_are_said() {
+    let only_12 = choosy(&[&TLS12], "AES_128_GCM");
+    let only_13 = choosy(&[&TLS13], "AES_128_GCM");
+    for (said, of_12, of_13) in [
+        (None, 200, 200),
+        (Some(("proxy-ssl-protocols", "TLSv1.2")), 200, 502),
+        (Some(("proxy-ssl-protocols", "TLSv1.3")), 502, 200),
+        (Some(("proxy-ssl-protocols", "TLSv1.3 TLSv1.2")), 200, 200),
+        (Some(("proxy-ssl-protocols", "SSLv3")), 200, 200),
+        (
+            Some(("proxy-ssl-ciphers", "HIGH:!AES256:!CHACHA20")),
+            200,
+            200,
+        ),
+        (Some(("proxy-ssl-ciphers", "HIGH:!AES128")), 502, 200),
+        (
+            Some(("proxy-ssl-ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256")),
+            200,
+            200,
+        ),
+        (Some(("proxy-ssl-ciphers", "DEFAULT")), 200, 200),
+        (Some(("proxy-ssl-ciphers", "RC4-SHA")), 200, 200),
+        (Some(("proxy-ssl-verify-depth", "2")), 200, 200),
+    ] {
+        for (backend, expected) in [(&only_12, of_12), (&only_13, of_13)] {
+            let mut all = vec![("backend-protocol", "HTTPS")];
+            all.extend(said);
+            let (narthex, _folder) = serve(backend, &all);
+            assert_eq!(narthex.get(HOST, "/").status, expected, "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn backends_speak_as_the_client_does_where_that_is_asked_for() {
+    let plain = Backend::named("plain");
+    let secure = H2Backend::secure(&Certificate::of(&[NAME]), &["http/1.1"]);
+    for (backend, https) in [(plain.address(), false), (secure.address(), true)] {
+        let ingress = Ingress::named("web")
+            .class("nginx")
+            .annotation(&format!("{PREFIX}/backend-protocol"), "AUTO_HTTP")
+            .annotation(&format!("{PREFIX}/ssl-redirect"), "false")
+            .tls(&[HOST], "a-tls")
+            .host(HOST)
+            .prefix("/", "web");
+        let (narthex, _folder) = program_tests::serve(&[
+            service("web", &[backend]),
+            secret("a-tls", &Certificate::of(&[HOST])),
+            ingress.yaml(),
+        ]);
+        let (mut conn, _) = Client::trusting_anything()
+            .connect(narthex.https, HOST)
+            .expect("TLS");
+        let (with, without) = (conn.get(HOST, "/").status, narthex.get(HOST, "/").status);
+        let (right, wrong) = if https {
+            (with, without)
+        } else {
+            (without, with)
+        };
+        assert!(right == 200 && wrong > 400, "{with} {without}");
     }
 }

@@ -134,6 +134,7 @@ impl Backends<'_, '_> {
             tls,
             http2,
             stream: self.stream,
+            ..Spoken::default()
         };
         let world = &mut *self.world;
         let (backend, refused) = world

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::policy::{Affinity, RouteRetry};
+use model::policy::{Affinity, RetryOn, RouteRetry};
 use model::{
     Action, Conditions, FieldMatch, Filter, PathMatch, Pattern, Rule, Share, Split, Target,
     Timeouts, ValueMatch,
@@ -377,5 +377,7 @@ fn retry(wanted: &api::HttpRouteRetry, place: &str) -> Result<RouteRetry, Wrong>
         }),
         codes: wanted.codes.clone().unwrap_or_default(),
         backoff: backoff.transpose()?.unwrap_or(BACKOFF),
+        on: RetryOn::ANY_REQUEST,
+        within: Duration::ZERO,
     })
 }

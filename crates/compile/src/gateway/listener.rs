@@ -255,6 +255,7 @@ fn table(certificates: &[Arc<Loaded>]) -> Option<Arc<CertificateTable>> {
         Arc::new(CertificateSet {
             certificates: certificates.collect(),
             used: None,
+            suites: None,
         })
     };
     let first = certificates.first()?;

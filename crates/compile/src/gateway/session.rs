@@ -56,6 +56,7 @@ pub(super) fn read(
         },
         absolute,
         key: key.into(),
+        cookie_terms: None,
     })
 }
 

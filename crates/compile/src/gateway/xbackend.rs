@@ -286,6 +286,7 @@ impl Outside {
         Ok(Transport {
             http,
             tls: self.tls.clone(),
+            ..Transport::default()
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, ClientPolicy, PathMatch, Rule, VirtualHost};
+use model::{Action, Backend, ClientPolicy, PathMatch, Rule, Split, VirtualHost};
 use objects::kinds::Shared;
 
 use super::Claim;
@@ -206,7 +206,11 @@ fn rule(
         Standing::Denied => Action::Denied,
         _ if ingress.guard.is_denied() => Action::Denied,
         _ if ingress.answers.denied() => Action::Denied,
-        _ => Action::Forward(Arc::clone(backend)),
+        _ if ingress.speech.is_denied => Action::Denied,
+        _ => match ingress.secure(backend) {
+            Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
+            None => Action::Forward(Arc::clone(backend)),
+        },
     };
     let place = Place {
         path: &path,
@@ -276,6 +280,7 @@ impl<'a> Reuse<'a> {
 fn says_the_same(a: &Rule, b: &Rule) -> bool {
     let same_action = match (&a.action, &b.action) {
         (Action::Forward(a), Action::Forward(b)) => Arc::ptr_eq(a, b),
+        (Action::Split(a), Action::Split(b)) => a == b,
         (Action::NotFound, Action::NotFound) | (Action::Denied, Action::Denied) => true,
         _ => false,
     };

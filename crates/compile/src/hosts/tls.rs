@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::CertificateSet;
+use model::{CertificateSet, Suites};
 use rustls::SignatureAlgorithm;
 
 use super::Claim;
@@ -60,7 +60,18 @@ pub(super) fn build(
     if chosen.is_empty() {
         return None;
     }
+    // As in ingress-nginx, the first Ingress of the host that says something decides.
+    let suites = claims.iter().filter(|claim| has_use(claim, host));
+    let suites = suites.filter_map(|claim| claim.ingress.parsed.settings.suites.clone());
+    let suites = suites.reduce(|first, second| match first.suites.is_empty() {
+        true if !second.suites.is_empty() => Arc::new(Suites {
+            suites: second.suites.clone(),
+            client_order: first.client_order.or(second.client_order),
+        }),
+        _ => first,
+    });
     if let Some(former) = former
+        && former.suites == suites
         && former.certificates.len() == chosen.len()
         && former
             .certificates
@@ -77,6 +88,7 @@ pub(super) fn build(
     Some(Arc::new(CertificateSet {
         certificates,
         used: None,
+        suites,
     }))
 }
 

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use model::BackendTls;
+use model::transport::FastCgi;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::annotations::backend::{Backend, PROTOCOL, SECRET, VERIFY};
+use super::annotations::backend::{Backend, PROTOCOL, Protocol, SECRET, VERIFY};
+use super::fastcgi;
+use super::manner::Defaults;
 use super::parse::Parsed;
 use super::resolve::World;
 use crate::certificates::{BadSecret, Loaded};
 use crate::name::NameRef;
 use crate::report::{Problems, annotation_field};
-use crate::service::Spoken;
+use crate::service::{Spoken, Spread};
 
 const AUTHORITIES: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
@@ -21,11 +24,22 @@ const KEY: &str = "tls.key";
 
 /// What is spoken to all backends of an Ingress; most say nothing of it, and weigh nothing for it.
 #[derive(Debug, Default)]
-pub(crate) struct BackendSpeech(Option<Box<Speech>>);
+pub(crate) struct BackendSpeech {
+    speech: Option<Box<Speech>>,
+    /// How an endpoint is chosen.
+    spread: Option<Spread>,
+    /// Whether requests go to the Services' own addresses.
+    pub(super) cluster_ip: bool,
+    /// What is to be spoken cannot be found out: nothing is.
+    pub(crate) is_denied: bool,
+}
 
 #[derive(Debug, Default)]
 struct Speech {
     http2: bool,
+    /// TLS is for clients that came with it.
+    auto: bool,
+    fastcgi: Option<Arc<FastCgi>>,
     /// But for the name, which is each Service's own unless one is given.
     tls: Option<BackendTls>,
     name: Option<Box<str>>,
@@ -36,20 +50,64 @@ struct Speech {
 impl BackendSpeech {
     /// What is spoken to a Service.
     pub(crate) fn to(&self, service: NameRef<'_>) -> Spoken {
-        let speech = self.0.as_ref();
-        speech.map_or_else(Spoken::default, |speech| speech.to(service))
+        let secure = self.speech.as_ref().is_some_and(|speech| !speech.auto);
+        self.spoken(service, secure)
+    }
+
+    /// The same for clients that came with TLS, where it is something else.
+    pub(crate) fn secure_to(&self, service: NameRef<'_>) -> Option<Spoken> {
+        let auto = self.speech.as_ref().is_some_and(|speech| speech.auto);
+        auto.then(|| self.spoken(service, true))
+    }
+
+    fn spoken(&self, service: NameRef<'_>, secure: bool) -> Spoken {
+        let speech = self.speech.as_ref();
+        Spoken {
+            spread: self.spread.clone(),
+            cluster_ip: self.cluster_ip,
+            ..speech.map_or_else(Spoken::default, |speech| speech.to(service, secure))
+        }
+    }
+
+    /// The same, and where in the Service it goes.
+    pub(super) fn balanced(self, parsed: &Parsed, defaults: &Defaults) -> Self {
+        let settings = &parsed.settings;
+        let said = settings.spread.as_ref();
+        let said = said.and_then(|balancing| balancing.algorithm());
+        let spread = match said {
+            Some(algorithm) => Some(Spread {
+                algorithm: Arc::new(algorithm),
+                yields: false,
+                ejects: defaults.ejects,
+            }),
+            None => defaults.spread.as_ref().map(|algorithm| Spread {
+                algorithm: Arc::clone(algorithm),
+                yields: true,
+                ejects: defaults.ejects,
+            }),
+        };
+        Self {
+            spread,
+            cluster_ip: settings
+                .service_upstream
+                .unwrap_or(defaults.service_upstream),
+            ..self
+        }
     }
 }
 
 impl From<Speech> for BackendSpeech {
     fn from(speech: Speech) -> Self {
-        Self(Some(Box::new(speech)))
+        Self {
+            speech: Some(Box::new(speech)),
+            ..Self::default()
+        }
     }
 }
 
 impl Speech {
-    fn to(&self, service: NameRef<'_>) -> Spoken {
-        let tls = self.tls.as_ref().map(|tls| {
+    fn to(&self, service: NameRef<'_>, secure: bool) -> Spoken {
+        let tls = self.tls.as_ref().filter(|_| secure).map(|tls| {
             let own = || format!("{}.{}.svc", service.name, service.namespace).into();
             Arc::new(BackendTls {
                 server_name: self.name.clone().unwrap_or_else(own),
@@ -59,7 +117,8 @@ impl Speech {
         Spoken {
             tls,
             http2: self.http2,
-            stream: false,
+            fastcgi: self.fastcgi.clone(),
+            ..Spoken::default()
         }
     }
 }
@@ -88,7 +147,8 @@ pub(super) fn resolve(
     };
     let prefix = world.options.annotations_prefix.clone();
     let field = |name: &str| annotation_field(&format!("{prefix}/{name}"));
-    if !settings.tls {
+    let protocol = settings.protocol;
+    if !protocol.has_tls() {
         if settings.about_tls {
             problems.warning(
                 field(PROTOCOL),
@@ -96,17 +156,29 @@ pub(super) fn resolve(
                 "HTTPS or GRPCS",
             );
         }
-        return match settings.grpc {
-            false => BackendSpeech::default(),
-            http2 => BackendSpeech::from(Speech {
-                http2,
+        return match protocol {
+            Protocol::FastCgi => match fastcgi::resolve(parsed, world, problems) {
+                Some(told) => BackendSpeech::from(Speech {
+                    fastcgi: Some(told),
+                    ..Speech::default()
+                }),
+                None => BackendSpeech {
+                    is_denied: true,
+                    ..BackendSpeech::default()
+                },
+            },
+            Protocol::Grpc => BackendSpeech::from(Speech {
+                http2: true,
                 ..Speech::default()
             }),
+            _ => BackendSpeech::default(),
         };
     }
     let mut tls = BackendTls {
         verify: settings.verify,
         tells_name: settings.tells_name,
+        versions: settings.versions,
+        suites: settings.suites(),
         ..BackendTls::new("")
     };
     let mut client = None;
@@ -133,7 +205,9 @@ pub(super) fn resolve(
     }
     unverified(settings, &tls, field(VERIFY), problems);
     BackendSpeech::from(Speech {
-        http2: settings.grpc,
+        http2: protocol.is_grpc(),
+        auto: protocol == Protocol::AutoHttp,
+        fastcgi: None,
         tls: Some(tls),
         name: settings.name.clone(),
         _client: client,

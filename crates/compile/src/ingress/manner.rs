@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::filter::{Compression, HeaderEdit};
-use model::policy::{Affinity, RouteRetry};
+use model::policy::{Affinity, Algorithm, RetryOn, RouteRetry};
 use model::{Extras, Timeouts};
 
+use super::annotations::affinity::Session;
+use super::annotations::attempts::Attempts;
 use super::annotations::logs::Logs;
 use super::annotations::table::Risk;
 use super::answers::AnswerDefaults;
@@ -31,7 +34,18 @@ pub(crate) struct Manner {
 /// What holds where an Ingress says nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Defaults {
+    /// Of it, the ConfigMap's keys change `timeouts` (`proxy-connect-timeout`, `proxy-send-timeout`,
+    /// `proxy-read-timeout`), `max_body` (`proxy-body-size`), `retry` (`proxy-next-upstream`,
+    /// `proxy-next-upstream-timeout`, `proxy-next-upstream-tries`, `retry-non-idempotent`), and of
+    /// `extras` `gather` (`proxy-request-buffering`) and `http10` (`proxy-http-version`).
     pub(crate) manner: Arc<Manner>,
+    /// How an endpoint is chosen where neither the Ingress nor the Service says so; none is as the
+    /// process does (`load-balance`).
+    pub(crate) spread: Option<Arc<Algorithm>>,
+    /// Whether endpoints that fail again and again are left out for a while.
+    pub(crate) ejects: bool,
+    /// Whether requests go to the Service's own address (`service-upstream`).
+    pub(crate) service_upstream: bool,
     /// Whether hosts with TLS send clients to HTTPS (`ssl-redirect`).
     pub(crate) ssl_redirect: bool,
     /// Whether those without TLS do so, too (`force-ssl-redirect`).
@@ -64,6 +78,24 @@ pub(crate) struct Profiles {
 /// ingress-nginx's `proxy-body-size`, in bytes.
 const NGINX_MAX_BODY: u64 = 1 << 20;
 
+/// What of a request's body is read before it goes to a backend (`proxy-request-buffering`). All of
+/// what ingress-nginx lets pass where nothing is said.
+const NGINX_GATHER: u32 = 1 << 20;
+
+/// ingress-nginx's `proxy-next-upstream-tries`.
+const NGINX_TRIES: u8 = 3;
+
+/// What is sent again where nothing is said but how often.
+fn said_by_nobody() -> RouteRetry {
+    RouteRetry {
+        attempts: 0,
+        codes: [].into(),
+        backoff: Duration::ZERO,
+        on: RetryOn::NGINX,
+        within: Duration::ZERO,
+    }
+}
+
 impl Profiles {
     /// As the command line and the ConfigMap say.
     pub(crate) fn new(options: &Options, global: &Global) -> Self {
@@ -77,6 +109,7 @@ impl Profiles {
         let extras = Extras {
             hsts: Some(global.hsts().unwrap_or_default()),
             keeps_request_id: true,
+            gather: NGINX_GATHER,
             ..Extras::default()
         };
         let given = match options.max_body {
@@ -89,7 +122,12 @@ impl Profiles {
             read: global.read.unwrap_or(options.timeouts.read),
             ..*options.timeouts
         };
+        let retry = RouteRetry {
+            attempts: NGINX_TRIES - 1,
+            ..said_by_nobody()
+        };
         let ingress_nginx = Manner {
+            retry: Some(Arc::new(retry)),
             timeouts: match timeouts == *options.timeouts {
                 true => Arc::clone(&options.timeouts),
                 false => Arc::new(timeouts),
@@ -101,6 +139,9 @@ impl Profiles {
         Self {
             own: Defaults {
                 manner: Arc::new(own),
+                spread: None,
+                ejects: true,
+                service_upstream: false,
                 ssl_redirect: options.ssl_redirect,
                 force_ssl_redirect: false,
                 redirect_status: 308,
@@ -114,6 +155,9 @@ impl Profiles {
             },
             ingress_nginx: Defaults {
                 manner: Arc::new(ingress_nginx),
+                spread: Some(Arc::new(Algorithm::RoundRobin)),
+                ejects: false,
+                service_upstream: false,
                 ssl_redirect: options.ssl_redirect && global.ssl_redirect,
                 force_ssl_redirect: global.force_ssl_redirect,
                 redirect_status: global.redirect_status,
@@ -151,19 +195,87 @@ fn edit(fields: &BTreeMap<Box<str>, Box<str>>, hidden: &[Box<str>]) -> Option<Ar
 
 /// How an Ingress's requests are treated: the default itself where it says nothing.
 pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
-    let logs = parsed.settings.logs;
-    if logs == Logs::default() {
+    let settings = &parsed.settings;
+    let attempts = settings.attempts.as_deref();
+    let bodies = settings.bodies.as_deref();
+    let session = settings
+        .affinity
+        .as_deref()
+        .filter(|session| session.wanted);
+    let connection = settings.connection;
+    let logs = settings.logs;
+    let is_silent = attempts.is_none()
+        && bodies.is_none()
+        && session.is_none()
+        && connection.is_none()
+        && logs == Logs::default();
+    if is_silent {
         return Arc::clone(&defaults.manner);
     }
-    let manner = &*defaults.manner;
-    let extras = manner.extras.as_deref().cloned().unwrap_or_default();
-    let extras = Extras {
-        unlogged: logs.hides_requests,
-        logs_rewrites: logs.shows_rewrites,
-        ..extras
+    let mut manner = (*defaults.manner).clone();
+    if let Some(attempts) = attempts {
+        limit(attempts, &mut manner);
+    }
+    if let Some(most) = bodies.and_then(|bodies| bodies.most) {
+        manner.max_body = most;
+    }
+    if let Some(session) = session {
+        manner.affinity = Some(Arc::new(affinity(session, parsed)));
+    }
+    let gathers = bodies.and_then(|bodies| bodies.gathers);
+    let http10 = attempts.and_then(|attempts| attempts.http10);
+    let logged = logs != Logs::default();
+    if gathers.is_some() || http10.is_some() || connection.is_some() || logged {
+        let mut extras = manner.extras.as_deref().cloned().unwrap_or_default();
+        match gathers {
+            Some(true) => extras.gather = NGINX_GATHER,
+            Some(false) => extras.gather = 0,
+            None => {}
+        }
+        extras.http10 = http10.unwrap_or(extras.http10);
+        extras.connection = connection.or(extras.connection);
+        extras.unlogged = logs.hides_requests;
+        extras.logs_rewrites = logs.shows_rewrites;
+        manner.extras = Some(Arc::new(extras));
+    }
+    Arc::new(manner)
+}
+
+/// Time limits, and what is sent again.
+fn limit(attempts: &Attempts, manner: &mut Manner) {
+    let former = *manner.timeouts;
+    let timeouts = Timeouts {
+        connect: attempts.connect.unwrap_or(former.connect),
+        send: attempts.send.unwrap_or(former.send),
+        read: attempts.read.unwrap_or(former.read),
+        ..former
     };
-    Arc::new(Manner {
-        extras: Some(Arc::new(extras)),
-        ..manner.clone()
-    })
+    if timeouts != former {
+        manner.timeouts = Arc::new(timeouts);
+    }
+    if attempts.is_about_retries() {
+        let retry = match &manner.retry {
+            Some(default) => attempts.retry(default),
+            None => attempts.retry(&RouteRetry {
+                attempts: NGINX_TRIES - 1,
+                ..said_by_nobody()
+            }),
+        };
+        manner.retry = Some(Arc::new(retry));
+    }
+}
+
+/// What keeps clients with an endpoint.
+fn affinity(session: &Session, parsed: &Parsed) -> Affinity {
+    let metadata = &parsed.source.metadata;
+    let (namespace, name) = (parsed.namespace(), &metadata.name);
+    Affinity {
+        cookie: session.name().into(),
+        header: false,
+        max_age: Duration::ZERO,
+        absolute: Duration::ZERO,
+        // The uid is random, the same for every replica, and nothing that clients see.
+        key: format!("{}/{namespace}/{name}", metadata.uid).into(),
+        cookie_terms: Some(Box::new(session.terms.clone())),
+    }
 }

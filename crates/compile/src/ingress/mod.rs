@@ -9,6 +9,7 @@ pub(crate) mod backend_tls;
 pub(crate) mod chain;
 pub(crate) mod class;
 pub(crate) mod clients;
+pub(crate) mod fastcgi;
 pub(crate) mod guard;
 mod host;
 pub(crate) mod list;

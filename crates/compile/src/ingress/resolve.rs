@@ -1,15 +1,19 @@
 //! One Ingress with what it refers to: class, Services, Secrets.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
+use objects::kinds::Service;
 use objects::{Problem, Store};
 
+use super::annotations::affinity::PATH as SESSION_PATH;
 use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
 use super::clients;
+use super::fastcgi;
 use super::guard::{self, Guard};
 use super::key;
 use super::manner::{self, Manner, Profiles};
@@ -19,7 +23,7 @@ use crate::certificates::{BadSecret, Certificates, Loaded};
 use crate::issuance::expected_from;
 use crate::name::NameRef;
 use crate::options::Options;
-use crate::report::Problems;
+use crate::report::{Problems, annotation_field};
 use crate::service::Services;
 
 /// One Ingress that is served, with what it refers to.
@@ -37,6 +41,8 @@ pub(crate) struct Resolved {
     pub(crate) speech: BackendSpeech,
     /// What it says of its answers.
     pub(crate) answers: Answers,
+    /// Backends, and those in their place for clients that came with TLS.
+    secure: Box<[(Arc<Backend>, Arc<Backend>)]>,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Who may come in, and how often.
@@ -62,6 +68,15 @@ impl Resolved {
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
+    }
+
+    /// What answers in the place of a backend who came with TLS, if that is something else.
+    pub(crate) fn secure(&self, backend: &Arc<Backend>) -> Option<&Arc<Backend>> {
+        let found = self
+            .secure
+            .iter()
+            .find(|(plain, _)| Arc::ptr_eq(plain, backend))?;
+        Some(&found.1)
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.
@@ -139,7 +154,8 @@ pub(crate) fn secrets(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
 pub(crate) fn config_maps(parsed: &Parsed) -> impl Iterator<Item = NameRef<'_>> {
     let clients = clients::config_map(parsed).into_iter();
     let clients = clients.chain(guard::config_map(parsed));
-    clients.chain(answers::config_map(parsed))
+    let clients = clients.chain(answers::config_map(parsed));
+    clients.chain(fastcgi::config_map(parsed))
 }
 
 /// Where more is said of certificates that we obtain.
@@ -161,8 +177,9 @@ pub(crate) struct World<'a> {
 pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<'_>) -> Resolved {
     let mut problems = Problems::of(key(&parsed.source));
     class::explain(verdict, &parsed.source, world.options, &mut problems);
-    let speech = backend_tls::resolve(parsed, world, &mut problems);
-    let mut backends = Vec::with_capacity(parsed.hosts.len());
+    let defaults = world.profiles.of(parsed.profile);
+    let speech = backend_tls::resolve(parsed, world, &mut problems).balanced(parsed, defaults);
+    let mut backends: Vec<Box<[_]>> = Vec::with_capacity(parsed.hosts.len());
     for host in &parsed.hosts {
         let of_host = host.paths.iter().map(|path| {
             let field = || format!("{}.backend", path.place);
@@ -174,6 +191,9 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         let field = || "spec.defaultBackend".to_owned();
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
+    let all = backends.iter().flatten();
+    let secure = secure(parsed, &speech, all.chain(&default_backend), world);
+    warn_of_session_path(parsed, world.options, &mut problems);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let answers = answers::resolve(parsed, world, &mut problems);
     let manner = manner::resolve(parsed, world.profiles.of(parsed.profile));
@@ -188,6 +208,7 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         manner: answers.over(manner),
         speech,
         answers,
+        secure,
         clients,
         guard,
         tls,
@@ -211,6 +232,19 @@ fn resolve_backend(
                 world
                     .services
                     .acquire_with(name, port, &speech.to(name), world.store);
+            if speech.cluster_ip
+                && let Some(service) = world.store.service(namespace, name.name)
+                && !has_address(service)
+            {
+                let prefix = &world.options.annotations_prefix;
+                let message =
+                    format!("Service {name} has no clusterIP; its endpoints are used instead");
+                problems.warning(
+                    annotation_field(&format!("{prefix}/service-upstream")),
+                    message,
+                    "spec.clusterIP, as the API server sets it",
+                );
+            }
             if let Some(refused) = refused {
                 let field = format!("{}.service.{}", field(), refused.field(port));
                 let message = format!("{}; it answers 503", refused.message(name, port));
@@ -224,6 +258,56 @@ fn resolve_backend(
             Arc::new(Backend::new(name, Discovery::Listed, set))
         }
     }
+}
+
+/// A pattern is no path that a cookie can have.
+fn warn_of_session_path(parsed: &Parsed, options: &Options, problems: &mut Problems) {
+    let Some(session) = parsed.settings.affinity.as_deref() else {
+        return;
+    };
+    let prefix = &options.annotations_prefix;
+    let said = |name: &str| {
+        let annotations = &parsed.source.metadata.annotations;
+        annotations.get(&format!("{prefix}/{name}"))
+    };
+    if session.wanted && session.terms.path.is_none() && said("use-regex") == Some("true") {
+        problems.warning(
+            annotation_field(&format!("{prefix}/{SESSION_PATH}")),
+            "is to be said where paths are regular expressions: cookies are for all paths",
+            "the path that the application has",
+        );
+    }
+}
+
+/// What answers clients that came with TLS, for each of the backends in the order of
+/// [`service_ports`], where that is something else.
+fn secure<'a>(
+    parsed: &Parsed,
+    speech: &BackendSpeech,
+    backends: impl Iterator<Item = &'a Arc<Backend>>,
+    world: &mut World<'_>,
+) -> Box<[(Arc<Backend>, Arc<Backend>)]> {
+    let paths = parsed.hosts.iter().flat_map(|host| &host.paths);
+    let references = paths.map(|path| &path.backend);
+    let references = references.chain(&parsed.default_backend);
+    let namespace = parsed.namespace();
+    let pairs = references.zip(backends).filter_map(|(reference, plain)| {
+        let BackendRef::Service { name, port } = reference else {
+            return None;
+        };
+        let name = NameRef { namespace, name };
+        let spoken = speech.secure_to(name)?;
+        let (secure, _) = world
+            .services
+            .acquire_with(name, port, &spoken, world.store);
+        Some((Arc::clone(plain), secure))
+    });
+    pairs.collect()
+}
+
+fn has_address(service: &Service) -> bool {
+    let address = service.spec.cluster_ip.as_deref();
+    address.is_some_and(|address| address.parse::<IpAddr>().is_ok())
 }
 
 fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Box<[TlsClaim]> {

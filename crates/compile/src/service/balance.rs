@@ -86,6 +86,14 @@ pub(super) fn read(
     })
 }
 
+/// Whether a Service says how its endpoints are chosen from.
+pub(super) fn says_how_to_spread(service: &Service) -> bool {
+    let annotations = &service.metadata.annotations;
+    [BALANCE, HASH_BY]
+        .iter()
+        .any(|name| annotations.contains_key(name))
+}
+
 struct Annotations<'a, 'p> {
     service: &'a Service,
     problems: Option<&'p mut Problems>,
@@ -158,6 +166,7 @@ impl<'a> Annotations<'a, '_> {
             absolute: Duration::ZERO,
             // The uid is random, the same for every replica, and nothing that clients see.
             key: format!("{}/{namespace}/{name}", self.service.metadata.uid).into(),
+            cookie_terms: None,
         })
     }
 

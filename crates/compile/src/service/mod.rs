@@ -16,10 +16,12 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use model::backend::Discovery;
-use model::policy::Affinity;
+use model::policy::{Affinity, Algorithm, EjectOn, Ejection};
+use model::transport::FastCgi;
 use model::{
     Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport, Unavailable,
 };
@@ -49,6 +51,8 @@ pub(crate) struct Services {
     external_names: bool,
     /// What holds where a Service says nothing.
     default_policy: Arc<Policy>,
+    /// The same, in turn: what ingress-nginx does.
+    in_turn: Arc<Policy>,
     /// What others than the Service say of it.
     traffic: HashMap<Name, Arc<Traffic>>,
     /// Those whose endpoints or problems may not be what they were.
@@ -105,6 +109,31 @@ pub(crate) struct Spoken {
     /// Bytes or datagrams that go on as they are: what the Service says of HTTP says nothing of
     /// them.
     pub(crate) stream: bool,
+    /// How an endpoint is chosen.
+    pub(crate) spread: Option<Spread>,
+    /// The only endpoint is the Service's own address, if it has one.
+    pub(crate) cluster_ip: bool,
+    /// FastCGI in the place of HTTP.
+    pub(crate) fastcgi: Option<Arc<FastCgi>>,
+}
+
+/// No endpoint is left out for what it answers.
+const NO_EJECTION: Ejection = Ejection {
+    failures: 0,
+    on: EjectOn::Errors,
+    base: Duration::ZERO,
+    longest: Duration::ZERO,
+};
+
+/// How an endpoint is chosen where others than the Service say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spread {
+    pub(crate) algorithm: Arc<Algorithm>,
+    /// It is only a default, before which goes what the Service says.
+    pub(crate) yields: bool,
+    /// Whether endpoints that fail again and again are left out for a while, where the Service does
+    /// not say it.
+    pub(crate) ejects: bool,
 }
 
 impl Spoken {
@@ -112,6 +141,12 @@ impl Spoken {
         if self.stream {
             return Transport {
                 tls: self.tls.clone(),
+                ..Transport::default()
+            };
+        }
+        if let Some(fastcgi) = &self.fastcgi {
+            return Transport {
+                fastcgi: Some(Arc::clone(fastcgi)),
                 ..Transport::default()
             };
         }
@@ -144,16 +179,22 @@ impl Services {
             let name = Name::new(&given.namespace, &given.service);
             overrides.entry(name).or_default().push(given.clone());
         }
+        let default_policy = Policy {
+            max_requests: options.max_backend_requests,
+            retry: options.retry,
+            ..Policy::default()
+        };
         Self {
             entries: HashMap::new(),
             overrides,
             place: Place::new(options),
             external_names: options.external_names,
-            default_policy: Arc::new(Policy {
-                max_requests: options.max_backend_requests,
-                retry: options.retry,
-                ..Policy::default()
+            in_turn: Arc::new(Policy {
+                algorithm: Algorithm::RoundRobin,
+                ejection: NO_EJECTION,
+                ..default_policy.clone()
             }),
+            default_policy: Arc::new(default_policy),
             traffic: HashMap::new(),
             stale: BTreeSet::new(),
             external: BTreeSet::new(),
@@ -369,7 +410,7 @@ impl Services {
             )
             .resolving(self.external_names)
             .with(self.traffic.get(&name));
-            updates += entry.publish(&view);
+            updates += entry.publish(&view, [&self.default_policy, &self.in_turn]);
             let reports = entry.describe(&view);
             let changed = replace_reports(&mut self.reports, &mut entry.reported, reports);
             self.reports_changed.extend(changed);
@@ -409,6 +450,34 @@ impl Services {
     }
 }
 
+impl Spread {
+    /// The Service's own policy with this. `says` is whether the Service says how its endpoints are
+    /// chosen from, `shared` what there is one of for all.
+    fn over(&self, own: &Arc<Policy>, says: bool, shared: [&Arc<Policy>; 2]) -> Arc<Policy> {
+        let algorithm = match self.yields && says {
+            true => &own.algorithm,
+            false => &*self.algorithm,
+        };
+        let ejection = match self.ejects || own.ejection != Ejection::default() {
+            true => own.ejection,
+            false => NO_EJECTION,
+        };
+        let is = |policy: &Policy| policy.algorithm == *algorithm && policy.ejection == ejection;
+        let [default, in_turn] = shared;
+        if is(own) {
+            return Arc::clone(own);
+        }
+        if Arc::ptr_eq(own, default) && is(in_turn) {
+            return Arc::clone(in_turn);
+        }
+        Arc::new(Policy {
+            algorithm: algorithm.clone(),
+            ejection,
+            ..(**own).clone()
+        })
+    }
+}
+
 impl Port {
     fn is(&self, port: &PortRef, spoken: &Spoken) -> bool {
         self.port == *port && self.spoken == *spoken
@@ -416,20 +485,26 @@ impl Port {
 }
 
 impl Entry {
-    fn publish(&mut self, view: &View<'_>) -> usize {
+    /// `shared` are policies of which there is one for all.
+    fn publish(&mut self, view: &View<'_>, shared: [&Arc<Policy>; 2]) -> usize {
         let mut updates = 0;
-        let policy = view.policy();
+        let own = view.policy();
+        let spreads = view.says_how_to_spread();
         let mut known = Known::of(&mut self.endpoints);
         for port in &self.ports {
             let Some(backend) = port.backend.upgrade() else {
                 continue;
+            };
+            let policy = match &port.spoken.spread {
+                Some(spread) => spread.over(&own, spreads, shared),
+                None => Arc::clone(&own),
             };
             if backend.discovery != Discovery::Listed {
                 // Its endpoints are the resolver's.
                 updates += usize::from(backend.set_policy(&policy));
                 continue;
             }
-            let found = view.addresses(&port.port);
+            let found = view.addresses(&port.port, port.spoken.cluster_ip);
             let members = found.addresses.iter().map(|found| Member {
                 endpoint: known.intern(found.address, &backend.transport),
                 weight: found.weight,

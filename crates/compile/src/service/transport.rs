@@ -65,7 +65,11 @@ pub(super) fn read(
             ..BackendTls::new(name)
         })
     });
-    Transport { http, tls }
+    Transport {
+        http,
+        tls,
+        fastcgi: None,
+    }
 }
 
 /// What is wrong with what these ports are said to speak.

@@ -1,5 +1,6 @@
 //! One Service as the store has it now: what its ports mean, and what is wrong with it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -12,7 +13,7 @@ use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
 use super::Traffic;
 use super::balance;
 use super::endpoints::{Addresses, Found, is_names, weight};
-use super::given::{self, Given};
+use super::given::{self, Given, canonical};
 use super::locality::{Place, Preference};
 use super::port::{self, Refused};
 use super::transport;
@@ -141,8 +142,14 @@ impl<'a> View<'a> {
     }
 
     /// Where the requests for a port go.
-    pub(super) fn addresses(&self, port: &PortRef) -> Addresses {
+    pub(super) fn addresses(&self, port: &PortRef, cluster_ip: bool) -> Addresses {
         match self.plan(port) {
+            Ok(Plan {
+                source: Source::Objects(port),
+                ..
+            }) if cluster_ip && let Some(address) = self.cluster_address(port) => {
+                Addresses::given(&[Given::new(address)])
+            }
             Ok(Plan {
                 source: Source::Given(addresses),
                 ..
@@ -162,6 +169,17 @@ impl<'a> View<'a> {
                 Addresses::none(Unavailable::NoPort)
             }
         }
+    }
+
+    /// The Service's own address.
+    fn cluster_address(&self, port: &ServicePort) -> Option<SocketAddr> {
+        let ip = self.service?.spec.cluster_ip.as_deref()?;
+        Some(canonical(ip.parse().ok()?, port.port))
+    }
+
+    /// Whether the Service says itself how its endpoints are chosen from.
+    pub(super) fn says_how_to_spread(&self) -> bool {
+        self.service.is_some_and(balance::says_how_to_spread)
     }
 
     fn preference(&self) -> Preference {

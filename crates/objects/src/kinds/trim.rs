@@ -128,7 +128,14 @@ fn brief(metadata: &mut ObjectMeta) {
 
 fn ingress(object: &mut Ingress) {
     usual(&mut object.metadata);
-    object.metadata.uid = Box::default();
+    let annotations = &object.metadata.annotations;
+    if !annotations
+        .iter()
+        .any(|(name, _)| name.ends_with("/affinity"))
+    {
+        // What cookies are made with.
+        object.metadata.uid = Box::default();
+    }
 }
 
 fn service(object: &mut Service) {
@@ -142,11 +149,6 @@ fn service(object: &mut Service) {
         object.metadata.uid = Box::default();
     }
     object.spec.selector = None;
-    // Whether it is headless is all that anybody asks.
-    object
-        .spec
-        .cluster_ip
-        .take_if(|address| &**address != "None");
     for port in each(&mut object.spec.ports) {
         tcp_is_understood(&mut port.protocol);
     }

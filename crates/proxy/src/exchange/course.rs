@@ -4,14 +4,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::endpoint::Failure;
-use model::policy::{Asked, Retry};
-use model::{Backend, PathMatch, Rule};
+use model::policy::{Algorithm, Asked, HashKey, Retry, RouteRetry};
+use model::text::Text;
+use model::{Backend, HostName, NormalPath, PathMatch, Rule, maglev};
 
 use super::forward::Failed;
 use super::parts::{Facts, Parts, Remember};
+use crate::forwarded::Client;
+use crate::headers::Name;
 use crate::record::Reason;
 use crate::upstream::EndpointState;
 use crate::upstream::balance::{self, Ask, BackendState, Choice, Members, Token};
+use crate::variables::{Scope, expand};
 use crate::worker::Worker;
 
 /// By how much at the most a pause is longer than the rule says.
@@ -26,6 +30,12 @@ pub(super) struct Course<'a> {
     pub(super) members: Rc<Members>,
     pub(super) retry: Retry,
     tried: Tried,
+    /// Whether the request may be sent again once it has been sent, where the rule says so.
+    pub(super) repeatable: bool,
+    /// What a text with variables comes to, by whose hash the endpoint is chosen.
+    pub(super) key: Option<u64>,
+    /// When the first attempt began.
+    begun: Instant,
     /// When the attempt began.
     pub(super) now: Instant,
     /// A kept connection had been closed: the next is to be a new one.
@@ -65,10 +75,60 @@ impl<'a> Course<'a> {
             members,
             retry,
             tried: Tried::default(),
+            repeatable: true,
+            key: None,
+            begun: now,
             now,
             fresh: false,
             last: None,
         }
+    }
+
+    /// Notes what the request is, on which it depends where it goes, and whether it may be sent
+    /// twice.
+    pub(super) fn about(&mut self, parts: &Parts<'_>, facts: &Facts, streams: bool) {
+        let method = parts.request.method();
+        if let Algorithm::Hash(HashKey::Text(text))
+        | Algorithm::Subset {
+            key: HashKey::Text(text),
+            ..
+        } = &self.members.policy().algorithm
+        {
+            self.key = Some(maglev::hash(&self.expand(text, parts, facts)));
+        }
+        if let Some(RouteRetry { on, .. }) = self.rule.retry.as_deref() {
+            let idempotent = !matches!(method, b"POST" | b"LOCK" | b"PATCH");
+            self.repeatable = (on.non_idempotent || idempotent) && (on.streamed || !streams);
+        }
+    }
+
+    fn expand(&self, text: &Text, parts: &Parts<'_>, facts: &Facts) -> Vec<u8> {
+        let host = HostName::parse(parts.request.authority());
+        let path = NormalPath::parse(parts.request.path());
+        let scope = Scope {
+            request: parts.request,
+            connection: parts.connection,
+            client: Client {
+                address: facts
+                    .client
+                    .get()
+                    .unwrap_or_else(|| parts.connection.peer.ip()),
+                secure: facts.secure.get(),
+            },
+            host: host.as_ref().map_or("", HostName::as_str),
+            path: path.as_ref().map_or(&b""[..], |path| path.routed()),
+            rule: self.rule,
+            backend: &self.backend.name,
+            captures: &[],
+            response: None,
+        };
+        expand(text, &scope)
+    }
+
+    /// Until when another attempt may begin, if that ends.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let within = self.rule.retry.as_ref()?.within;
+        (!within.is_zero()).then(|| self.begun + within)
     }
 
     /// The endpoint to ask next.
@@ -85,6 +145,7 @@ impl<'a> Course<'a> {
             affinity.map(|affinity| &**affinity),
             parts.request,
             client,
+            self.key,
         );
         let tried = self.tried;
         let mut ask = Ask {
@@ -145,7 +206,8 @@ impl<'a> Course<'a> {
     pub(super) fn codes(&self) -> &'a [u16] {
         match &self.rule.retry {
             Some(route)
-                if self.tried.count + 1 < self.retry.attempts
+                if self.repeatable
+                    && self.tried.count + 1 < self.retry.attempts
                     && (self.is_constrained() || self.may_spend()) =>
             {
                 &route.codes
@@ -180,6 +242,9 @@ impl<'a> Course<'a> {
     /// Prepares another attempt after one that failed for this reason, if one may be made.
     pub(super) fn go_on(&mut self, endpoint: &EndpointState, failed: Reason) -> Result<(), Reason> {
         self.now = Instant::now();
+        if !self.wants(failed) || self.until().is_some_and(|until| self.now >= until) {
+            return Err(failed);
+        }
         let constrained = self.is_constrained();
         // A connection that failed was no work for any backend: once more is always right.
         let free = !constrained && self.tried.is_empty() && failed.is_connect_error();
@@ -201,6 +266,19 @@ impl<'a> Course<'a> {
         self.worker.metrics.retried();
         self.members = (self.balancer).members(&self.worker.upstreams, self.backend);
         Ok(())
+    }
+
+    /// Whether the rule has such a failure followed by another attempt. What has been sent has been
+    /// asked about already.
+    fn wants(&self, failed: Reason) -> bool {
+        let Some(RouteRetry { on, .. }) = self.rule.retry.as_deref() else {
+            return true;
+        };
+        match failed {
+            Reason::ConnectTimeout => on.timeout,
+            Reason::ConnectFailed | Reason::UpstreamTls(_) => on.error,
+            _ => true,
+        }
     }
 
     /// Notes how an endpoint did, for those who choose after us.
@@ -267,6 +345,11 @@ fn remember(
             now: SystemTime::now(),
             path: own.map(|_| path),
             secure,
+            user_agent: parts
+                .request
+                .headers
+                .get(Name::UserAgent)
+                .unwrap_or_default(),
         };
         Remember {
             field: token.field().into(),

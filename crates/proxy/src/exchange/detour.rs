@@ -4,11 +4,12 @@ use std::rc::Rc;
 
 use model::{Filter, Rule};
 
+use super::gather::Holding;
 use super::mirror::{self, Copies};
 use super::pace::Paced;
 use super::parts::{Facts, Parts};
-use super::prepare::{self, Hop, Pending, write_head};
-use super::{auth, error_page, forward, guard};
+use super::prepare::{self, Pending};
+use super::{auth, error_page, forward, gather, guard};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::filters::{self, Answer, Context, compression, snippet};
 use crate::headers::Headers;
@@ -98,7 +99,7 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     }
     let _busy = guard::enter(parts, facts, held, pending).await?;
     filter(parts, &mut spool, &rule.filters, rule, pending).await?;
-    prepare::choose(parts.worker, parts.request, facts, rule);
+    prepare::choose(parts.worker, parts.request, parts.connection, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
         if filters::touch_response(share) {
@@ -108,7 +109,8 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     }
     let backend = prepare::backend(rule, facts)?;
 
-    let target = write(parts, pending, spool.length());
+    gather::gather(parts, &mut spool, sink, facts, rule, backend).await?;
+    let target = write(parts, rule, pending, spool.length());
     let mut to = Vec::new();
     let scope = Scope {
         request: parts.request,
@@ -157,22 +159,15 @@ async fn pass<B: RequestBody, S: ResponseSink>(
         status: 503,
     };
     error_page::tell(parts, &failed);
-    write(parts, pending, spool.length());
+    write(parts, rule, pending, spool.length());
     forward::forward(parts, &mut spool, sink, facts, rule, other).await?;
     Ok(())
 }
 
 /// Writes the head for the backend. Tells its target.
-fn write(parts: &mut Parts<'_>, pending: &Pending, length: Length) -> Vec<u8> {
+fn write(parts: &mut Parts<'_>, rule: &Rule, pending: &Pending, length: Length) -> Vec<u8> {
     let target = [&pending.path, parts.request.query()].concat();
-    let hop = Hop::of(parts.tunnel.as_deref(), pending.trailers);
-    write_head(
-        parts.upstream_out,
-        parts.request,
-        &pending.path,
-        length,
-        hop,
-    );
+    gather::write(parts, rule, &pending.path, length, pending.trailers);
     parts.request.set_upstream_target(&target);
     target
 }
@@ -220,6 +215,10 @@ pub(super) struct Spool<'a, B> {
     read: Vec<u8>,
     taken: usize,
     copies: Option<Box<Copying>>,
+    /// All of it was read, and stays for another attempt.
+    held: bool,
+    /// What is counted as long as it is here.
+    holding: Option<Holding>,
 }
 
 /// Copies that wait for the end of the body.
@@ -236,7 +235,34 @@ impl<'a, B: RequestBody> Spool<'a, B> {
             read: Vec::new(),
             taken: 0,
             copies: None,
+            held: false,
+            holding: None,
         }
+    }
+
+    /// Reads once more ahead. Returns how much, which is nothing at the end.
+    pub(super) async fn read_ahead(&mut self) -> Result<usize, Reason> {
+        let bytes = self.body.fill().await.map_err(ClientFault::reason)?;
+        let count = bytes.len();
+        self.read.extend_from_slice(bytes);
+        self.body.consume(count);
+        Ok(count)
+    }
+
+    /// How much was read ahead.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.read.len()
+    }
+
+    /// All of it was read ahead, and stays.
+    pub(super) fn hold(&mut self, holding: Holding) {
+        self.held = true;
+        self.holding = Some(holding);
+    }
+
+    /// The beginning was read ahead, and goes once it was taken.
+    pub(super) fn keep_for(&mut self, holding: Holding) {
+        self.holding = Some(holding);
     }
 
     /// The whole body, if it is no longer than `most`.
@@ -281,12 +307,18 @@ impl<'a, B: RequestBody> Spool<'a, B> {
 
 impl<B: RequestBody> RequestBody for Spool<'_, B> {
     fn length(&self) -> Length {
-        self.body.length()
+        match self.held {
+            true => Length::Known(self.read.len() as u64),
+            false => self.body.length(),
+        }
     }
 
     async fn fill(&mut self) -> Result<&[u8], ClientFault> {
-        if self.taken < self.read.len() {
+        if self.held || self.taken < self.read.len() {
             return Ok(&self.read[self.taken..]);
+        }
+        if self.holding.take().is_some() {
+            self.read = Vec::new();
         }
         self.read.clear();
         self.taken = 0;
@@ -334,5 +366,12 @@ impl<B: RequestBody> RequestBody for Spool<'_, B> {
 
     fn become_tunnel(&mut self) {
         self.body.become_tunnel();
+    }
+
+    fn rewind(&mut self) -> bool {
+        if self.held {
+            self.taken = 0;
+        }
+        self.held
     }
 }

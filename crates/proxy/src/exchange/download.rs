@@ -5,6 +5,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use model::filter::ErrorPages;
+use model::policy::RetryOn;
 
 use super::parts::{Facts, late};
 use crate::client::{ClientFault, Length, ResponseSink};
@@ -30,8 +31,12 @@ pub(super) struct Limits<'a> {
     pub(super) max_body: u64,
     /// An attempt that is late may be followed by another.
     pub(super) late_again: bool,
-    /// The rule says when requests are sent again, whatever their method.
-    pub(super) explicit: bool,
+    /// What the rule has sent again, if it says so for this request.
+    pub(super) route: Option<RetryOn>,
+    /// What holds instead of the methods, where the rule says so: this request may.
+    pub(super) repeatable: bool,
+    /// Until when statuses are followed by another attempt, if that ends.
+    pub(super) until: Option<Instant>,
     /// The statuses that are followed by another attempt.
     pub(super) codes: &'a [u16],
     /// Who answers in the place of backends that fail.
@@ -42,7 +47,8 @@ impl Limits<'_> {
     /// The reason to make another attempt in the place of passing this status on, or to have
     /// somebody else answer, if there is one.
     pub(super) fn unwanted(&self, status: u16) -> Result<(), Reason> {
-        if self.codes.contains(&status) {
+        let ended = || self.until.is_some_and(|until| Instant::now() >= until);
+        if self.codes.contains(&status) && !ended() {
             return Err(Reason::UpstreamStatus(status));
         }
         match self.errors {
@@ -56,13 +62,22 @@ impl Limits<'_> {
     /// Whether an attempt that failed for this reason may be followed by another, if nothing of a
     /// response has gone out. `idempotent` is whether the request may be served twice.
     pub(super) fn again(&self, reason: Reason, idempotent: bool) -> bool {
-        match reason {
-            Reason::UpstreamStatus(_) => true,
-            Reason::UpstreamClosed => idempotent || self.explicit,
-            Reason::UpstreamReset => self.explicit,
-            Reason::ResponseTimeout => (idempotent && self.late_again) || self.explicit,
-            _ => false,
-        }
+        let Some(on) = self.route else {
+            return match reason {
+                Reason::UpstreamStatus(_) => true,
+                Reason::UpstreamClosed => idempotent,
+                Reason::ResponseTimeout => idempotent && self.late_again,
+                _ => false,
+            };
+        };
+        self.repeatable
+            && match reason {
+                Reason::UpstreamStatus(_) => true,
+                Reason::UpstreamClosed | Reason::UpstreamReset => on.error,
+                Reason::ResponseTimeout => on.timeout,
+                Reason::UpstreamProtocol => on.malformed,
+                _ => false,
+            }
     }
 }
 

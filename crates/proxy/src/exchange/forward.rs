@@ -12,7 +12,7 @@ use super::course::{Course, Next};
 use super::download::Limits;
 use super::parts::{Facts, Parts};
 use super::replay::Kept;
-use super::{http1, http2};
+use super::{fastcgi, http1, http2};
 use crate::client::{Length, RequestBody, ResponseSink};
 use crate::filters;
 use crate::proxy_header;
@@ -42,6 +42,8 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         0 => None,
         most => Some(backend.admit(most).ok_or(Reason::Overloaded)?),
     };
+    let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
+    course.about(parts, facts, !bodiless && !body.rewind());
     let opening = opening(parts, facts, &course.members);
     let mut kept: Option<Box<Kept>> = None;
     let total = parts.timer.total;
@@ -73,12 +75,11 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             worker.metrics.upstream_used(reused);
         }
         let begin = Instant::now();
-        let bodiless = matches!(body.length(), Length::Absent | Length::Known(0));
         let retry = match bodiless || rule.retry.is_some() {
             true => course.retry,
             false => Retry::NONE,
         };
-        let limits = limits(rule, &retry, course.codes());
+        let limits = limits(rule, &retry, &course);
         if !attempt.is_zero() {
             let end = (begun + attempt).into();
             parts.timer.total = Some(total.map_or(end, |total| total.min(end)));
@@ -86,6 +87,18 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         // One match for all, as each binding that holds a connection makes the future larger.
         let result = match connected {
             Err(error) => Err(error),
+            Ok(Connected::Http1(upstream)) if let Some(settings) = endpoint.fastcgi() => {
+                let kept = kept.get_or_insert_default();
+                let way = fastcgi::Way {
+                    rule,
+                    backend: &backend.name,
+                    settings,
+                    upstream,
+                };
+                // As with HTTP/2.
+                let exchange = fastcgi::exchange(parts, body, sink, facts, &limits, way, kept);
+                Ok(Box::pin(exchange).await)
+            }
             // An endpoint that took HTTP/2 before: what was sent then is here no more.
             Ok(Connected::Http1(_))
                 if rule.retry.is_none() && kept.as_ref().is_some_and(|kept| !kept.is_empty()) =>
@@ -159,7 +172,7 @@ fn late(failed: Failed, rule: &Rule, total: Option<tokio::time::Instant>, again:
     }
     Failed {
         reason: Reason::ResponseTimeout,
-        retry: rule.retry.is_some() && again,
+        retry: rule.retry.as_ref().is_some_and(|retry| retry.on.timeout) && again,
     }
 }
 
@@ -200,7 +213,7 @@ fn tighter(one: Duration, two: Duration) -> Duration {
 }
 
 /// The time limits of an attempt that can be repeated.
-fn limits<'a>(rule: &'a Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
+fn limits<'a>(rule: &'a Rule, retry: &Retry, course: &Course<'a>) -> Limits<'a> {
     let timeouts = &rule.timeouts;
     Limits {
         send: tighter(timeouts.send, retry.per_try),
@@ -208,8 +221,10 @@ fn limits<'a>(rule: &'a Rule, retry: &Retry, codes: &'a [u16]) -> Limits<'a> {
         read: timeouts.read,
         max_body: rule.max_body,
         late_again: !retry.per_try.is_zero(),
-        explicit: rule.retry.is_some(),
-        codes,
+        route: rule.retry.as_ref().map(|retry| retry.on),
+        repeatable: course.repeatable,
+        until: course.until(),
+        codes: course.codes(),
         errors: filters::error_pages(&rule.filters),
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn without_body<B: RequestBody, S: ResponseSink>(
         Ok(Err(_)) => {
             return Err(Failed {
                 reason: Reason::UpstreamClosed,
-                retry: idempotent || limits.explicit,
+                retry: limits.again(Reason::UpstreamClosed, idempotent),
             });
         }
         Err(elapsed) => {
@@ -173,7 +173,7 @@ pub(super) async fn with_body<B: RequestBody, S: ResponseSink>(
     };
     let reusable = result.map_err(|reason| Failed {
         reason,
-        retry: limits.explicit && limits.again(reason, false) && !facts.is_answering(),
+        retry: limits.route.is_some() && limits.again(reason, false) && !facts.is_answering(),
     })?;
     // How long the client took to send its body is not the endpoint's doing.
     let answered = facts.upstream.get().map(|took| begin + took);

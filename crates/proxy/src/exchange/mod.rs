@@ -11,7 +11,9 @@ mod detour;
 mod download;
 mod error_page;
 mod ext_authz;
+mod fastcgi;
 mod forward;
+mod gather;
 mod guard;
 mod http1;
 mod http2;
@@ -35,6 +37,7 @@ use crate::respond::{self, Form};
 use crate::worker::Worker;
 
 use detour::Ended;
+pub(crate) use gather::Gathered;
 pub(crate) use mirror::Mirrors;
 pub(crate) use parts::{Facts, Parts, Start};
 use prepare::{Next, Routed};

@@ -9,8 +9,8 @@ use model::{
     Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
 };
 
-use super::clients;
 use super::parts::{Facts, Parts};
+use super::{clients, gather};
 use crate::client::{Connection, Length, RequestBody};
 use crate::filters::{self, Answer};
 use crate::forwarded::{self, Client};
@@ -136,8 +136,9 @@ pub(super) fn prepare<B: RequestBody>(
     {
         return Err(reason);
     }
-    let simple = filters::are_simple(filters) && {
-        choose(worker, request, facts, rule.rule());
+    let special = gather::concerns(rule.rule().extras.as_deref(), body.length());
+    let simple = !special && filters::are_simple(filters) && {
+        choose(worker, request, connection, facts, rule.rule());
         let share = facts.share_of(rule.rule());
         share.is_none_or(|share| share.filters.is_empty())
     };
@@ -211,17 +212,29 @@ fn site<'a>(
 
 /// Chooses one of a rule's backends, where it has several: the one that has the client's session,
 /// else by weight.
-pub(super) fn choose(worker: &Worker, request: &RequestHead, facts: &Facts, rule: &Rule) {
+pub(super) fn choose(
+    worker: &Worker,
+    request: &RequestHead,
+    connection: &Connection,
+    facts: &Facts,
+    rule: &Rule,
+) {
     let Action::Split(split) = &rule.action else {
         return;
     };
+    if let Some(share) = split.of_scheme(connection.tls.is_some()) {
+        facts.share.set(u16::try_from(share).ok());
+        return;
+    }
     let own = rule.affinity.as_ref();
+    let keeps = own.is_none_or(|affinity| affinity.keeps_share());
     let own = own.map(|affinity| (affinity, balance::session(affinity, request)));
     let has_session = |share: &Share| match &share.target {
         Target::Backend(backend) => has_session(worker, request, own, backend),
         Target::Invalid => false,
     };
     let session = split.shares().iter().position(has_session);
+    let session = session.filter(|_| keeps);
     let share = session.unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
     facts.share.set(u16::try_from(share).ok());
 }

@@ -17,6 +17,8 @@ pub(super) struct Kept {
     sent: usize,
     /// More was read than is kept, so that nothing can be sent again.
     gone: bool,
+    /// The body itself holds all of it, and nothing is kept here.
+    held: bool,
 }
 
 impl Kept {
@@ -36,7 +38,7 @@ impl Kept {
 
     /// Whether nothing has been read.
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && !self.gone
+        self.bytes.is_empty() && !self.gone && !self.held
     }
 }
 
@@ -51,6 +53,7 @@ impl<'a, B: RequestBody> Replay<'a, B> {
     /// The body from its beginning.
     pub(super) fn new(body: &'a mut B, kept: &'a mut Kept, facts: &'a Facts) -> Self {
         kept.sent = 0;
+        kept.held = body.rewind();
         Self { body, kept, facts }
     }
 }
@@ -65,7 +68,7 @@ impl<B: RequestBody> RequestBody for Replay<'_, B> {
         if kept.sent < kept.bytes.len() {
             return Ok(&kept.bytes[kept.sent..]);
         }
-        if kept.gone {
+        if kept.gone || kept.held {
             return body.fill().await;
         }
         let bytes = body.fill().await?;

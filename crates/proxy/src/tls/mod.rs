@@ -32,8 +32,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use model::{
-    CertificateSet, CertificateTable, Challenges, ClientAuth, ClientPolicy, Stream, TicketKeys,
-    TlsSite, TlsSites,
+    CertificateSet, CertificateTable, Challenges, ClientAuth, ClientPolicy, Stream, Suites,
+    TicketKeys, TlsSite, TlsSites,
 };
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
@@ -45,7 +45,7 @@ use rustls::server::{
     ResolvesServerCertUsingSni,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
+use rustls::{ProtocolVersion, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
@@ -127,6 +127,22 @@ impl Context {
         self.tickets.share(keys);
     }
 
+    /// What is negotiated: of a version that no suite of the host's is of, what the process has.
+    fn provider(&self, suites: Option<&Suites>) -> Arc<CryptoProvider> {
+        let named = suites.map_or(&[][..], |suites| &suites.suites);
+        if named.is_empty() {
+            return Arc::clone(&self.provider);
+        }
+        let of_13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+        let unnamed =
+            |suite: &&SupportedCipherSuite| !named.iter().any(|named| of_13(named) == of_13(suite));
+        let others = self.provider.cipher_suites.iter().filter(unnamed);
+        Arc::new(CryptoProvider {
+            cipher_suites: named.iter().chain(others).copied().collect(),
+            ..(*self.provider).clone()
+        })
+    }
+
     /// What becomes of clients' certificates, where they are asked for any.
     fn verifier(&self, terms: &Terms<'_>) -> Option<Arc<dyn ClientCertVerifier>> {
         if let Some(clients) = terms.clients {
@@ -137,15 +153,20 @@ impl Context {
 
     fn config(&self, set: &Arc<CertificateSet>, terms: &Terms<'_>) -> Arc<ServerConfig> {
         let mut config = self.base.clone();
-        if let Some(verifier) = self.verifier(terms) {
-            let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let suites = set.suites.as_deref();
+        let verifier = self.verifier(terms);
+        if verifier.is_some() || suites.is_some() {
+            let builder = ServerConfig::builder_with_provider(self.provider(suites))
                 .with_protocol_versions(self.versions);
             match builder {
                 Ok(builder) => {
                     let alpn = std::mem::take(&mut config.alpn_protocols);
-                    config = builder
-                        .with_client_cert_verifier(verifier)
-                        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+                    let builder = match verifier {
+                        Some(verifier) => builder.with_client_cert_verifier(verifier),
+                        None => builder.with_no_client_auth(),
+                    };
+                    config =
+                        builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
                     config.alpn_protocols = alpn;
                     config.ignore_client_order = self.base.ignore_client_order;
                     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -154,6 +175,9 @@ impl Context {
                 // to show, every handshake fails.
                 Err(_) => return Arc::new(config),
             }
+        }
+        if let Some(client_order) = suites.and_then(|suites| suites.client_order) {
+            config.ignore_client_order = !client_order;
         }
         if !terms.http {
             config.alpn_protocols.clear();

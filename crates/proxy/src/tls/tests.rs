@@ -45,6 +45,7 @@ fn set(kinds: &[Kind]) -> Arc<CertificateSet> {
     Arc::new(CertificateSet {
         certificates: kinds.iter().map(|&kind| certificate(kind)).collect(),
         used: None,
+        suites: None,
     })
 }
 
@@ -391,6 +392,7 @@ async fn the_same_certificates_in_a_new_snapshot_resume() {
         Arc::new(CertificateSet {
             certificates: [Arc::clone(&certificate)].into(),
             used: None,
+            suites: None,
         })
     };
     let acceptor = acceptor();
@@ -411,6 +413,7 @@ async fn configurations_of_sets_that_are_gone_are_not_kept_for_ever() {
             let set = Arc::new(CertificateSet {
                 certificates: [Arc::clone(&certificate)].into(),
                 used: None,
+                suites: None,
             });
             let config = acceptor.config(&set, &PLAIN).0;
             assert!(Arc::ptr_eq(&config, &acceptor.config(&set, &PLAIN).0));

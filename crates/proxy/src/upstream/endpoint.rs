@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use model::endpoint::{Failure, Standing};
 use model::policy::Ejection;
+use model::transport::FastCgi;
 use model::{Endpoint, HttpVersion};
 
 use super::Idle;
@@ -78,6 +79,11 @@ impl EndpointState {
 
     pub(crate) fn is_plain_http1(&self) -> bool {
         self.endpoint.transport.is_plain_http1()
+    }
+
+    /// What it is told, if it speaks FastCGI.
+    pub(crate) fn fastcgi(&self) -> Option<&FastCgi> {
+        self.endpoint.transport.fastcgi.as_deref()
     }
 
     /// Whether its connections are shared by requests of many clients.

@@ -3,6 +3,7 @@
 pub(crate) mod balance;
 mod connect;
 mod endpoint;
+pub(crate) mod fastcgi;
 mod http1;
 mod http2;
 mod message;

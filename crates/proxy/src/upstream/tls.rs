@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
 };
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -118,6 +119,22 @@ impl Trust {
         }
     }
 
+    /// What is offered: of a version that no suite is named of, all stay.
+    fn provider(&self, tls: &BackendTls) -> Arc<CryptoProvider> {
+        if tls.suites.is_empty() {
+            return Arc::clone(&self.provider);
+        }
+        let of_13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+        let unnamed = |suite: &&SupportedCipherSuite| {
+            !tls.suites.iter().any(|named| of_13(named) == of_13(suite))
+        };
+        let others = self.provider.cipher_suites.iter().filter(unnamed);
+        Arc::new(CryptoProvider {
+            cipher_suites: tls.suites.iter().chain(others).copied().collect(),
+            ..(*self.provider).clone()
+        })
+    }
+
     async fn roots(&self) -> Arc<RootCertStore> {
         let read = || async {
             // Reads files, and parses some hundred certificates.
@@ -177,8 +194,15 @@ impl Trust {
         } else {
             Arc::new(Unverified(Arc::clone(&self.provider)))
         };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        let mut versions = Vec::with_capacity(2);
+        if tls.versions.tls13 {
+            versions.push(&rustls::version::TLS13);
+        }
+        if tls.versions.tls12 {
+            versions.push(&rustls::version::TLS12);
+        }
+        let builder = ClientConfig::builder_with_provider(self.provider(tls))
+            .with_protocol_versions(&versions)?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &tls.client {

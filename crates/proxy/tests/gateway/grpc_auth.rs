@@ -73,6 +73,7 @@ fn asking(address: SocketAddr) -> Filter {
     let transport = Transport {
         http: HttpVersion::Http2,
         tls: None,
+        ..Transport::default()
     };
     let endpoint = Arc::new(Endpoint::new(address).speaking(transport.clone()));
     let set = EndpointSet::new(vec![endpoint.into()], Arc::new(Policy::default()));

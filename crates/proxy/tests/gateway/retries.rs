@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::policy::{Asked, Ejection, Retry, RouteRetry};
+use model::policy::{Asked, Ejection, Retry, RetryOn, RouteRetry};
 use model::{Action, Policy, Rule, Timeouts};
 
 use crate::support::*;
@@ -14,6 +14,8 @@ fn retrying(server: &Server, attempts: u8, codes: &[u16]) -> Rule {
             attempts,
             codes: codes.into(),
             backoff: Duration::from_millis(1),
+            on: RetryOn::ANY_REQUEST,
+            within: Duration::ZERO,
         })),
         ..rule(Action::Forward(backend(
             "default/web:80",
@@ -107,6 +109,8 @@ fn there_is_a_pause_between_attempts() {
             attempts: 2,
             codes: [500].into(),
             backoff: pause,
+            on: RetryOn::ANY_REQUEST,
+            within: Duration::ZERO,
         })),
         ..retrying(&server, 2, &[500])
     };
@@ -210,6 +214,8 @@ fn sent_again(asked: Asked, expected: u16) -> usize {
             attempts: 1,
             codes: [500].into(),
             backoff: Duration::ZERO,
+            on: RetryOn::ANY_REQUEST,
+            within: Duration::ZERO,
         })),
         ..rule(Action::Forward(backend))
     }]));

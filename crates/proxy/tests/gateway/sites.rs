@@ -124,6 +124,7 @@ fn certificates() -> Arc<CertificateTable> {
         default: Arc::new(CertificateSet {
             certificates: [certificate].into(),
             used: None,
+            suites: None,
         }),
     })
 }

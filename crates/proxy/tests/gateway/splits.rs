@@ -85,6 +85,7 @@ fn affinity(name: &str, header: bool) -> Arc<Affinity> {
         max_age: Duration::ZERO,
         absolute: Duration::ZERO,
         key: "secret".into(),
+        cookie_terms: None,
     })
 }
 

@@ -1,9 +1,9 @@
 //! The annotations of an Ingress. One file a group.
 
 pub(crate) mod access_lists;
-mod affinity;
+pub(crate) mod affinity;
 mod aliases;
-mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod backend;
 pub(crate) mod basic_auth;
 mod bodies;
@@ -13,8 +13,8 @@ mod connection;
 pub(crate) mod cors;
 pub(crate) mod errors;
 pub(crate) mod external_auth;
-mod fastcgi;
-mod load_balancing;
+pub(crate) mod fastcgi;
+pub(crate) mod load_balancing;
 pub(crate) mod logs;
 pub(crate) mod mirror;
 mod modsecurity;
@@ -27,6 +27,7 @@ mod rewrite;
 mod satisfy;
 mod service_upstream;
 pub(crate) mod snippets;
+mod suites;
 pub(crate) mod table;
 mod tls;
 mod tls_redirect;
@@ -34,6 +35,9 @@ mod tracing;
 mod upstream_host;
 mod values;
 
+use std::sync::Arc;
+
+use model::{ConnectionHeader, Suites};
 use objects::kinds::Ingress;
 
 use crate::ingress::manner::Defaults;
@@ -44,12 +48,17 @@ use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
 use access_lists::AccessLists;
+use affinity::Session;
+use attempts::Attempts;
 use backend::Backend;
 use basic_auth::BasicAuth;
+use bodies::Bodies;
 use client_auth::ClientAuth;
 use cors::Cors;
 use errors::Errors;
 use external_auth::ExternalAuth;
+use fastcgi::FastCgiSettings;
+use load_balancing::Balancing;
 use logs::Logs;
 use mirror::Mirror;
 use rate_limit::RateLimit;
@@ -94,6 +103,22 @@ pub(crate) struct Settings {
     pub(crate) logs: Logs,
     /// Text of nginx's configuration.
     pub(crate) snippets: Option<Box<Snippets>>,
+    /// Time limits towards backends, and what is sent again.
+    pub(crate) attempts: Option<Box<Attempts>>,
+    /// How large bodies are, and who waits for them.
+    pub(crate) bodies: Option<Box<Bodies>>,
+    /// What backends are told of the connection.
+    pub(crate) connection: Option<ConnectionHeader>,
+    /// What keeps clients with an endpoint.
+    pub(crate) affinity: Option<Box<Session>>,
+    /// Which endpoint a request goes to.
+    pub(crate) spread: Option<Box<Balancing>>,
+    /// What is negotiated with clients.
+    pub(crate) suites: Option<Arc<Suites>>,
+    /// What FastCGI servers are told.
+    pub(crate) fastcgi: Option<Box<FastCgiSettings>>,
+    /// Whether requests go to the Service's own address.
+    pub(crate) service_upstream: Option<bool>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
 }

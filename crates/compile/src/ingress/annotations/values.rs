@@ -112,6 +112,60 @@ pub(super) const OF_URLS: &str = "-._~/:,?&=";
 /// What besides letters and digits is in names and paths (`BasicCharsRegex`).
 pub(super) const OF_NAMES: &str = "-._~/:";
 
+/// As Go's `strconv.Atoi`, of numbers that are of use here: whole and not negative.
+pub(super) fn whole(value: &str) -> Result<u32, BadValue> {
+    let digits = value.strip_prefix('+').unwrap_or(value);
+    digits
+        .parse()
+        .map_err(|_| BadValue::unused("a whole number"))
+}
+
+/// A size as nginx reads it (`client_max_body_size`): bytes, or with k, m or g.
+pub(super) fn size(value: &str) -> Result<u64, BadValue> {
+    const HINT: &str = "bytes, or a number with k, m or g";
+    let value: String = value.chars().filter(|&c| c != ' ').collect();
+    let (digits, unit) = match value.char_indices().next_back() {
+        Some((at, unit)) if !unit.is_ascii_digit() => (&value[..at], unit.to_ascii_lowercase()),
+        _ => (&*value, ' '),
+    };
+    let shift = match unit {
+        ' ' => 0,
+        'k' => 10,
+        'm' => 20,
+        'g' => 30,
+        // The validation knows it, and nginx does not.
+        'b' => return Err(BadValue::unused(HINT)),
+        _ => return Err(BadValue::invalid(HINT)),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BadValue::invalid(HINT));
+    }
+    let number: u64 = digits.parse().map_err(|_| BadValue::unused(HINT))?;
+    let most = u64::MAX >> shift;
+    (number <= most)
+        .then(|| number << shift)
+        .ok_or(BadValue::unused(HINT))
+}
+
+/// `on` or `off`.
+pub(super) fn switch(value: &str) -> Result<bool, BadValue> {
+    match value.trim() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(BadValue::invalid("\"on\" or \"off\"")),
+    }
+}
+
+impl BadValue {
+    /// The same, where ingress-nginx goes on with its default.
+    pub(super) fn tolerated(self) -> Self {
+        Self {
+            consequence: Consequence::Default,
+            ..self
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +193,30 @@ mod tests {
         );
         for wrong in ["", "10.0.0.0/33", "10.0.0.1,", "a", "10.0.0.0/8;"] {
             assert_eq!(networks(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_nginxs() {
+        for (value, expected) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("8k", 8 << 10),
+            ("1 M", 1 << 20),
+            ("2g", 2 << 30),
+        ] {
+            assert_eq!(size(value), Ok(expected), "{value:?}");
+        }
+        for (value, consequence) in [
+            ("1b", Consequence::Default),
+            ("99999999999999999999", Consequence::Default),
+            ("15r", Consequence::LeftOut),
+            ("-1", Consequence::LeftOut),
+            ("k", Consequence::LeftOut),
+            ("\u{e9}", Consequence::LeftOut),
+        ] {
+            let bad = size(value).expect_err(value);
+            assert_eq!(bad.consequence, consequence, "{value:?}");
         }
     }
 }

@@ -108,7 +108,11 @@ fn backend(parsed: &Parsed, url: &AuthUrl, world: &mut World<'_>) -> (Arc<Backen
         true => HttpVersion::Negotiated,
         false => HttpVersion::Http1,
     };
-    let transport = Transport { http, tls };
+    let transport = Transport {
+        http,
+        tls,
+        ..Transport::default()
+    };
     let address: Option<IpAddr> = match &*url.host {
         "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
         host => host.parse().ok(),

@@ -21,15 +21,22 @@ pub(crate) struct Keys {
     pub(crate) flow: Option<u64>,
 }
 
-/// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own.
+/// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own, `text`
+/// what a text with variables comes to.
 pub(crate) fn keys(
     policy: &Policy,
     affinity: Option<&policy::Affinity>,
     request: &RequestHead,
     client: Option<IpAddr>,
+    text: Option<u64>,
 ) -> Keys {
     let hash = match &policy.algorithm {
-        Algorithm::Hash(key) => hash(key, request, client),
+        Algorithm::Hash(HashKey::Text(_))
+        | Algorithm::Subset {
+            key: HashKey::Text(_),
+            ..
+        } => text,
+        Algorithm::Hash(key) | Algorithm::Subset { key, .. } => hash(key, request, client),
         _ => None,
     };
     let affinity = affinity.or(policy.affinity.as_ref());
@@ -88,6 +95,8 @@ fn hash(key: &HashKey, request: &RequestHead, client: Option<IpAddr>) -> Option<
         HashKey::Cookie(name) => maglev::hash(cookie(request, name.as_bytes())?),
         HashKey::Source => of_address(client?),
         HashKey::Uri => maglev::hash(request.target()),
+        // Who knows what its variables stand for has put it together.
+        HashKey::Text(_) => return None,
     })
 }
 
@@ -170,6 +179,7 @@ mod tests {
                 max_age: std::time::Duration::from_secs(60),
                 absolute: std::time::Duration::ZERO,
                 key: "".into(),
+                cookie_terms: None,
             }),
             ..Policy::default()
         };
@@ -177,8 +187,8 @@ mod tests {
             name: Some(255),
             ..Keys::default()
         };
-        assert_eq!(keys(&policy, None, &request, client), expected);
-        let of_none = keys(&Policy::default(), None, &request, client);
+        assert_eq!(keys(&policy, None, &request, client, None), expected);
+        let of_none = keys(&Policy::default(), None, &request, client, None);
         assert_eq!(of_none, Keys::default());
         let affinity = policy.affinity.as_ref().expect("just set");
         // A rule's own goes before the backend's.
@@ -187,9 +197,12 @@ mod tests {
             header: true,
             ..affinity.clone()
         };
-        assert_eq!(keys(&policy, Some(&own), &request, client), of_none);
+        assert_eq!(keys(&policy, Some(&own), &request, client, None), of_none);
         let mut request = request;
         request.headers.push(b"x-session", b"00000000000000fe");
-        assert_eq!(keys(&policy, Some(&own), &request, client).name, Some(254));
+        assert_eq!(
+            keys(&policy, Some(&own), &request, client, None).name,
+            Some(254)
+        );
     }
 }

@@ -15,6 +15,7 @@ mod rendezvous;
 mod round_robin;
 #[cfg(test)]
 mod simulation;
+mod subset;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -178,6 +179,14 @@ impl BackendState {
         let tiers = members.set.tiers();
         let all = tiers.len() - 1;
         let whole = Field::new(members, &tiers[all], ask);
+        let by_name = |name| match ask.affinity {
+            Some(affinity) => members.named(affinity, name),
+            None => members.set.by_name(name),
+        };
+        let named = ask.keys.name.and_then(by_name);
+        if named.is_some() && ask.affinity.is_some_and(|affinity| affinity.stays()) {
+            return named;
+        }
         let hashed = matches!(members.set.policy.algorithm, Algorithm::Hash(_));
         // A key's second place is always the same, too; after that any that answers will do.
         if ask.tried.len() > usize::from(hashed) {
@@ -186,11 +195,7 @@ impl BackendState {
                 return Some(proven);
             }
         }
-        let by_name = |name| match ask.affinity {
-            Some(affinity) => members.named(affinity, name),
-            None => members.set.by_name(name),
-        };
-        if let Some(named) = ask.keys.name.and_then(by_name)
+        if let Some(named) = named
             && whole.may_stay(named)
         {
             return Some(named);
@@ -198,6 +203,11 @@ impl BackendState {
         if hashed && let Some(key) = ask.keys.hash {
             // Wherever it is: a key's endpoint is the same for every replica.
             return hash::choose(&whole, key).or_else(|| whole.last_resort());
+        }
+        if let (Algorithm::Subset { size, .. }, Some(key)) =
+            (&members.set.policy.algorithm, ask.keys.hash)
+        {
+            return subset::choose(&whole, key, *size).or_else(|| whole.last_resort());
         }
         for tier in &tiers[..all] {
             let field = Field::new(members, tier, ask);
@@ -240,7 +250,7 @@ impl BackendState {
                 rendezvous::choose(field, flow)
             }
             // A request without the key, and failing that, is anybody's.
-            Algorithm::P2c | Algorithm::Hash(_) => p2c::choose(field),
+            Algorithm::P2c | Algorithm::Hash(_) | Algorithm::Subset { .. } => p2c::choose(field),
             Algorithm::RoundRobin => round_robin::choose(field, &self.cursor),
             Algorithm::LeastRequest => least_request::choose(field),
             Algorithm::Random => random::choose(field),

@@ -42,6 +42,7 @@ impl Bench {
                 max_age: Duration::ZERO,
                 absolute: Duration::ZERO,
                 key: "k".into(),
+                cookie_terms: None,
             }),
             ..Policy::default()
         };

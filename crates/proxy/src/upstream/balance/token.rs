@@ -7,9 +7,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::PathMatch;
-use model::policy::Affinity;
+use model::policy::{Affinity, CookieTerms, SameSite};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::tls13::OkmBlock;
+
+use crate::date::http_date;
 
 /// By how much the clocks of two replicas may differ.
 const SKEW: Duration = Duration::from_secs(60);
@@ -28,6 +30,8 @@ pub(crate) struct Token<'a> {
     pub(crate) path: Option<&'a PathMatch>,
     /// Whether the client came with TLS.
     pub(crate) secure: bool,
+    /// The client's browser, as it calls itself.
+    pub(crate) user_agent: &'a [u8],
 }
 
 impl Token<'_> {
@@ -51,6 +55,9 @@ impl Token<'_> {
         if policy.header {
             return session.into_bytes();
         }
+        if let Some(terms) = &policy.cookie_terms {
+            return self.cookie(terms, &session).into_bytes();
+        }
         let path = self.path.map_or("/", cookie_path);
         let mut text = format!("{}={session}; Path={path}; HttpOnly", policy.cookie);
         if !policy.max_age.is_zero() {
@@ -63,6 +70,65 @@ impl Token<'_> {
         }
         text.into_bytes()
     }
+
+    /// The cookie as ingress-nginx writes it, in the order of its attributes.
+    fn cookie(&self, terms: &CookieTerms, session: &str) -> String {
+        let mut text = format!("{}={session}", self.policy.cookie);
+        if let Some(seconds) = terms.expires {
+            text += &format!("; Expires={}", cookie_time(self.now, seconds));
+        }
+        if let Some(seconds) = terms.max_age {
+            text += &format!("; Max-Age={seconds}");
+        }
+        if let Some(domain) = &terms.domain {
+            text += &format!("; Domain={domain}");
+        }
+        let own = || self.path.map_or("/", cookie_path);
+        text += &format!("; Path={}", terms.path.as_deref().unwrap_or_else(own));
+        if terms.secure || self.secure {
+            text += "; Secure";
+        }
+        text += "; HttpOnly";
+        match terms.same_site {
+            Some(SameSite::None)
+                if terms.spare_old_browsers && misreads_same_site(self.user_agent) => {}
+            Some(same_site) => text += &format!("; SameSite={}", same_site.as_str()),
+            None => {}
+        }
+        text
+    }
+}
+
+/// The time so many seconds from `now`, as `Expires` has it: `Thu, 18-Nov-10 11:27:35 GMT`.
+fn cookie_time(now: SystemTime, seconds: i64) -> String {
+    /// The end of the year 9999: browsers understand nothing later.
+    const LATEST: u64 = 253_402_300_799;
+    let now = since_epoch(now) / 1000;
+    let at = now.saturating_add_signed(seconds).min(LATEST);
+    let text = http_date(at);
+    // As `Thu, 18 Nov 2010 11:27:35 GMT`, whose places are all the same.
+    match (text.get(..7), text.get(8..11), text.get(14..)) {
+        (Some(day), Some(month), Some(rest)) => format!("{day}-{month}-{rest}"),
+        _ => text,
+    }
+}
+
+/// Whether a browser is one of those that take `SameSite=None` for another word, or refuse the
+/// cookie (Chromium: "SameSite=None: Known Incompatible Clients"; ingress-nginx's choice of them).
+fn misreads_same_site(user_agent: &[u8]) -> bool {
+    let has = |text: &[u8]| memchr::memmem::find(user_agent, text).is_some();
+    let old: [&[u8]; 5] = [
+        b"Chrome/4",
+        b"Chrome/5",
+        b"Chrome/6",
+        b"CPU iPhone OS 12",
+        b"iPad; CPU OS 12",
+    ];
+    let mojave = || {
+        let all: [&[u8]; 3] = [b"Macintosh", b"Intel Mac OS X 10_14", b"Safari"];
+        all.iter().all(|text| has(text)) && !has(b"Chrome")
+    };
+    old.iter().any(|text| has(text)) || mojave()
 }
 
 /// What a session calls its endpoint; none if it is not ours, or over.
@@ -139,6 +205,7 @@ mod tests {
             max_age: Duration::ZERO,
             absolute: Duration::from_millis(absolute),
             key: "secret".into(),
+            cookie_terms: None,
         }
     }
 
@@ -149,6 +216,7 @@ mod tests {
             now,
             path: None,
             secure: false,
+            user_agent: b"",
         }
     }
 
@@ -209,5 +277,37 @@ mod tests {
         };
         let value = "at=00000000000000ff; Path=/a; HttpOnly; Max-Age=2; Secure";
         assert_eq!(token.value(), value.as_bytes());
+    }
+
+    #[test]
+    fn ingress_nginxs_cookies_have_its_attributes_in_its_order() {
+        let terms = CookieTerms {
+            expires: Some(60),
+            max_age: Some(120),
+            domain: Some("a.example".into()),
+            same_site: Some(SameSite::None),
+            spare_old_browsers: true,
+            ..CookieTerms::default()
+        };
+        let policy = Affinity {
+            header: false,
+            cookie_terms: Some(Box::new(terms)),
+            ..policy(0)
+        };
+        let now = UNIX_EPOCH + Duration::from_secs(1_290_079_595);
+        let prefix = PathMatch::Prefix("/a".into());
+        let token = Token {
+            path: Some(&prefix),
+            ..token(&policy, now)
+        };
+        let common = "at=00000000000000ff; Expires=Thu, 18-Nov-10 11:27:35 GMT; Max-Age=120; \
+                      Domain=a.example; Path=/a; HttpOnly";
+        let value = |token: &Token<'_>| String::from_utf8(token.value()).expect("text");
+        assert_eq!(value(&token), format!("{common}; SameSite=None"));
+        let old = Token {
+            user_agent: b"Mozilla/5.0 (X11) Chrome/51.0 Safari/537",
+            ..token
+        };
+        assert_eq!(value(&old), common);
     }
 }
