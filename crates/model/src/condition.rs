@@ -6,8 +6,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use regex_automata::Input;
 use regex_automata::meta::{Config, Regex};
 use regex_automata::util::syntax;
+
+use crate::pcre;
 
 /// What conditions look at. The data plane's requests are one, a question on the command line is
 /// another.
@@ -126,16 +129,36 @@ fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// A regular expression that a whole value has to match, in time linear in the value's length.
+/// A regular expression that a value has to match, in time linear in the value's length.
 ///
-/// Two are equal if their texts are.
+/// Two are equal if their texts are, and are read alike.
 #[derive(Clone)]
 pub struct Pattern(Arc<Compiled>);
 
 struct Compiled {
     text: Box<str>,
+    dialect: Dialect,
     regex: Regex,
 }
+
+/// What is compared, and how the text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Dialect {
+    /// The whole value.
+    Whole,
+    /// The value's beginning.
+    Beginning,
+    /// As nginx's `location ~* "^text"`.
+    Location,
+    /// As nginx's `rewrite "(?i)text"`.
+    Rewrite,
+    /// As nginx's `ngx.re.match`.
+    Anywhere,
+}
+
+/// What a pattern has captured of a value: the whole, then up to nine groups; nothing for a group
+/// that took no part.
+pub type Captures<'a> = [&'a [u8]; 10];
 
 impl Pattern {
     /// The most memory that one compiled pattern may take, in bytes.
@@ -150,7 +173,7 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn whole(text: &str) -> Result<Self, String> {
-        Self::compile(text, &format!("^(?:{text})$"))
+        Self::compile(text, &format!("^(?:{text})$"), Dialect::Whole)
     }
 
     /// Compiles a pattern that is compared with the beginning of paths.
@@ -158,16 +181,53 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn beginning(text: &str) -> Result<Self, String> {
-        Self::compile(text, &format!("^(?:{text})"))
+        Self::compile(text, &format!("^(?:{text})"), Dialect::Beginning)
     }
 
-    fn compile(text: &str, anchored: &str) -> Result<Self, String> {
+    /// Compiles the path of an nginx location, which is compared with the beginning of normalised
+    /// paths in any case (`~* "^text"`).
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn location(text: &str) -> Result<Self, String> {
+        // Without a group, as there: of alternatives, only the first is bound to the beginning.
+        let read = format!("^{}", pcre::read_path(text));
+        Self::compile(text, &read, Dialect::Location)
+    }
+
+    /// Compiles what nginx searches for in paths before it rewrites them (`(?i)text`).
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn rewrite(text: &str) -> Result<Self, String> {
+        Self::compile(text, &pcre::read_path(text), Dialect::Rewrite)
+    }
+
+    /// Compiles what is searched for anywhere in a value, in PCRE's syntax as far as it has a bound
+    /// in time.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn anywhere(text: &str) -> Result<Self, String> {
+        Self::compile(text, &pcre::read(text), Dialect::Anywhere)
+    }
+
+    fn compile(text: &str, anchored: &str, dialect: Dialect) -> Result<Self, String> {
         if text.len() > Self::MOST_TEXT {
             return Err(format!("is longer than {} bytes", Self::MOST_TEXT));
         }
         // By itself first, lest a parenthesis in it end the group around it.
-        let syntax = syntax::Config::new().utf8(false);
-        syntax::parse_with(text, &syntax).map_err(|error| error.to_string())?;
+        let mut syntax = syntax::Config::new().utf8(false);
+        match dialect {
+            Dialect::Whole | Dialect::Beginning => {
+                syntax::parse_with(text, &syntax).map_err(|error| error.to_string())?;
+            }
+            // nginx's are about bytes.
+            Dialect::Anywhere => syntax = syntax.unicode(false),
+            Dialect::Location | Dialect::Rewrite => {
+                syntax = syntax.unicode(false).case_insensitive(true);
+            }
+        }
         let config = Config::new()
             .nfa_size_limit(Some(Self::MOST_MEMORY))
             .hybrid_cache_capacity(Self::MOST_MEMORY)
@@ -181,7 +241,11 @@ impl Pattern {
                 None => error.to_string(),
             })?;
         let text = text.into();
-        Ok(Self(Arc::new(Compiled { text, regex })))
+        Ok(Self(Arc::new(Compiled {
+            text,
+            dialect,
+            regex,
+        })))
     }
 
     /// As it was written.
@@ -193,6 +257,28 @@ impl Pattern {
     pub fn is_match(&self, value: &[u8]) -> bool {
         self.0.regex.is_match(value)
     }
+
+    /// What is captured of a value, if it matches.
+    pub fn captures<'a>(&self, value: &'a [u8]) -> Option<Captures<'a>> {
+        let mut slots = [None; 20];
+        self.0.regex.search_slots(&Input::new(value), &mut slots)?;
+        let mut captures: Captures<'a> = [&[]; 10];
+        for (capture, ends) in captures.iter_mut().zip(slots.chunks_exact(2)) {
+            if let [Some(start), Some(end)] = ends {
+                *capture = &value[start.get()..end.get()];
+            }
+        }
+        Some(captures)
+    }
+
+    /// Whether it is an nginx location's.
+    pub fn is_location(&self) -> bool {
+        self.0.dialect == Dialect::Location
+    }
+
+    fn identity(&self) -> (&str, Dialect) {
+        (&self.0.text, self.0.dialect)
+    }
 }
 
 impl fmt::Debug for Pattern {
@@ -203,7 +289,7 @@ impl fmt::Debug for Pattern {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.0.text == other.0.text
+        self.identity() == other.identity()
     }
 }
 
@@ -211,7 +297,7 @@ impl Eq for Pattern {}
 
 impl Hash for Pattern {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.text.hash(state);
+        self.identity().hash(state);
     }
 }
 
@@ -223,7 +309,7 @@ impl PartialOrd for Pattern {
 
 impl Ord for Pattern {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.text.cmp(&other.0.text)
+        self.identity().cmp(&other.identity())
     }
 }
 
@@ -294,5 +380,42 @@ mod tests {
         let pattern = Pattern::beginning("/v[0-9]+").expect("a pattern");
         assert!(pattern.is_match(b"/v12/x"));
         assert!(!pattern.is_match(b"/x/v12"));
+    }
+
+    #[test]
+    fn locations_are_nginxs() {
+        for (text, path, matches) in [
+            ("/foo", "/foobar", true),
+            ("/foo", "/FOO", true),
+            ("/foo", "/x/foo", false),
+            ("/id/[0-9]+$", "/id/12", true),
+            ("/id/[0-9]+$", "/id/12a", false),
+            (r"/v\d\.\w+", "/v1.x", true),
+            ("/a{b", "/a{b", true),
+            ("/a[[]b", "/a[b", true),
+            ("/x[a&&b]", "/x&", true),
+            ("/\u{e4} (.*)", "/%C3%A4%20x", true),
+            ("/a|/b", "/x/b", true),
+            ("/a", "/b/a", false),
+            (r"/a\/b", "/a/b", true),
+        ] {
+            let pattern = Pattern::location(text).expect("a pattern");
+            assert_eq!(pattern.is_match(path.as_bytes()), matches, "{text} {path}");
+        }
+        for bad in ["/(?=a)", r"/(a)\1", "/(?<!x)a", "/(", "/a++", "/(?>a)"] {
+            assert!(Pattern::location(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn groups_are_captured_and_those_that_took_no_part_are_empty() {
+        let pattern = Pattern::rewrite("/foo(/|$)(x)?(.*)").expect("a pattern");
+        let captures = pattern.captures(b"/Foo/bar/baz").expect("a match");
+        let expected: [&[u8]; 4] = [b"/Foo/bar/baz", b"/", b"", b"bar/baz"];
+        assert_eq!(captures[..4], expected);
+        assert!(pattern.captures(b"/bar").is_none());
+        let twelve = Pattern::rewrite("/(.)(.)(.)(.)(.)(.)(.)(.)(.)(.)(.)").expect("a pattern");
+        assert_eq!(twelve.captures(b"/abcdefghijkl").expect("a match")[9], b"i");
+        assert_ne!(Pattern::rewrite("/a"), Pattern::location("/a"));
     }
 }

@@ -6,6 +6,7 @@
 //! [`Endpoint`]'s health.
 
 pub mod backend;
+pub mod canary;
 pub mod certificate;
 pub mod clients;
 pub mod condition;
@@ -18,6 +19,7 @@ pub mod host;
 pub mod listener;
 pub mod maglev;
 pub mod path;
+mod pcre;
 pub mod policy;
 pub mod route;
 mod router;
@@ -30,6 +32,7 @@ pub mod ticket;
 pub mod transport;
 
 pub use backend::{Backend, Unavailable};
+pub use canary::Canary;
 pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};

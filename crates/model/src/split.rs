@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::canary::Canary;
 use crate::filter::Filter;
 
 /// Several backends, each with a part of what comes (Gateway API: `backendRefs` with weights).
@@ -11,6 +12,9 @@ pub struct Split {
     shares: Box<[Share]>,
     /// The sum of all weights, at least 1.
     total: u32,
+    /// Where the second of two shares is a canary's: which requests are its, before weights are
+    /// asked.
+    canary: Option<Box<Canary>>,
 }
 
 /// One backend's part.
@@ -42,7 +46,38 @@ impl Split {
         let total = shares
             .iter()
             .try_fold(0_u32, |sum, share| sum.checked_add(share.weight))?;
-        (total > 0).then_some(Self { shares, total })
+        (total > 0).then_some(Self {
+            shares,
+            total,
+            canary: None,
+        })
+    }
+
+    /// A backend of which a canary gets a part: `weight` of `total` requests, and those that
+    /// `canary` says.
+    pub fn with_canary(
+        main: Arc<Backend>,
+        other: Arc<Backend>,
+        (weight, total): (u32, u32),
+        canary: Canary,
+    ) -> Self {
+        let total = total.max(1);
+        let weight = weight.min(total);
+        let share = |weight, backend| Share {
+            weight,
+            target: Target::Backend(backend),
+            filters: [].into(),
+        };
+        Self {
+            shares: [share(total - weight, main), share(weight, other)].into(),
+            total,
+            canary: Some(Box::new(canary)),
+        }
+    }
+
+    /// Which requests are a canary's, which is the second of the two shares.
+    pub fn canary(&self) -> Option<&Canary> {
+        self.canary.as_deref()
     }
 
     /// The shares.
@@ -83,7 +118,7 @@ impl Eq for Share {}
 
 impl PartialEq for Split {
     fn eq(&self, other: &Self) -> bool {
-        self.shares == other.shares
+        self.shares == other.shares && self.canary == other.canary
     }
 }
 
