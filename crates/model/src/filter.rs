@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backend::Backend;
 use crate::text::Text;
 
-mod send;
+pub mod send;
 mod substitute;
 
 pub use send::Send;

@@ -41,7 +41,6 @@ mod streams;
 mod timer;
 mod tls;
 mod upstream;
-#[allow(dead_code, reason = "the first annotations with variables come next")]
 mod variables;
 mod worker;
 

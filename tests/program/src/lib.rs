@@ -33,6 +33,7 @@ pub mod http2;
 pub mod ingress;
 pub mod load;
 pub mod named;
+pub mod nginx;
 pub mod origins;
 pub mod ports;
 pub mod program;

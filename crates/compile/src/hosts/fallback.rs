@@ -8,7 +8,7 @@ use model::{Action, Backend, Rule, VirtualHost};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
-use super::routes::{Base, built_in, default_rule, not_found};
+use super::routes::{Base, built_in, not_found, rest_rule};
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
@@ -31,7 +31,7 @@ pub(crate) struct Fallbacks {
     pub(crate) virtual_host: Arc<VirtualHost>,
     not_found: Arc<Rule>,
     /// What the last resort is: the Service that the command line names, or 404.
-    last: Arc<Rule>,
+    pub(crate) last: Arc<Rule>,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
     /// Every Ingress with a default backend, the one that wins first.
@@ -140,7 +140,9 @@ impl Fallbacks {
             winner: false,
             report: service.report,
         };
-        let with_default = |ingress: &&Arc<Resolved>| ingress.default_backend.is_some();
+        let with_default = |ingress: &&Arc<Resolved>| {
+            ingress.default_backend.is_some() && !ingress.parsed.is_canary()
+        };
         let mut concerned = service.backend;
         for old in replaced
             .iter()
@@ -176,7 +178,7 @@ impl Fallbacks {
             });
         }
         self.any = match &self.winner {
-            Some(ingress) => Arc::new(default_rule(ingress, false, base)),
+            Some(ingress) => Arc::new(rest_rule(ingress, base)),
             None => Arc::clone(&self.last),
         };
         let host = match &self.winner {
@@ -274,7 +276,7 @@ impl Fallbacks {
 
 /// Whether an Ingress wants every request that nobody claims, and nothing else.
 fn catches_all(ingress: &Resolved) -> bool {
-    ingress.default_backend.is_some() && !ingress.parsed.has_rules()
+    ingress.default_backend.is_some() && !ingress.parsed.has_rules() && !ingress.parsed.is_canary()
 }
 
 fn as_host(default: Arc<Rule>) -> Arc<VirtualHost> {

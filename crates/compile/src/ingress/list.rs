@@ -9,7 +9,7 @@ use objects::Problem;
 use objects::kinds::Ingress;
 
 use super::annotations::{Reading, Standing};
-use super::class::{self, Classes, Verdict};
+use super::class::{self, Classes, PathSemantics, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
 use super::resolve::{Resolved, World, resolve, secrets, service_ports};
@@ -46,6 +46,8 @@ pub(crate) struct Numbers {
 pub(crate) struct Entry {
     source: Arc<Ingress>,
     verdict: Verdict,
+    /// How its class says that paths are read.
+    paths: Option<PathSemantics>,
     /// What is served of it, if it is served.
     pub(crate) resolved: Option<Arc<Resolved>>,
     /// What is wrong with it, if it is ours and nothing of it is served for that.
@@ -120,7 +122,7 @@ impl Ingresses {
             let former = self.take(ingress.name.as_ref());
             let new = ingress.now.as_ref().map(|source| {
                 let verdict = classes.verdict(source, world.options);
-                make(source, None, verdict, world)
+                make(source, None, verdict, classes.paths(source), world)
             });
             let resolved = new.as_ref().and_then(|entry| entry.resolved.clone());
             changed.push(
@@ -141,14 +143,21 @@ impl Ingresses {
                 true => classes.verdict(&old.source, world.options),
                 false => old.verdict,
             };
-            if verdict == old.verdict && !refers_to_changed(old, changes, tls_is_stale) {
+            let paths = match changes.classes {
+                true => classes.paths(&old.source),
+                false => old.paths,
+            };
+            let as_it_was = verdict == old.verdict && paths == old.paths;
+            if as_it_was && !refers_to_changed(old, changes, tls_is_stale) {
                 continue;
             }
+            let same_paths = paths == old.paths;
             let (source, name) = (Arc::clone(&old.source), old.name().to_owned());
             let former = self.take(name.as_ref()).and_then(|old| old.resolved);
             let parsed = former.as_ref().map(|old| Arc::clone(&old.parsed));
-            let parsed = parsed.filter(|parsed| Some(parsed.profile) == verdict.profile());
-            let new = make(&source, parsed, verdict, world);
+            let parsed =
+                parsed.filter(|parsed| same_paths && Some(parsed.profile) == verdict.profile());
+            let new = make(&source, parsed, verdict, paths, world);
             changed.push(name, former, new.resolved.clone());
             self.put(new);
         }
@@ -264,11 +273,13 @@ fn make(
     source: &Arc<Ingress>,
     parsed: Option<Arc<Parsed>>,
     verdict: Verdict,
+    paths: Option<PathSemantics>,
     world: &mut World<'_>,
 ) -> Entry {
     let parsed = verdict.profile().map(|profile| {
-        let reading = Reading::of(world.options);
-        parsed.unwrap_or_else(|| Arc::new(parse(source, profile, reading)))
+        let reading = Reading::of(world.options).with_paths(paths);
+        let strict = world.profiles.of(profile).strict_paths;
+        parsed.unwrap_or_else(|| Arc::new(parse(source, profile, strict, reading)))
     });
     let mut left_out = None;
     let resolved = parsed.and_then(|parsed| {
@@ -281,6 +292,7 @@ fn make(
     Entry {
         source: Arc::clone(source),
         verdict,
+        paths,
         resolved,
         left_out,
     }

@@ -25,8 +25,28 @@ pub(crate) struct Manner {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Defaults {
     pub(crate) manner: Arc<Manner>,
-    /// Whether hosts with TLS send clients to HTTPS.
-    pub(crate) ssl_redirect: bool,
+    /// How clients are sent elsewhere.
+    pub(crate) redirects: Redirects,
+    /// Whether paths of Exact and Prefix have nothing in them but letters, digits and `/._-`
+    /// (`strict-validate-path-type`).
+    pub(crate) strict_paths: bool,
+}
+
+/// How clients are sent elsewhere where an Ingress says nothing of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Redirects {
+    /// Whether hosts with TLS send clients to HTTPS (`ssl-redirect`).
+    pub(crate) when_tls: bool,
+    /// Whether others do, too (`force-ssl-redirect`).
+    pub(crate) always: bool,
+    /// The status to HTTPS and between hosts with and without `www.` (`http-redirect-code`).
+    pub(crate) code: u16,
+    /// Whether a slash at the end of the target stays (`preserve-trailing-slash`).
+    pub(crate) keeps_slash: bool,
+    /// Whether URLs have ports in them (`use-port-in-redirects`).
+    pub(crate) names_port: bool,
+    /// Whether paths are not made URLs (`relative-redirects`).
+    pub(crate) relative: bool,
 }
 
 /// The defaults of each profile.
@@ -62,13 +82,18 @@ impl Profiles {
             extras: Some(Arc::new(extras)),
             ..own.clone()
         };
-        let defaults = |manner| Defaults {
+        let defaults = |manner, strict_paths| Defaults {
             manner: Arc::new(manner),
-            ssl_redirect: options.ssl_redirect,
+            redirects: Redirects {
+                when_tls: options.ssl_redirect,
+                code: 308,
+                ..Redirects::default()
+            },
+            strict_paths,
         };
         Self {
-            own: defaults(own),
-            ingress_nginx: defaults(ingress_nginx),
+            own: defaults(own, false),
+            ingress_nginx: defaults(ingress_nginx, true),
         }
     }
 

@@ -12,6 +12,7 @@ use objects::manifests::{Origin, locate};
 use serde::Serialize;
 
 use super::listener::{CertificateFound, ListenerFound, Ports, find_listener, find_site};
+use super::nginx;
 use super::url::Url;
 use crate::control::{self, Objects};
 
@@ -144,13 +145,18 @@ pub(super) fn explain(
     let is_rule = |rule: &Arc<Rule>| Arc::ptr_eq(rule, selection.rule);
     let is_default = !selection.host.rules().iter().any(is_rule);
     if matches!(selection.rule.action, Action::Forward(_) | Action::Split(_)) {
-        path_found.upstream = Some(lossy(selection.path) + &url.query);
+        let path = lossy(selection.path);
+        let rewritten = nginx::rewritten(&selection.rule.filters, &path);
+        path_found.upstream = Some(rewritten.unwrap_or(path) + &url.query);
     }
     found.path = Some(path_found);
     found.host = Some(host_found(site, host, selection.host));
     let named = Named { known, site };
     found.rule = Some(named.rule(selection.rule, is_default));
     found.filters = selection.rule.filters.iter().map(control::filter).collect();
+    found
+        .filters
+        .extend(control::canary(&selection.rule.action));
     found.backend = control::backend(&selection.rule.action);
     found.backends = control::shares(&selection.rule.action);
     found.others = others(selection.host, selection.rule, &path, named);
@@ -167,9 +173,15 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         _ => None,
     });
     if let Some(redirect) = redirect {
-        let location = https_url(url, redirect.port, path);
+        let location = nginx::https_url(url, *redirect, path);
         found.status = Some(redirect.status);
         found.verdict = format!("{}: redirected to {location}", redirect.status);
+        found.location = Some(location);
+        return;
+    }
+    if let Some((status, location)) = nginx::sent(rule, url, path) {
+        found.status = Some(status);
+        found.verdict = format!("{status}: sent to {location}");
         found.location = Some(location);
         return;
     }
@@ -220,21 +232,6 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         found.status = status;
         found.verdict = verdict;
     }
-}
-
-fn https_url(url: &Url, port: u16, path: &[u8]) -> String {
-    let host = url.host.as_str();
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let port = if port == 443 {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
-    format!("https://{host}{port}{}{}", lossy(path), url.query)
 }
 
 /// A URL as a request: GET, without header fields besides Host.
@@ -387,6 +384,9 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
     let text = lossy(path);
     if other.matches(path) {
         return match (other, winner) {
+            (_, PathMatch::Pattern(pattern)) if pattern.is_location() => {
+                format!("{winner} is tried first: longer paths are")
+            }
             (PathMatch::Prefix(_), PathMatch::Exact(_)) => "Exact goes before Prefix".to_owned(),
             (PathMatch::Pattern(_), PathMatch::Exact(_)) => "Exact goes before Pattern".to_owned(),
             (PathMatch::Prefix(_), PathMatch::Pattern(_)) => {
@@ -414,7 +414,7 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
     }
 }
 
-fn lossy(path: &[u8]) -> String {
+pub(super) fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 

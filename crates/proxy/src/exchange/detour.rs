@@ -102,8 +102,11 @@ async fn filter<B: RequestBody>(
     pending: &mut Pending,
 ) -> Result<(), Ended> {
     for filter in filters {
-        if let Filter::Auth(auth) = filter {
-            auth::ask(auth, parts, body).await?;
+        match filter {
+            Filter::Auth(auth) => auth::ask(auth, parts, body).await?,
+            // Who is sent elsewhere gets nothing that is guarded.
+            Filter::Send(_) => break,
+            _ => {}
         }
     }
     let context = Context {
@@ -112,6 +115,8 @@ async fn filter<B: RequestBody>(
         public_port: parts.connection.public_port,
         host: &pending.host,
         matched: &rule.path,
+        connection: parts.connection,
+        rule,
     };
     match filters::run(filters, parts.request, &mut pending.path, context) {
         Some(answer) => Err(Ended::Answer(answer)),

@@ -2,12 +2,12 @@
 
 mod access_lists;
 mod affinity;
-mod aliases;
+pub(crate) mod aliases;
 mod attempts;
 pub(crate) mod backend;
 mod basic_auth;
 mod bodies;
-mod canary;
+pub(crate) mod canary;
 pub(crate) mod client_auth;
 mod connection;
 mod cors;
@@ -20,10 +20,10 @@ mod mirror;
 mod modsecurity;
 pub(crate) mod passthrough;
 mod rate_limit;
-mod redirect;
+pub(crate) mod redirect;
 mod response_headers;
 mod response_rewrite;
-mod rewrite;
+pub(crate) mod rewrite;
 mod satisfy;
 mod service_upstream;
 mod snippets;
@@ -31,7 +31,7 @@ pub(crate) mod table;
 mod tls;
 mod tls_redirect;
 mod tracing;
-mod upstream_host;
+pub(crate) mod upstream_host;
 mod values;
 
 use objects::kinds::Ingress;
@@ -42,10 +42,16 @@ use crate::report::{Problems, annotation_field};
 use crate::service::KNOWN as SERVICES;
 use crate::suggest::nearest;
 
+use super::class::{PATH_SEMANTICS, PathSemantics};
+use aliases::Aliases;
 use backend::Backend;
+use canary::Canary;
 use client_auth::ClientAuth;
+use redirect::Redirect;
+use rewrite::Rewrite;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
+use upstream_host::UpstreamHost;
 use values::{BadValue, Consequence};
 
 /// What our own annotations begin with.
@@ -67,8 +73,22 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
+    /// Other paths for backends, and how paths are read.
+    pub(crate) rewrite: Option<Box<Rewrite>>,
+    /// Where clients are sent instead.
+    pub(crate) redirect: Option<Box<Redirect>>,
+    /// More names of its hosts.
+    pub(crate) aliases: Option<Box<Aliases>>,
+    /// What backends are told of host and path.
+    pub(crate) upstream_host: Option<Box<UpstreamHost>>,
+    /// Which of another Ingress's requests are its own.
+    pub(crate) canary: Option<Box<Canary>>,
+    /// How its paths are read, where it says so itself.
+    pub(crate) paths: Option<PathSemantics>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
+    /// Whether values are read that ingress-nginx's validation would refuse.
+    unchecked: bool,
 }
 
 /// What becomes of an Ingress whose annotations may be wrong.
@@ -92,6 +112,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) validates: bool,
     /// The most that they may risk (`annotations-risk-level`).
     pub(crate) risk: Risk,
+    /// How paths are read, where the class says so.
+    pub(crate) paths: Option<PathSemantics>,
 }
 
 impl<'a> Reading<'a> {
@@ -101,13 +123,22 @@ impl<'a> Reading<'a> {
             prefix: &options.annotations_prefix,
             validates: options.validates_annotations,
             risk: options.annotations_risk,
+            paths: None,
         }
+    }
+
+    /// The same for an Ingress of a class that says how paths are read.
+    pub(crate) fn with_paths(self, paths: Option<PathSemantics>) -> Self {
+        Self { paths, ..self }
     }
 }
 
 /// Reads an Ingress's annotations, and finds those that have no effect.
 pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = Settings {
+        unchecked: !reading.validates,
+        ..Settings::default()
+    };
     let annotations = &ingress.metadata.annotations;
     for (name, value) in annotations.iter() {
         let ours = name
@@ -125,6 +156,8 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
             if !annotation.alias_of.is_some_and(is_said) {
                 settings.take(annotation, name, value, reading, problems);
             }
+        } else if name == PATH_SEMANTICS {
+            settings.paths = PathSemantics::read(name, value, problems);
         } else if SERVICES.contains(&name) {
             let message = "has no effect on an Ingress";
             problems.warning(
@@ -245,16 +278,17 @@ mod tests {
             prefix: "nginx.ingress.kubernetes.io",
             validates: true,
             risk: Risk::High,
+            paths: None,
         };
         let settings = read(&ingress, reading, &mut problems);
         assert_eq!(
             settings.tls_redirect,
             TlsRedirect {
                 when_tls: Some(false),
-                always: false
+                ..TlsRedirect::default()
             }
         );
-        assert_eq!(settings.standing, Standing::LeftOut);
+        assert_eq!(settings.standing, Standing::Served);
         let report = problems.into_report(true);
         let found: Vec<_> = report
             .problems()
