@@ -241,10 +241,10 @@ fn an_ingress_or_its_class_may_have_its_paths_read_as_kubernetes_says() {
     let of_class = ingress("a", &[])
         .class("plain")
         .host(HOST)
-        .prefix("/api", "other");
+        .prefix("/api/v1", "other");
     let documents = [class.to_owned(), of_class.yaml(), regex.yaml()];
     let site = Nginx::with_documents(&documents, &[]);
-    all(&site, &[("/api/x", "other"), ("/apis", "web")]);
+    all(&site, &[("/api/v1/x", "other"), ("/api/v12", "web")]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_target_without_captures_takes_the_place_of_the_whole_path() {
 fn all_nine_groups_are_there_and_those_that_took_no_part_are_empty() {
     let site = rewriting(
         "/(a)(b)(c)(d)(e)(f)(g)(h)(i)?(.*)",
-        "/$9$8$7$6$5$4$3$2$1-${1}0",
+        "/$9$8$7$6$5$4$3$2$1-$10",
     );
     all(
         &site,

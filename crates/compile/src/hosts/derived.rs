@@ -61,7 +61,7 @@ pub(super) fn of<'a>(name: &str, host: &'a Host, all: &'a Hosts) -> Option<Deriv
 }
 
 /// Says which other names of a host it does not have. `problems` has one entry for each claim.
-pub(super) fn explain(name: &Arc<str>, all: &Hosts, problems: &mut [Problems]) {
+pub(super) fn explain(name: &Arc<str>, all: &Hosts, prefix: &str, problems: &mut [Problems]) {
     let Some(own) = all.get(name) else {
         return;
     };
@@ -72,7 +72,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, problems: &mut [Problems]) {
             continue;
         }
         if let Some(aliases) = &parsed.settings.aliases {
-            let field = annotation_field(SERVER_ALIAS);
+            let field = annotation_field(&format!("{prefix}/{SERVER_ALIAS}"));
             let is_first = first.is_some_and(|first| std::ptr::eq(first, &*claim.ingress));
             if !is_first && !aliases.names.is_empty() {
                 let message = format!("{name} has other names already, as an older Ingress says");
@@ -94,7 +94,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, problems: &mut [Problems]) {
         }
         let redirect = parsed.settings.redirect.as_ref();
         if redirect.is_some_and(|redirect| redirect.from_to_www()) {
-            let field = annotation_field("from-to-www-redirect");
+            let field = annotation_field(&format!("{prefix}/from-to-www-redirect"));
             match counterpart(name) {
                 None => problems.warning(
                     field,

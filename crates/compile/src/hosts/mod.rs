@@ -82,6 +82,17 @@ impl Claim {
     }
 }
 
+/// What was made of a host.
+struct Made {
+    built: routes::Built,
+    certificates: Option<Arc<CertificateSet>>,
+    sealed: Option<Arc<Stream>>,
+    /// One for each claim.
+    problems: Vec<Problems>,
+    /// One for each canary.
+    canary_problems: Vec<Problems>,
+}
+
 /// What an update changed.
 #[derive(Debug, Default)]
 pub(crate) struct Updated {
@@ -237,9 +248,19 @@ impl Hosts {
         base: Base<'_>,
         updated: &mut Updated,
     ) {
-        let Some((name, host)) = self.by_name.get_key_value(name) else {
-            return;
-        };
+        if let Some((name, made)) = self.make(name, fallbacks, base) {
+            self.take_over(&name, made, updated);
+        }
+    }
+
+    /// Makes what there is to be of a host.
+    fn make(
+        &mut self,
+        name: &str,
+        fallbacks: &Fallbacks,
+        base: Base<'_>,
+    ) -> Option<(Arc<str>, Made)> {
+        let (name, host) = self.by_name.get_key_value(name)?;
         let name = Arc::clone(name);
         let derived = derived::of(&name, host, &self.by_name);
         let has_tls = self.has_tls(&name);
@@ -295,13 +316,35 @@ impl Hosts {
         let mut canary_problems = in_the_making(&host.canaries);
         if derived.is_none() {
             canaries::explain(&name, claims, canaries, &mut canary_problems);
-            derived::explain(&name, &self.by_name, &mut problems);
+            let prefix = &base.options.annotations_prefix;
+            derived::explain(&name, &self.by_name, prefix, &mut problems);
         }
         let own_problems = match derived {
             None => problems,
             Some(_) => in_the_making(&host.claims),
         };
-        let Some(host) = self.by_name.get_mut(&name) else {
+        let made = Made {
+            built,
+            certificates,
+            sealed,
+            problems: own_problems,
+            canary_problems,
+        };
+        Some((name, made))
+    }
+
+    /// Takes over what was made of a host, where it is not as it was.
+    fn take_over(&mut self, name: &Arc<str>, made: Made, updated: &mut Updated) {
+        let Made {
+            built,
+            certificates,
+            sealed,
+            problems,
+            canary_problems,
+        } = made;
+        let former = self.routes.get(name);
+        let former_certificates = self.certificates.get(name);
+        let Some(host) = self.by_name.get_mut(name) else {
             return;
         };
         host.own_default = built.own_default;
@@ -312,25 +355,25 @@ impl Hosts {
             self.asking -= asks(former);
             self.asking += asks(built.virtual_host.as_ref());
             match built.virtual_host {
-                Some(virtual_host) => self.routes.insert(Arc::clone(&name), virtual_host),
-                None => drop(self.routes.remove(&name)),
+                Some(virtual_host) => self.routes.insert(Arc::clone(name), virtual_host),
+                None => drop(self.routes.remove(name)),
             }
         }
         if !same(certificates.as_ref(), former_certificates) {
             updated.certificates = true;
             match certificates {
-                Some(certificates) => self.certificates.insert(Arc::clone(&name), certificates),
-                None => drop(self.certificates.remove(&name)),
+                Some(certificates) => self.certificates.insert(Arc::clone(name), certificates),
+                None => drop(self.certificates.remove(name)),
             }
         }
-        if !same(sealed.as_ref(), self.sealed.get(&name)) {
+        if !same(sealed.as_ref(), self.sealed.get(name)) {
             updated.sealed = true;
             match sealed {
-                Some(sealed) => self.sealed.insert(Arc::clone(&name), sealed),
-                None => drop(self.sealed.remove(&name)),
+                Some(sealed) => self.sealed.insert(Arc::clone(name), sealed),
+                None => drop(self.sealed.remove(name)),
             }
         }
-        let all = host.claims.iter_mut().zip(own_problems);
+        let all = host.claims.iter_mut().zip(problems);
         for (claim, problems) in all.chain(host.canaries.iter_mut().zip(canary_problems)) {
             if !problems.is_empty() || !claim.problems.is_empty() {
                 claim.problems = problems.into_shared();

@@ -9,6 +9,7 @@ use objects::Problem;
 use objects::kinds::{Ingress, IngressBackend, IngressTls, ServiceBackendPort};
 
 use super::Precedence;
+use super::annotations::aliases::SERVER_ALIAS;
 use super::annotations::{self, Reading, Settings};
 use super::class::{PathSemantics, Profile};
 use super::host::{BadHost, covers, normal_host};
@@ -199,6 +200,7 @@ pub(crate) fn parse(
     let settings = annotations::read(source, reading, &mut problems);
     let paths = Paths::new(&settings, profile, strict, reading);
     warn_of_cookie_paths(source, &settings, reading.prefix, &mut problems);
+    refuse_aliases(&settings, reading.prefix, &mut problems);
     let default_backend = source.spec.default_backend.as_ref();
     let default_backend =
         default_backend.map(|backend| parse_backend(backend, "spec.defaultBackend", &mut problems));
@@ -235,11 +237,27 @@ impl Paths {
             Profile::Own if !patterns => PathSemantics::Kubernetes,
             Profile::Own | Profile::IngressNginx => PathSemantics::IngressNginx,
         };
+        let is_canary = settings.canary.as_ref().is_some_and(|it| it.enabled);
         Self {
             semantics: settings.paths.or(reading.paths).unwrap_or(default),
             strict,
-            patterns,
+            // A canary's paths are what those of its main are.
+            patterns: patterns || is_canary,
         }
+    }
+}
+
+/// Names of hosts that are none.
+fn refuse_aliases(settings: &Settings, prefix: &str, problems: &mut Problems) {
+    let aliases = settings.aliases.iter();
+    for name in aliases.flat_map(|aliases| &aliases.refused) {
+        let message = format!("{name:?} is no host name and left out");
+        let hint = "names, and `*.` and a name";
+        problems.error(
+            annotation_field(&format!("{prefix}/{SERVER_ALIAS}")),
+            message,
+            hint,
+        );
     }
 }
 

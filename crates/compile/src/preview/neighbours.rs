@@ -137,6 +137,11 @@ struct Search<'a> {
     /// Those whose annotations have to do with a whole host: with how all its paths are read, with
     /// other Ingresses' requests, or with its names.
     far_reaching: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
+    /// All of the hosts; they matter where an annotation is far-reaching, for it may be that of a path
+    /// that another Ingress has.
+    sharing: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
+    /// Whether the Ingress itself has such an annotation.
+    reaches_far: bool,
     catch_all: Option<&'a Arc<Ingress>>,
 }
 
@@ -158,6 +163,8 @@ impl<'a> Search<'a> {
             with_default: BTreeMap::new(),
             with_tls: BTreeMap::new(),
             far_reaching: BTreeMap::new(),
+            sharing: BTreeMap::new(),
+            reaches_far: false,
             catch_all: None,
         }
     }
@@ -184,6 +191,7 @@ impl<'a> Search<'a> {
             self.hosts.extend(counterpart(&of_host.host));
         }
         self.hosts.extend(parsed.derived_hosts());
+        self.reaches_far |= self.is_far_reaching(ingress);
         let listed = parsed.tls.iter().flat_map(|entry| &entry.hosts);
         self.hosts.extend(listed.map(|(_, host)| host.clone()));
         let named = self.certificate_hosts(ingress);
@@ -251,6 +259,7 @@ impl<'a> Search<'a> {
         if self.is_far_reaching(other) {
             keep(&mut self.far_reaching, other);
         }
+        keep(&mut self.sharing, other);
         self.look_at_paths(other);
     }
 
@@ -330,12 +339,15 @@ impl<'a> Search<'a> {
     /// Each once.
     fn found(self) -> Vec<&'a Arc<Ingress>> {
         let mut names = BTreeSet::new();
+        let reaches_far = self.reaches_far || !self.far_reaching.is_empty();
+        let sharing = reaches_far.then_some(self.sharing).unwrap_or_default();
         let all = self
             .by_path
             .into_values()
             .chain(self.with_default.into_values())
             .chain(self.with_tls.into_values())
             .chain(self.far_reaching.into_values())
+            .chain(sharing.into_values())
             .chain(self.catch_all);
         all.filter(|ingress| names.insert(NameRef::of(&ingress.metadata)))
             .collect()
