@@ -191,6 +191,15 @@ fn a_canary_alone_serves_nothing() {
 }
 
 #[test]
+fn a_canary_of_what_catches_all_gets_a_part_of_it() {
+    let main = ingress("a", &[]).default_backend("web");
+    let annotations = [("canary", "true"), ("canary-by-header", "X")];
+    let canary = ingress("b", &annotations).default_backend("other");
+    let site = Nginx::with(&[main, canary]);
+    all(&site, &[("", "web"), ("X: always\r\n", "other")]);
+}
+
+#[test]
 fn a_canary_is_about_the_host_and_the_path_that_both_have() {
     let main = main_ingress().prefix("/other", "web").exact("/info", "web");
     let canary = canary(&[("canary-weight", "100")]).prefix("/own", "other");

@@ -69,10 +69,6 @@ fn a_redirect_that_validation_refuses_leaves_its_ingress_out() {
     let site = one(&annotations, ROOT);
     assert_eq!(site.narthex.backend(HOST, "/"), "404");
     site.narthex.until_log("permanent-redirect");
-    let rule = ingress("a", &annotations).host(HOST).prefix(ROOT, "web");
-    let flags = ["--enable-annotation-validation=false"];
-    let site = Nginx::with_documents(&[rule.yaml()], &flags);
-    assert_eq!(site.sent(HOST, "/a?b"), sent(301, "https://x.example/a?b"));
 }
 
 #[test]

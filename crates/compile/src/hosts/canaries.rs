@@ -37,17 +37,26 @@ impl<'a> Canaries<'a> {
             return None;
         }
         let (ingress, backend) = self.0.get(&rule.path.identity())?;
-        let canary = ingress.parsed.settings.canary.as_deref()?;
-        if backend.name == main.name {
-            return None;
-        }
-        Some(Arc::new(Split::with_canary(
-            Arc::clone(main),
-            Arc::clone(backend),
-            canary.weight(),
-            canary.decision(),
-        )))
+        split(ingress, backend, main)
     }
+}
+
+/// What a canary and the backend that it is the canary of come to; none if both are one.
+pub(super) fn split(
+    ingress: &Resolved,
+    backend: &Arc<Backend>,
+    main: &Arc<Backend>,
+) -> Option<Arc<Split>> {
+    let canary = ingress.parsed.settings.canary.as_deref()?;
+    if backend.name == main.name {
+        return None;
+    }
+    Some(Arc::new(Split::with_canary(
+        Arc::clone(main),
+        Arc::clone(backend),
+        canary.weight(),
+        canary.decision(),
+    )))
 }
 
 /// Says which canaries have no path in common with another Ingress, or not alone. `problems` has one

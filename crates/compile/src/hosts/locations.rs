@@ -127,10 +127,11 @@ fn has_patterns(host: &str, claims: &[Claim], all: &[Candidate<'_>]) -> bool {
         let mut of_host = claims.iter().map(|claim| &claim.ingress.parsed);
         let first = of_host.find(|parsed| parsed.host_index(host).is_some())?;
         let rewrite = first.settings.rewrite.as_deref()?;
-        let is_target = |written: &str| written != "/";
         let target = rewrite.target.as_ref();
-        let rewrites = target.is_some_and(|target| is_target(&target.written));
-        let is_nginxs = first.profile == Profile::IngressNginx;
+        let rewrites = target.is_some_and(|target| *target.written != *"/");
+        let mut own = first.hosts[first.host_index(host)?].paths.iter();
+        let is_nginxs = first.profile == Profile::IngressNginx
+            && own.all(|rule| rule.path.location().is_some());
         Some(is_nginxs && (rewrite.use_regex || rewrites))
     };
     let has_nginxs = !taken.is_empty();

@@ -132,6 +132,9 @@ fn rewrite(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     let (Some(target), Part::Path(Some(pattern))) = (target, place.part) else {
         return;
     };
+    if settings.standing == Standing::Denied {
+        return;
+    }
     let host = settings.upstream_host.as_deref();
     filters.push(Filter::Substitute(Box::new(Substitute {
         pattern: pattern.clone(),

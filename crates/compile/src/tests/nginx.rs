@@ -29,6 +29,21 @@ const REQUESTS: &[&str] = &[
     "/a/b/c", "/abc", "/a.c", "/axc/", "/ab/c/d", "/x", "/x/b", "/[ab]+/c",
 ];
 
+/// What may be said of another host.
+const ANNOTATIONS: &[(&str, &str)] = &[
+    ("use-regex", "true"),
+    ("rewrite-target", "/$1"),
+    ("app-root", "/root"),
+    ("permanent-redirect", "https://elsewhere.test"),
+    ("permanent-redirect", "no URL"),
+    ("from-to-www-redirect", "true"),
+    ("server-alias", "x.test,*.test,~x"),
+    ("force-ssl-redirect", "true"),
+    ("canary-by-header", "x"),
+    ("canary-weight", "100"),
+    ("upstream-vhost", "$host"),
+];
+
 /// One Ingress: its annotations, and its paths with their kinds.
 #[derive(Debug, Clone)]
 struct Made {
@@ -237,6 +252,37 @@ proptest! {
         }
         let fresh = Compiler::new(OPTIONS.clone()).compile(&store, NOW);
         prop_assert_eq!(&compiled.report, &fresh.report);
+    }
+
+    #[test]
+    fn annotations_of_one_host_change_nothing_of_another(
+        a in made("a"),
+        annotations in prop::collection::vec(select(ANNOTATIONS), 0..6),
+        canary in any::<bool>(),
+    ) {
+        let mut store = store(&[]);
+        let mut far = a.object();
+        far["spec"]["rules"][0]["host"] = json!("y.test");
+        for name in ["0", "z"] {
+            let mut object = far.clone();
+            for (name, value) in &annotations {
+                object["metadata"]["annotations"][format!("nginx.ingress.kubernetes.io/{name}")] =
+                    json!(value);
+            }
+            if canary {
+                object["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary"] =
+                    json!("true");
+            }
+            let ingress = testing::ingress("default", name, object);
+            store.apply(Object::Ingress(Arc::new(ingress)));
+        }
+        a.put(&mut store);
+        let compiled = Compiler::new(OPTIONS.clone()).compile(&store, NOW);
+        let all = [a];
+        let naive = Naive::new(&all);
+        for path in REQUESTS {
+            prop_assert_eq!(ours(&compiled, path), naive.answer(path), "{}", path);
+        }
     }
 
     #[test]

@@ -179,7 +179,13 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         found.location = Some(location);
         return;
     }
-    if let Some((status, location)) = nginx::sent(rule, url, path) {
+    let port = found.listener.as_ref().map(|listener| listener.port);
+    if let Some((status, location)) = nginx::sent(rule, url, path, port) {
+        if let Some(path) = &mut found.path {
+            path.upstream = None;
+        }
+        found.backend = None;
+        found.backends.clear();
         found.status = Some(status);
         found.verdict = format!("{status}: sent to {location}");
         found.location = Some(location);

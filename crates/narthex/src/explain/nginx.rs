@@ -30,7 +30,12 @@ pub(super) fn https_url(url: &Url, redirect: HttpsRedirect, path: &[u8]) -> Stri
 
 /// Where a rule sends all its clients, and with which status. Variables that a URL does not tell stay
 /// as they are.
-pub(super) fn sent(rule: &Rule, url: &Url, path: &[u8]) -> Option<(u16, String)> {
+pub(super) fn sent(
+    rule: &Rule,
+    url: &Url,
+    path: &[u8],
+    port: Option<u16>,
+) -> Option<(u16, String)> {
     let send = rule.filters.iter().find_map(|filter| match filter {
         Filter::Send(send) => Some(&**send),
         _ => None,
@@ -40,7 +45,7 @@ pub(super) fn sent(rule: &Rule, url: &Url, path: &[u8]) -> Option<(u16, String)>
         let one = std::slice::from_ref(rule.filters.iter().find(redirects)?);
         return rewritten(one, &lossy(path)).map(|to| (302, to + &url.query));
     };
-    let mut to = expanded(&send.to, url);
+    let mut to = expanded(&send.to, url, port);
     match send.rest {
         Rest::Nothing => {}
         Rest::Query => to += &url.query,
@@ -79,13 +84,16 @@ pub(super) fn rewritten(filters: &[Filter], path: &str) -> Option<String> {
     })
 }
 
-fn expanded(text: &Text, url: &Url) -> String {
+fn expanded(text: &Text, url: &Url, port: Option<u16>) -> String {
     let mut out = String::new();
     for piece in text.pieces() {
         match piece {
             Piece::Literal(text) => out += text,
             Piece::Variable(Variable::Named(Named::Scheme | Named::PassScheme)) => {
                 out += scheme(url);
+            }
+            Piece::Variable(Variable::Named(Named::PassPort)) if let Some(port) = port => {
+                out += &port.to_string();
             }
             Piece::Variable(Variable::Named(Named::Host)) => out += &host(url),
             Piece::Variable(Variable::Header(name)) if **name == *"host" => out += &host(url),

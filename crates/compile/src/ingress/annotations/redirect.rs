@@ -142,6 +142,13 @@ mod tests {
         assert_eq!(redirect.target(), to("t").as_ref().map(|to| (to, 302)));
         redirect.is_void = true;
         assert_eq!(redirect.target(), None);
+        let unchecked = Settings {
+            unchecked: true,
+            ..Settings::default()
+        };
+        let with_variable = "https://x$request_uri";
+        assert!(url(&Settings::default(), with_variable).is_err());
+        assert!(url(&unchecked, with_variable).is_ok() && url(&unchecked, "/$nonsense").is_err());
         assert!(is_http("HTTPS://x") && !is_http("/http:") && !is_http("ftp://x"));
     }
 }
