@@ -282,6 +282,29 @@ fn a_canary_may_be_beside_a_pattern_and_is_rewritten_as_its_main() {
 }
 
 #[test]
+fn explain_tells_which_requests_are_the_canarys() {
+    let site = both(&[
+        ("canary-by-header", "X"),
+        ("canary-by-cookie", "c"),
+        ("canary-weight", "10"),
+    ]);
+    let folder = site.folder.path().to_str().expect("a path").to_owned();
+    let url = format!("http://{HOST}/info");
+    let said = program_tests::run(&["explain", &folder, &url]);
+    for expected in [
+        "default/other:http beside default/web:http",
+        "header x decides by always and never",
+        "else 10 of 100",
+    ] {
+        assert!(
+            said.stdout.contains(expected),
+            "{expected}: {}",
+            said.said()
+        );
+    }
+}
+
+#[test]
 fn conditions_of_what_is_no_canary_mean_nothing() {
     let annotations = [("canary-weight", "100")];
     let other = ingress("z", &annotations)

@@ -278,6 +278,58 @@ fn aliases_come_and_go_with_the_hosts_that_they_are_of() {
 }
 
 #[test]
+fn what_authorities_ask_for_is_not_led_to_https() {
+    let path = "/.well-known/acme-challenge";
+    let rule = ingress("a", &[]).tls(&[HOST], "a-tls").host(HOST);
+    let documents = [
+        secret("a-tls", &Certificate::of(&[HOST])),
+        rule.prefix(path, "web").prefix(ROOT, "other").yaml(),
+    ];
+    let site = Nginx::with_documents(&documents, &[]);
+    for asked in ["", "/token"] {
+        let found = site.narthex.backend(HOST, &format!("{path}{asked}"));
+        assert_eq!(found, "web", "{asked}");
+    }
+    assert_eq!(site.narthex.backend(HOST, "/x"), "308");
+}
+
+#[test]
+fn explain_tells_where_clients_are_sent() {
+    let annotations = [
+        ("app-root", "/app"),
+        ("from-to-www-redirect", "true"),
+        ("force-ssl-redirect", "true"),
+    ];
+    let slash = ingress("b", &[]).host("b.example").prefix("/x/", "web");
+    let elsewhere = [
+        ("permanent-redirect", "/new"),
+        ("permanent-redirect-code", "308"),
+    ];
+    let elsewhere = ingress("c", &elsewhere)
+        .host("c.example")
+        .prefix(ROOT, "web");
+    let first = ingress("a", &annotations).host(HOST).prefix(ROOT, "web");
+    let site = Nginx::with(&[first, slash, elsewhere]);
+    let folder = site.folder.path().to_str().expect("a path").to_owned();
+    for (url, expected) in [
+        ("http://a.example/", "302: sent to http://a.example/app"),
+        (
+            "http://a.example/y/?z",
+            "308: redirected to https://a.example/y/?z",
+        ),
+        (
+            "http://www.a.example:8080/y/",
+            "308: sent to http://a.example:8080/y",
+        ),
+        ("http://b.example/x?q", "301: sent to http://b.example/x/?q"),
+        ("http://c.example/", "308: sent to http://c.example/new"),
+    ] {
+        let said = program_tests::run(&["explain", &folder, url]);
+        assert!(said.stdout.contains(expected), "{url}: {}", said.said());
+    }
+}
+
+#[test]
 fn an_old_client_without_a_host_is_sent_to_our_address() {
     let rule = ingress("a", &[("permanent-redirect", "/x")]).any_host();
     let site = Nginx::with(&[rule.prefix(ROOT, "web")]);

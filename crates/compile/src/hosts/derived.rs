@@ -93,7 +93,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, prefix: &str, problems: &mut
             }
         }
         let redirect = parsed.settings.redirect.as_ref();
-        if redirect.is_some_and(|redirect| redirect.from_to_www()) {
+        if redirect.is_some_and(|redirect| redirect.leads_from_www()) {
             let field = annotation_field(&format!("{prefix}/from-to-www-redirect"));
             match counterpart(name) {
                 None => problems.warning(
@@ -126,7 +126,7 @@ fn from_to_www<'a>(host: &str, claims: &'a [Claim]) -> Option<&'a Resolved> {
     ingresses.find(|ingress| {
         let redirect = ingress.parsed.settings.redirect.as_ref();
         ingress.parsed.host_index(host).is_some()
-            && redirect.is_some_and(|redirect| redirect.from_to_www())
+            && redirect.is_some_and(|redirect| redirect.leads_from_www())
     })
 }
 

@@ -280,15 +280,13 @@ impl Hosts {
         let clients = clients::build(of, claims, &mut problems);
         let former = self.routes.get(&name);
         let former_certificates = self.certificates.get(&name);
-        let own = tls::build(
-            &name,
-            &host.claims,
-            former_certificates,
-            &mut in_the_making(&host.claims),
-        );
         let certificates = match &derived {
             None => tls::build(&name, claims, former_certificates, &mut problems),
-            Some(_) => own.or_else(|| tls::covering(&name, of, claims, former_certificates)),
+            Some(_) => {
+                let mut nobodys = in_the_making(&host.claims);
+                tls::build(&name, &host.claims, former_certificates, &mut nobodys)
+                    .or_else(|| tls::covering(&name, of, claims, former_certificates))
+            }
         };
         let context = routes::Context {
             name: &name,

@@ -133,14 +133,7 @@ pub(super) fn unclaimed(context: &Context<'_>, ingress: &Resolved) -> Rule {
     let action = context.last.action.clone();
     let field = String::new();
     let base = context.base;
-    rule_with(
-        ingress,
-        field,
-        action,
-        Part::Path(None),
-        context.has_tls,
-        base,
-    )
+    rule_with(ingress, field, action, Part::ROOT, context.has_tls, base)
 }
 
 /// Answers for the host with or without `www.`, where another one is meant (`from-to-www-redirect`).
@@ -165,7 +158,7 @@ pub(super) fn to_host(ingress: &Resolved, host: &str, base: Base<'_>) -> Rule {
 fn place<'a>(ingress: &Resolved, context: &Context<'a>) -> Place<'a> {
     Place {
         has_tls: context.has_tls,
-        part: Part::Path(None),
+        part: Part::ROOT,
         defaults: context.base.profiles.of(ingress.parsed.profile),
         options: context.base.options,
     }

@@ -153,7 +153,10 @@ fn merge_paths(
             }
         };
         let field = placed.rule.place.to_string();
-        let part = Part::Path(rewritten.as_deref());
+        let part = Part::Path {
+            text: placed.rule.path.identity().0,
+            rewritten: rewritten.as_deref(),
+        };
         let mut rule = rule(
             ingress,
             field,
@@ -209,7 +212,7 @@ fn merge_defaults<'a>(
 pub(super) fn default_rule(ingress: &Resolved, has_tls: bool, base: Base<'_>) -> Rule {
     let field = "spec.defaultBackend".to_owned();
     match &ingress.default_backend {
-        Some(backend) => rule(ingress, field, backend, Part::Path(None), has_tls, base),
+        Some(backend) => rule(ingress, field, backend, Part::ROOT, has_tls, base),
         None => not_found(base.options),
     }
 }

@@ -25,10 +25,23 @@ pub(crate) struct Place<'a> {
 /// What a rule answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Part<'a> {
-    /// A path, in which this is rewritten, if anything is.
-    Path(Option<&'a Pattern>),
+    /// A path.
+    Path {
+        /// As it was written.
+        text: &'a str,
+        /// What is rewritten in paths, if anything is.
+        rewritten: Option<&'a Pattern>,
+    },
     /// What nobody claims at all.
     Rest,
+}
+
+impl Part<'_> {
+    /// What no path of a host claims.
+    pub(crate) const ROOT: Self = Self::Path {
+        text: "/",
+        rewritten: None,
+    };
 }
 
 /// The filters of a rule.
@@ -55,6 +68,11 @@ fn to_https(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     if nginx
         && (ingress.parsed.settings.standing == Standing::Denied
             || matches!(place.part, Part::Rest))
+    {
+        return;
+    }
+    if let Part::Path { text, .. } = place.part
+        && defaults.stays_http(text)
     {
         return;
     }
@@ -95,8 +113,14 @@ fn elsewhere(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) ->
     let Some((to, status)) = redirect.and_then(|redirect| redirect.target()) else {
         let rewrite = settings.rewrite.as_deref();
         let target = rewrite.and_then(|rewrite| rewrite.target.as_ref());
-        return matches!(place.part, Part::Path(Some(_)))
-            && target.is_some_and(|target| target.redirects());
+        let rewrites = matches!(
+            place.part,
+            Part::Path {
+                rewritten: Some(_),
+                ..
+            }
+        );
+        return rewrites && target.is_some_and(|target| target.redirects());
     };
     let to = to.clone();
     filters.push(Filter::Send(Box::new(send(ingress, place, to, status))));
@@ -129,7 +153,14 @@ fn rewrite(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     let settings = &ingress.parsed.settings;
     let rewrite = settings.rewrite.as_deref();
     let target = rewrite.and_then(|rewrite| rewrite.target.as_ref());
-    let (Some(target), Part::Path(Some(pattern))) = (target, place.part) else {
+    let (
+        Some(target),
+        Part::Path {
+            rewritten: Some(pattern),
+            ..
+        },
+    ) = (target, place.part)
+    else {
         return;
     };
     if settings.standing == Standing::Denied {

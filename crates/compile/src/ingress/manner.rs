@@ -30,6 +30,17 @@ pub(crate) struct Defaults {
     /// Whether paths of Exact and Prefix have nothing in them but letters, digits and `/._-`
     /// (`strict-validate-path-type`).
     pub(crate) strict_paths: bool,
+    /// What paths begin with whose clients are never sent to HTTPS (`no-tls-redirect-locations`).
+    pub(crate) http_paths: Box<[Box<str>]>,
+}
+
+impl Defaults {
+    /// Whether clients of a path are never sent to HTTPS.
+    pub(crate) fn stays_http(&self, path: &str) -> bool {
+        self.http_paths
+            .iter()
+            .any(|start| path.starts_with(&**start))
+    }
 }
 
 /// How clients are sent elsewhere where an Ingress says nothing of it.
@@ -82,7 +93,7 @@ impl Profiles {
             extras: Some(Arc::new(extras)),
             ..own.clone()
         };
-        let defaults = |manner, strict_paths| Defaults {
+        let defaults = |manner, strict_paths, http_paths: &[&str]| Defaults {
             manner: Arc::new(manner),
             redirects: Redirects {
                 when_tls: options.ssl_redirect,
@@ -90,10 +101,11 @@ impl Profiles {
                 ..Redirects::default()
             },
             strict_paths,
+            http_paths: http_paths.iter().map(|path| Box::from(*path)).collect(),
         };
         Self {
-            own: defaults(own, false),
-            ingress_nginx: defaults(ingress_nginx, true),
+            own: defaults(own, false, &[]),
+            ingress_nginx: defaults(ingress_nginx, true, &["/.well-known/acme-challenge"]),
         }
     }
 

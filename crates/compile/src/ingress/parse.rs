@@ -138,7 +138,7 @@ impl Parsed {
             derived.extend(aliases.names.iter().cloned());
         }
         let redirect = self.settings.redirect.as_ref();
-        if redirect.is_some_and(|redirect| redirect.from_to_www()) {
+        if redirect.is_some_and(|redirect| redirect.leads_from_www()) {
             derived.extend(self.hosts.iter().filter_map(|own| counterpart(&own.host)));
         }
         derived.sort_unstable();

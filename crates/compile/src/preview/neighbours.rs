@@ -340,7 +340,10 @@ impl<'a> Search<'a> {
     fn found(self) -> Vec<&'a Arc<Ingress>> {
         let mut names = BTreeSet::new();
         let reaches_far = self.reaches_far || !self.far_reaching.is_empty();
-        let sharing = reaches_far.then_some(self.sharing).unwrap_or_default();
+        let sharing = match reaches_far {
+            true => self.sharing,
+            false => BTreeMap::new(),
+        };
         let all = self
             .by_path
             .into_values()

@@ -200,6 +200,8 @@ fn rule(rule: &Rule, is_default: bool) -> view::Rule {
         PathMatch::Prefix(path) => ("Prefix", path.to_string()),
         PathMatch::Pattern(pattern) => ("Pattern", pattern.as_str().to_owned()),
     };
+    let filters = rule.filters.iter().map(filter);
+    let filters = filters.chain(canary(&rule.action));
     view::Rule {
         match_type,
         path,
@@ -210,7 +212,7 @@ fn rule(rule: &Rule, is_default: bool) -> view::Rule {
             .as_deref()
             .map(conditions)
             .unwrap_or_default(),
-        filters: rule.filters.iter().map(filter).collect(),
+        filters: filters.collect(),
         backend: backend(&rule.action),
         backends: shares(&rule.action),
     }

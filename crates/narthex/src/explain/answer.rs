@@ -390,11 +390,13 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
     let text = lossy(path);
     if other.matches(path) {
         return match (other, winner) {
-            (_, PathMatch::Pattern(pattern)) if pattern.is_location() => {
-                format!("{winner} is tried first: longer paths are")
-            }
             (PathMatch::Prefix(_), PathMatch::Exact(_)) => "Exact goes before Prefix".to_owned(),
             (PathMatch::Pattern(_), PathMatch::Exact(_)) => "Exact goes before Pattern".to_owned(),
+            (PathMatch::Pattern(pattern), _) | (_, PathMatch::Pattern(pattern))
+                if pattern.is_location() =>
+            {
+                format!("{winner} is tried first: longer paths are")
+            }
             (PathMatch::Prefix(_), PathMatch::Pattern(_)) => {
                 "Pattern goes before Prefix".to_owned()
             }
@@ -450,5 +452,11 @@ mod tests {
         assert!(why(&prefix("/a"), &prefix(""), "/ab").contains("whole ones"));
         assert_eq!(why(&exact("/b"), &prefix(""), "/a"), "/a is not equal");
         assert!(why(&exact("/a"), &prefix(""), "/a/").contains("slash at the end"));
+        let pattern = |path| PathMatch::Pattern(model::Pattern::location(path).expect("a pattern"));
+        assert_eq!(
+            why(&pattern("/a"), &pattern("/a.*"), "/ab"),
+            "Pattern ~* ^/a.* is tried first: longer paths are"
+        );
+        assert!(why(&prefix("/a"), &pattern("/a.*"), "/a").contains("tried first"));
     }
 }

@@ -95,7 +95,7 @@ impl Redirect {
     }
 
     /// Whether the host with or without `www.` leads to the one that the Ingress names.
-    pub(crate) fn from_to_www(&self) -> bool {
+    pub(crate) fn leads_from_www(&self) -> bool {
         self.from_to_www && !self.is_void
     }
 
