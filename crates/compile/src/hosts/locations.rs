@@ -150,6 +150,15 @@ fn makes_patterns(parsed: &Parsed, location: &Location) -> bool {
     rewrite.use_regex || target.is_some_and(|target| location.is_rewritten(&target.written, false))
 }
 
+/// Whether a prefix has no slash added to it: it is a pattern by its own Ingress's word.
+fn stays_as_written(parsed: &Parsed, location: &Location) -> bool {
+    let rewrite = parsed.settings.rewrite.as_deref();
+    rewrite.is_some_and(|rewrite| {
+        let target = rewrite.target.as_ref();
+        rewrite.use_regex || target.is_some_and(|target| target.written != location.text)
+    })
+}
+
 fn plain<'a>(
     host: &str,
     claims: &[Claim],
@@ -230,8 +239,9 @@ fn patterns<'a>(
                 continue;
             }
             WrittenPath::Nginx(location) => {
-                let own = makes_patterns(parsed, location);
-                let below = !own && !location.exact && has_exact(&location.text);
+                let below = !location.exact
+                    && has_exact(&location.text)
+                    && !stays_as_written(parsed, location);
                 let pattern = match below {
                     true => location.pattern_below(),
                     false => location.pattern(),
