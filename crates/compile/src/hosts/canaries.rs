@@ -47,7 +47,7 @@ pub(super) fn split(
     backend: &Arc<Backend>,
     main: &Arc<Backend>,
 ) -> Option<Arc<Split>> {
-    let canary = ingress.parsed.settings.canary.as_deref()?;
+    let canary = ingress.parsed.settings.canary()?;
     if backend.name == main.name {
         return None;
     }

@@ -26,11 +26,11 @@ type Hosts = HashMap<Arc<str>, Host>;
 /// What `name` is to another host, if Ingresses mean it by annotations and none has rules for it.
 pub(super) fn of<'a>(name: &str, host: &'a Host, all: &'a Hosts) -> Option<Derived<'a>> {
     // Nearly no host is.
-    if host.derived.is_empty() || is_served(name, host) {
+    if host.derived().is_empty() || is_served(name, host) {
         return None;
     }
     let hosts = host
-        .derived
+        .derived()
         .iter()
         .flat_map(|ingress| &ingress.parsed.hosts);
     let mut hosts: Vec<&str> = hosts.map(|host| &*host.host).collect();
@@ -40,7 +40,7 @@ pub(super) fn of<'a>(name: &str, host: &'a Host, all: &'a Hosts) -> Option<Deriv
     let alias = hosts.iter().find_map(|of| {
         let (of, host) = known(of)?;
         let aliases = aliases(of, &host.claims)?;
-        let is_it = aliases.parsed.settings.aliases.as_ref()?;
+        let is_it = aliases.parsed.settings.aliases()?;
         is_it
             .names
             .iter()
@@ -55,7 +55,7 @@ pub(super) fn of<'a>(name: &str, host: &'a Host, all: &'a Hosts) -> Option<Deriv
     Some(Derived {
         of: Arc::clone(of),
         claims: &host.claims,
-        canaries: &host.canaries,
+        canaries: host.canaries(),
         redirects,
     })
 }
@@ -71,7 +71,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, prefix: &str, problems: &mut
         if parsed.host_index(name).is_none() {
             continue;
         }
-        if let Some(aliases) = &parsed.settings.aliases {
+        if let Some(aliases) = parsed.settings.aliases() {
             let field = annotation_field(&format!("{prefix}/{SERVER_ALIAS}"));
             let is_first = first.is_some_and(|first| std::ptr::eq(first, &*claim.ingress));
             if !is_first && !aliases.names.is_empty() {
@@ -92,7 +92,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, prefix: &str, problems: &mut
                 }
             }
         }
-        let redirect = parsed.settings.redirect.as_ref();
+        let redirect = parsed.settings.redirect();
         if redirect.is_some_and(|redirect| redirect.leads_from_www()) {
             let field = annotation_field(&format!("{prefix}/from-to-www-redirect"));
             match counterpart(name) {
@@ -115,7 +115,7 @@ pub(super) fn explain(name: &Arc<str>, all: &Hosts, prefix: &str, problems: &mut
 fn aliases<'a>(host: &str, claims: &'a [Claim]) -> Option<&'a Resolved> {
     let mut ingresses = claims.iter().map(|claim| &*claim.ingress);
     ingresses.find(|ingress| {
-        let aliases = ingress.parsed.settings.aliases.as_ref();
+        let aliases = ingress.parsed.settings.aliases();
         ingress.parsed.host_index(host).is_some()
             && aliases.is_some_and(|aliases| !aliases.names.is_empty())
     })
@@ -124,7 +124,7 @@ fn aliases<'a>(host: &str, claims: &'a [Claim]) -> Option<&'a Resolved> {
 fn from_to_www<'a>(host: &str, claims: &'a [Claim]) -> Option<&'a Resolved> {
     let mut ingresses = claims.iter().map(|claim| &*claim.ingress);
     ingresses.find(|ingress| {
-        let redirect = ingress.parsed.settings.redirect.as_ref();
+        let redirect = ingress.parsed.settings.redirect();
         ingress.parsed.host_index(host).is_some()
             && redirect.is_some_and(|redirect| redirect.leads_from_www())
     })

@@ -47,7 +47,7 @@ impl Placed<'_> {
         &self,
         ingress: &Resolved,
     ) -> Option<Result<Cow<'_, Pattern>, &String>> {
-        let rewrite = ingress.parsed.settings.rewrite.as_deref()?;
+        let rewrite = ingress.parsed.settings.rewrite()?;
         let target = &rewrite.target.as_ref()?.written;
         match &self.rule.path {
             // The whole of them, for there is nothing to capture.
@@ -105,7 +105,7 @@ struct Candidate<'a> {
 /// Whether a path that is served makes patterns of all those that are read as ingress-nginx does.
 fn has_patterns(host: &str, claims: &[Claim], all: &[Candidate<'_>]) -> bool {
     let asks = |parsed: &Parsed| {
-        let rewrite = parsed.settings.rewrite.as_deref();
+        let rewrite = parsed.settings.rewrite();
         rewrite.is_some_and(|it| it.use_regex || it.target.is_some())
     };
     // Nearly no host has any.
@@ -126,7 +126,7 @@ fn has_patterns(host: &str, claims: &[Claim], all: &[Candidate<'_>]) -> bool {
     let root = || {
         let mut of_host = claims.iter().map(|claim| &claim.ingress.parsed);
         let first = of_host.find(|parsed| parsed.host_index(host).is_some())?;
-        let rewrite = first.settings.rewrite.as_deref()?;
+        let rewrite = first.settings.rewrite()?;
         let target = rewrite.target.as_ref();
         let rewrites = target.is_some_and(|target| *target.written != *"/");
         let mut own = first.hosts[first.host_index(host)?].paths.iter();
@@ -143,7 +143,7 @@ fn has_patterns(host: &str, claims: &[Claim], all: &[Candidate<'_>]) -> bool {
 }
 
 fn makes_patterns(parsed: &Parsed, location: &Location) -> bool {
-    let Some(rewrite) = parsed.settings.rewrite.as_deref() else {
+    let Some(rewrite) = parsed.settings.rewrite() else {
         return false;
     };
     let target = rewrite.target.as_ref();
@@ -152,7 +152,7 @@ fn makes_patterns(parsed: &Parsed, location: &Location) -> bool {
 
 /// Whether a prefix has no slash added to it: it is a pattern by its own Ingress's word.
 fn stays_as_written(parsed: &Parsed, location: &Location) -> bool {
-    let rewrite = parsed.settings.rewrite.as_deref();
+    let rewrite = parsed.settings.rewrite();
     rewrite.is_some_and(|rewrite| {
         let target = rewrite.target.as_ref();
         rewrite.use_regex || target.is_some_and(|target| target.written != location.text)

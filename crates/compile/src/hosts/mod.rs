@@ -51,14 +51,55 @@ pub(crate) struct Hosts {
 struct Host {
     /// By precedence.
     claims: Vec<Claim>,
-    /// Those that get some requests of the others, by precedence.
-    canaries: Vec<Claim>,
-    /// Those that mean it by their annotations: it is another name of a host of theirs.
-    derived: Vec<Arc<Resolved>>,
+    /// Those that have to do with it otherwise, which few hosts have.
+    others: Option<Box<Others>>,
     /// Whether a `tls` entry names it.
     tls: bool,
     /// Whether one of its Ingresses says what answers the paths that no rule claims.
     own_default: bool,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    /// Those that get some requests of the claims, by precedence.
+    canaries: Vec<Claim>,
+    /// Those that mean it by their annotations: it is another name of a host of theirs.
+    derived: Vec<Arc<Resolved>>,
+}
+
+impl Host {
+    fn canaries(&self) -> &[Claim] {
+        self.others.as_ref().map_or(&[], |others| &others.canaries)
+    }
+
+    fn derived(&self) -> &[Arc<Resolved>] {
+        self.others.as_ref().map_or(&[], |others| &others.derived)
+    }
+
+    fn others_mut(&mut self) -> &mut Others {
+        self.others.get_or_insert_default()
+    }
+
+    /// Takes out those that are gone, and puts the rest in order.
+    fn settle(&mut self, gone: &HashSet<*const Resolved>) {
+        let is_gone = |ingress: &Arc<Resolved>| gone.contains(&Arc::as_ptr(ingress));
+        let settle = |claims: &mut Vec<Claim>| {
+            claims.retain(|claim| !is_gone(&claim.ingress));
+            claims.sort_by(|a, b| {
+                let (a, b) = (&a.ingress.parsed, &b.ingress.parsed);
+                a.precedence().cmp(&b.precedence())
+            });
+            claims.shrink_to_fit();
+        };
+        settle(&mut self.claims);
+        if let Some(others) = &mut self.others {
+            settle(&mut others.canaries);
+            others.derived.retain(|ingress| !is_gone(ingress));
+            if others.canaries.is_empty() && others.derived.is_empty() {
+                self.others = None;
+            }
+        }
+    }
 }
 
 /// One Ingress that names the host.
@@ -158,14 +199,14 @@ impl Hosts {
                     let claim = Claim::new(Arc::clone(new));
                     let host = self.by_name.entry_ref(name).or_default();
                     match is_canary {
-                        true => host.canaries.push(claim),
+                        true => host.others_mut().canaries.push(claim),
                         false => host.claims.push(claim),
                     }
                     dirty.insert(name.into());
                 }
                 for name in new.parsed.derived_hosts() {
                     let host = self.by_name.entry_ref(&*name).or_default();
-                    host.derived.push(Arc::clone(new));
+                    host.others_mut().derived.push(Arc::clone(new));
                     dirty.insert(name.into());
                 }
             }
@@ -175,18 +216,7 @@ impl Hosts {
             let Some(host) = self.by_name.get_mut(name) else {
                 continue;
             };
-            for claims in [&mut host.claims, &mut host.canaries] {
-                claims.retain(|claim| !gone.contains(&Arc::as_ptr(&claim.ingress)));
-                claims.sort_by(|a, b| {
-                    a.ingress
-                        .parsed
-                        .precedence()
-                        .cmp(&b.ingress.parsed.precedence())
-                });
-                claims.shrink_to_fit();
-            }
-            host.derived
-                .retain(|ingress| !gone.contains(&Arc::as_ptr(ingress)));
+            host.settle(&gone);
             let tls = host
                 .claims
                 .iter()
@@ -197,7 +227,7 @@ impl Hosts {
                 turned.insert(suffix.into());
             }
             host.tls = tls;
-            if host.claims.is_empty() && host.canaries.is_empty() && host.derived.is_empty() {
+            if host.claims.is_empty() && host.others.is_none() {
                 self.by_name.remove(name);
                 self.paths -= paths(self.routes.get(name));
                 self.asking -= asks(self.routes.get(name));
@@ -228,7 +258,7 @@ impl Hosts {
             let claims = host.claims.iter().map(|claim| &claim.ingress);
             let others = claims.flat_map(|ingress| ingress.parsed.derived_hosts());
             let deriving = host
-                .derived
+                .derived()
                 .iter()
                 .flat_map(|ingress| &ingress.parsed.hosts);
             for other in others.chain(deriving.map(|host| host.host.clone())) {
@@ -267,7 +297,7 @@ impl Hosts {
         // Of another host's name, that host's Ingresses are told what is wrong.
         let (of, claims, canaries) = match &derived {
             Some(derived) => (&derived.of, derived.claims, derived.canaries),
-            None => (&name, &*host.claims, &*host.canaries),
+            None => (&name, &*host.claims, host.canaries()),
         };
         let in_the_making = |claims: &[Claim]| -> Vec<Problems> {
             claims.iter().map(Claim::problems_in_the_making).collect()
@@ -311,7 +341,7 @@ impl Hosts {
             }
             _ => routes::build(context, claims, &mut problems),
         };
-        let mut canary_problems = in_the_making(&host.canaries);
+        let mut canary_problems = in_the_making(host.canaries());
         if derived.is_none() {
             canaries::explain(&name, claims, canaries, &mut canary_problems);
             let prefix = &base.options.annotations_prefix;
@@ -371,8 +401,12 @@ impl Hosts {
                 None => drop(self.sealed.remove(name)),
             }
         }
+        let canaries = host
+            .others
+            .iter_mut()
+            .flat_map(|others| &mut others.canaries);
         let all = host.claims.iter_mut().zip(problems);
-        for (claim, problems) in all.chain(host.canaries.iter_mut().zip(canary_problems)) {
+        for (claim, problems) in all.chain(canaries.zip(canary_problems)) {
             if !problems.is_empty() || !claim.problems.is_empty() {
                 claim.problems = problems.into_shared();
                 updated.concerned.push(Arc::clone(&claim.ingress));
@@ -395,8 +429,8 @@ impl Hosts {
         let hosts = ingress.hosts().into_iter().filter_map(|name| {
             let host = self.by_name.get(name)?;
             let claims = match ingress.parsed.is_canary() {
-                true => &host.canaries,
-                false => &host.claims,
+                true => host.canaries(),
+                false => &*host.claims,
             };
             let wanted = ingress.parsed.precedence();
             let found =

@@ -42,7 +42,7 @@ fn app_root(
 ) -> Option<Rule> {
     let root = |placed: &Placed<'_>| {
         let settings = &claims[placed.claim].ingress.parsed.settings;
-        settings.rewrite.as_deref()?.app_root.clone()
+        settings.rewrite()?.app_root.clone()
     };
     let with_root = laid.paths.iter().zip(rules);
     let with_root = with_root.filter_map(|(placed, rule)| Some((placed, rule, root(placed)?)));

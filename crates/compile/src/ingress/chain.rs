@@ -109,9 +109,9 @@ fn elsewhere(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) ->
     if settings.standing == Standing::Denied || matches!(place.part, Part::Rest) {
         return false;
     }
-    let redirect = settings.redirect.as_deref();
+    let redirect = settings.redirect();
     let Some((to, status)) = redirect.and_then(|redirect| redirect.target()) else {
-        let rewrite = settings.rewrite.as_deref();
+        let rewrite = settings.rewrite();
         let target = rewrite.and_then(|rewrite| rewrite.target.as_ref());
         let rewrites = matches!(
             place.part,
@@ -136,7 +136,7 @@ pub(crate) fn send(
 ) -> Send {
     let settings = &ingress.parsed.settings;
     let defaults = &place.defaults.redirects;
-    let redirect = settings.redirect.as_deref();
+    let redirect = settings.redirect();
     let relative = defaults.relative || redirect.is_some_and(|redirect| redirect.is_relative());
     let names_port = settings.tls_redirect.names_port;
     Send {
@@ -151,7 +151,7 @@ pub(crate) fn send(
 /// Another path for the backend.
 fn rewrite(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     let settings = &ingress.parsed.settings;
-    let rewrite = settings.rewrite.as_deref();
+    let rewrite = settings.rewrite();
     let target = rewrite.and_then(|rewrite| rewrite.target.as_ref());
     let (
         Some(target),
@@ -166,7 +166,7 @@ fn rewrite(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
     if settings.standing == Standing::Denied {
         return;
     }
-    let host = settings.upstream_host.as_deref();
+    let host = settings.upstream_host();
     filters.push(Filter::Substitute(Box::new(Substitute {
         pattern: pattern.clone(),
         to: target.text.clone(),
@@ -176,7 +176,7 @@ fn rewrite(ingress: &Resolved, place: Place<'_>, filters: &mut Vec<Filter>) {
 }
 
 fn upstream_host(ingress: &Resolved, filters: &mut Vec<Filter>) {
-    let host = ingress.parsed.settings.upstream_host.as_deref();
+    let host = ingress.parsed.settings.upstream_host();
     if let Some(host) = host.and_then(|host| host.host.as_ref()) {
         filters.push(Filter::UpstreamHost(Box::new(host.clone())));
     }

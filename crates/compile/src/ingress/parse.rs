@@ -123,7 +123,7 @@ impl Parsed {
 
     /// Whether it serves nothing of its own, but some requests of another Ingress.
     pub(crate) fn is_canary(&self) -> bool {
-        self.settings.canary.as_ref().is_some_and(|it| it.enabled)
+        self.settings.canary().is_some_and(|it| it.enabled)
     }
 
     /// Every host that gets something from its annotations that its rules do not name.
@@ -132,12 +132,12 @@ impl Parsed {
             return Vec::new();
         }
         let mut derived = Vec::new();
-        if let Some(aliases) = &self.settings.aliases
+        if let Some(aliases) = self.settings.aliases()
             && !self.hosts.is_empty()
         {
             derived.extend(aliases.names.iter().cloned());
         }
-        let redirect = self.settings.redirect.as_ref();
+        let redirect = self.settings.redirect();
         if redirect.is_some_and(|redirect| redirect.leads_from_www()) {
             derived.extend(self.hosts.iter().filter_map(|own| counterpart(&own.host)));
         }
@@ -231,13 +231,13 @@ struct Paths {
 
 impl Paths {
     fn new(settings: &Settings, profile: Profile, strict: bool, reading: Reading<'_>) -> Self {
-        let rewrite = settings.rewrite.as_deref();
+        let rewrite = settings.rewrite();
         let patterns = rewrite.is_some_and(|it| it.use_regex || it.target.is_some());
         let default = match profile {
             Profile::Own if !patterns => PathSemantics::Kubernetes,
             Profile::Own | Profile::IngressNginx => PathSemantics::IngressNginx,
         };
-        let is_canary = settings.canary.as_ref().is_some_and(|it| it.enabled);
+        let is_canary = settings.canary().is_some_and(|it| it.enabled);
         Self {
             semantics: settings.paths.or(reading.paths).unwrap_or(default),
             strict,
@@ -249,7 +249,7 @@ impl Paths {
 
 /// Names of hosts that are none.
 fn refuse_aliases(settings: &Settings, prefix: &str, problems: &mut Problems) {
-    let aliases = settings.aliases.iter();
+    let aliases = settings.aliases().into_iter();
     for name in aliases.flat_map(|aliases| &aliases.refused) {
         let message = format!("{name:?} is no host name and left out");
         let hint = "names, and `*.` and a name";
@@ -269,7 +269,7 @@ fn warn_of_cookie_paths(
     problems: &mut Problems,
 ) {
     let said = |name: &str| source.metadata.annotations.get(&format!("{prefix}/{name}"));
-    let use_regex = settings.rewrite.as_ref().is_some_and(|it| it.use_regex);
+    let use_regex = settings.rewrite().is_some_and(|it| it.use_regex);
     if use_regex && said("affinity") == Some("cookie") && said("session-cookie-path").is_none() {
         problems.warning(
             annotation_field(&format!("{prefix}/affinity")),

@@ -25,7 +25,7 @@ pub(super) const GROUP: Group = Group {
             }
             aliases.names.sort_unstable();
             aliases.names.dedup();
-            settings.aliases = Some(Box::new(aliases));
+            settings.routing_mut().aliases = Some(aliases);
             Ok(())
         })
         .differs("regular expressions (`~…`) and asterisks elsewhere than in front are refused")

@@ -100,7 +100,7 @@ impl Canary {
 }
 
 fn of(settings: &mut Settings) -> &mut Canary {
-    settings.canary.get_or_insert_default()
+    settings.routing_mut().canary.get_or_insert_default()
 }
 
 fn name(value: &str) -> Result<Box<str>, BadValue> {

@@ -73,22 +73,24 @@ pub(crate) struct Settings {
     pub(crate) client_auth: Option<Box<ClientAuth>>,
     /// What is spoken to backends.
     pub(crate) backend: Option<Box<Backend>>,
-    /// Other paths for backends, and how paths are read.
-    pub(crate) rewrite: Option<Box<Rewrite>>,
-    /// Where clients are sent instead.
-    pub(crate) redirect: Option<Box<Redirect>>,
-    /// More names of its hosts.
-    pub(crate) aliases: Option<Box<Aliases>>,
-    /// What backends are told of host and path.
-    pub(crate) upstream_host: Option<Box<UpstreamHost>>,
-    /// Which of another Ingress's requests are its own.
-    pub(crate) canary: Option<Box<Canary>>,
+    /// Other paths and hosts, which few Ingresses ask for.
+    routing: Option<Box<Routing>>,
     /// How its paths are read, where it says so itself.
     pub(crate) paths: Option<PathSemantics>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
     /// Whether values are read that ingress-nginx's validation would refuse.
     unchecked: bool,
+}
+
+/// What few Ingresses say of paths and hosts.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Routing {
+    rewrite: Option<Rewrite>,
+    redirect: Option<Redirect>,
+    aliases: Option<Aliases>,
+    upstream_host: Option<UpstreamHost>,
+    canary: Option<Canary>,
 }
 
 /// What becomes of an Ingress whose annotations may be wrong.
@@ -173,6 +175,35 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
 }
 
 impl Settings {
+    /// Other paths for backends, and how paths are read.
+    pub(crate) fn rewrite(&self) -> Option<&Rewrite> {
+        self.routing.as_ref()?.rewrite.as_ref()
+    }
+
+    /// Where clients are sent instead.
+    pub(crate) fn redirect(&self) -> Option<&Redirect> {
+        self.routing.as_ref()?.redirect.as_ref()
+    }
+
+    /// More names of its hosts.
+    pub(crate) fn aliases(&self) -> Option<&Aliases> {
+        self.routing.as_ref()?.aliases.as_ref()
+    }
+
+    /// What backends are told of host and path.
+    pub(crate) fn upstream_host(&self) -> Option<&UpstreamHost> {
+        self.routing.as_ref()?.upstream_host.as_ref()
+    }
+
+    /// Which of another Ingress's requests are its own.
+    pub(crate) fn canary(&self) -> Option<&Canary> {
+        self.routing.as_ref()?.canary.as_ref()
+    }
+
+    fn routing_mut(&mut self) -> &mut Routing {
+        self.routing.get_or_insert_default()
+    }
+
     /// Reads one annotation.
     fn take(
         &mut self,

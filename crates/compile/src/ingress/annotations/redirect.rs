@@ -106,7 +106,7 @@ impl Redirect {
 }
 
 fn of(settings: &mut Settings) -> &mut Redirect {
-    settings.redirect.get_or_insert_default()
+    settings.routing_mut().redirect.get_or_insert_default()
 }
 
 fn url(settings: &Settings, value: &str) -> Result<Text, BadValue> {

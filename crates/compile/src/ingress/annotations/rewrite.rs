@@ -60,7 +60,7 @@ impl Target {
 }
 
 fn of(settings: &mut Settings) -> &mut Rewrite {
-    settings.rewrite.get_or_insert_default()
+    settings.routing_mut().rewrite.get_or_insert_default()
 }
 
 fn target(settings: &Settings, value: &str) -> Result<Target, BadValue> {

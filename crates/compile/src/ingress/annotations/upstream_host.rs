@@ -39,7 +39,7 @@ pub(crate) struct UpstreamHost {
 }
 
 fn of(settings: &mut Settings) -> &mut UpstreamHost {
-    settings.upstream_host.get_or_insert_default()
+    settings.routing_mut().upstream_host.get_or_insert_default()
 }
 
 fn text(value: &str) -> Result<Text, BadValue> {
