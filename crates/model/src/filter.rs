@@ -12,6 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::text::Text;
+
+pub mod send;
+mod substitute;
+
+pub use send::Send;
+pub use substitute::Substitute;
 
 pub use access::Access;
 pub use error_pages::ErrorPages;
@@ -58,6 +65,12 @@ pub enum Filter {
     MirrorTo(Arc<MirrorTo>),
     /// What snippets of nginx's configuration say.
     Snippet(Arc<Snippet>),
+    /// The client is sent where a text says.
+    Send(Box<Send>),
+    /// The request goes on with a path that a text says.
+    Substitute(Box<Substitute>),
+    /// The request goes on with the host that a text says (nginx: `proxy_set_header Host`).
+    UpstreamHost(Box<Text>),
 }
 
 /// Sends clients that came without TLS to HTTPS.
@@ -67,6 +80,23 @@ pub struct HttpsRedirect {
     pub status: u16,
     /// The port to name in `Location`; 443 is left out.
     pub port: u16,
+    /// What follows host and port in `Location`.
+    pub target: RedirectTarget,
+}
+
+/// What follows host and port in the `Location` of a redirect to HTTPS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RedirectTarget {
+    /// The path as it is routed, and the query.
+    #[default]
+    Normalised,
+    /// The request's target as it was sent (nginx: `$request_uri`).
+    Sent {
+        /// Whether a slash that it ends in stays (ingress-nginx: `preserve-trailing-slash`).
+        keeps_slash: bool,
+        /// Whether port 443 is named, too (ingress-nginx: `use-port-in-redirects`).
+        names_port: bool,
+    },
 }
 
 /// Changes to header fields (Gateway API: HTTPHeaderFilter), in this order: taken out, put in place

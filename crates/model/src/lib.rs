@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod backend;
+pub mod canary;
 pub mod certificate;
 pub mod clients;
 pub mod condition;
@@ -34,6 +35,7 @@ pub mod tuning;
 
 pub use address::AddressSet;
 pub use backend::{Backend, Unavailable};
+pub use canary::Canary;
 pub use certificate::{Certificate, CertificateSet, CertificateTable, Challenges, Staple, Suites};
 pub use clients::{ClientAuth, ClientPolicy};
 pub use condition::{Conditions, FieldMatch, Pattern, RequestView, ValueMatch};

@@ -115,6 +115,9 @@ impl std::fmt::Display for PathMatch {
             Self::Exact(path) => write!(f, "Exact {path}"),
             Self::Prefix(path) if path.is_empty() => f.write_str("Prefix /"),
             Self::Prefix(path) => write!(f, "Prefix {path}"),
+            Self::Pattern(pattern) if pattern.is_location() => {
+                write!(f, "Pattern ~* ^{}", pattern.as_str())
+            }
             Self::Pattern(pattern) => write!(f, "Pattern {}", pattern.as_str()),
         }
     }

@@ -63,7 +63,7 @@ pub struct VirtualHost {
 /// In which order rules with conditions or patterns are tried.
 #[derive(Debug)]
 struct Order {
-    /// The rules whose paths are patterns.
+    /// The rules that are tried one after the other: those whose paths are patterns, or all.
     patterns: Box<[u32]>,
     /// For each rule, which one is tried if its conditions do not hold: of the same path, else of
     /// the next shorter prefix.
@@ -108,6 +108,36 @@ impl VirtualHost {
             metrics_slot,
             clients: None,
         }
+    }
+
+    /// A host whose rules are tried as they stand, whatever their paths are; the first one answers
+    /// (nginx: locations of regular expressions).
+    pub fn in_order(
+        name: Arc<str>,
+        rules: Vec<Arc<Rule>>,
+        default: Option<Arc<Rule>>,
+        metrics_slot: u16,
+    ) -> Self {
+        // A host has fewer than 2^32 paths: each comes from an object held in memory.
+        let all = 0..u32::try_from(rules.len()).unwrap_or(u32::MAX);
+        Self {
+            name,
+            rules: rules.into(),
+            paths: PathRouter::default(),
+            order: Some(Box::new(Order {
+                patterns: all.collect(),
+                next: [].into(),
+            })),
+            default,
+            metrics_slot,
+            clients: None,
+        }
+    }
+
+    /// Whether its rules are tried as they stand.
+    pub fn is_in_order(&self) -> bool {
+        let all = |order: &Order| order.patterns.len() == self.rules.len();
+        !self.rules.is_empty() && self.order.as_deref().is_some_and(all)
     }
 
     /// The same, where clients are asked who they are.
@@ -280,6 +310,24 @@ mod tests {
             rule(path, method)
         });
         prop::collection::vec(one, 0..20)
+    }
+
+    #[test]
+    fn rules_in_order_are_tried_as_they_stand() {
+        let prefix = rule(PathMatch::Prefix("/a".into()), None);
+        let exact = rule(PathMatch::Exact("/a/b".into()), None);
+        let put = rule(PathMatch::Prefix("".into()), Some("PUT"));
+        let host = VirtualHost::in_order("".into(), vec![prefix, exact, put], None, 0);
+        let index = |path: &[u8], method| {
+            let found = host.rule(path, &Asked(method))?;
+            host.rules()
+                .iter()
+                .position(|rule| Arc::ptr_eq(rule, found))
+        };
+        assert_eq!(index(b"/a/b", "GET"), Some(0));
+        assert_eq!(index(b"/b", "GET"), None);
+        assert_eq!(index(b"/b", "PUT"), Some(2));
+        assert!(host.is_in_order());
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
+use crate::canary::Canary;
 use crate::filter::Filter;
 
 /// Several backends, each with a part of what comes (Gateway API: `backendRefs` with weights).
@@ -13,6 +14,9 @@ pub struct Split {
     total: u32,
     /// The first is for clients that came without TLS, the second for those with it.
     by_scheme: bool,
+    /// Where the second of two shares is a canary's: which requests are its, before weights are
+    /// asked.
+    canary: Option<Box<Canary>>,
 }
 
 /// One backend's part.
@@ -48,6 +52,7 @@ impl Split {
             shares,
             total,
             by_scheme: false,
+            canary: None,
         })
     }
 
@@ -63,12 +68,41 @@ impl Split {
             shares: [share(plain), share(secure)].into(),
             total: 2,
             by_scheme: true,
+            canary: None,
         }
     }
 
     /// Whose part a client's requests are, if that depends on whether it came with TLS.
     pub fn of_scheme(&self, tls: bool) -> Option<usize> {
         self.by_scheme.then_some(usize::from(tls))
+    }
+
+    /// A backend of which a canary gets a part: `weight` of `total` requests, and those that
+    /// `canary` says.
+    pub fn with_canary(
+        main: Arc<Backend>,
+        other: Arc<Backend>,
+        (weight, total): (u32, u32),
+        canary: Canary,
+    ) -> Self {
+        let total = total.max(1);
+        let weight = weight.min(total);
+        let share = |weight, backend| Share {
+            weight,
+            target: Target::Backend(backend),
+            filters: [].into(),
+        };
+        Self {
+            shares: [share(total - weight, main), share(weight, other)].into(),
+            total,
+            by_scheme: false,
+            canary: Some(Box::new(canary)),
+        }
+    }
+
+    /// Which requests are a canary's, which is the second of the two shares.
+    pub fn canary(&self) -> Option<&Canary> {
+        self.canary.as_deref()
     }
 
     /// The shares.
@@ -109,7 +143,9 @@ impl Eq for Share {}
 
 impl PartialEq for Split {
     fn eq(&self, other: &Self) -> bool {
-        self.shares == other.shares && self.by_scheme == other.by_scheme
+        self.shares == other.shares
+            && self.by_scheme == other.by_scheme
+            && self.canary == other.canary
     }
 }
 

@@ -232,6 +232,37 @@ impl Text {
     }
 }
 
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in self.pieces() {
+            match piece {
+                Piece::Literal(text) => f.write_str(text)?,
+                Piece::Variable(variable) => write!(f, "{variable}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let underscored = |name: &str| name.replace('-', "_");
+        match self {
+            Self::Header(name) => write!(f, "$http_{}", underscored(name)),
+            Self::SentHeader(name) => write!(f, "$sent_http_{}", underscored(name)),
+            Self::UpstreamHeader(name) => write!(f, "$upstream_http_{}", underscored(name)),
+            Self::Cookie(name) => write!(f, "$cookie_{name}"),
+            Self::Argument(name) => write!(f, "$arg_{name}"),
+            Self::Geo(name) => write!(f, "$geoip2_{name}"),
+            Self::Capture(index) => write!(f, "${index}"),
+            Self::Named(named) => {
+                let name = Named::ALL.iter().find(|(_, known)| known == named);
+                write!(f, "${}", name.map_or("", |(name, _)| name))
+            }
+        }
+    }
+}
+
 /// The name at the beginning, and what follows it.
 fn name(text: &str) -> (&str, &str) {
     if let Some(braced) = text.strip_prefix('{') {
@@ -301,6 +332,10 @@ mod tests {
                 Piece::Variable(Variable::Capture(1)),
                 literal("$"),
             ]
+        );
+        assert_eq!(
+            text.to_string(),
+            "https://$host/a?rd=$escaped_request_urix$http_x_y$1$"
         );
         assert_eq!(Text::parse("a$b c"), Err(UnknownVariable("b".into())));
         assert_eq!(

@@ -8,7 +8,8 @@ use model::{Action, Backend, Rule, VirtualHost};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
-use super::routes::{Base, built_in, default_rule, not_found};
+use super::canaries::split;
+use super::routes::{Base, built_in, not_found, rest_rule};
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
@@ -31,11 +32,13 @@ pub(crate) struct Fallbacks {
     pub(crate) virtual_host: Arc<VirtualHost>,
     not_found: Arc<Rule>,
     /// What the last resort is: the Service that the command line names, or 404.
-    last: Arc<Rule>,
+    pub(crate) last: Arc<Rule>,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
     /// Every Ingress with a default backend, the one that wins first.
     candidates: BTreeSet<Candidate>,
+    /// Those that get some of the requests for it, the one that does first.
+    canaries: BTreeSet<Candidate>,
     service: Option<DefaultService>,
 }
 
@@ -107,6 +110,7 @@ impl Fallbacks {
             last: rule,
             winner: None,
             candidates: BTreeSet::new(),
+            canaries: BTreeSet::new(),
             service: None,
         }
     }
@@ -140,7 +144,9 @@ impl Fallbacks {
             winner: false,
             report: service.report,
         };
-        let with_default = |ingress: &&Arc<Resolved>| ingress.default_backend.is_some();
+        let with_default = |ingress: &&Arc<Resolved>| {
+            ingress.default_backend.is_some() && !ingress.parsed.is_canary()
+        };
         let mut concerned = service.backend;
         for old in replaced
             .iter()
@@ -160,12 +166,13 @@ impl Fallbacks {
                 .replace(Candidate(Arc::clone(new)))
                 .is_none();
         }
-        if !concerned {
+        let canaries = self.update_canaries(replaced);
+        if !concerned && !canaries {
             return unchanged;
         }
         let winner = self.candidates.first().map(|candidate| &candidate.0);
         let winner_changed = !super::same(winner, self.winner.as_ref());
-        if !service.backend && !winner_changed {
+        if !service.backend && !winner_changed && !canaries {
             return unchanged;
         }
         self.winner = winner.cloned();
@@ -176,7 +183,7 @@ impl Fallbacks {
             });
         }
         self.any = match &self.winner {
-            Some(ingress) => Arc::new(default_rule(ingress, false, base)),
+            Some(ingress) => Arc::new(self.with_canary(rest_rule(ingress, base))),
             None => Arc::clone(&self.last),
         };
         let host = match &self.winner {
@@ -191,6 +198,42 @@ impl Fallbacks {
             hosts,
             winner: winner_changed,
             ..unchanged
+        }
+    }
+
+    /// Whether the one changed that gets some of the requests that nobody claims.
+    fn update_canaries(&mut self, replaced: &[Replaced]) -> bool {
+        let is_canary = |ingress: &&Arc<Resolved>| {
+            ingress.default_backend.is_some() && ingress.parsed.is_canary()
+        };
+        let first = |all: &BTreeSet<Candidate>| all.first().map(|it| Arc::clone(&it.0));
+        let former = first(&self.canaries);
+        let olds = replaced.iter().filter_map(|change| change.old.as_ref());
+        for old in olds.filter(is_canary) {
+            self.canaries.remove(&Candidate(Arc::clone(old)));
+        }
+        let news = replaced.iter().filter_map(|change| change.new.as_ref());
+        for new in news.filter(is_canary) {
+            self.canaries.replace(Candidate(Arc::clone(new)));
+        }
+        !super::same(first(&self.canaries).as_ref(), former.as_ref())
+    }
+
+    /// A rule of which a canary gets a part, if there is one.
+    fn with_canary(&self, rule: Rule) -> Rule {
+        let split = || {
+            let Action::Forward(main) = &rule.action else {
+                return None;
+            };
+            let canary = &self.canaries.first()?.0;
+            split(canary, canary.default_backend.as_ref()?, main)
+        };
+        match split() {
+            Some(split) => Rule {
+                action: Action::Split(split),
+                ..rule
+            },
+            None => rule,
         }
     }
 
@@ -274,7 +317,7 @@ impl Fallbacks {
 
 /// Whether an Ingress wants every request that nobody claims, and nothing else.
 fn catches_all(ingress: &Resolved) -> bool {
-    ingress.default_backend.is_some() && !ingress.parsed.has_rules()
+    ingress.default_backend.is_some() && !ingress.parsed.has_rules() && !ingress.parsed.is_canary()
 }
 
 fn as_host(default: Arc<Rule>) -> Arc<VirtualHost> {

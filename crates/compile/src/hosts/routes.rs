@@ -6,10 +6,11 @@ use hashbrown::HashMap;
 use model::{Action, Backend, ClientPolicy, PathMatch, Rule, Split, VirtualHost};
 use objects::kinds::Shared;
 
-use super::Claim;
+use super::canaries::Canaries;
 use super::slots::Slots;
+use super::{Claim, locations, redirects};
 use crate::ingress::annotations::Standing;
-use crate::ingress::chain::{self, Place};
+use crate::ingress::chain::{self, Part, Place};
 use crate::ingress::key;
 use crate::ingress::manner::Profiles;
 use crate::ingress::resolve::Resolved;
@@ -20,9 +21,15 @@ use crate::report::Problems;
 /// What a host is built with.
 pub(super) struct Context<'a> {
     pub(super) name: &'a Arc<str>,
+    /// The host whose rules it has: another one where `name` is an alias.
+    pub(super) of: &'a str,
     pub(super) has_tls: bool,
+    /// Those that get some of the others' requests.
+    pub(super) canaries: &'a [Claim],
     /// Answers the paths that no rule claims, if no Ingress of the host says what does.
     pub(super) fallback: &'a Arc<Rule>,
+    /// The same where Ingresses without rules have no say in it, as in ingress-nginx.
+    pub(super) last: &'a Arc<Rule>,
     /// The host as it was: what did not change is taken from it.
     pub(super) former: Option<&'a Arc<VirtualHost>>,
     /// What clients are asked for.
@@ -47,7 +54,7 @@ pub(super) struct Built {
 
 /// Merges the claims. `problems` has one entry for each of them.
 pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Problems]) -> Built {
-    let requests = |claim: &&Claim| claim.ingress.claims_requests(context.name);
+    let requests = |claim: &&Claim| claim.ingress.claims_requests(context.of);
     if !claims.iter().any(|claim| requests(&claim)) {
         return Built {
             virtual_host: None,
@@ -55,11 +62,12 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
         };
     }
     let reuse = Reuse::of(context.former);
-    let rules = merge_paths(&context, &reuse, claims, problems);
+    let (rules, in_order) = merge_paths(&context, &reuse, claims, problems);
     let own_default = merge_defaults(&context, claims, problems);
-    let default = match own_default {
-        Some(ingress) => reuse.rule(default_rule(ingress, context.has_tls, context.base)),
-        None => Arc::clone(context.fallback),
+    let default = match (own_default, redirects::first_of_nginxs(&context, claims)) {
+        (Some(ingress), _) => reuse.rule(default_rule(ingress, context.has_tls, context.base)),
+        (None, Some(ingress)) => reuse.rule(redirects::unclaimed(&context, ingress)),
+        (None, None) => Arc::clone(context.fallback),
     };
     let own_default = own_default.is_some();
     if let Some(former) = context.former
@@ -74,6 +82,7 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
             .zip(&rules)
             .all(|(a, b)| Arc::ptr_eq(a, b))
         && former.clients == context.clients
+        && (former.is_in_order() || rules.is_empty()) == (in_order || rules.is_empty())
     {
         return Built {
             virtual_host: Some(Arc::clone(former)),
@@ -81,11 +90,37 @@ pub(super) fn build(context: Context<'_>, claims: &[Claim], problems: &mut [Prob
         };
     }
     let slot = context.slots.of(context.name);
-    let virtual_host = VirtualHost::new(Arc::clone(context.name), rules, Some(default), slot)
-        .asking(context.clients);
+    let make = match in_order {
+        true => VirtualHost::in_order,
+        false => VirtualHost::new,
+    };
+    let virtual_host =
+        make(Arc::clone(context.name), rules, Some(default), slot).asking(context.clients);
     Built {
         virtual_host: Some(Arc::new(virtual_host)),
         own_default,
+    }
+}
+
+/// A host whose clients are all sent to another one.
+pub(super) fn redirecting(context: Context<'_>, ingress: &Resolved) -> Built {
+    let reuse = Reuse::of(context.former);
+    let default = reuse.rule(redirects::to_host(ingress, context.of, context.base));
+    let is_former = |host: &&Arc<VirtualHost>| {
+        let same = host.default.as_ref();
+        host.rules().is_empty() && same.is_some_and(|former| Arc::ptr_eq(former, &default))
+    };
+    let virtual_host = match context.former.filter(is_former) {
+        Some(former) => Arc::clone(former),
+        None => {
+            let slot = context.slots.of(context.name);
+            let name = Arc::clone(context.name);
+            Arc::new(VirtualHost::new(name, Vec::new(), Some(default), slot))
+        }
+    };
+    Built {
+        virtual_host: Some(virtual_host),
+        own_default: true,
     }
 }
 
@@ -95,40 +130,54 @@ fn merge_paths(
     reuse: &Reuse<'_>,
     claims: &[Claim],
     problems: &mut [Problems],
-) -> Vec<Arc<Rule>> {
-    let mut rules: Vec<Arc<Rule>> = Vec::new();
-    let mut taken: HashMap<&PathMatch, usize> = HashMap::new();
-    for (claim, problems) in claims.iter().zip(problems) {
-        let ingress = &*claim.ingress;
-        let Some(index) = ingress.parsed.host_index(context.name) else {
-            continue;
-        };
-        let paths = ingress.parsed.hosts[index]
-            .paths
-            .iter()
-            .zip(ingress.backends(index));
-        for (path, backend) in paths {
-            if let Some(&winner) = taken.get(&path.path) {
-                let winner = &rules[winner];
-                problems.warning(
-                    format!("{}.path", path.place),
+) -> (Vec<Arc<Rule>>, bool) {
+    let laid = locations::lay_out(context.of, claims, problems);
+    let canaries = Canaries::of(context.of, context.canaries);
+    let mut rules: Vec<Arc<Rule>> = Vec::with_capacity(laid.paths.len());
+    for placed in &laid.paths {
+        let ingress = &*claims[placed.claim].ingress;
+        let rewritten = match placed.rewritten(ingress) {
+            None => None,
+            Some(Ok(pattern)) => Some(pattern),
+            Some(Err(why)) => {
+                let problems = &mut problems[placed.claim];
+                problems.error(
+                    format!("{}.path", placed.rule.place),
                     format!(
-                        "{} of {} is taken by {}",
-                        path.path,
-                        host_for_people(context.name),
-                        place_for_people(winner, ingress),
+                        "{:?} {why}; the path is not rewritten",
+                        placed.rule.path.identity().0
                     ),
-                    "each path of a host once; the older Ingress keeps it",
+                    locations::PATTERN_HINT,
                 );
-                continue;
+                None
             }
-            taken.insert(&path.path, rules.len());
-            let field = path.place.to_string();
-            let at = (path.path.clone(), field);
-            rules.push(reuse.rule(rule(ingress, at, backend, context.has_tls, context.base)));
+        };
+        let field = placed.rule.place.to_string();
+        let part = Part::Path {
+            text: placed.rule.path.identity().0,
+            rewritten: rewritten.as_deref(),
+        };
+        let mut rule = rule(
+            ingress,
+            field,
+            placed.backend,
+            part,
+            context.has_tls,
+            context.base,
+        );
+        if let Action::Forward(main) = &rule.action
+            && let Some(split) = canaries.split(placed.rule, main)
+        {
+            rule.action = Action::Split(split);
         }
+        let path = placed.path.clone();
+        rules.push(reuse.rule(Rule { path, ..rule }));
     }
-    rules
+    let own = redirects::of_paths(context, claims, &laid, &rules);
+    let shadowed = |rule: &Arc<Rule>| own.iter().any(|own| own.path == rule.path);
+    rules.retain(|rule| !shadowed(rule));
+    rules.splice(0..0, own.into_iter().map(|rule| reuse.rule(rule)));
+    (rules, laid.in_order)
 }
 
 /// The Ingress whose default backend answers the host's other paths.
@@ -140,7 +189,7 @@ fn merge_defaults<'a>(
     let mut first: Option<&Resolved> = None;
     for (claim, problems) in claims.iter().zip(problems) {
         let ingress = &*claim.ingress;
-        if ingress.default_backend.is_none() || !ingress.claims_requests(context.name) {
+        if ingress.default_backend.is_none() || !ingress.claims_requests(context.of) {
             continue;
         }
         match first {
@@ -163,10 +212,16 @@ fn merge_defaults<'a>(
 pub(super) fn default_rule(ingress: &Resolved, has_tls: bool, base: Base<'_>) -> Rule {
     let field = "spec.defaultBackend".to_owned();
     match &ingress.default_backend {
-        Some(backend) => {
-            let at = (PathMatch::Prefix("".into()), field);
-            rule(ingress, at, backend, has_tls, base)
-        }
+        Some(backend) => rule(ingress, field, backend, Part::ROOT, has_tls, base),
+        None => not_found(base.options),
+    }
+}
+
+/// The same for what nobody claims at all.
+pub(super) fn rest_rule(ingress: &Resolved, base: Base<'_>) -> Rule {
+    let field = "spec.defaultBackend".to_owned();
+    match &ingress.default_backend {
+        Some(backend) => rule(ingress, field, backend, Part::Rest, false, base),
         None => not_found(base.options),
     }
 }
@@ -193,11 +248,28 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
     }
 }
 
-/// The rule of a path that stands at a field of its Ingress.
+/// The rule of what stands at a field of its Ingress.
 fn rule(
     ingress: &Resolved,
-    (path, field): (PathMatch, String),
+    field: String,
     backend: &Arc<Backend>,
+    part: Part<'_>,
+    has_tls: bool,
+    base: Base<'_>,
+) -> Rule {
+    let action = match ingress.secure(backend) {
+        Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
+        None => Action::Forward(Arc::clone(backend)),
+    };
+    rule_with(ingress, field, action, part, has_tls, base)
+}
+
+/// A rule with an action of its own, unless the Ingress is denied.
+pub(super) fn rule_with(
+    ingress: &Resolved,
+    field: String,
+    action: Action,
+    part: Part<'_>,
     has_tls: bool,
     base: Base<'_>,
 ) -> Rule {
@@ -207,14 +279,11 @@ fn rule(
         _ if ingress.guard.is_denied() => Action::Denied,
         _ if ingress.answers.denied() => Action::Denied,
         _ if ingress.speech.is_denied => Action::Denied,
-        _ => match ingress.secure(backend) {
-            Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
-            None => Action::Forward(Arc::clone(backend)),
-        },
+        _ => action,
     };
     let place = Place {
-        path: &path,
         has_tls,
+        part,
         defaults: base.profiles.of(ingress.parsed.profile),
         options: base.options,
     };
@@ -229,7 +298,7 @@ fn rule(
             .into(),
         // Most rules stand at the same place of their objects.
         field: Shared::from(field).into(),
-        path,
+        path: PathMatch::Prefix("".into()),
         conditions: None,
         filters: filters.into(),
         action,
@@ -241,16 +310,8 @@ fn rule(
     }
 }
 
-fn host_for_people(name: &str) -> &str {
+pub(super) fn host_for_people(name: &str) -> &str {
     if name.is_empty() { "all hosts" } else { name }
-}
-
-fn place_for_people(winner: &Rule, loser: &Resolved) -> String {
-    let loser = NameRef::of(&loser.parsed.source.metadata).to_string();
-    match *winner.route == *loser {
-        true => format!("{} of the same Ingress", winner.field),
-        false => format!("Ingress {} {}", winner.route, winner.field),
-    }
 }
 
 /// The rules of a host as it was, by where they come from.

@@ -92,6 +92,59 @@ pub(super) fn build(
     }))
 }
 
+/// The certificates of host `of` that are for another name of it, too; no Ingress has to say so.
+pub(super) fn covering(
+    name: &str,
+    of: &str,
+    claims: &[Claim],
+    former: Option<&Arc<CertificateSet>>,
+) -> Option<Arc<CertificateSet>> {
+    let wildcard;
+    let name = match name.starts_with('.') {
+        true => {
+            wildcard = format!("*{name}");
+            &*wildcard
+        }
+        false => name,
+    };
+    let mut chosen: Vec<&Arc<Loaded>> = Vec::new();
+    for tls in claims.iter().flat_map(|claim| claim.ingress.tls_claims(of)) {
+        let Some(loaded) = tls
+            .certificate
+            .as_ref()
+            .filter(|loaded| loaded.covers(name))
+        else {
+            continue;
+        };
+        if !chosen
+            .iter()
+            .any(|known| known.algorithm == loaded.algorithm)
+        {
+            chosen.push(loaded);
+        }
+    }
+    chosen.sort_by_key(|loaded| rank(loaded.algorithm));
+    if chosen.is_empty() {
+        return None;
+    }
+    let certificates: Vec<_> = chosen
+        .iter()
+        .map(|it| Arc::clone(&it.certificate))
+        .collect();
+    let is_former = |former: &&Arc<CertificateSet>| {
+        let mut pairs = former.certificates.iter().zip(&certificates);
+        former.certificates.len() == certificates.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    Some(match former.filter(is_former) {
+        Some(former) => Arc::clone(former),
+        None => Arc::new(CertificateSet {
+            certificates: certificates.into(),
+            used: None,
+            suites: None,
+        }),
+    })
+}
+
 /// Whether the Ingress itself has requests for the host, if not by a rule for just that name.
 fn has_use(claim: &Claim, host: &str) -> bool {
     let parsed = &claim.ingress.parsed;

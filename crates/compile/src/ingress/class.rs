@@ -22,6 +22,39 @@ pub(crate) enum Profile {
     IngressNginx,
 }
 
+/// What says how an Ingress's paths are read, on itself or on its class.
+pub(crate) const PATH_SEMANTICS: &str = "narthex.dev/path-semantics";
+
+/// How paths are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathSemantics {
+    /// As the Kubernetes API says, whatever other Ingresses say.
+    Kubernetes,
+    /// As ingress-nginx reads them: one Ingress with patterns makes all paths of a host patterns.
+    IngressNginx,
+}
+
+impl PathSemantics {
+    /// The value of the annotation; says so if it is none.
+    pub(crate) fn read(name: &str, value: &str, problems: &mut Problems) -> Option<Self> {
+        let read = Self::of(value);
+        if read.is_none() {
+            let message = format!("{value:?} is no way to read paths; the class's default stands");
+            let hint = "kubernetes or ingress-nginx";
+            problems.warning(annotation_field(name), message, hint);
+        }
+        read
+    }
+
+    fn of(value: &str) -> Option<Self> {
+        match value {
+            "kubernetes" => Some(Self::Kubernetes),
+            "ingress-nginx" => Some(Self::IngressNginx),
+            _ => None,
+        }
+    }
+}
+
 /// The controller whose classes have [`Profile::IngressNginx`].
 const INGRESS_NGINX: &str = "k8s.io/ingress-nginx";
 
@@ -64,6 +97,10 @@ pub(crate) struct Classes {
     ours: HashMap<Box<str>, Option<Profile>>,
     /// The same for Ingresses without a class, if a class is the default one.
     default: Option<Option<Profile>>,
+    /// The name of that class.
+    default_name: Box<str>,
+    /// By name: how paths are read, where the class says so.
+    paths: HashMap<Box<str>, PathSemantics>,
     /// Default classes beside the one that is taken.
     reports: Vec<Arc<ObjectReport>>,
 }
@@ -95,12 +132,30 @@ impl Classes {
         });
         let default = defaults.first().map(|class| is_ours(class));
         let losers = defaults.iter().skip(1);
-        let reports = losers
-            .map(|loser| not_the_default(loser, defaults[0]))
-            .collect();
+        let reports = losers.map(|loser| not_the_default(loser, defaults[0]));
+        let mut reports: Vec<_> = reports.collect();
+        let mut paths = HashMap::new();
+        for class in store
+            .ingress_classes()
+            .filter(|class| is_ours(class).is_some())
+        {
+            let Some(value) = class.metadata.annotations.get(PATH_SEMANTICS) else {
+                continue;
+            };
+            let key = ObjectKey::new(Kind::IngressClass, "", &class.metadata.name);
+            let mut problems = Problems::of(key);
+            if let Some(read) = PathSemantics::read(PATH_SEMANTICS, value, &mut problems) {
+                paths.insert(class.metadata.name.as_str().into(), read);
+            } else {
+                reports.push(Arc::new(problems.into_report(true)));
+            }
+        }
+        let default_name = defaults.first().map(|class| class.metadata.name.as_str());
         Self {
             ours,
             default,
+            default_name: default_name.unwrap_or_default().into(),
+            paths,
             reports,
         }
     }
@@ -108,6 +163,17 @@ impl Classes {
     /// What is to be said of the classes.
     pub(crate) fn reports(&self) -> impl Iterator<Item = &Arc<ObjectReport>> {
         self.reports.iter()
+    }
+
+    /// How the paths of an Ingress that is ours are read, where its class says so.
+    pub(crate) fn paths(&self, ingress: &Ingress) -> Option<PathSemantics> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
+        let named = ingress.spec.ingress_class_name.as_deref().or(annotation);
+        let name = named.filter(|name| !name.is_empty());
+        self.paths.get(name.unwrap_or(&self.default_name)).copied()
     }
 
     /// Whose an Ingress is.

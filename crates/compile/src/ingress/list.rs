@@ -9,7 +9,7 @@ use objects::Problem;
 use objects::kinds::Ingress;
 
 use super::annotations::{Reading, Standing};
-use super::class::{self, Classes, Profile, Verdict};
+use super::class::{self, Classes, PathSemantics, Profile, Verdict};
 use super::key;
 use super::parse::{Parsed, parse};
 use super::resolve::{Resolved, World, config_maps, resolve, secrets, service_ports};
@@ -46,6 +46,8 @@ pub(crate) struct Numbers {
 pub(crate) struct Entry {
     source: Arc<Ingress>,
     verdict: Verdict,
+    /// How its class says that paths are read.
+    paths: Option<PathSemantics>,
     /// What is served of it, if it is served.
     pub(crate) resolved: Option<Arc<Resolved>>,
     /// What is wrong with it, if it is ours and nothing of it is served for that.
@@ -121,7 +123,7 @@ impl Ingresses {
             let former = self.take(ingress.name.as_ref());
             let new = ingress.now.as_ref().map(|source| {
                 let verdict = classes.verdict(source, world.options);
-                make(source, None, verdict, world)
+                make(source, None, verdict, classes.paths(source), world)
             });
             let resolved = new.as_ref().and_then(|entry| entry.resolved.clone());
             changed.push(
@@ -143,16 +145,22 @@ impl Ingresses {
                 false => old.verdict,
             };
             let defaults = changes.defaults && verdict.profile() == Some(Profile::IngressNginx);
-            if verdict == old.verdict && !defaults && !refers_to_changed(old, changes, tls_is_stale)
-            {
+            let paths = match changes.classes {
+                true => classes.paths(&old.source),
+                false => old.paths,
+            };
+            let as_it_was = verdict == old.verdict && paths == old.paths && !defaults;
+            if as_it_was && !refers_to_changed(old, changes, tls_is_stale) {
                 continue;
             }
+            let same_paths = paths == old.paths;
             let (source, name) = (Arc::clone(&old.source), old.name().to_owned());
             let former = self.take(name.as_ref()).and_then(|old| old.resolved);
             let parsed = former.as_ref().map(|old| Arc::clone(&old.parsed));
-            let parsed =
-                parsed.filter(|parsed| !defaults && Some(parsed.profile) == verdict.profile());
-            let new = make(&source, parsed, verdict, world);
+            let parsed = parsed.filter(|parsed| {
+                !defaults && same_paths && Some(parsed.profile) == verdict.profile()
+            });
+            let new = make(&source, parsed, verdict, paths, world);
             changed.push(name, former, new.resolved.clone());
             self.put(new);
         }
@@ -279,11 +287,14 @@ fn make(
     source: &Arc<Ingress>,
     parsed: Option<Arc<Parsed>>,
     verdict: Verdict,
+    paths: Option<PathSemantics>,
     world: &mut World<'_>,
 ) -> Entry {
     let parsed = verdict.profile().map(|profile| {
-        let reading = Reading::of(world.options, world.profiles.of(profile));
-        parsed.unwrap_or_else(|| Arc::new(parse(source, profile, reading)))
+        let defaults = world.profiles.of(profile);
+        let reading = Reading::of(world.options, defaults).with_paths(paths);
+        let strict = defaults.strict_paths;
+        parsed.unwrap_or_else(|| Arc::new(parse(source, profile, strict, reading)))
     });
     let mut left_out = None;
     let resolved = parsed.and_then(|parsed| {
@@ -306,6 +317,7 @@ fn make(
     Entry {
         source: Arc::clone(source),
         verdict,
+        paths,
         resolved,
         left_out,
     }

@@ -46,12 +46,6 @@ pub(crate) struct Defaults {
     pub(crate) ejects: bool,
     /// Whether requests go to the Service's own address (`service-upstream`).
     pub(crate) service_upstream: bool,
-    /// Whether hosts with TLS send clients to HTTPS (`ssl-redirect`).
-    pub(crate) ssl_redirect: bool,
-    /// Whether those without TLS do so, too (`force-ssl-redirect`).
-    pub(crate) force_ssl_redirect: bool,
-    /// The status of these redirects (`http-redirect-code`).
-    pub(crate) redirect_status: u16,
     /// Whether snippets are read (`allow-snippet-annotations`).
     pub(crate) allow_snippets: bool,
     /// The most that annotations may risk (`annotations-risk-level`).
@@ -66,6 +60,39 @@ pub(crate) struct Defaults {
     pub(crate) guard: GuardDefaults,
     /// What holds of answers.
     pub(crate) answers: AnswerDefaults,
+    /// How clients are sent elsewhere.
+    pub(crate) redirects: Redirects,
+    /// Whether paths of Exact and Prefix have nothing in them but letters, digits and `/._-`
+    /// (`strict-validate-path-type`).
+    pub(crate) strict_paths: bool,
+    /// What paths begin with whose clients are never sent to HTTPS (`no-tls-redirect-locations`).
+    pub(crate) http_paths: Box<[Box<str>]>,
+}
+
+impl Defaults {
+    /// Whether clients of a path are never sent to HTTPS.
+    pub(crate) fn stays_http(&self, path: &str) -> bool {
+        self.http_paths
+            .iter()
+            .any(|start| path.starts_with(&**start))
+    }
+}
+
+/// How clients are sent elsewhere where an Ingress says nothing of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Redirects {
+    /// Whether hosts with TLS send clients to HTTPS (`ssl-redirect`).
+    pub(crate) when_tls: bool,
+    /// Whether others do, too (`force-ssl-redirect`).
+    pub(crate) always: bool,
+    /// The status to HTTPS and between hosts with and without `www.` (`http-redirect-code`).
+    pub(crate) code: u16,
+    /// Whether a slash at the end of the target stays (`preserve-trailing-slash`).
+    pub(crate) keeps_slash: bool,
+    /// Whether URLs have ports in them (`use-port-in-redirects`).
+    pub(crate) names_port: bool,
+    /// Whether paths are not made URLs (`relative-redirects`).
+    pub(crate) relative: bool,
 }
 
 /// The defaults of each profile.
@@ -142,9 +169,13 @@ impl Profiles {
                 spread: None,
                 ejects: true,
                 service_upstream: false,
-                ssl_redirect: options.ssl_redirect,
-                force_ssl_redirect: false,
-                redirect_status: 308,
+                redirects: Redirects {
+                    when_tls: options.ssl_redirect,
+                    code: 308,
+                    ..Redirects::default()
+                },
+                strict_paths: false,
+                http_paths: [].into(),
                 risk: options.annotations_risk,
                 compression: None,
                 guard: GuardDefaults::default(),
@@ -158,9 +189,14 @@ impl Profiles {
                 spread: Some(Arc::new(Algorithm::RoundRobin)),
                 ejects: false,
                 service_upstream: false,
-                ssl_redirect: options.ssl_redirect && global.ssl_redirect,
-                force_ssl_redirect: global.force_ssl_redirect,
-                redirect_status: global.redirect_status,
+                redirects: Redirects {
+                    when_tls: options.ssl_redirect && global.ssl_redirect,
+                    always: global.force_ssl_redirect,
+                    code: global.redirect_status,
+                    ..Redirects::default()
+                },
+                strict_paths: true,
+                http_paths: ["/.well-known/acme-challenge".into()].into(),
                 risk: global.risk.unwrap_or(options.annotations_risk),
                 compression: global.compression(),
                 guard: GuardDefaults::default(),

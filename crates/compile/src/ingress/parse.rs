@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use model::{PathMatch, Unavailable};
+use model::Unavailable;
 use objects::Problem;
 use objects::kinds::{Ingress, IngressBackend, IngressTls, ServiceBackendPort};
 
 use super::Precedence;
+use super::annotations::aliases::SERVER_ALIAS;
 use super::annotations::{self, Reading, Settings};
-use super::class::Profile;
+use super::class::{PathSemantics, Profile};
 use super::host::{BadHost, covers, normal_host};
 use super::key;
-use super::path::path_match;
-use crate::report::Problems;
+use super::path::{Location, WrittenPath, path_match};
+use crate::report::{Problems, annotation_field};
+
+/// What paths of Exact and Prefix consist of, for people.
+const PLAIN: &str = "letters, digits and `/._-`";
 
 /// What one Ingress says, without regard to any other object.
 #[derive(Debug)]
@@ -25,7 +29,7 @@ pub(crate) struct Parsed {
     pub(crate) default_backend: Option<BackendRef>,
     pub(crate) tls: Box<[TlsEntry]>,
     pub(crate) settings: Settings,
-    /// Whose defaults and whose reading of paths it has.
+    /// Whose defaults it has.
     pub(crate) profile: Profile,
     pub(crate) problems: Arc<[Problem]>,
 }
@@ -42,7 +46,7 @@ pub(crate) struct HostPaths {
 #[derive(Debug)]
 pub(crate) struct PathRule {
     pub(crate) place: Place,
-    pub(crate) path: PathMatch,
+    pub(crate) path: WrittenPath,
     pub(crate) backend: BackendRef,
 }
 
@@ -117,6 +121,31 @@ impl Parsed {
             .unwrap_or_default()
     }
 
+    /// Whether it serves nothing of its own, but some requests of another Ingress.
+    pub(crate) fn is_canary(&self) -> bool {
+        self.settings.canary().is_some_and(|it| it.enabled)
+    }
+
+    /// Every host that gets something from its annotations that its rules do not name.
+    pub(crate) fn derived_hosts(&self) -> Vec<Box<str>> {
+        if self.is_canary() {
+            return Vec::new();
+        }
+        let mut derived = Vec::new();
+        if let Some(aliases) = self.settings.aliases()
+            && !self.hosts.is_empty()
+        {
+            derived.extend(aliases.names.iter().cloned());
+        }
+        let redirect = self.settings.redirect();
+        if redirect.is_some_and(|redirect| redirect.leads_from_www()) {
+            derived.extend(self.hosts.iter().filter_map(|own| counterpart(&own.host)));
+        }
+        derived.sort_unstable();
+        derived.dedup();
+        derived
+    }
+
     /// Whether the object has rules, good or bad.
     pub(crate) fn has_rules(&self) -> bool {
         self.source
@@ -148,9 +177,30 @@ impl Parsed {
     }
 }
 
-pub(crate) fn parse(source: &Arc<Ingress>, profile: Profile, reading: Reading<'_>) -> Parsed {
+/// The host with `www.` of one without, and the other way round. Only names have one.
+pub(crate) fn counterpart(host: &str) -> Option<Box<str>> {
+    if host.is_empty() || host.starts_with("*.") {
+        return None;
+    }
+    Some(match host.strip_prefix("www.") {
+        Some(rest) => rest.into(),
+        None => format!("www.{host}").into(),
+    })
+}
+
+/// Reads an Ingress. `strict` is whether paths of Exact and Prefix have plain characters only, where
+/// they are read as ingress-nginx does.
+pub(crate) fn parse(
+    source: &Arc<Ingress>,
+    profile: Profile,
+    strict: bool,
+    reading: Reading<'_>,
+) -> Parsed {
     let mut problems = Problems::of(key(source));
     let settings = annotations::read(source, reading, &mut problems);
+    let paths = Paths::new(&settings, profile, strict, reading);
+    warn_of_cookie_paths(source, &settings, reading.prefix, &mut problems);
+    refuse_aliases(&settings, reading.prefix, &mut problems);
     let default_backend = source.spec.default_backend.as_ref();
     let default_backend =
         default_backend.map(|backend| parse_backend(backend, "spec.defaultBackend", &mut problems));
@@ -158,7 +208,7 @@ pub(crate) fn parse(source: &Arc<Ingress>, profile: Profile, reading: Reading<'_
     let tls = tls
         .map(|(index, entry)| parse_tls(index, entry, &mut problems))
         .collect();
-    let hosts = parse_rules(source, &mut problems);
+    let hosts = parse_rules(source, paths, &mut problems);
     Parsed {
         source: Arc::clone(source),
         hosts,
@@ -170,7 +220,66 @@ pub(crate) fn parse(source: &Arc<Ingress>, profile: Profile, reading: Reading<'_
     }
 }
 
-fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
+/// How an Ingress's paths are read.
+#[derive(Debug, Clone, Copy)]
+struct Paths {
+    semantics: PathSemantics,
+    strict: bool,
+    /// Whether the Ingress itself asks for patterns.
+    patterns: bool,
+}
+
+impl Paths {
+    fn new(settings: &Settings, profile: Profile, strict: bool, reading: Reading<'_>) -> Self {
+        let rewrite = settings.rewrite();
+        let patterns = rewrite.is_some_and(|it| it.use_regex || it.target.is_some());
+        let default = match profile {
+            Profile::Own if !patterns => PathSemantics::Kubernetes,
+            Profile::Own | Profile::IngressNginx => PathSemantics::IngressNginx,
+        };
+        let is_canary = settings.canary().is_some_and(|it| it.enabled);
+        Self {
+            semantics: settings.paths.or(reading.paths).unwrap_or(default),
+            strict,
+            // A canary's paths are what those of its main are.
+            patterns: patterns || is_canary,
+        }
+    }
+}
+
+/// Names of hosts that are none.
+fn refuse_aliases(settings: &Settings, prefix: &str, problems: &mut Problems) {
+    let aliases = settings.aliases().into_iter();
+    for name in aliases.flat_map(|aliases| &aliases.refused) {
+        let message = format!("{name:?} is no host name and left out");
+        let hint = "names, and `*.` and a name";
+        problems.error(
+            annotation_field(&format!("{prefix}/{SERVER_ALIAS}")),
+            message,
+            hint,
+        );
+    }
+}
+
+/// With patterns, cookies are for all paths of the host unless it is said for which.
+fn warn_of_cookie_paths(
+    source: &Ingress,
+    settings: &Settings,
+    prefix: &str,
+    problems: &mut Problems,
+) {
+    let said = |name: &str| source.metadata.annotations.get(&format!("{prefix}/{name}"));
+    let use_regex = settings.rewrite().is_some_and(|it| it.use_regex);
+    if use_regex && said("affinity") == Some("cookie") && said("session-cookie-path").is_none() {
+        problems.warning(
+            annotation_field(&format!("{prefix}/affinity")),
+            "its cookie is for all paths of the host: they are patterns, which cookies have not",
+            "session-cookie-path with the path that they have in common",
+        );
+    }
+}
+
+fn parse_rules(source: &Ingress, read: Paths, problems: &mut Problems) -> Box<[HostPaths]> {
     let mut hosts: BTreeMap<Box<str>, Vec<PathRule>> = BTreeMap::new();
     for (rule, written) in (0..).zip(source.spec.rules.iter().flatten()) {
         let host = match normal_host(written.host.as_deref().unwrap_or_default()) {
@@ -184,7 +293,28 @@ fn parse_rules(source: &Ingress, problems: &mut Problems) -> Box<[HostPaths]> {
         let paths = hosts.entry(host).or_default();
         for (path, written) in (0..).zip(written.http.iter().flat_map(|http| &http.paths)) {
             let place = Place { rule, path };
-            match path_match(written.path.as_deref(), written.path_type) {
+            let path = written.path.as_deref();
+            let path = match read.semantics {
+                PathSemantics::Kubernetes => {
+                    path_match(path, written.path_type).map(WrittenPath::Kubernetes)
+                }
+                PathSemantics::IngressNginx => Location::parse(path, written.path_type)
+                    .map(|location| WrittenPath::Nginx(Box::new(location))),
+            };
+            if let Ok(WrittenPath::Nginx(location)) = &path
+                && read.strict
+                && !location.is_strict(written.path_type)
+            {
+                let field = format!("{place}.path");
+                let message = format!("{:?} has other characters than {PLAIN}", location.text);
+                let hint = "pathType: ImplementationSpecific";
+                if !read.patterns {
+                    problems.error(field, format!("{message}; the path is left out"), hint);
+                    continue;
+                }
+                problems.warning(field, message, hint);
+            }
+            match path {
                 Ok(path) => {
                     let field = format!("{place}.backend");
                     let backend = parse_backend(&written.backend, &field, problems);
@@ -315,15 +445,19 @@ mod tests {
             validates: true,
             risk: annotations::table::Risk::High,
             snippets: false,
+            paths: None,
         };
-        let parsed = parse(&source, Profile::Own, reading);
+        let parsed = parse(&source, Profile::Own, false, reading);
         let hosts: Vec<_> = parsed
             .hosts
             .iter()
             .map(|host| {
                 let paths = host.paths.iter();
                 let paths: Vec<_> = paths
-                    .map(|path| format!("{} {}", path.place, path.path))
+                    .map(|path| {
+                        let plain = path.path.plain().expect("a path");
+                        format!("{} {plain}", path.place)
+                    })
                     .collect();
                 (&*host.host, paths.join(", "))
             })

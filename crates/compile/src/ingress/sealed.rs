@@ -39,7 +39,7 @@ pub(super) fn resolve(
     world: &mut World<'_>,
     problems: &mut Problems,
 ) -> Box<[Option<Arc<Stream>>]> {
-    if !parsed.settings.passthrough {
+    if !parsed.settings.passthrough || parsed.is_canary() {
         return [].into();
     }
     let prefix = &world.options.annotations_prefix;
@@ -81,15 +81,15 @@ pub(super) fn resolve(
 
 /// Whether TLS of a host goes on as it is, where that is switched on.
 fn takes(parsed: &Parsed, host: &HostPaths) -> bool {
-    parsed.settings.passthrough && !host.host.is_empty()
+    parsed.settings.passthrough && !parsed.is_canary() && !host.host.is_empty()
 }
 
 /// The path whose backend is meant: that of everything, or else the first.
 fn chosen(host: &HostPaths) -> Option<&PathRule> {
-    let is_root = |rule: &&PathRule| match &rule.path {
-        PathMatch::Prefix(path) => path.is_empty(),
-        PathMatch::Exact(path) => &**path == "/",
-        PathMatch::Pattern(_) => false,
+    let is_root = |rule: &&PathRule| match rule.path.plain() {
+        Ok(PathMatch::Prefix(path)) => path.is_empty(),
+        Ok(PathMatch::Exact(path)) => &**path == "/",
+        Ok(PathMatch::Pattern(_)) | Err(_) => false,
     };
     let mut paths = host.paths.iter();
     paths.find(is_root).or_else(|| host.paths.first())

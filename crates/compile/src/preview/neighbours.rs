@@ -13,7 +13,7 @@ use crate::config_map::Global;
 use crate::ingress::annotations::Reading;
 use crate::ingress::class::Classes;
 use crate::ingress::manner::Profiles;
-use crate::ingress::parse::{Parsed, parse};
+use crate::ingress::parse::{Parsed, counterpart, parse};
 use crate::ingress::path::path_match;
 use crate::ingress::resolve::{config_maps, secrets};
 use crate::ingress::{Precedence, normal_host};
@@ -24,6 +24,15 @@ use crate::options::Options;
 /// backend, for one of the hosts: the first ones by precedence, which win. Whole fleets share one
 /// host and one certificate.
 const MOST: usize = 50;
+
+/// Annotations that have to do with a whole host.
+const FAR_REACHING: &[&str] = &[
+    "use-regex",
+    "rewrite-target",
+    "canary",
+    "server-alias",
+    "from-to-www-redirect",
+];
 
 /// How many certificates at most are read to learn which hosts `tls` entries without hosts mean.
 const MOST_READ: usize = 100;
@@ -76,7 +85,8 @@ pub(super) fn read(ingress: &Arc<Ingress>, classes: &Classes, options: &Options)
     let profile = profile.unwrap_or_default();
     let profiles = Profiles::new(options, &Global::default());
     let reading = Reading::of(options, profiles.of(profile));
-    parse(ingress, profile, reading)
+    let reading = reading.with_paths(classes.paths(ingress));
+    parse(ingress, profile, false, reading)
 }
 
 /// The Services that an Ingress names, with the field of the backend that names it.
@@ -148,12 +158,22 @@ struct Search<'a> {
     /// The hosts of the Ingress, in rules, for TLS and in its certificates.
     hosts: HashSet<Box<str>>,
     paths: HashMap<Box<str>, HashSet<PathMatch>>,
+    /// Paths that are patterns or nothing.
+    written: HashSet<Box<str>>,
     has_default: bool,
     catches_all: bool,
     /// The first by precedence for each path; none of the path is a rule for the host at all.
     by_path: HashMap<(Box<str>, Option<PathMatch>), &'a Arc<Ingress>>,
     with_default: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
     with_tls: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
+    /// Those whose annotations have to do with a whole host: with how all its paths are read, with
+    /// other Ingresses' requests, or with its names.
+    far_reaching: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
+    /// All of the hosts; they matter where an annotation is far-reaching, for it may be that of a path
+    /// that another Ingress has.
+    sharing: BTreeMap<Precedence<'a>, &'a Arc<Ingress>>,
+    /// Whether the Ingress itself has such an annotation.
+    reaches_far: bool,
     catch_all: Option<&'a Arc<Ingress>>,
 }
 
@@ -168,11 +188,15 @@ impl<'a> Search<'a> {
             unread: MOST_READ,
             hosts: HashSet::new(),
             paths: HashMap::new(),
+            written: HashSet::new(),
             has_default: false,
             catches_all: false,
             by_path: HashMap::new(),
             with_default: BTreeMap::new(),
             with_tls: BTreeMap::new(),
+            far_reaching: BTreeMap::new(),
+            sharing: BTreeMap::new(),
+            reaches_far: false,
             catch_all: None,
         }
     }
@@ -183,8 +207,21 @@ impl<'a> Search<'a> {
         for of_host in &parsed.hosts {
             self.hosts.insert(of_host.host.clone());
             let paths = self.paths.entry(of_host.host.clone()).or_default();
-            paths.extend(of_host.paths.iter().map(|path| path.path.clone()));
+            let plain = of_host
+                .paths
+                .iter()
+                .filter_map(|path| path.path.plain().ok());
+            paths.extend(plain.cloned());
+            let odd = of_host
+                .paths
+                .iter()
+                .filter(|path| path.path.plain().is_err());
+            self.written
+                .extend(odd.map(|path| path.path.identity().0.into()));
+            self.hosts.extend(counterpart(&of_host.host));
         }
+        self.hosts.extend(parsed.derived_hosts());
+        self.reaches_far |= self.is_far_reaching(ingress);
         let listed = parsed.tls.iter().flat_map(|entry| &entry.hosts);
         self.hosts.extend(listed.map(|(_, host)| host.clone()));
         let named = self.certificate_hosts(ingress);
@@ -249,10 +286,14 @@ impl<'a> Search<'a> {
         if other.spec.tls.iter().flatten().next().is_some() {
             keep(&mut self.with_tls, other);
         }
+        if self.is_far_reaching(other) {
+            keep(&mut self.far_reaching, other);
+        }
+        keep(&mut self.sharing, other);
         self.look_at_paths(other);
     }
 
-    fn shares_host(&mut self, other: &Ingress) -> bool {
+    fn shares_host(&mut self, other: &Arc<Ingress>) -> bool {
         let wanted = |host: &str| self.wanted(host).is_some();
         let in_rules = other
             .spec
@@ -262,11 +303,29 @@ impl<'a> Search<'a> {
             .any(|rule| wanted(rule.host.as_deref().unwrap_or_default()));
         let mut tls = other.spec.tls.iter().flatten();
         in_rules
+            || self.derives_host(other)
             || tls.any(|entry| entry.hosts.iter().flatten().any(|host| wanted(host)))
             || self
                 .certificate_hosts(other)
                 .iter()
                 .any(|host| self.hosts.contains(host))
+    }
+
+    fn is_far_reaching(&self, other: &Ingress) -> bool {
+        let prefix = &self.options.annotations_prefix;
+        let said = |name: &&str| other.metadata.annotations.get(&format!("{prefix}/{name}"));
+        FAR_REACHING.iter().any(|name| said(name).is_some())
+    }
+
+    /// Whether one of the hosts is another name of a host of `other`.
+    fn derives_host(&self, other: &Arc<Ingress>) -> bool {
+        if !self.is_far_reaching(other) {
+            return false;
+        }
+        read(other, self.classes, self.options)
+            .derived_hosts()
+            .iter()
+            .any(|host| self.hosts.contains(host))
     }
 
     /// The host as this search has it, if it has it.
@@ -291,7 +350,12 @@ impl<'a> Search<'a> {
                 .filter_map(|path| path_match(path.path.as_deref(), path.path_type).ok())
                 .filter(|path| wanted.is_some_and(|wanted| wanted.contains(path)))
                 .map(Some);
-            for path in shared.chain([None]) {
+            let written = rule.http.iter().flat_map(|http| &http.paths);
+            let written = written.filter_map(|path| path.path.as_deref());
+            let odd = written
+                .filter(|path| self.written.contains(*path))
+                .map(|path| Some(PathMatch::Exact(path.into())));
+            for path in shared.chain(odd).chain([None]) {
                 let first = self.by_path.entry((host.clone(), path)).or_insert(other);
                 if Precedence::of(other) < Precedence::of(first) {
                     *first = other;
@@ -303,11 +367,18 @@ impl<'a> Search<'a> {
     /// Each once.
     fn found(self) -> Vec<&'a Arc<Ingress>> {
         let mut names = BTreeSet::new();
+        let reaches_far = self.reaches_far || !self.far_reaching.is_empty();
+        let sharing = match reaches_far {
+            true => self.sharing,
+            false => BTreeMap::new(),
+        };
         let all = self
             .by_path
             .into_values()
             .chain(self.with_default.into_values())
             .chain(self.with_tls.into_values())
+            .chain(self.far_reaching.into_values())
+            .chain(sharing.into_values())
             .chain(self.catch_all);
         all.filter(|ingress| names.insert(NameRef::of(&ingress.metadata)))
             .collect()

@@ -5,6 +5,7 @@ mod behaviour;
 mod gateway;
 mod gateway_ownership;
 mod naive;
+mod nginx;
 mod reuse;
 mod tls;
 mod xbackend;

@@ -178,8 +178,8 @@ fn clients_are_redirected_where_there_is_tls() {
 
     for (annotation, host, expected) in [
         (("ssl-redirect", "false"), "x.test", false),
-        // What cannot be read leaves its Ingress out, and the host's TLS with it.
-        (("ssl-redirect", "nonsense"), "x.test", false),
+        // As in ingress-nginx, the default stands where this cannot be read.
+        (("ssl-redirect", "nonsense"), "x.test", true),
         (("force-ssl-redirect", "true"), "y.test", true),
     ] {
         let name = if host == "x.test" { "a" } else { "b" };

@@ -11,4 +11,4 @@ mod sources;
 pub(crate) use live::{Applied, Live, Obtains};
 pub(crate) use news::News;
 pub(crate) use objects::{Objects, SaidBy};
-pub(crate) use routes::{backend, conditions, filter, served_certificates, shares};
+pub(crate) use routes::{backend, canary, conditions, filter, served_certificates, shares};

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use admin::view;
+use model::canary::CanaryHeader;
 use model::filter::access::Access;
 use model::filter::ingress_cors::Origins;
 use model::filter::limit::{ClientLimits, RequestRate};
+use model::filter::send::Rest;
 use model::filter::{HeaderEdit, OriginMatch, PathEdit};
 use model::{
     Action, Backend, Certificate, CertificateTable, Conditions, FieldMatch, Filter, HostTable,
@@ -218,6 +220,8 @@ fn rule(rule: &Rule, is_default: bool) -> view::Rule {
         PathMatch::Prefix(path) => ("Prefix", path.to_string()),
         PathMatch::Pattern(pattern) => ("Pattern", pattern.as_str().to_owned()),
     };
+    let filters = rule.filters.iter().map(filter);
+    let filters = filters.chain(canary(&rule.action));
     view::Rule {
         match_type,
         path,
@@ -228,7 +232,7 @@ fn rule(rule: &Rule, is_default: bool) -> view::Rule {
             .as_deref()
             .map(conditions)
             .unwrap_or_default(),
-        filters: rule.filters.iter().map(filter).collect(),
+        filters: filters.collect(),
         backend: backend(&rule.action),
         backends: shares(&rule.action),
     }
@@ -304,6 +308,25 @@ pub(crate) fn filter(filter: &Filter) -> String {
         Filter::ResponseRewrite(_) => "Location, Refresh or cookies are rewritten".to_owned(),
         Filter::Snippet(_) => "a snippet of nginx's configuration".to_owned(),
         Filter::MirrorTo(mirror) => format!("requests are copied to {}", mirror.backend.name),
+        Filter::Send(send) => {
+            let rest = match send.rest {
+                Rest::Nothing => "",
+                Rest::Query => " and the query",
+                Rest::TargetWithoutSlash => " and the path",
+            };
+            format!("sent to {}{rest} ({})", send.to, send.status)
+        }
+        Filter::Substitute(substitute) => {
+            let (pattern, to) = (substitute.pattern.as_str(), &substitute.to);
+            let prefix = substitute.prefix.iter();
+            let prefix = prefix.map(|prefix| format!(", X-Forwarded-Prefix {prefix}"));
+            let prefix: String = prefix.collect();
+            match substitute.redirects {
+                true => format!("sent to {to} where the path has {pattern} (302)"),
+                false => format!("path {to} where it has {pattern}{prefix}"),
+            }
+        }
+        Filter::UpstreamHost(host) => format!("host {host}"),
     }
 }
 
@@ -333,6 +356,37 @@ fn access_in_words(access: &Access) -> String {
     ];
     let all: Vec<String> = all.into_iter().flatten().collect();
     all.join(if access.any { ", or " } else { ", and " })
+}
+
+/// Which requests are a canary's, in words; none if the action has none.
+pub(crate) fn canary(action: &Action) -> Option<String> {
+    let Action::Split(split) = action else {
+        return None;
+    };
+    let canary = split.canary()?;
+    let [main, other] = split.shares() else {
+        return None;
+    };
+    let name = |share: &model::Share| match &share.target {
+        Target::Backend(backend) => backend.name.to_string(),
+        Target::Invalid => String::new(),
+    };
+    let mut who = Vec::new();
+    who.extend(canary.header.as_ref().map(|(field, value)| match value {
+        CanaryHeader::AlwaysNever => format!("header {field} decides by always and never"),
+        CanaryHeader::Value(value) => format!("header {field} is {value}"),
+        CanaryHeader::Pattern(pattern) => format!("header {field} matches {}", pattern.as_str()),
+        CanaryHeader::Unreadable => format!("nobody with header {field}"),
+    }));
+    let cookie = canary.cookie.iter();
+    who.extend(cookie.map(|cookie| format!("cookie {cookie} decides by always and never")));
+    who.push(format!("else {} of {}", other.weight, split.total()));
+    Some(format!(
+        "{} beside {}: {}",
+        name(other),
+        name(main),
+        who.join(", ")
+    ))
 }
 
 fn edit_in_words(edit: &HeaderEdit) -> String {

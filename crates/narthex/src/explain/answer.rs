@@ -12,6 +12,7 @@ use objects::manifests::{Origin, locate};
 use serde::Serialize;
 
 use super::listener::{CertificateFound, ListenerFound, Ports, find_listener, find_site};
+use super::nginx;
 use super::url::Url;
 use crate::control::{self, Objects};
 
@@ -144,13 +145,18 @@ pub(super) fn explain(
     let is_rule = |rule: &Arc<Rule>| Arc::ptr_eq(rule, selection.rule);
     let is_default = !selection.host.rules().iter().any(is_rule);
     if matches!(selection.rule.action, Action::Forward(_) | Action::Split(_)) {
-        path_found.upstream = Some(lossy(selection.path) + &url.query);
+        let path = lossy(selection.path);
+        let rewritten = nginx::rewritten(&selection.rule.filters, &path);
+        path_found.upstream = Some(rewritten.unwrap_or(path) + &url.query);
     }
     found.path = Some(path_found);
     found.host = Some(host_found(site, host, selection.host));
     let named = Named { known, site };
     found.rule = Some(named.rule(selection.rule, is_default));
     found.filters = selection.rule.filters.iter().map(control::filter).collect();
+    found
+        .filters
+        .extend(control::canary(&selection.rule.action));
     found.backend = control::backend(&selection.rule.action);
     found.backends = control::shares(&selection.rule.action);
     found.others = others(selection.host, selection.rule, &path, named);
@@ -167,9 +173,21 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         _ => None,
     });
     if let Some(redirect) = redirect {
-        let location = https_url(url, redirect.port, path);
+        let location = nginx::https_url(url, *redirect, path);
         found.status = Some(redirect.status);
         found.verdict = format!("{}: redirected to {location}", redirect.status);
+        found.location = Some(location);
+        return;
+    }
+    let port = found.listener.as_ref().map(|listener| listener.port);
+    if let Some((status, location)) = nginx::sent(rule, url, path, port) {
+        if let Some(path) = &mut found.path {
+            path.upstream = None;
+        }
+        found.backend = None;
+        found.backends.clear();
+        found.status = Some(status);
+        found.verdict = format!("{status}: sent to {location}");
         found.location = Some(location);
         return;
     }
@@ -220,21 +238,6 @@ fn conclude(found: &mut Explanation, url: &Url, rule: &Rule, path: &[u8]) {
         found.status = status;
         found.verdict = verdict;
     }
-}
-
-fn https_url(url: &Url, port: u16, path: &[u8]) -> String {
-    let host = url.host.as_str();
-    let host = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let port = if port == 443 {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
-    format!("https://{host}{port}{}{}", lossy(path), url.query)
 }
 
 /// A URL as a request: GET, without header fields besides Host.
@@ -389,6 +392,11 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
         return match (other, winner) {
             (PathMatch::Prefix(_), PathMatch::Exact(_)) => "Exact goes before Prefix".to_owned(),
             (PathMatch::Pattern(_), PathMatch::Exact(_)) => "Exact goes before Pattern".to_owned(),
+            (PathMatch::Pattern(pattern), _) | (_, PathMatch::Pattern(pattern))
+                if pattern.is_location() =>
+            {
+                format!("{winner} is tried first: longer paths are")
+            }
             (PathMatch::Prefix(_), PathMatch::Pattern(_)) => {
                 "Pattern goes before Prefix".to_owned()
             }
@@ -414,7 +422,7 @@ fn why_not_path(other: &PathMatch, winner: &PathMatch, path: &[u8]) -> String {
     }
 }
 
-fn lossy(path: &[u8]) -> String {
+pub(super) fn lossy(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
@@ -444,5 +452,11 @@ mod tests {
         assert!(why(&prefix("/a"), &prefix(""), "/ab").contains("whole ones"));
         assert_eq!(why(&exact("/b"), &prefix(""), "/a"), "/a is not equal");
         assert!(why(&exact("/a"), &prefix(""), "/a/").contains("slash at the end"));
+        let pattern = |path| PathMatch::Pattern(model::Pattern::location(path).expect("a pattern"));
+        assert_eq!(
+            why(&pattern("/a"), &pattern("/a.*"), "/ab"),
+            "Pattern ~* ^/a.* is tried first: longer paths are"
+        );
+        assert!(why(&prefix("/a"), &pattern("/a.*"), "/a").contains("tried first"));
     }
 }

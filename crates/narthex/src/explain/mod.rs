@@ -2,6 +2,7 @@
 
 mod answer;
 mod listener;
+mod nginx;
 mod text;
 mod url;
 

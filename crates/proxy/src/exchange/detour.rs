@@ -12,6 +12,7 @@ use super::prepare::{self, Pending};
 use super::{auth, error_page, forward, gather, guard};
 use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
 use crate::filters::{self, Answer, Context, compression, snippet};
+use crate::forwarded::Client;
 use crate::headers::Headers;
 use crate::record::Reason;
 use crate::variables::Scope;
@@ -84,19 +85,7 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     if filters::touch_response(&rule.filters) {
         facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
-    if let Some(snippet) = filters::snippet(&rule.filters) {
-        let frame = snippet::Frame {
-            connection: parts.connection,
-            client: pending.client,
-            host: &pending.host,
-            rule,
-        };
-        let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
-        facts.edit_late(done.late);
-        if let Some(answer) = done.answer {
-            return Err(Ended::Answer(answer));
-        }
-    }
+    rewrite(parts, facts, rule, pending)?;
     let _busy = guard::enter(parts, facts, held, pending).await?;
     filter(parts, &mut spool, &rule.filters, rule, pending).await?;
     prepare::choose(parts.worker, parts.request, parts.connection, facts, rule);
@@ -172,6 +161,52 @@ fn write(parts: &mut Parts<'_>, rule: &Rule, pending: &Pending, length: Length) 
     target
 }
 
+/// Does what goes before the question who may come in: what snippets say, then where clients are
+/// sent and what becomes of paths.
+fn rewrite(
+    parts: &mut Parts<'_>,
+    facts: &Facts,
+    rule: &Rule,
+    pending: &mut Pending,
+) -> Result<(), Ended> {
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let before = logged.map(|_| pending.path.clone());
+    if let Some(snippet) = filters::snippet(&rule.filters) {
+        let frame = snippet::Frame {
+            connection: parts.connection,
+            client: pending.client,
+            host: &pending.host,
+            rule,
+        };
+        let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
+        facts.edit_late(done.late);
+        if let Some(answer) = done.answer {
+            return Err(Ended::Answer(answer));
+        }
+    }
+    let context = context(parts, rule, &pending.host, pending.client);
+    let answer = filters::rewrite(&rule.filters, parts.request, &mut pending.path, context);
+    if let Some(before) = before.filter(|before| *before != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&before), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
+    }
+    answer.map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
+}
+
+/// What filters look at besides the request.
+fn context<'a>(parts: &Parts<'a>, rule: &'a Rule, host: &'a str, client: Client) -> Context<'a> {
+    Context {
+        client,
+        tls: parts.connection.tls.is_some(),
+        public_port: parts.connection.public_port,
+        host,
+        matched: &rule.path,
+        connection: parts.connection,
+        rule,
+    }
+}
+
 /// Asks whether the request may pass, then does to it what is to be done.
 async fn filter<B: RequestBody>(
     parts: &mut Parts<'_>,
@@ -185,21 +220,8 @@ async fn filter<B: RequestBody>(
             auth::ask(auth, parts, body).await?;
         }
     }
-    let context = Context {
-        client: pending.client,
-        tls: parts.connection.tls.is_some(),
-        public_port: parts.connection.public_port,
-        host: &pending.host,
-        matched: &rule.path,
-    };
-    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
-    let before = logged.map(|_| pending.path.clone());
+    let context = context(parts, rule, &pending.host, pending.client);
     let answer = filters::run(filters, parts.request, &mut pending.path, context);
-    if let Some(before) = before.filter(|before| *before != pending.path) {
-        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let (from, to) = (text(&before), text(&pending.path));
-        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
-    }
     match answer {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),

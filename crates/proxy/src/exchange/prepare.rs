@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::canary::CanaryView;
 use model::policy::Affinity;
 use model::{
     Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
@@ -211,7 +212,7 @@ fn site<'a>(
 }
 
 /// Chooses one of a rule's backends, where it has several: the one that has the client's session,
-/// else by weight.
+/// else the one that the request asks for, else by weight.
 pub(super) fn choose(
     worker: &Worker,
     request: &RequestHead,
@@ -235,8 +236,24 @@ pub(super) fn choose(
     };
     let session = split.shares().iter().position(has_session);
     let session = session.filter(|_| keeps);
-    let share = session.unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
+    let asked = || Some(usize::from(split.canary()?.decides(&Asking(request))?));
+    let share = session
+        .or_else(asked)
+        .unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
     facts.share.set(u16::try_from(share).ok());
+}
+
+/// A request as canaries look at it.
+struct Asking<'a>(&'a RequestHead);
+
+impl CanaryView for Asking<'_> {
+    fn field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.0.headers.joined(name.as_bytes())
+    }
+
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        balance::cookie_in_any_case(self.0, name.as_bytes())
+    }
 }
 
 /// Whether a backend has the client's session: the rule's `own`, or the backend's, of which each

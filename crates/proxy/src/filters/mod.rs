@@ -10,15 +10,19 @@ mod location;
 mod redirect;
 mod response_rewrite;
 mod rewrite;
+mod send;
 pub(crate) mod snippet;
+mod substitute;
 
 use model::filter::{Compression, ErrorPages, Snippet};
-use model::{Filter, HttpsRedirect, PathMatch};
+use model::{Action, Filter, HttpsRedirect, PathMatch, Rule, Target};
 
+use crate::client::Connection;
 use crate::forwarded::Client;
 use crate::headers::{Headers, RequestHead};
 use crate::record::Reason;
 use crate::respond::Given;
+use crate::variables::{Scope, expand};
 
 /// What filters look at besides the request.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,43 @@ pub(crate) struct Context<'a> {
     pub(crate) host: &'a str,
     /// What the rule has matched.
     pub(crate) matched: &'a PathMatch,
+    pub(crate) connection: &'a Connection,
+    pub(crate) rule: &'a Rule,
+}
+
+impl<'a> Context<'a> {
+    /// What variables stand for.
+    fn scope(
+        self,
+        request: &'a RequestHead,
+        path: &'a [u8],
+        captures: &'a [&'a [u8]],
+    ) -> Scope<'a> {
+        Scope {
+            request,
+            connection: self.connection,
+            client: self.client,
+            host: self.host,
+            path,
+            rule: self.rule,
+            backend: main_backend(self.rule),
+            captures,
+            response: None,
+        }
+    }
+}
+
+/// The name of the backend that an object names for a rule, whether it or another one gets the
+/// request.
+fn main_backend(rule: &Rule) -> &str {
+    match &rule.action {
+        Action::Forward(backend) => &backend.name,
+        Action::Split(split) => match split.shares().first().map(|share| &share.target) {
+            Some(Target::Backend(backend)) => &backend.name,
+            Some(Target::Invalid) | None => "",
+        },
+        Action::Invalid | Action::Denied | Action::NotFound => "",
+    }
 }
 
 /// A filter answers in the place of the backend.
@@ -97,7 +138,7 @@ pub(crate) fn to_https(
 ) -> Option<Answer> {
     filters.iter().find_map(|filter| match filter {
         Filter::HttpsRedirect(redirect) => {
-            let location = https_redirect::target(*redirect, path, client, host, request.query());
+            let location = https_redirect::target(*redirect, request, path, client, host);
             let HttpsRedirect { status, .. } = *redirect;
             location.map(|location| Answer::Redirect {
                 status,
@@ -115,6 +156,21 @@ pub(crate) fn to_https(
 pub(crate) fn preflight(filters: &[Filter], request: &RequestHead) -> Option<Answer> {
     filters.iter().find_map(|filter| match filter {
         Filter::Cors(cors) => cors::preflight(cors, request),
+        _ => None,
+    })
+}
+
+/// Runs what goes before the question who may come in, as nginx's rewriting does: where clients are
+/// sent, and paths that are put together anew.
+pub(crate) fn rewrite(
+    filters: &[Filter],
+    request: &mut RequestHead,
+    path: &mut Vec<u8>,
+    context: Context<'_>,
+) -> Option<Answer> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::Send(send) => Some(send::answer(send, request, path, context)),
+        Filter::Substitute(substitute) => substitute::apply(substitute, request, path, context),
         _ => None,
     })
 }
@@ -143,7 +199,15 @@ pub(crate) fn run(
                 });
             }
             Filter::Rewrite(rewrite) => rewrite::apply(rewrite, request, path, context.matched),
+            Filter::UpstreamHost(host) => {
+                let host = expand(host, &context.scope(request, path, &[]));
+                if !host.is_empty() {
+                    request.set_upstream_authority(&host);
+                }
+            }
             Filter::HttpsRedirect(_)
+            | Filter::Send(_)
+            | Filter::Substitute(_)
             | Filter::ResponseHeaders(_)
             | Filter::Mirror(_)
             | Filter::Cors(_)

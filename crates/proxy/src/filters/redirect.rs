@@ -37,13 +37,54 @@ pub(super) fn target(
 
 #[cfg(test)]
 mod tests {
-    use model::PathMatch;
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use model::filter::PathEdit;
+    use model::{Action, Entrance, PathMatch, Rule, Timeouts};
 
     use super::*;
+    use crate::client::Connection;
     use crate::forwarded::Client;
 
+    fn rule(path: PathMatch) -> Rule {
+        let never = Duration::ZERO;
+        Rule {
+            route: "".into(),
+            field: "".into(),
+            path,
+            conditions: None,
+            filters: [].into(),
+            action: Action::NotFound,
+            timeouts: Arc::new(Timeouts {
+                connect: never,
+                send: never,
+                read: never,
+                total: never,
+                attempt: never,
+            }),
+            max_body: 0,
+            retry: None,
+            affinity: None,
+            extras: None,
+        }
+    }
+
+    fn connection(port: u16) -> Connection {
+        let end = ([192, 0, 2, 1], port).into();
+        Connection {
+            entrance: Entrance::tcp(port),
+            public_port: port,
+            peer: end,
+            local: end,
+            peer_text: "192.0.2.1".into(),
+            trusted: false,
+            tls: None,
+        }
+    }
+
     fn target_of(redirect: &Redirect, port: u16, tls: bool, secure: bool) -> String {
+        let rule = rule(PathMatch::Prefix("/old".into()));
         let context = Context {
             client: Client {
                 address: [192, 0, 2, 1].into(),
@@ -52,7 +93,9 @@ mod tests {
             tls,
             public_port: port,
             host: "example.org",
-            matched: &PathMatch::Prefix("/old".into()),
+            matched: &rule.path,
+            connection: &connection(port),
+            rule: &rule,
         };
         String::from_utf8(target(redirect, b"/old/a", b"?q", context)).expect("text")
     }

@@ -2,12 +2,12 @@
 
 pub(crate) mod access_lists;
 pub(crate) mod affinity;
-mod aliases;
+pub(crate) mod aliases;
 pub(crate) mod attempts;
 pub(crate) mod backend;
 pub(crate) mod basic_auth;
 mod bodies;
-mod canary;
+pub(crate) mod canary;
 pub(crate) mod client_auth;
 mod connection;
 pub(crate) mod cors;
@@ -20,10 +20,10 @@ pub(crate) mod mirror;
 mod modsecurity;
 pub(crate) mod passthrough;
 pub(crate) mod rate_limit;
-mod redirect;
+pub(crate) mod redirect;
 pub(crate) mod response_headers;
 pub(crate) mod response_rewrite;
-mod rewrite;
+pub(crate) mod rewrite;
 mod satisfy;
 mod service_upstream;
 pub(crate) mod snippets;
@@ -32,7 +32,7 @@ pub(crate) mod table;
 mod tls;
 mod tls_redirect;
 mod tracing;
-mod upstream_host;
+pub(crate) mod upstream_host;
 mod values;
 
 use std::sync::Arc;
@@ -40,6 +40,7 @@ use std::sync::Arc;
 use model::{ConnectionHeader, Suites};
 use objects::kinds::Ingress;
 
+use crate::ingress::class::{PATH_SEMANTICS, PathSemantics};
 use crate::ingress::manner::Defaults;
 use crate::issuance::OWN as ISSUANCE;
 use crate::options::Options;
@@ -49,10 +50,12 @@ use crate::suggest::nearest;
 
 use access_lists::AccessLists;
 use affinity::Session;
+use aliases::Aliases;
 use attempts::Attempts;
 use backend::Backend;
 use basic_auth::BasicAuth;
 use bodies::Bodies;
+use canary::Canary;
 use client_auth::ClientAuth;
 use cors::Cors;
 use errors::Errors;
@@ -62,10 +65,13 @@ use load_balancing::Balancing;
 use logs::Logs;
 use mirror::Mirror;
 use rate_limit::RateLimit;
+use redirect::Redirect;
 use response_rewrite::ResponseRewrite;
+use rewrite::Rewrite;
 use snippets::Snippets;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
+use upstream_host::UpstreamHost;
 use values::{BadValue, Consequence};
 
 /// What our own annotations begin with.
@@ -119,8 +125,24 @@ pub(crate) struct Settings {
     pub(crate) fastcgi: Option<Box<FastCgiSettings>>,
     /// Whether requests go to the Service's own address.
     pub(crate) service_upstream: Option<bool>,
+    /// Other paths and hosts, which few Ingresses ask for.
+    routing: Option<Box<Routing>>,
+    /// How its paths are read, where it says so itself.
+    pub(crate) paths: Option<PathSemantics>,
     /// What follows from values that could not be read.
     pub(crate) standing: Standing,
+    /// Whether values are read that ingress-nginx's validation would refuse.
+    unchecked: bool,
+}
+
+/// What few Ingresses say of paths and hosts.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Routing {
+    rewrite: Option<Rewrite>,
+    redirect: Option<Redirect>,
+    aliases: Option<Aliases>,
+    upstream_host: Option<UpstreamHost>,
+    canary: Option<Canary>,
 }
 
 /// Who may come in, and how often, as far as an Ingress says.
@@ -161,6 +183,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) risk: Risk,
     /// Whether text of nginx's configuration is read (`allow-snippet-annotations`).
     pub(crate) snippets: bool,
+    /// How paths are read, where the class says so.
+    pub(crate) paths: Option<PathSemantics>,
 }
 
 impl<'a> Reading<'a> {
@@ -171,13 +195,22 @@ impl<'a> Reading<'a> {
             validates: options.validates_annotations,
             risk: defaults.risk,
             snippets: options.allow_snippets || defaults.allow_snippets,
+            paths: None,
         }
+    }
+
+    /// The same for an Ingress of a class that says how paths are read.
+    pub(crate) fn with_paths(self, paths: Option<PathSemantics>) -> Self {
+        Self { paths, ..self }
     }
 }
 
 /// Reads an Ingress's annotations, and finds those that have no effect.
 pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = Settings {
+        unchecked: !reading.validates,
+        ..Settings::default()
+    };
     let annotations = &ingress.metadata.annotations;
     for (name, value) in annotations.iter() {
         let ours = name
@@ -195,6 +228,8 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
             if !annotation.alias_of.is_some_and(is_said) {
                 settings.take(annotation, name, value, reading, problems);
             }
+        } else if name == PATH_SEMANTICS {
+            settings.paths = PathSemantics::read(name, value, problems);
         } else if SERVICES.contains(&name) {
             let message = "has no effect on an Ingress";
             problems.warning(
@@ -214,6 +249,35 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
 }
 
 impl Settings {
+    /// Other paths for backends, and how paths are read.
+    pub(crate) fn rewrite(&self) -> Option<&Rewrite> {
+        self.routing.as_ref()?.rewrite.as_ref()
+    }
+
+    /// Where clients are sent instead.
+    pub(crate) fn redirect(&self) -> Option<&Redirect> {
+        self.routing.as_ref()?.redirect.as_ref()
+    }
+
+    /// More names of its hosts.
+    pub(crate) fn aliases(&self) -> Option<&Aliases> {
+        self.routing.as_ref()?.aliases.as_ref()
+    }
+
+    /// What backends are told of host and path.
+    pub(crate) fn upstream_host(&self) -> Option<&UpstreamHost> {
+        self.routing.as_ref()?.upstream_host.as_ref()
+    }
+
+    /// Which of another Ingress's requests are its own.
+    pub(crate) fn canary(&self) -> Option<&Canary> {
+        self.routing.as_ref()?.canary.as_ref()
+    }
+
+    fn routing_mut(&mut self) -> &mut Routing {
+        self.routing.get_or_insert_default()
+    }
+
     /// Reads one annotation.
     fn take(
         &mut self,
@@ -331,16 +395,17 @@ mod tests {
             validates: true,
             risk: Risk::High,
             snippets: false,
+            paths: None,
         };
         let settings = read(&ingress, reading, &mut problems);
         assert_eq!(
             settings.tls_redirect,
             TlsRedirect {
                 when_tls: Some(false),
-                always: false
+                ..TlsRedirect::default()
             }
         );
-        assert_eq!(settings.standing, Standing::LeftOut);
+        assert_eq!(settings.standing, Standing::Served);
         let report = problems.into_report(true);
         let found: Vec<_> = report
             .problems()

@@ -4,7 +4,7 @@ use model::AddressSet;
 
 use super::Settings;
 use super::table::{Annotation, Group, Risk};
-use super::values::{BadValue, integer, networks};
+use super::values::{BadValue, integer, networks, number};
 
 const ALLOW: &str = "limit-allowlist";
 
@@ -88,7 +88,7 @@ fn allow(settings: &mut Settings, value: &str) -> Result<(), BadValue> {
 
 /// A limit, of which none below 1 is one.
 fn most(value: &str) -> Result<u32, BadValue> {
-    let most = integer(value).ok_or(BadValue::invalid("a number"))?;
+    let most = number(value)?;
     Ok(u32::try_from(most.max(0)).unwrap_or(u32::MAX))
 }
 

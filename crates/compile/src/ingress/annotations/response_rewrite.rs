@@ -94,10 +94,10 @@ fn of(settings: &mut Settings) -> &mut ResponseRewrite {
 }
 
 fn url(value: &str) -> Result<Box<str>, BadValue> {
-    let trimmed = value.trim();
+    let lines = value.trim();
     match has_only_or_blanks(value, OF_URLS) {
-        true if trimmed.contains(' ') => Err(BadValue::unused(URL)),
-        true => Ok(trimmed.into()),
+        true if lines.contains(' ') => Err(BadValue::unused(URL)),
+        true => Ok(lines.into()),
         false => Err(BadValue::invalid(URL)),
     }
 }

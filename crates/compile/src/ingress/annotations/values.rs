@@ -72,6 +72,11 @@ pub(super) fn integer(value: &str) -> Option<i64> {
     value.parse().ok()
 }
 
+/// The same, which the validation wants.
+pub(super) fn number(value: &str) -> Result<i64, BadValue> {
+    integer(value).ok_or(BadValue::invalid("a number"))
+}
+
 /// Networks and addresses with commas between, of which each has to be one.
 pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
     let parts = value.split(',').map(str::trim);
@@ -166,6 +171,31 @@ impl BadValue {
     }
 }
 
+/// The same where ingress-nginx takes the default for what it cannot read.
+pub(super) fn boolean_or_default(value: &str) -> Result<bool, BadValue> {
+    boolean(value).map_err(|BadValue { hint, .. }| BadValue::unused(hint))
+}
+
+/// Letters, digits and `-._~/:`, which ingress-nginx's validation lets through nearly everywhere.
+pub(super) fn is_basic(value: &str) -> bool {
+    has_only(value, "")
+}
+
+/// The same and dollar signs, for paths with captures and variables.
+pub(super) fn is_path_with_captures(value: &str) -> bool {
+    has_only(value, "$")
+}
+
+/// The same and what URLs have.
+pub(super) fn is_url(value: &str) -> bool {
+    has_only(value, ",:?&=")
+}
+
+/// The same and what regular expressions have.
+pub(super) fn is_regex(value: &str) -> bool {
+    has_only(value, "^$[](){}*+?|&=\\")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +211,12 @@ mod tests {
         for value in ["", "yes", "on", "tRUE", " true"] {
             assert!(boolean(value).is_err(), "{value:?}");
         }
+        assert_eq!(integer("-5"), Some(-5));
+        assert!(integer("5.5").is_none() && integer("5 ").is_none());
+        assert_eq!(lines(" a \n b"), "a\nb");
+        assert!(is_path_with_captures("/a/$1") && !is_path_with_captures("/a?b"));
+        assert!(is_url("http://a/?b=c&d") && !is_url("http://a/$1") && !is_url("/a\n"));
+        assert!(is_regex(r"^~a\d+$") && !is_regex("a;b") && !is_basic("a b"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::filter::access::Access;
 use model::filter::limit::{ClientLimits, Pace, RequestRate};
-use model::{AddressSet, Filter, PathMatch};
+use model::{AddressSet, Filter};
 
 use super::annotations::GuardSettings;
 use super::annotations::external_auth::ExternalAuth;
@@ -93,16 +93,11 @@ impl Guard {
     }
 
     /// The filters of a path, in nginx's order.
-    pub(crate) fn filters(&self, path: &PathMatch, defaults: &Defaults, filters: &mut Vec<Filter>) {
+    pub(crate) fn filters(&self, path: &str, defaults: &Defaults, filters: &mut Vec<Filter>) {
         let Some(guarded) = &self.0 else {
             return;
         };
         filters.extend(guarded.limits.clone().map(Filter::Limit));
-        let path = match path {
-            PathMatch::Prefix(path) if path.is_empty() => "/",
-            PathMatch::Prefix(path) | PathMatch::Exact(path) => path,
-            PathMatch::Pattern(pattern) => pattern.as_str(),
-        };
         let mut open = defaults.guard.no_auth_locations.iter();
         let access = match open.any(|open| path.starts_with(&**open)) {
             true => &guarded.open,

@@ -133,6 +133,19 @@ pub(crate) fn cookie<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u
         })
 }
 
+/// The same whatever the case of its name is (nginx: `$cookie_name`).
+pub(crate) fn cookie_in_any_case<'a>(request: &'a RequestHead, name: &[u8]) -> Option<&'a [u8]> {
+    let fields = request.headers.iter();
+    fields
+        .filter(|(token, field, _)| *token == Name::Other && field.eq_ignore_ascii_case(b"cookie"))
+        .flat_map(|(_, _, value)| value.split(|&byte| byte == b';'))
+        .find_map(|pair| {
+            let (own, value) = pair.trim_ascii().split_at_checked(name.len())?;
+            let value = value.strip_prefix(b"=")?;
+            own.eq_ignore_ascii_case(name).then_some(value)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,9 @@ use model::{Backend, EndpointSet, Policy};
 use super::{EndpointState, Pool};
 use budget::Budget;
 use field::Field;
-pub(crate) use key::{Keys, cookie, flow, flow_keys, keys, session, stream_keys};
+pub(crate) use key::{
+    Keys, cookie, cookie_in_any_case, flow, flow_keys, keys, session, stream_keys,
+};
 pub(crate) use token::Token;
 
 /// From so many requests in flight at a near endpoint, farther ones are considered.

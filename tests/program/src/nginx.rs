@@ -1,0 +1,62 @@
+//! Sites of Ingresses of the class `nginx`, which nothing defines.
+
+use crate::site::services;
+use crate::{Backend, Folder, Ingress, Narthex};
+
+/// What ingress-nginx's annotations begin with.
+pub const PREFIX: &str = "nginx.ingress.kubernetes.io";
+
+/// An Ingress of the class `nginx` with annotations, whose names are without their prefix.
+pub fn ingress(name: &str, annotations: &[(&str, &str)]) -> Ingress {
+    let ingress = Ingress::named(name).class("nginx");
+    annotations.iter().fold(ingress, |ingress, (name, value)| {
+        let name = match name.contains('/') {
+            true => (*name).to_owned(),
+            false => format!("{PREFIX}/{name}"),
+        };
+        ingress.annotation(&name, value)
+    })
+}
+
+/// A program with the backends `web` and `other`, which echo.
+pub struct Nginx {
+    pub narthex: Narthex,
+    pub folder: Folder,
+    pub web: Backend,
+    pub other: Backend,
+}
+
+impl Nginx {
+    pub fn with(ingresses: &[Ingress]) -> Self {
+        let documents: Vec<_> = ingresses.iter().map(Ingress::yaml).collect();
+        Self::with_documents(&documents, &[])
+    }
+
+    pub fn with_documents(documents: &[String], flags: &[&str]) -> Self {
+        let (web, other) = (Backend::named("web"), Backend::named("other"));
+        let mut all = services(&[("web", &web), ("other", &other)]);
+        all.extend(documents.iter().cloned());
+        let folder = Folder::of(&all);
+        let narthex = Narthex::on(&folder).args(flags).start();
+        Self {
+            narthex,
+            folder,
+            web,
+            other,
+        }
+    }
+
+    /// The target that the backend got.
+    #[track_caller]
+    pub fn target(&self, host: &str, path: &str) -> String {
+        self.narthex.get(host, path).echo().target
+    }
+
+    /// Status and `Location`.
+    #[track_caller]
+    pub fn sent(&self, host: &str, path: &str) -> (u16, String) {
+        let answer = self.narthex.get(host, path);
+        let location = answer.header("location").unwrap_or_default();
+        (answer.status, location.to_owned())
+    }
+}
