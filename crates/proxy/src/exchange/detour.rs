@@ -48,8 +48,13 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     if filters::touch_response(&rule.filters) {
         remember(parts, facts, held);
     }
+    // What stands before the guard, a redirect, is for those as well who do not come in.
+    let (before, after) = guard::split(&rule.filters);
+    filter(parts, &mut spool, before, rule, &mut pending).await?;
     let _busy = guard::enter(parts, facts, held, &pending).await?;
-    filter(parts, &mut spool, &rule.filters, rule, &mut pending).await?;
+    if !after.is_empty() {
+        filter(parts, &mut spool, after, rule, &mut pending).await?;
+    }
     prepare::choose(parts.worker, parts.request, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
