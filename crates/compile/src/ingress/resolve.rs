@@ -166,14 +166,15 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
     });
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
-    let guard = guard::resolve(parsed, world, &mut problems);
+    let defaults = world.profiles.of(parsed.profile);
+    let guard = guard::resolve(parsed, &defaults.guard, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),
         backends: backends.into(),
         default_backend,
         sealed,
-        manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
+        manner: manner::resolve(parsed, defaults),
         speech,
         clients,
         guard,
