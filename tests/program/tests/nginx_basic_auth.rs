@@ -1,7 +1,9 @@
 //! Names and passwords (`auth-type`, `auth-secret`, `auth-secret-type`, `auth-realm`).
 
+use std::thread::spawn;
+
 use program_tests::guarded::{Annotations, Guarded, basic, nginx, opaque};
-use program_tests::{Backend, HOST, curl, until};
+use program_tests::{Backend, Conn, HOST, curl, until};
 
 /// The password `bar`, by htpasswd and by crypt(3).
 const APR1: &str = "$apr1$abcdefgh$bGLO42WqKpmLoPH9uGWTg1";
@@ -176,4 +178,27 @@ fn digests_are_verified_as_curl_makes_them() {
         assert_eq!(ask(wrong).status, 401, "{wrong}");
     }
     assert_eq!(site.get_with("/", &basic("foo", "bar")).status, 401);
+}
+
+#[test]
+fn who_waits_for_slow_hashes_keeps_nobody_else_waiting() {
+    const SLOW: &str = "$2b$12$abcdefghijklmnopqrstuuR7ivg4hWtvwp.7v.ar.TrZbQYcdcDQe";
+    const WAITING: usize = 6;
+    let site = guarded(&format!("foo:{SLOW}"));
+    let port = site.narthex.http;
+    let guess = |number: usize| {
+        let line = basic("foo", &format!("guess {number}"));
+        let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{line}\r\n");
+        spawn(move || Conn::plain(port).ask(&head).status)
+    };
+    let waiting: Vec<_> = (0..WAITING).map(guess).collect();
+    for _ in 0..10 {
+        site.assert_others_are_open();
+    }
+    let late = waiting.iter().any(|one| !one.is_finished());
+    assert!(late, "all guesses were quicker than ten requests");
+    for one in waiting {
+        assert_eq!(one.join().expect("an answer"), 401);
+    }
+    assert_eq!(site.get_with("/", &basic("foo", "bar")).status, 200);
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use program_tests::guarded::{Guarded, basic, config_map, nginx, url};
-use program_tests::{Backend, HOST, Response, Seen, Then, service, until};
+use program_tests::websocket::WebSocket;
+use program_tests::{Backend, Conn, HOST, Response, Seen, Then, service, until};
 
 /// Somebody who is asked: `/status/401` is answered so, and `/who` by who knows the password.
 fn asked() -> Backend {
@@ -90,7 +91,7 @@ fn the_question_tells_what_ingress_nginxs_tells() {
     let site = guarded(&auth, "/verify?by=us", &[]);
     let lines = "X-Own: 1\r\nCookie: a=b\r\nContent-Length: 4\r\nX-Forwarded-Host: evil\r\n";
     let head = format!("POST /x?y=z HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\nbody");
-    let response = program_tests::Conn::plain(site.narthex.http).ask(&head);
+    let response = Conn::plain(site.narthex.http).ask(&head);
     assert_eq!(response.status, 200);
     assert_eq!(response.echo().body, "body");
     let seen = last(&auth);
@@ -338,7 +339,7 @@ fn answers_are_remembered_for_one_path_of_one_host_by_their_key() {
     assert_eq!(ask("/foo", "alice").status, 200);
     assert_eq!(ask("/foo", "eve").status, 500);
     let head = "GET /foo HTTP/1.1\r\nHost: b.example\r\nX-Who: alice\r\n\r\n";
-    let other = program_tests::Conn::plain(site.narthex.http).ask(head);
+    let other = Conn::plain(site.narthex.http).ask(head);
     assert_eq!(other.status, 500, "another host is another server");
 }
 
@@ -357,6 +358,7 @@ fn a_services_name_means_its_endpoints() {
     // One that comes later is asked from then on.
     let site = Guarded::by(&[("auth-url", "http://auth.default.svc/who")]);
     assert_eq!(site.get("/").status, 500);
+    site.narthex.until_log("auth-url");
     let auth_service = service("auth", &[auth.address()]);
     site.folder.write("auth.yaml", &auth_service);
     until("it is asked", || site.get("/").status == 401);
@@ -416,7 +418,25 @@ fn a_question_and_a_body_go_side_by_side() {
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let response = program_tests::Conn::plain(site.narthex.http).ask(&head);
+    let response = Conn::plain(site.narthex.http).ask(&head);
     assert_eq!(response.echo().body_length, 100_000);
     assert_eq!(last(&auth).header("content-length"), None);
+}
+
+#[test]
+fn websockets_and_http2_are_asked_about_as_well() {
+    let auth = asked();
+    let site = guarded(&auth, "/", &[]);
+    let mut socket = WebSocket::open(Conn::plain(site.narthex.http), HOST, "/chat");
+    socket.echo("hello");
+    let seen = last(&auth);
+    assert_eq!(seen.header("x-original-url"), Some("http://a.example/chat"));
+    assert_eq!(seen.header("upgrade"), None);
+    let refused = guarded(&auth, "/who", &[]);
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(refused.get_with("/chat", upgrade).status, 401);
+    let flags = ["--http2-prior-knowledge", "--user", "user:password"];
+    assert_eq!(refused.narthex.curl(HOST, "/", &flags).status, 200);
+    assert_eq!(refused.narthex.curl(HOST, "/", &flags[..1]).status, 401);
 }

@@ -6,6 +6,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use program_tests::guarded::{Guarded, OPEN, nginx};
+use program_tests::websocket::WebSocket;
 use program_tests::{Backend, Conn, HOST, until};
 
 const TRUSTING: [&str; 1] = ["--trusted-proxies=127.0.0.1/32"];
@@ -75,9 +76,12 @@ fn who_is_exempt_is_not_counted() {
 
 #[test]
 fn what_was_counted_is_not_forgotten_when_the_ingress_changes() {
-    let site = Guarded::with(&[("limit-rpm", "1")], &[], &TRUSTING);
+    // Who looks whether the change is served is not counted.
+    let mut annotations = vec![("limit-rpm", "1"), ("limit-allowlist", "192.0.2.9")];
+    let site = Guarded::with(&annotations, &[], &TRUSTING);
     assert_eq!(passed(&site, 10, "192.0.2.1", 503), 6);
-    site.change(&[("limit-rpm", "1"), ("denylist-source-range", "192.0.2.9")]);
+    annotations.push(("denylist-source-range", "192.0.2.9"));
+    site.change(&annotations);
     until("the change is served", || {
         site.get_from("192.0.2.9").status == 403
     });
@@ -163,4 +167,41 @@ fn what_is_no_number_leaves_the_ingress_out_or_changes_nothing() {
     assert_eq!(passed(&site, 10, "192.0.2.1", 503), 6);
     let site = Guarded::with(&[("limit-rps", "0"), ("limit-rpm", "-1")], &[], &TRUSTING);
     assert_eq!(passed(&site, 20, "192.0.2.1", 503), 20);
+}
+
+#[test]
+fn a_websocket_is_one_request_for_as_long_as_it_is_open() {
+    let site = Guarded::by(&[("limit-connections", "2")]);
+    let open = || WebSocket::open(Conn::plain(site.narthex.http), HOST, "/chat");
+    let (mut one, mut two) = (open(), open());
+    one.echo("one");
+    two.echo("two");
+    assert_eq!(site.get("/").status, 503);
+    drop(one);
+    until("there is a place again", || site.get("/").status == 200);
+    two.echo("still there");
+}
+
+#[test]
+fn clients_of_http2_are_answered_no_quicker_either() {
+    const LENGTH: usize = 48 * 1024;
+    let body = "x".repeat(LENGTH);
+    let web = Backend::scripted("web", move |exchange| exchange.reply(&body));
+    let ingress = nginx("web", &[("limit-rate", "16"), ("limit-rpm", "1")])
+        .host(HOST)
+        .prefix("/", "web");
+    let site = Guarded::of(web, &ingress, &[], &[]);
+    let start = Instant::now();
+    let answer = site.narthex.curl(HOST, "/", &["--http2-prior-knowledge"]);
+    assert_eq!((answer.status, answer.version.as_str()), (200, "2"));
+    assert_eq!(answer.text.len(), LENGTH);
+    let slow = start.elapsed();
+    assert!(slow > Duration::from_millis(1700), "{slow:?}");
+    let often: Vec<_> = (0..8)
+        .map(|_| {
+            let flags = ["--http2-prior-knowledge", "--head"];
+            site.narthex.curl(HOST, "/", &flags).status
+        })
+        .collect();
+    assert_eq!(often, [200, 200, 200, 200, 200, 503, 503, 503]);
 }

@@ -196,9 +196,10 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
     warn_of_session_path(parsed, world.options, &mut problems);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let answers = answers::resolve(parsed, world, &mut problems);
-    let manner = manner::resolve(parsed, world.profiles.of(parsed.profile));
     let clients = clients::resolve(parsed, world, &mut problems);
-    let guard = guard::resolve(parsed, world, &mut problems);
+    let defaults = world.profiles.of(parsed.profile);
+    let manner = manner::resolve(parsed, defaults);
+    let guard = guard::resolve(parsed, &defaults.guard, world, &mut problems);
     let tls = resolve_tls(parsed, world, &mut problems);
     Resolved {
         parsed: Arc::clone(parsed),

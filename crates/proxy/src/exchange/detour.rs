@@ -85,9 +85,14 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     if filters::touch_response(&rule.filters) {
         facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
-    rewrite(parts, facts, rule, pending)?;
+    snippet(parts, facts, rule, pending)?;
+    // What stands before the guard, a redirect, is for those as well who do not come in.
+    let (before, after) = guard::split(&rule.filters);
+    filter(parts, &mut spool, before, rule, pending).await?;
     let _busy = guard::enter(parts, facts, held, pending).await?;
-    filter(parts, &mut spool, &rule.filters, rule, pending).await?;
+    if !after.is_empty() {
+        filter(parts, &mut spool, after, rule, pending).await?;
+    }
     prepare::choose(parts.worker, parts.request, parts.connection, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
@@ -161,37 +166,25 @@ fn write(parts: &mut Parts<'_>, rule: &Rule, pending: &Pending, length: Length) 
     target
 }
 
-/// Does what goes before the question who may come in: what snippets say, then where clients are
-/// sent and what becomes of paths.
-fn rewrite(
+/// Does what snippets say, which goes before all else that a rule says.
+fn snippet(
     parts: &mut Parts<'_>,
     facts: &Facts,
     rule: &Rule,
     pending: &mut Pending,
 ) -> Result<(), Ended> {
-    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
-    let before = logged.map(|_| pending.path.clone());
-    if let Some(snippet) = filters::snippet(&rule.filters) {
-        let frame = snippet::Frame {
-            connection: parts.connection,
-            client: pending.client,
-            host: &pending.host,
-            rule,
-        };
-        let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
-        facts.edit_late(done.late);
-        if let Some(answer) = done.answer {
-            return Err(Ended::Answer(answer));
-        }
-    }
-    let context = context(parts, rule, &pending.host, pending.client);
-    let answer = filters::rewrite(&rule.filters, parts.request, &mut pending.path, context);
-    if let Some(before) = before.filter(|before| *before != pending.path) {
-        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let (from, to) = (text(&before), text(&pending.path));
-        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
-    }
-    answer.map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
+    let Some(snippet) = filters::snippet(&rule.filters) else {
+        return Ok(());
+    };
+    let frame = snippet::Frame {
+        connection: parts.connection,
+        client: pending.client,
+        host: &pending.host,
+        rule,
+    };
+    let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
+    facts.edit_late(done.late);
+    done.answer.map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
 }
 
 /// What filters look at besides the request.
@@ -221,7 +214,14 @@ async fn filter<B: RequestBody>(
         }
     }
     let context = context(parts, rule, &pending.host, pending.client);
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let before = logged.map(|_| pending.path.clone());
     let answer = filters::run(filters, parts.request, &mut pending.path, context);
+    if let Some(before) = before.filter(|before| *before != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&before), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
+    }
     match answer {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),

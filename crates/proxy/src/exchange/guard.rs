@@ -53,6 +53,13 @@ impl Refusal {
     }
 }
 
+/// A rule's filters before its guard, and from there on.
+pub(super) fn split(filters: &[Filter]) -> (&[Filter], &[Filter]) {
+    let is_guard = |filter: &Filter| matches!(filter, Filter::Limit(_) | Filter::Access(_));
+    let guard = filters.iter().position(is_guard);
+    filters.split_at(guard.unwrap_or(filters.len()))
+}
+
 /// Lets a request in or answers it. It counts as its client's for as long as the result is held.
 pub(super) async fn enter(
     parts: &mut Parts<'_>,

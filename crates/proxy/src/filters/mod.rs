@@ -160,21 +160,6 @@ pub(crate) fn preflight(filters: &[Filter], request: &RequestHead) -> Option<Ans
     })
 }
 
-/// Runs what goes before the question who may come in, as nginx's rewriting does: where clients are
-/// sent, and paths that are put together anew.
-pub(crate) fn rewrite(
-    filters: &[Filter],
-    request: &mut RequestHead,
-    path: &mut Vec<u8>,
-    context: Context<'_>,
-) -> Option<Answer> {
-    filters.iter().find_map(|filter| match filter {
-        Filter::Send(send) => Some(send::answer(send, request, path, context)),
-        Filter::Substitute(substitute) => substitute::apply(substitute, request, path, context),
-        _ => None,
-    })
-}
-
 /// Runs the filters that change a request or answer it, in their order. `path` is what goes
 /// upstream.
 pub(crate) fn run(
@@ -199,6 +184,12 @@ pub(crate) fn run(
                 });
             }
             Filter::Rewrite(rewrite) => rewrite::apply(rewrite, request, path, context.matched),
+            Filter::Send(send) => return Some(send::answer(send, request, path, context)),
+            Filter::Substitute(substitute) => {
+                if let Some(answer) = substitute::apply(substitute, request, path, context) {
+                    return Some(answer);
+                }
+            }
             Filter::UpstreamHost(host) => {
                 let host = expand(host, &context.scope(request, path, &[]));
                 if !host.is_empty() {
@@ -206,8 +197,6 @@ pub(crate) fn run(
                 }
             }
             Filter::HttpsRedirect(_)
-            | Filter::Send(_)
-            | Filter::Substitute(_)
             | Filter::ResponseHeaders(_)
             | Filter::Mirror(_)
             | Filter::Cors(_)

@@ -15,7 +15,7 @@ const SHARDS: usize = 16;
 
 /// How many clients of a shard are remembered, twice: about as many as in ingress-nginx's zones of
 /// 5 MB.
-const CLIENTS: usize = 4096;
+const CLIENTS: usize = 2048;
 
 /// After so many milliseconds a zone that nobody used is forgotten, once there is a new one.
 const FORGOTTEN: u64 = 15 * 60 * 1000;

@@ -309,7 +309,8 @@ fn validity(text: &str) -> Option<Validity> {
         } else if word == "any" && time.is_none() {
             all = true;
         } else {
-            time = Some(time.unwrap_or(Duration::ZERO) + duration(word)?);
+            let sum = time.unwrap_or(Duration::ZERO);
+            time = Some(sum.saturating_add(duration(word)?));
         }
     }
     let codes = match (all, codes.is_empty()) {

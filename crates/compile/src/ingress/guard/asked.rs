@@ -41,7 +41,7 @@ pub(super) fn asked(
         })?,
         None => Box::default(),
     };
-    let (backend, asked) = backend(parsed, url, world);
+    let (backend, asked) = backend(parsed, url, world, problems);
     let cache = settings.cache_key.clone().map(|key| AuthCache {
         key,
         valid: settings.validity(),
@@ -83,7 +83,12 @@ fn fields(parsed: &Parsed, written: &str, world: &World<'_>) -> Result<Fields, S
 }
 
 /// The backend that a URL means: a Service by its name, an address, or a name of DNS.
-fn backend(parsed: &Parsed, url: &AuthUrl, world: &mut World<'_>) -> (Arc<Backend>, Option<Asked>) {
+fn backend(
+    parsed: &Parsed,
+    url: &AuthUrl,
+    world: &mut World<'_>,
+    problems: &mut Problems,
+) -> (Arc<Backend>, Option<Asked>) {
     // As in ingress-nginx nobody's certificate is verified here.
     let tls = url.tls.then(|| {
         Arc::new(BackendTls {
@@ -101,7 +106,13 @@ fn backend(parsed: &Parsed, url: &AuthUrl, world: &mut World<'_>) -> (Arc<Backen
             },
         );
         let services = &mut *world.services;
-        let (backend, _) = services.acquire_with(name, &port, &spoken, world.store);
+        let (backend, refused) = services.acquire_with(name, &port, &spoken, world.store);
+        if let Some(refused) = refused {
+            let prefix = &world.options.annotations_prefix;
+            let field = annotation_field(&format!("{prefix}/{}", external_auth::URL));
+            let message = format!("{}; its paths answer 500", refused.message(name, &port));
+            problems.error(field, message, refused.hint());
+        }
         return (backend, Some(Asked::Service(name.to_owned(), port, spoken)));
     }
     let http = match url.tls {

@@ -149,9 +149,12 @@ fn own<'a>(parsed: &'a Parsed, written: &'a str) -> Option<NameRef<'a>> {
 }
 
 /// Finds what an Ingress's guard refers to. Where something is broken, nobody comes in.
-pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) -> Guard {
-    let profiles = world.profiles;
-    let defaults = &profiles.of(parsed.profile).guard;
+pub(super) fn resolve(
+    parsed: &Parsed,
+    defaults: &GuardDefaults,
+    world: &mut World<'_>,
+    problems: &mut Problems,
+) -> Guard {
     let nothing = GuardSettings::default();
     let settings = parsed.settings.guard.as_deref().unwrap_or(&nothing);
     let mut guarded = Guarded {
@@ -245,4 +248,115 @@ fn pace(limit: &RateLimit, defaults: &GuardDefaults) -> Option<Box<Pace>> {
         after: u64::from(after) * 1024,
     };
     (rate > 0).then(|| Box::new(pace()))
+}
+
+#[cfg(test)]
+mod tests {
+    use objects::Store;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::certificates::Certificates;
+    use crate::ingress::annotations::Reading;
+    use crate::ingress::annotations::external_auth::AuthUrl;
+    use crate::ingress::class::Profile;
+    use crate::ingress::manner::Profiles;
+    use crate::ingress::parse::parse;
+    use crate::testing::{ingress, options};
+
+    fn guarded(annotations: &[(&str, &str)], defaults: &GuardDefaults) -> Guarded {
+        let annotations = annotations.iter().map(|(name, value)| {
+            let name = format!("nginx.ingress.kubernetes.io/{name}");
+            (name, json!(value))
+        });
+        let annotations: Map<_, _> = annotations.collect();
+        let object = json!({"metadata": {"annotations": annotations}});
+        let (options, store) = (options(), Store::default());
+        let source = Arc::new(ingress("default", "web", object));
+        let parsed = parse(&source, Profile::IngressNginx, Reading::of(&options));
+        let mut problems = Problems::of(crate::ingress::key(&source));
+        let mut world = World {
+            store: &store,
+            options: &options,
+            profiles: &Profiles::new(&options),
+            services: &mut Services::new(&options),
+            certificates: &mut Certificates::new(&options),
+            now: 0,
+        };
+        let guard = resolve(&parsed, defaults, &mut world, &mut problems);
+        guard.0.map(|guarded| *guarded).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_ingress_without_a_word_weighs_nothing() {
+        let none = guarded(&[], &GuardDefaults::default());
+        assert!(none.access.is_none() && none.limits.is_none() && none.pace.is_none());
+        assert_eq!(size_of::<Guard>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn who_is_asked_for_all_is_asked_unless_an_ingress_says_otherwise() {
+        let url = |port| AuthUrl {
+            tls: false,
+            host: "127.0.0.1".into(),
+            port,
+            target: None,
+        };
+        let global = ExternalAuth {
+            is_asked: true,
+            url: Some(url(9)),
+            ..ExternalAuth::default()
+        };
+        let defaults = GuardDefaults {
+            global_auth: Some(Box::new(global)),
+            ..GuardDefaults::default()
+        };
+        let asked = |annotations: &[(&str, &str)]| {
+            let access = guarded(annotations, &defaults).access?;
+            let request = access.external.as_ref()?;
+            let endpoints = request.backend.endpoints();
+            endpoints.ready.first().map(|one| one.address.port())
+        };
+        assert_eq!(asked(&[]), Some(9));
+        assert_eq!(asked(&[("enable-global-auth", "true")]), Some(9));
+        assert_eq!(asked(&[("enable-global-auth", "maybe")]), Some(9));
+        assert_eq!(asked(&[("enable-global-auth", "false")]), None);
+        let own = ("auth-url", "http://127.0.0.1:7/");
+        assert_eq!(asked(&[own]), Some(7));
+        assert_eq!(asked(&[own, ("enable-global-auth", "false")]), Some(7));
+    }
+
+    #[test]
+    fn lists_and_rates_take_the_place_of_the_defaults() {
+        let net = |text: &str| text.parse::<ipnet::IpNet>().expect("a net");
+        let set = |text: &str| -> AddressSet { [net(text)].into_iter().collect() };
+        let defaults = GuardDefaults {
+            allow: Some(set("10.0.0.0/8")),
+            rate: 4,
+            rate_status: 429,
+            ..GuardDefaults::default()
+        };
+        let none = guarded(&[], &defaults);
+        assert_eq!(
+            none.access.map(|it| it.allow.clone()),
+            Some(defaults.allow.clone())
+        );
+        assert_eq!(none.pace.map(|pace| pace.rate), Some(4096));
+        let annotations = [
+            ("allowlist-source-range", "192.0.2.0/24"),
+            ("limit-rate", "1"),
+            ("limit-rps", "3"),
+            ("limit-rpm", "100"),
+            ("limit-burst-multiplier", "2"),
+        ];
+        let own = guarded(&annotations, &defaults);
+        let allow = own.access.and_then(|access| access.allow.clone());
+        assert_eq!(allow, Some(set("192.0.2.0/24")));
+        assert_eq!(own.pace.map(|pace| pace.rate), Some(1024));
+        let limits = own.limits.expect("limits");
+        let rate = |rate, burst| Some(RequestRate { rate, burst });
+        assert_eq!(limits.per_second, rate(3000, 6));
+        assert_eq!(limits.per_minute, rate(1666, 200));
+        assert_eq!((limits.rate_status, limits.at_once_status), (429, 503));
+    }
 }
