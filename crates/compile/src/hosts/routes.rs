@@ -8,7 +8,6 @@ use objects::kinds::Shared;
 
 use super::Claim;
 use super::slots::Slots;
-use crate::ingress::annotations::Standing;
 use crate::ingress::chain::{self, Place};
 use crate::ingress::key;
 use crate::ingress::manner::Profiles;
@@ -200,10 +199,9 @@ fn rule(
     base: Base<'_>,
 ) -> Rule {
     let manner = &ingress.manner;
-    let action = match ingress.parsed.settings.standing {
-        Standing::Denied => Action::Denied,
-        _ if ingress.answers.denied() => Action::Denied,
-        _ => Action::Forward(Arc::clone(backend)),
+    let action = match ingress.is_denied() {
+        true => Action::Denied,
+        false => Action::Forward(Arc::clone(backend)),
     };
     let place = Place {
         has_tls,

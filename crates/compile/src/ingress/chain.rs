@@ -19,10 +19,12 @@ pub(crate) struct Place<'a> {
 /// The filters of a rule.
 pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
+    // Where ingress-nginx closes the paths, it says no more than that they are.
+    let is_open = !ingress.is_denied();
     // A browser's question is answered before anything else is, with TLS or without.
-    filters.extend(ingress.answers.cors());
+    filters.extend(ingress.answers.cors().filter(|_| is_open));
     to_https(ingress, place, &mut filters);
-    filters.extend(ingress.answers.filters());
+    filters.extend(ingress.answers.filters().filter(|_| is_open));
     filters
 }
 

@@ -6,6 +6,7 @@ use model::backend::Discovery;
 use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::{Problem, Store};
 
+use super::annotations::Standing;
 use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
 use super::class::{self, Verdict};
@@ -59,6 +60,11 @@ impl Resolved {
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
+    }
+
+    /// Whether every path answers 503, because something is wrong that ingress-nginx closes them for.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.parsed.settings.standing == Standing::Denied || self.answers.denied()
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.

@@ -81,6 +81,8 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     if filters::touch_response(&rule.filters) {
         facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let before = logged.map(|_| pending.path.clone());
     if let Some(snippet) = filters::snippet(&rule.filters) {
         let frame = snippet::Frame {
             connection: parts.connection,
@@ -95,6 +97,11 @@ async fn pass<B: RequestBody, S: ResponseSink>(
         }
     }
     filter(parts, &mut spool, &rule.filters, rule, pending).await?;
+    if let Some(before) = before.filter(|before| *before != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&before), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
+    }
     prepare::choose(parts.worker, parts.request, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
     if !share.is_empty() {
@@ -184,15 +191,7 @@ async fn filter<B: RequestBody>(
         host: &pending.host,
         matched: &rule.path,
     };
-    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
-    let before = logged.map(|_| pending.path.clone());
-    let answer = filters::run(filters, parts.request, &mut pending.path, context);
-    if let Some(before) = before.filter(|before| *before != pending.path) {
-        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let (from, to) = (text(&before), text(&pending.path));
-        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
-    }
-    match answer {
+    match filters::run(filters, parts.request, &mut pending.path, context) {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),
     }
