@@ -218,3 +218,24 @@ fn questions_are_answered_before_clients_are_sent_to_https() {
     assert_eq!(redirect.status, 308);
     assert_eq!(redirect.header(ALLOW_ORIGIN), Some("*"));
 }
+
+#[test]
+fn questions_by_http2_are_answered_the_same() {
+    let world = world(&[("cors-allow-origin", "https://a.example")]);
+    let arguments = [
+        "--include",
+        "--http2-prior-knowledge",
+        "--request",
+        "OPTIONS",
+        "--header",
+        "Origin: https://a.example",
+    ];
+    let answer = world.narthex.curl(HOST, "/", &arguments);
+    assert_eq!((answer.code, answer.status), (0, 204), "{answer:?}");
+    assert_eq!(answer.version, "2");
+    let head = answer.text.to_ascii_lowercase();
+    assert!(
+        head.contains("access-control-allow-origin: https://a.example"),
+        "{head}"
+    );
+}

@@ -251,3 +251,20 @@ fn a_list_that_is_none_leaves_the_ingress_out() {
     assert_eq!(world.get("/").status, 404);
     world.narthex.until_log("custom-http-errors");
 }
+
+#[test]
+fn a_path_that_is_closed_says_no_more_than_that() {
+    let world = world(
+        &[
+            ("custom-http-errors", "503"),
+            ("default-backend", "errors"),
+            ("enable-cors", "true"),
+            ("custom-headers", "default/gone"),
+        ],
+        &[],
+    );
+    let answer = world.get("/");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert!(world.errors.seen().is_empty());
+}

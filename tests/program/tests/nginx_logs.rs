@@ -62,3 +62,39 @@ fn clients_with_tls_are_told_to_stay_with_it() {
     );
     assert_eq!(get("b.example"), None);
 }
+
+#[test]
+fn rewrites_are_logged_where_an_ingress_wants_it() {
+    let web = Backend::named("web");
+    let ingress = |name: &str, on: &str| {
+        Ingress::named(name)
+            .class("nginx")
+            .annotation(&format!("{PREFIX}enable-rewrite-log"), on)
+            .annotation(
+                &format!("{PREFIX}configuration-snippet"),
+                "rewrite ^/(.*)/x$ /other/$1;",
+            )
+            .host(&format!("{name}.example"))
+            .prefix("/", "web")
+            .yaml()
+    };
+    let folder = Folder::of(&[
+        service("web", &[web.address()]),
+        ingress("quiet", "false"),
+        ingress("loud", "true"),
+    ]);
+    let flags = ["--allow-snippet-annotations"];
+    let narthex = Narthex::on(&folder).args(&flags).start();
+    assert_eq!(
+        narthex.get("quiet.example", "/a/x").echo().target,
+        "/other/a"
+    );
+    assert_eq!(narthex.get("loud.example", "/b").echo().target, "/b");
+    assert_eq!(
+        narthex.get("loud.example", "/c/x").echo().target,
+        "/other/c"
+    );
+    narthex.until_log("/other/c");
+    let log = narthex.log();
+    assert!(!log.contains("/other/a"), "{log}");
+}

@@ -245,3 +245,30 @@ fn no_snippet_breaks_out_of_a_field() {
     assert_eq!(answer.header("x-evil"), None);
     assert_eq!(answer.header("x-a"), Some("%0d%0aX-Evil:%201"));
 }
+
+#[test]
+fn what_a_snippet_returns_without_a_text_gets_an_errors_page() {
+    let pages = Backend::named("pages");
+    let web = Backend::named("web");
+    let ingress = Ingress::named("web")
+        .class("nginx")
+        .annotation(
+            &format!("{PREFIX}configuration-snippet"),
+            "if ($arg_a = page) { return 403; }\nif ($arg_a = text) { return 403 no; }",
+        )
+        .annotation(&format!("{PREFIX}custom-http-errors"), "403")
+        .annotation(&format!("{PREFIX}default-backend"), "pages")
+        .host(HOST)
+        .prefix("/", "web");
+    let folder = Folder::of(&[
+        service("web", &[web.address()]),
+        service("pages", &[pages.address()]),
+        ingress.yaml(),
+    ]);
+    let narthex = Narthex::on(&folder).args(&ALLOWED).start();
+    let answer = narthex.get(HOST, "/?a=page");
+    assert_eq!(answer.echo().header("x-code"), Some("403"));
+    let answer = narthex.get(HOST, "/?a=text");
+    assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+    assert_eq!(narthex.backend(HOST, "/"), "web");
+}

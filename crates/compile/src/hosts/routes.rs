@@ -9,7 +9,6 @@ use objects::kinds::Shared;
 use super::canaries::Canaries;
 use super::slots::Slots;
 use super::{Claim, locations, redirects};
-use crate::ingress::annotations::Standing;
 use crate::ingress::chain::{self, Part, Place};
 use crate::ingress::key;
 use crate::ingress::manner::Profiles;
@@ -274,12 +273,9 @@ pub(super) fn rule_with(
     base: Base<'_>,
 ) -> Rule {
     let manner = &ingress.manner;
-    let action = match ingress.parsed.settings.standing {
-        Standing::Denied => Action::Denied,
-        _ if ingress.guard.is_denied() => Action::Denied,
-        _ if ingress.answers.denied() => Action::Denied,
-        _ if ingress.speech.is_denied => Action::Denied,
-        _ => action,
+    let action = match ingress.is_denied() {
+        true => Action::Denied,
+        false => action,
     };
     let place = Place {
         has_tls,

@@ -208,6 +208,13 @@ impl Profiles {
         }
     }
 
+    /// The same with other defaults of answers.
+    #[cfg(test)]
+    pub(crate) fn answering(mut self, answers: AnswerDefaults) -> Self {
+        self.ingress_nginx.answers = answers;
+        self
+    }
+
     /// The defaults of a profile.
     pub(crate) fn of(&self, profile: Profile) -> &Defaults {
         match profile {

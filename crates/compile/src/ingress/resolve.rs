@@ -8,6 +8,7 @@ use model::{Backend, ClientPolicy, EndpointSet, Stream};
 use objects::kinds::Service;
 use objects::{Problem, Store};
 
+use super::annotations::Standing;
 use super::annotations::affinity::PATH as SESSION_PATH;
 use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
@@ -77,6 +78,14 @@ impl Resolved {
             .iter()
             .find(|(plain, _)| Arc::ptr_eq(plain, backend))?;
         Some(&found.1)
+    }
+
+    /// Whether every path answers 503, because something is wrong that ingress-nginx closes them for.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.parsed.settings.standing == Standing::Denied
+            || self.guard.is_denied()
+            || self.answers.denied()
+            || self.speech.is_denied
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.

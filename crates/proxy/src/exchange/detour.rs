@@ -85,6 +85,8 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     if filters::touch_response(&rule.filters) {
         facts.edit_with(held, parts.connection, parts.request, &pending.host);
     }
+    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
+    let former = logged.map(|_| pending.path.clone());
     snippet(parts, facts, rule, pending)?;
     // What stands before the guard, a redirect, is for those as well who do not come in.
     let (before, after) = guard::split(&rule.filters);
@@ -92,6 +94,11 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     let _busy = guard::enter(parts, facts, held, pending).await?;
     if !after.is_empty() {
         filter(parts, &mut spool, after, rule, pending).await?;
+    }
+    if let Some(former) = former.filter(|former| *former != pending.path) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let (from, to) = (text(&former), text(&pending.path));
+        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
     }
     prepare::choose(parts.worker, parts.request, parts.connection, facts, rule);
     let share = facts.share_of(rule).map_or(&[][..], |share| &share.filters);
@@ -214,15 +221,7 @@ async fn filter<B: RequestBody>(
         }
     }
     let context = context(parts, rule, &pending.host, pending.client);
-    let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
-    let before = logged.map(|_| pending.path.clone());
-    let answer = filters::run(filters, parts.request, &mut pending.path, context);
-    if let Some(before) = before.filter(|before| *before != pending.path) {
-        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let (from, to) = (text(&before), text(&pending.path));
-        tracing::info!(route = %rule.route, from, to, "a request goes on with another path");
-    }
-    match answer {
+    match filters::run(filters, parts.request, &mut pending.path, context) {
         Some(answer) => Err(Ended::Answer(answer)),
         None => Ok(()),
     }

@@ -81,7 +81,7 @@ pub(super) async fn answer<S: ResponseSink>(
 }
 
 /// Who takes the request itself, for want of an endpoint of its own backend.
-pub(super) fn stand_in<'a>(pages: &'a ErrorPages, reason: Reason) -> Option<&'a Arc<Backend>> {
+pub(super) fn stand_in(pages: &ErrorPages, reason: Reason) -> Option<&Arc<Backend>> {
     match reason {
         Reason::Unavailable(_) => pages.own(),
         _ => None,

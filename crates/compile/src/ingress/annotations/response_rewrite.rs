@@ -22,7 +22,7 @@ pub(super) const GROUP: Group = Group {
             if !has_only_or_blanks(value, &format!("{OF_NAMES}\t")) {
                 return Err(BadValue::invalid(valid));
             }
-            let pair = pair(value).ok_or(BadValue::invalid(valid))?;
+            let pair = pair(value).ok_or_else(|| BadValue::invalid(valid))?;
             let replace = |(from, to): (&str, &str)| {
                 // The dot in front of a domain means nothing any more.
                 let bare = |domain: &str| domain.strip_prefix('.').unwrap_or(domain).to_owned();
@@ -40,7 +40,7 @@ pub(super) const GROUP: Group = Group {
             if !has_only_or_blanks(value, OF_URLS) {
                 return Err(BadValue::invalid(valid));
             }
-            let pair = pair(value).ok_or(BadValue::unused(valid))?;
+            let pair = pair(value).ok_or_else(|| BadValue::unused(valid))?;
             let replace = |(from, to): (&str, &str)| {
                 let from = replaced(from)?;
                 let to = to.into();

@@ -17,7 +17,7 @@ pub(super) struct Directive {
     pub(super) name: String,
     pub(super) words: Vec<String>,
     /// What is in its braces, if it has some.
-    pub(super) block: Option<Vec<Directive>>,
+    pub(super) block: Option<Vec<Self>>,
 }
 
 /// Why a text cannot be read.
