@@ -342,8 +342,8 @@ impl Hosts {
             _ => routes::build(context, claims, &mut problems),
         };
         let mut canary_problems = in_the_making(host.canaries());
+        canaries::explain(&name, &host.claims, host.canaries(), &mut canary_problems);
         if derived.is_none() {
-            canaries::explain(&name, claims, canaries, &mut canary_problems);
             let prefix = &base.options.annotations_prefix;
             derived::explain(&name, &self.by_name, prefix, &mut problems);
         }

@@ -44,6 +44,17 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("upstream-vhost", "$host"),
 ];
 
+/// What makes an Ingress one of another host, or of another Ingress.
+const STEPS: &[(&str, &str)] = &[
+    ("canary", "true"),
+    ("canary-weight", "50"),
+    ("server-alias", "alias.test,*.w.test"),
+    ("server-alias", "y.test"),
+    ("from-to-www-redirect", "true"),
+    ("use-regex", "true"),
+    ("app-root", "/a/"),
+];
+
 /// One Ingress: its annotations, and its paths with their kinds.
 #[derive(Debug, Clone)]
 struct Made {
@@ -305,5 +316,58 @@ proptest! {
         let expected: Vec<_> = of_it.cloned().collect();
         let found: Vec<_> = seen.problems.into_iter().map(|found| found.problem).collect();
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn other_names_and_canaries_come_and_go_step_by_step_as_afresh(edits in prop::collection::vec(
+        (
+            select(vec!["a", "b", "c", "d"]),
+            prop::option::weighted(0.8, (
+                select(vec!["x.test", "y.test", "www.x.test", "alias.test", ""]),
+                prop::collection::vec(select(STEPS), 0..3),
+                select(vec!["web", "api"]),
+            )),
+        ),
+        1..14,
+    )) {
+        let mut store = store(&[]);
+        let mut compiler = Compiler::new(OPTIONS.clone());
+        for (name, edit) in edits {
+            let key = ObjectKey::new(Kind::Ingress, "default", name);
+            match edit {
+                None => drop(store.delete(&key)),
+                Some((host, annotations, service)) => {
+                    let mut object = json!({"spec": {"ingressClassName": "nginx", "rules": [{
+                        "host": host,
+                        "http": {"paths": [{
+                            "path": "/a/", "pathType": "Prefix", "backend": backend(service)
+                        }]}
+                    }]}});
+                    for (name, value) in annotations {
+                        let name = format!("nginx.ingress.kubernetes.io/{name}");
+                        object["metadata"]["annotations"][name] = json!(value);
+                    }
+                    let ingress = testing::ingress("default", name, object);
+                    store.apply(Object::Ingress(Arc::new(ingress)));
+                }
+            }
+            let step = compiler.compile(&store, NOW);
+            let fresh = Compiler::new(OPTIONS.clone()).compile(&store, NOW);
+            prop_assert_eq!(&step.report, &fresh.report);
+            for host in ["x.test", "y.test", "www.x.test", "www.y.test", "alias.test", "z.w.test"] {
+                for path in ["/", "/a", "/a/", "/A/b"] {
+                    let shown = |compiled: &crate::Compiled| {
+                        let rule = super::rule(compiled, host, path);
+                        let kind = match &rule.action {
+                            model::Action::Forward(backend) => backend.name.to_string(),
+                            model::Action::Split(split) => format!("{:?}", split.total()),
+                            other => format!("{:?}", std::mem::discriminant(other)),
+                        };
+                        (rule.route.clone(), rule.field.clone(), rule.filters.clone(), kind)
+                    };
+                    prop_assert_eq!(shown(&step), shown(&fresh), "{} {}", host, path);
+                }
+            }
+        }
     }
 }
