@@ -202,8 +202,8 @@ fn rule(
     let manner = &ingress.manner;
     let action = match ingress.parsed.settings.standing {
         Standing::Denied => Action::Denied,
-        _ if ingress.speech.is_denied => Action::Denied,
-        _ => match ingress.secure(backend) {
+        _ if ingress.speech.is_denied() => Action::Denied,
+        _ => match ingress.speech.secure(backend) {
             Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
             None => Action::Forward(Arc::clone(backend)),
         },

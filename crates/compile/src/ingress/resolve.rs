@@ -36,8 +36,6 @@ pub(crate) struct Resolved {
     pub(crate) manner: Arc<Manner>,
     /// What is spoken to backends.
     pub(crate) speech: BackendSpeech,
-    /// Backends, and those in their place for clients that came with TLS.
-    secure: Box<[(Arc<Backend>, Arc<Backend>)]>,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Sorted by host, then by entry.
@@ -61,15 +59,6 @@ impl Resolved {
     /// The backends of the paths of `parsed.hosts[index]`.
     pub(crate) fn backends(&self, index: usize) -> &[Arc<Backend>] {
         &self.backends[index]
-    }
-
-    /// What answers in the place of a backend who came with TLS, if that is something else.
-    pub(crate) fn secure(&self, backend: &Arc<Backend>) -> Option<&Arc<Backend>> {
-        let found = self
-            .secure
-            .iter()
-            .find(|(plain, _)| Arc::ptr_eq(plain, backend))?;
-        Some(&found.1)
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.
@@ -181,7 +170,8 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
     let all = backends.iter().flatten();
-    let secure = secure(parsed, &speech, all.chain(&default_backend), world);
+    let pairs = secure(parsed, &speech, all.chain(&default_backend), world);
+    let speech = speech.securing(pairs);
     warn_of_session_path(parsed, world.options, &mut problems);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let clients = clients::resolve(parsed, world, &mut problems);
@@ -193,7 +183,6 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         sealed,
         manner: manner::resolve(parsed, world.profiles.of(parsed.profile)),
         speech,
-        secure,
         clients,
         tls,
         problems: problems.into_shared(),
@@ -216,7 +205,7 @@ fn resolve_backend(
                 world
                     .services
                     .acquire_with(name, port, &speech.to(name), world.store);
-            if speech.cluster_ip
+            if speech.cluster_ip()
                 && let Some(service) = world.store.service(namespace, name.name)
                 && !has_address(service)
             {
@@ -270,7 +259,7 @@ fn secure<'a>(
     speech: &BackendSpeech,
     backends: impl Iterator<Item = &'a Arc<Backend>>,
     world: &mut World<'_>,
-) -> Box<[(Arc<Backend>, Arc<Backend>)]> {
+) -> Vec<(Arc<Backend>, Arc<Backend>)> {
     let paths = parsed.hosts.iter().flat_map(|host| &host.paths);
     let references = paths.map(|path| &path.backend);
     let references = references.chain(&parsed.default_backend);
