@@ -57,6 +57,13 @@ pub struct Extras {
     pub connection: Option<ConnectionHeader>,
 }
 
+impl Extras {
+    /// Whether a backend is told, or takes it for granted, that its connection ends after a request.
+    pub fn ends_connections(&self) -> bool {
+        self.http10 || self.connection == Some(ConnectionHeader::Close)
+    }
+}
+
 /// What the Connection field tells a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionHeader {

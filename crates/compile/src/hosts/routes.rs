@@ -256,7 +256,7 @@ fn rule(
     has_tls: bool,
     base: Base<'_>,
 ) -> Rule {
-    let action = match ingress.secure(backend) {
+    let action = match ingress.speech.secure(backend) {
         Some(secure) => Action::Split(Arc::new(Split::by_scheme(backend, secure))),
         None => Action::Forward(Arc::clone(backend)),
     };

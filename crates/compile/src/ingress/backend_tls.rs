@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use model::BackendTls;
 use model::transport::FastCgi;
+use model::{Backend, BackendTls};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::annotations::backend::{Backend, PROTOCOL, Protocol, SECRET, VERIFY};
+use super::annotations::backend::{self, PROTOCOL, Protocol, SECRET, VERIFY};
 use super::fastcgi;
 use super::manner::Defaults;
 use super::parse::Parsed;
@@ -24,14 +24,19 @@ const KEY: &str = "tls.key";
 
 /// What is spoken to all backends of an Ingress; most say nothing of it, and weigh nothing for it.
 #[derive(Debug, Default)]
-pub(crate) struct BackendSpeech {
-    speech: Option<Box<Speech>>,
+pub(crate) struct BackendSpeech(Option<Box<Said>>);
+
+#[derive(Debug, Default)]
+struct Said {
+    speech: Option<Speech>,
     /// How an endpoint is chosen.
     spread: Option<Spread>,
     /// Whether requests go to the Services' own addresses.
-    pub(super) cluster_ip: bool,
+    cluster_ip: bool,
     /// What is to be spoken cannot be found out: nothing is.
-    pub(crate) is_denied: bool,
+    is_denied: bool,
+    /// Backends, and those in their place for clients that came with TLS.
+    secure: Box<[(Arc<Backend>, Arc<Backend>)]>,
 }
 
 #[derive(Debug, Default)]
@@ -50,27 +55,55 @@ struct Speech {
 impl BackendSpeech {
     /// What is spoken to a Service.
     pub(crate) fn to(&self, service: NameRef<'_>) -> Spoken {
-        let secure = self.speech.as_ref().is_some_and(|speech| !speech.auto);
+        let secure = self.speech().is_some_and(|speech| !speech.auto);
         self.spoken(service, secure)
     }
 
     /// The same for clients that came with TLS, where it is something else.
     pub(crate) fn secure_to(&self, service: NameRef<'_>) -> Option<Spoken> {
-        let auto = self.speech.as_ref().is_some_and(|speech| speech.auto);
+        let auto = self.speech().is_some_and(|speech| speech.auto);
         auto.then(|| self.spoken(service, true))
     }
 
+    /// Whether requests go to the Services' own addresses.
+    pub(super) fn cluster_ip(&self) -> bool {
+        self.0.as_ref().is_some_and(|said| said.cluster_ip)
+    }
+
+    /// Whether what is to be spoken cannot be found out: then nothing is.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.0.as_ref().is_some_and(|said| said.is_denied)
+    }
+
+    /// What answers in the place of a backend who came with TLS, if that is something else.
+    pub(crate) fn secure(&self, backend: &Arc<Backend>) -> Option<&Arc<Backend>> {
+        let mut pairs = self.0.as_ref()?.secure.iter();
+        Some(&pairs.find(|(plain, _)| Arc::ptr_eq(plain, backend))?.1)
+    }
+
+    /// The same, with what answers in the place of backends who came with TLS.
+    pub(super) fn securing(mut self, pairs: Vec<(Arc<Backend>, Arc<Backend>)>) -> Self {
+        if !pairs.is_empty() {
+            self.0.get_or_insert_default().secure = pairs.into();
+        }
+        self
+    }
+
+    fn speech(&self) -> Option<&Speech> {
+        self.0.as_ref()?.speech.as_ref()
+    }
+
     fn spoken(&self, service: NameRef<'_>, secure: bool) -> Spoken {
-        let speech = self.speech.as_ref();
+        let speech = self.speech();
         Spoken {
-            spread: self.spread.clone(),
-            cluster_ip: self.cluster_ip,
+            spread: self.0.as_ref().and_then(|said| said.spread.clone()),
+            cluster_ip: self.cluster_ip(),
             ..speech.map_or_else(Spoken::default, |speech| speech.to(service, secure))
         }
     }
 
     /// The same, and where in the Service it goes.
-    pub(super) fn balanced(self, parsed: &Parsed, defaults: &Defaults) -> Self {
+    pub(super) fn balanced(mut self, parsed: &Parsed, defaults: &Defaults) -> Self {
         let settings = &parsed.settings;
         let said = settings.spread.as_ref();
         let said = said.and_then(|balancing| balancing.algorithm());
@@ -86,22 +119,23 @@ impl BackendSpeech {
                 ejects: defaults.ejects,
             }),
         };
-        Self {
-            spread,
-            cluster_ip: settings
-                .service_upstream
-                .unwrap_or(defaults.service_upstream),
-            ..self
+        let cluster_ip = settings
+            .service_upstream
+            .unwrap_or(defaults.service_upstream);
+        if spread.is_some() || cluster_ip {
+            let said = self.0.get_or_insert_default();
+            (said.spread, said.cluster_ip) = (spread, cluster_ip);
         }
+        self
     }
 }
 
 impl From<Speech> for BackendSpeech {
     fn from(speech: Speech) -> Self {
-        Self {
-            speech: Some(Box::new(speech)),
-            ..Self::default()
-        }
+        Self(Some(Box::new(Said {
+            speech: Some(speech),
+            ..Said::default()
+        })))
     }
 }
 
@@ -162,10 +196,10 @@ pub(super) fn resolve(
                     fastcgi: Some(told),
                     ..Speech::default()
                 }),
-                None => BackendSpeech {
+                None => BackendSpeech(Some(Box::new(Said {
                     is_denied: true,
-                    ..BackendSpeech::default()
-                },
+                    ..Said::default()
+                }))),
             },
             Protocol::Grpc => BackendSpeech::from(Speech {
                 http2: true,
@@ -215,7 +249,12 @@ pub(super) fn resolve(
 }
 
 /// As in ingress-nginx nothing is verified unless it is said, which may be meant and may be not.
-fn unverified(settings: &Backend, tls: &BackendTls, field: String, problems: &mut Problems) {
+fn unverified(
+    settings: &backend::Backend,
+    tls: &BackendTls,
+    field: String,
+    problems: &mut Problems,
+) {
     if tls.verify {
         return;
     }

@@ -42,8 +42,6 @@ pub(crate) struct Resolved {
     pub(crate) speech: BackendSpeech,
     /// What it says of its answers.
     pub(crate) answers: Answers,
-    /// Backends, and those in their place for clients that came with TLS.
-    secure: Box<[(Arc<Backend>, Arc<Backend>)]>,
     /// What clients have to show.
     pub(crate) clients: Option<Arc<ClientPolicy>>,
     /// Who may come in, and how often.
@@ -71,21 +69,12 @@ impl Resolved {
         &self.backends[index]
     }
 
-    /// What answers in the place of a backend who came with TLS, if that is something else.
-    pub(crate) fn secure(&self, backend: &Arc<Backend>) -> Option<&Arc<Backend>> {
-        let found = self
-            .secure
-            .iter()
-            .find(|(plain, _)| Arc::ptr_eq(plain, backend))?;
-        Some(&found.1)
-    }
-
     /// Whether every path answers 503, because something is wrong that ingress-nginx closes them for.
     pub(crate) fn is_denied(&self) -> bool {
         self.parsed.settings.standing == Standing::Denied
             || self.guard.is_denied()
             || self.answers.denied()
-            || self.speech.is_denied
+            || self.speech.is_denied()
     }
 
     /// Where TLS of `parsed.hosts[index]` goes, if it does not end here.
@@ -201,7 +190,8 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         resolve_backend(parsed, backend, &speech, field, world, &mut problems)
     });
     let all = backends.iter().flatten();
-    let secure = secure(parsed, &speech, all.chain(&default_backend), world);
+    let pairs = secure(parsed, &speech, all.chain(&default_backend), world);
+    let speech = speech.securing(pairs);
     warn_of_session_path(parsed, world.options, &mut problems);
     let sealed = sealed::resolve(parsed, world, &mut problems);
     let answers = answers::resolve(parsed, world, &mut problems);
@@ -218,7 +208,6 @@ pub(crate) fn resolve(parsed: &Arc<Parsed>, verdict: Verdict, world: &mut World<
         manner: answers.over(manner),
         speech,
         answers,
-        secure,
         clients,
         guard,
         tls,
@@ -242,7 +231,7 @@ fn resolve_backend(
                 world
                     .services
                     .acquire_with(name, port, &speech.to(name), world.store);
-            if speech.cluster_ip
+            if speech.cluster_ip()
                 && let Some(service) = world.store.service(namespace, name.name)
                 && !has_address(service)
             {
@@ -296,7 +285,7 @@ fn secure<'a>(
     speech: &BackendSpeech,
     backends: impl Iterator<Item = &'a Arc<Backend>>,
     world: &mut World<'_>,
-) -> Box<[(Arc<Backend>, Arc<Backend>)]> {
+) -> Vec<(Arc<Backend>, Arc<Backend>)> {
     let paths = parsed.hosts.iter().flat_map(|host| &host.paths);
     let references = paths.map(|path| &path.backend);
     let references = references.chain(&parsed.default_backend);

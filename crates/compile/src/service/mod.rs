@@ -167,7 +167,8 @@ impl Spoken {
 #[derive(Debug)]
 struct Port {
     port: PortRef,
-    spoken: Spoken,
+    /// None where it is nothing but what the Service says.
+    spoken: Option<Box<Spoken>>,
     users: usize,
     backend: Weak<Backend>,
 }
@@ -336,7 +337,7 @@ impl Services {
             None => {
                 entry.ports.push(Port {
                     port: port.clone(),
-                    spoken: spoken.clone(),
+                    spoken: (*spoken != Spoken::default()).then(|| Box::new(spoken.clone())),
                     users: 0,
                     backend: Weak::new(),
                 });
@@ -480,7 +481,11 @@ impl Spread {
 
 impl Port {
     fn is(&self, port: &PortRef, spoken: &Spoken) -> bool {
-        self.port == *port && self.spoken == *spoken
+        self.port == *port
+            && match &self.spoken {
+                Some(own) => **own == *spoken,
+                None => *spoken == Spoken::default(),
+            }
     }
 }
 
@@ -495,7 +500,8 @@ impl Entry {
             let Some(backend) = port.backend.upgrade() else {
                 continue;
             };
-            let policy = match &port.spoken.spread {
+            let spoken = port.spoken.as_deref();
+            let policy = match spoken.and_then(|spoken| spoken.spread.as_ref()) {
                 Some(spread) => spread.over(&own, spreads, shared),
                 None => Arc::clone(&own),
             };
@@ -504,7 +510,7 @@ impl Entry {
                 updates += usize::from(backend.set_policy(&policy));
                 continue;
             }
-            let found = view.addresses(&port.port, port.spoken.cluster_ip);
+            let found = view.addresses(&port.port, spoken.is_some_and(|spoken| spoken.cluster_ip));
             let members = found.addresses.iter().map(|found| Member {
                 endpoint: known.intern(found.address, &backend.transport),
                 weight: found.weight,

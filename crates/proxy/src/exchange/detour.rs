@@ -87,7 +87,7 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     }
     let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
     let former = logged.map(|_| pending.path.clone());
-    snippet(parts, facts, rule, pending)?;
+    run_snippet(parts, facts, rule, pending)?;
     // What stands before the guard, a redirect, is for those as well who do not come in.
     let (before, after) = guard::split(&rule.filters);
     filter(parts, &mut spool, before, rule, pending).await?;
@@ -174,7 +174,7 @@ fn write(parts: &mut Parts<'_>, rule: &Rule, pending: &Pending, length: Length) 
 }
 
 /// Does what snippets say, which goes before all else that a rule says.
-fn snippet(
+fn run_snippet(
     parts: &mut Parts<'_>,
     facts: &Facts,
     rule: &Rule,
@@ -191,7 +191,8 @@ fn snippet(
     };
     let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
     facts.edit_late(done.late);
-    done.answer.map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
+    done.answer
+        .map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
 }
 
 /// What filters look at besides the request.

@@ -54,7 +54,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         let limit = tighter(rule.timeouts.connect, course.retry.per_try);
         let limit = tighter(limit, attempt);
         let announced = opening.as_ref().filter(|_| !endpoint.shares_connections());
-        let connected = if let Some(opening) = announced {
+        let mut connected = if let Some(opening) = announced {
             let endpoint = Rc::clone(&endpoint);
             let offer = HttpVersion::Http1.into();
             let connect = worker.upstreams.announced(endpoint, opening, offer, limit);
@@ -73,6 +73,14 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         let reused = connected.as_ref().is_ok_and(Connected::is_reused);
         if connected.is_ok() {
             worker.metrics.upstream_used(reused);
+        }
+        if let Ok(Connected::Http1(upstream)) = &mut connected
+            && rule
+                .extras
+                .as_ref()
+                .is_some_and(|extras| extras.ends_connections())
+        {
+            upstream.end_after();
         }
         let begin = Instant::now();
         let retry = match bodiless || rule.retry.is_some() {

@@ -57,7 +57,7 @@ pub(crate) struct Upstream {
     buffer: Buffer,
     /// It has carried an exchange before.
     reused: bool,
-    /// It has told the endpoint of one client, and is no other's.
+    /// It has told the endpoint of one client, or that it ends, and is no other's.
     exclusive: bool,
     lease: Lease,
 }
@@ -235,6 +235,11 @@ impl Upstream {
             reused: true,
             ..Self::new(stream, lease)
         }
+    }
+
+    /// It has been told to carry one exchange more, and no other.
+    pub(crate) fn end_after(&mut self) {
+        self.exclusive = true;
     }
 
     /// The two directions, and what is known of the endpoint.
