@@ -9,13 +9,16 @@ use model::filter::{Coding, Compression};
 use model::{Forwarding, Tuning};
 use objects::Store;
 
+use crate::ingress::annotations::Settings;
 use crate::ingress::annotations::table::Risk;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
 
 /// What the ConfigMap says. The name of each key is in [`keys`](super::keys).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Global {
+    /// What annotations would say, if every Ingress had them.
+    pub(crate) said: Settings,
     pub(crate) ssl_redirect: bool,
     pub(crate) force_ssl_redirect: bool,
     /// 301, 302, 307 or 308.
@@ -48,6 +51,19 @@ pub(crate) struct Global {
     pub(crate) gzip: Compressor,
     pub(crate) brotli: Compressor,
     pub(crate) zstd: Compressor,
+    /// The status for who asks too often.
+    pub(crate) rate_status: u16,
+    /// The same for who asks too much at once.
+    pub(crate) at_once_status: u16,
+    /// What paths begin with that ask nobody for anything.
+    pub(crate) no_auth: Box<[Box<str>]>,
+    /// What paths begin with whose clients are never sent to HTTPS.
+    pub(crate) no_tls_redirect: Box<[Box<str>]>,
+    pub(crate) strict_paths: bool,
+    /// The fields that `custom-headers` may name, in lower case.
+    pub(crate) allowed_headers: Vec<Box<str>>,
+    /// Whether requests are sent again that may not be served twice.
+    pub(crate) retry_non_idempotent: bool,
     pub(crate) forwarding: Forwarded,
     /// What holds for the process, but for `forwarding`.
     pub(crate) tuning: Tuning,
@@ -80,6 +96,7 @@ pub(crate) struct Forwarded {
 impl Default for Global {
     fn default() -> Self {
         Self {
+            said: Settings::default(),
             ssl_redirect: true,
             force_ssl_redirect: false,
             redirect_status: 308,
@@ -102,11 +119,21 @@ impl Default for Global {
             gzip: Compressor::new(1, 256),
             brotli: Compressor::new(4, 20),
             zstd: Compressor::new(3, 256),
+            rate_status: 503,
+            at_once_status: 503,
+            no_auth: [ACME.into()].into(),
+            no_tls_redirect: [ACME.into()].into(),
+            strict_paths: true,
+            allowed_headers: Vec::new(),
+            retry_non_idempotent: false,
             forwarding: Forwarded::default(),
             tuning: Tuning::default(),
         }
     }
 }
+
+/// What the paths of HTTP-01 begin with (RFC 8555, section 8.3).
+const ACME: &str = "/.well-known/acme-challenge";
 
 /// What is compressed by default: text in its many forms (`gzip-types`, `brotli-types`).
 const TYPES: &[&str] = &[

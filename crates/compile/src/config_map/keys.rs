@@ -23,6 +23,8 @@ pub(super) struct Key {
 pub(super) enum Fate {
     /// It does what it does in ingress-nginx.
     Works(Reader),
+    /// It says for all Ingresses what an annotation, which is named, says for one.
+    Said(&'static str),
     /// There is nothing for it to do: why.
     Idle(&'static str),
     /// Nobody has built it yet.
@@ -35,6 +37,11 @@ pub(super) type Reader = fn(&mut Global, &str) -> Result<(), &'static str>;
 impl Key {
     const fn works(name: &'static str, reader: Reader) -> Self {
         let fate = Fate::Works(reader);
+        Self { name, fate }
+    }
+
+    const fn said(name: &'static str, annotation: &'static str) -> Self {
+        let fate = Fate::Said(annotation);
         Self { name, fate }
     }
 
@@ -99,7 +106,7 @@ const KEYS: &[Key] = &[
     Key::works("brotli-types", |global, value| {
         types(value).map(|all| global.brotli.coding.types = all)
     }),
-    Key::later("client-body-buffer-size"),
+    Key::said("client-body-buffer-size", "client-body-buffer-size"),
     Key::works("client-body-timeout", |global, value| {
         seconds(value).map(|time| global.tuning.body_timeout = Some(time))
     }),
@@ -110,15 +117,18 @@ const KEYS: &[Key] = &[
     Key::works("compute-full-forwarded-for", |global, value| {
         boolean(value).map(|on| global.forwarding.full = on)
     }),
-    Key::later("custom-http-errors"),
+    Key::said("custom-http-errors", "custom-http-errors"),
     Key::idle("debug-connections", NGINX),
     Key::later("default-type"),
-    Key::later("denylist-source-range"),
+    Key::said("denylist-source-range", "denylist-source-range"),
     Key::later("disable-access-log"),
     Key::later("disable-http-access-log"),
     Key::idle("disable-ipv6", "--bind-address says where is listened"),
     Key::idle("disable-ipv6-dns", "names are resolved as the system says"),
-    Key::later("disable-proxy-intercept-errors"),
+    Key::said(
+        "disable-proxy-intercept-errors",
+        "disable-proxy-intercept-errors",
+    ),
     Key::later("disable-stream-access-log"),
     Key::later("enable-access-log-for-default-backend"),
     Key::idle("enable-aio-write", NGINX),
@@ -152,17 +162,22 @@ const KEYS: &[Key] = &[
     Key::later("forwarded-host-header"),
     Key::later("generate-request-id"),
     Key::later("geoip2-autoreload-in-minutes"),
-    Key::later("global-allowed-response-headers"),
-    Key::later("global-auth-always-set-cookie"),
-    Key::later("global-auth-cache-duration"),
-    Key::later("global-auth-cache-key"),
-    Key::later("global-auth-method"),
-    Key::later("global-auth-request-redirect"),
-    Key::later("global-auth-response-headers"),
-    Key::later("global-auth-signin"),
-    Key::later("global-auth-signin-redirect-param"),
+    Key::works("global-allowed-response-headers", |global, value| {
+        names(value).map(|names| global.allowed_headers = names)
+    }),
+    Key::said("global-auth-always-set-cookie", "auth-always-set-cookie"),
+    Key::said("global-auth-cache-duration", "auth-cache-duration"),
+    Key::said("global-auth-cache-key", "auth-cache-key"),
+    Key::said("global-auth-method", "auth-method"),
+    Key::said("global-auth-request-redirect", "auth-request-redirect"),
+    Key::said("global-auth-response-headers", "auth-response-headers"),
+    Key::said("global-auth-signin", "auth-signin"),
+    Key::said(
+        "global-auth-signin-redirect-param",
+        "auth-signin-redirect-param",
+    ),
     Key::later("global-auth-snippet"),
-    Key::later("global-auth-url"),
+    Key::said("global-auth-url", "auth-url"),
     Key::idle("grpc-buffer-size-kb", NGINX),
     Key::idle("gzip-disable", NGINX),
     Key::works("gzip-level", |global, value| {
@@ -223,12 +238,16 @@ const KEYS: &[Key] = &[
     Key::works("large-client-header-buffers", |global, value| {
         buffers(value).map(|bytes| global.tuning.header_bytes = Some(bytes))
     }),
-    Key::later("limit-conn-status-code"),
+    Key::works("limit-conn-status-code", |global, value| {
+        status(value).map(|code| global.at_once_status = code)
+    }),
     Key::later("limit-conn-zone-variable"),
-    Key::later("limit-rate"),
-    Key::later("limit-rate-after"),
-    Key::later("limit-req-status-code"),
-    Key::later("load-balance"),
+    Key::said("limit-rate", "limit-rate"),
+    Key::said("limit-rate-after", "limit-rate-after"),
+    Key::works("limit-req-status-code", |global, value| {
+        status(value).map(|code| global.rate_status = code)
+    }),
+    Key::said("load-balance", "load-balance"),
     Key::idle("location-snippet", SNIPPETS),
     Key::later("log-format-escape-json"),
     Key::later("log-format-escape-none"),
@@ -248,8 +267,12 @@ const KEYS: &[Key] = &[
         "nginx-status-ipv6-whitelist",
         "there is no nginx_status page: see /metrics",
     ),
-    Key::later("no-auth-locations"),
-    Key::later("no-tls-redirect-locations"),
+    Key::works("no-auth-locations", |global, value| {
+        locations(value).map(|all| global.no_auth = all)
+    }),
+    Key::works("no-tls-redirect-locations", |global, value| {
+        locations(value).map(|all| global.no_tls_redirect = all)
+    }),
     Key::idle("opentelemetry-config", "it is a file of nginx's module"),
     Key::later("opentelemetry-operation-name"),
     Key::later("opentelemetry-trust-incoming-span"),
@@ -262,27 +285,27 @@ const KEYS: &[Key] = &[
     Key::later("otel-service-name"),
     Key::later("otlp-collector-host"),
     Key::later("otlp-collector-port"),
-    Key::later("preserve-trailing-slash"),
+    Key::said("preserve-trailing-slash", "preserve-trailing-slash"),
     Key::later("proxy-add-original-uri-header"),
     Key::works("proxy-body-size", |global, value| {
         size(value).map(|bytes| global.max_body = Some(bytes))
     }),
-    Key::later("proxy-buffer-size"),
-    Key::later("proxy-buffering"),
-    Key::later("proxy-buffers-number"),
-    Key::later("proxy-busy-buffers-size"),
+    Key::said("proxy-buffer-size", "proxy-buffer-size"),
+    Key::said("proxy-buffering", "proxy-buffering"),
+    Key::said("proxy-buffers-number", "proxy-buffers-number"),
+    Key::said("proxy-busy-buffers-size", "proxy-busy-buffers-size"),
     Key::works("proxy-connect-timeout", |global, value| {
         seconds(value).map(|time| global.connect = Some(time))
     }),
-    Key::later("proxy-cookie-domain"),
-    Key::later("proxy-cookie-path"),
+    Key::said("proxy-cookie-domain", "proxy-cookie-domain"),
+    Key::said("proxy-cookie-path", "proxy-cookie-path"),
     Key::idle("proxy-headers-hash-bucket-size", NGINX),
     Key::idle("proxy-headers-hash-max-size", NGINX),
-    Key::later("proxy-http-version"),
-    Key::later("proxy-max-temp-file-size"),
-    Key::later("proxy-next-upstream"),
-    Key::later("proxy-next-upstream-timeout"),
-    Key::later("proxy-next-upstream-tries"),
+    Key::said("proxy-http-version", "proxy-http-version"),
+    Key::said("proxy-max-temp-file-size", "proxy-max-temp-file-size"),
+    Key::said("proxy-next-upstream", "proxy-next-upstream"),
+    Key::said("proxy-next-upstream-timeout", "proxy-next-upstream-timeout"),
+    Key::said("proxy-next-upstream-tries", "proxy-next-upstream-tries"),
     Key::later("proxy-protocol-header-timeout"),
     Key::works("proxy-read-timeout", |global, value| {
         seconds(value).map(|time| global.read = Some(time))
@@ -290,8 +313,8 @@ const KEYS: &[Key] = &[
     Key::works("proxy-real-ip-cidr", |global, value| {
         networks(value).map(|all| global.forwarding.trusted = Some(all))
     }),
-    Key::later("proxy-redirect-from"),
-    Key::later("proxy-request-buffering"),
+    Key::said("proxy-redirect-from", "proxy-redirect-from"),
+    Key::said("proxy-request-buffering", "proxy-request-buffering"),
     Key::works("proxy-send-timeout", |global, value| {
         seconds(value).map(|time| global.send = Some(time))
     }),
@@ -304,14 +327,16 @@ const KEYS: &[Key] = &[
     Key::later("proxy-stream-next-upstream-tries"),
     Key::idle("proxy-stream-responses", NGINX),
     Key::later("proxy-stream-timeout"),
-    Key::later("relative-redirects"),
-    Key::later("retry-non-idempotent"),
+    Key::said("relative-redirects", "relative-redirects"),
+    Key::works("retry-non-idempotent", |global, value| {
+        boolean(value).map(|on| global.retry_non_idempotent = on)
+    }),
     Key::idle("reuse-port", NGINX),
     Key::idle("server-name-hash-bucket-size", NGINX),
     Key::idle("server-name-hash-max-size", NGINX),
     Key::idle("server-snippet", SNIPPETS),
     Key::later("server-tokens"),
-    Key::later("service-upstream"),
+    Key::said("service-upstream", "service-upstream"),
     Key::later("skip-access-log-urls"),
     Key::idle("ssl-buffer-size", NGINX),
     Key::later("ssl-ciphers"),
@@ -330,7 +355,9 @@ const KEYS: &[Key] = &[
     Key::later("ssl-session-timeout"),
     Key::idle("stream-access-log-path", LOGS),
     Key::idle("stream-snippet", SNIPPETS),
-    Key::later("strict-validate-path-type"),
+    Key::works("strict-validate-path-type", |global, value| {
+        boolean(value).map(|on| global.strict_paths = on)
+    }),
     Key::idle("syslog-host", LOGS),
     Key::idle("syslog-port", LOGS),
     Key::later("upstream-keepalive-connections"),
@@ -354,7 +381,7 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("variables-hash-bucket-size", NGINX),
     Key::idle("variables-hash-max-size", NGINX),
-    Key::later("whitelist-source-range"),
+    Key::said("whitelist-source-range", "whitelist-source-range"),
     Key::idle("worker-cpu-affinity", WORKERS),
     Key::idle("worker-processes", WORKERS),
     Key::idle("worker-shutdown-timeout", WORKERS),
@@ -462,6 +489,25 @@ fn types(value: &str) -> Result<Box<[Box<str>]>, &'static str> {
     Ok(types.chain(["text/html".into()]).collect())
 }
 
+/// A status of an error.
+fn status(value: &str) -> Result<u16, &'static str> {
+    let status = value.trim().parse().ok();
+    let status = status.filter(|status| (400..=599).contains(status));
+    status.ok_or("a status from 400 to 599")
+}
+
+/// What paths begin with, between commas.
+fn locations(value: &str) -> Result<Box<[Box<str>]>, &'static str> {
+    let paths = value
+        .split(',')
+        .map(str::trim)
+        .filter(|path| !path.is_empty());
+    let paths = paths.map(|path| path.starts_with('/').then(|| path.into()));
+    paths
+        .collect::<Option<_>>()
+        .ok_or("paths between commas, as /.well-known/acme-challenge")
+}
+
 fn redirect_status(value: &str) -> Result<u16, &'static str> {
     let status = value.trim().parse().ok();
     let status = status.filter(|status| matches!(status, 301 | 302 | 307 | 308));
@@ -497,11 +543,18 @@ fn names(value: &str) -> Result<Vec<Box<str>>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::annotations::table;
 
     #[test]
     fn every_key_stands_once_and_in_order() {
         assert!(KEYS.is_sorted_by(|a, b| a.name < b.name));
         assert!(KEYS.len() >= 192, "{}", KEYS.len());
+        for key in KEYS {
+            if let Fate::Said(annotation) = key.fate {
+                let known = table::find(annotation).expect(annotation);
+                assert!(known.read.is_some(), "{annotation}");
+            }
+        }
     }
 
     #[test]

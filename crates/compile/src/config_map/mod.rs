@@ -17,6 +17,7 @@ pub(crate) use global::Global;
 use keys::Fate;
 pub use page::markdown;
 
+use crate::ingress::annotations::table;
 use crate::options::Options;
 use crate::report::{ObjectReport, Problems};
 use crate::suggest::nearest;
@@ -135,6 +136,19 @@ fn read(source: &ConfigMap, store: &Store, problems: &mut Problems) -> Global {
                 if let Err(hint) = read(&mut global, value) {
                     let message = format!("{value:?} cannot be read; the default stands");
                     problems.error(field, message, hint);
+                }
+            }
+            Fate::Said(annotation) => {
+                let known = table::find(annotation);
+                let Some(read) = known
+                    .and_then(|known| known.read)
+                    .filter(|_| !value.is_empty())
+                else {
+                    continue;
+                };
+                if let Err(bad) = read(&mut global.said, value) {
+                    let message = format!("{value:?} cannot be read; the default stands");
+                    problems.error(field, message, bad.hint);
                 }
             }
             Fate::Idle(why) => problems.warning(field, "has no meaning here", why),

@@ -22,6 +22,8 @@ pub fn markdown() -> String {
     for key in keys::all() {
         let fate = match key.fate {
             Fate::Works(_) => "works".to_owned(),
+            Fate::Said(annotation) if annotation == key.name => "as the annotation".to_owned(),
+            Fate::Said(annotation) => format!("as the annotation `{annotation}`"),
             Fate::Idle(why) => format!("no meaning: {why}"),
             Fate::Later => "not yet".to_owned(),
         };

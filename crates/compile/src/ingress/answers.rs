@@ -16,6 +16,7 @@ use model::{
 use super::annotations::errors::{DEFAULT_BACKEND, Errors};
 use super::annotations::mirror::{Mirror, Target};
 use super::annotations::response_headers::CUSTOM_HEADERS;
+use super::annotations::response_rewrite::ResponseRewrite as Written;
 use super::annotations::response_rewrite::{FROM, redirect};
 use super::annotations::snippets::{LOCATION, SERVER, Snippets};
 use super::key;
@@ -23,6 +24,7 @@ use super::manner::Manner;
 use super::parse::{Parsed, PortRef};
 use super::resolve::World;
 use super::snippets::{self, Overrides};
+use crate::config_map::Global;
 use crate::name::{Name, NameRef};
 use crate::report::{Problems, annotation_field};
 use crate::service::{External, Services};
@@ -44,6 +46,30 @@ pub(crate) struct AnswerDefaults {
     pub(crate) cookie_domain: Option<Replace>,
     /// `proxy-cookie-path`.
     pub(crate) cookie_path: Option<Replace>,
+}
+
+impl AnswerDefaults {
+    /// As the ConfigMap says.
+    pub(crate) fn of(global: &Global) -> Self {
+        let errors = global.said.errors.as_deref();
+        let rewrite = global.said.response_rewrite.as_deref();
+        let text = |of: fn(&Written) -> &Option<Box<str>>| {
+            rewrite
+                .and_then(|rewrite| of(rewrite).clone())
+                .unwrap_or_default()
+        };
+        Self {
+            error_codes: errors
+                .and_then(|errors| errors.codes.clone())
+                .unwrap_or_default(),
+            leaves_backends: errors.and_then(|errors| errors.leaves_backends) == Some(true),
+            allowed_headers: global.allowed_headers.clone().into(),
+            redirect_from: text(|rewrite| &rewrite.from),
+            redirect_to: text(|rewrite| &rewrite.to),
+            cookie_domain: rewrite.and_then(|rewrite| rewrite.cookie_domain.clone()),
+            cookie_path: rewrite.and_then(|rewrite| rewrite.cookie_path.clone()),
+        }
+    }
 }
 
 /// What an Ingress says of its answers; most say nothing.

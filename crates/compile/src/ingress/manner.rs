@@ -9,9 +9,11 @@ use model::filter::{Compression, HeaderEdit};
 use model::policy::{Affinity, Algorithm, RetryOn, RouteRetry};
 use model::{Extras, Timeouts};
 
+use super::annotations::Settings;
 use super::annotations::affinity::Session;
 use super::annotations::attempts::Attempts;
 use super::annotations::logs::Logs;
+use super::annotations::redirect::Redirect;
 use super::annotations::table::Risk;
 use super::answers::AnswerDefaults;
 use super::class::Profile;
@@ -151,6 +153,10 @@ impl Profiles {
         };
         let retry = RouteRetry {
             attempts: NGINX_TRIES - 1,
+            on: RetryOn {
+                non_idempotent: global.retry_non_idempotent,
+                ..RetryOn::NGINX
+            },
             ..said_by_nobody()
         };
         let ingress_nginx = Manner {
@@ -163,6 +169,9 @@ impl Profiles {
             extras: Some(Arc::new(extras)),
             ..own.clone()
         };
+        let said = &global.said;
+        let ingress_nginx = over(said, &ingress_nginx);
+        let spread = said.spread.as_ref().and_then(|spread| spread.algorithm());
         Self {
             own: Defaults {
                 manner: Arc::new(own),
@@ -186,21 +195,23 @@ impl Profiles {
             },
             ingress_nginx: Defaults {
                 manner: Arc::new(ingress_nginx),
-                spread: Some(Arc::new(Algorithm::RoundRobin)),
+                spread: Some(Arc::new(spread.unwrap_or(Algorithm::RoundRobin))),
                 ejects: false,
-                service_upstream: false,
+                service_upstream: said.service_upstream.unwrap_or_default(),
                 redirects: Redirects {
                     when_tls: options.ssl_redirect && global.ssl_redirect,
                     always: global.force_ssl_redirect,
                     code: global.redirect_status,
-                    ..Redirects::default()
+                    keeps_slash: said.tls_redirect.keeps_slash.unwrap_or_default(),
+                    names_port: said.tls_redirect.names_port.unwrap_or_default(),
+                    relative: said.redirect().is_some_and(Redirect::is_relative),
                 },
-                strict_paths: true,
-                http_paths: ["/.well-known/acme-challenge".into()].into(),
+                strict_paths: global.strict_paths,
+                http_paths: global.no_tls_redirect.clone(),
                 risk: global.risk.unwrap_or(options.annotations_risk),
                 compression: global.compression(),
-                guard: GuardDefaults::default(),
-                answers: AnswerDefaults::default(),
+                guard: GuardDefaults::of(global),
+                answers: AnswerDefaults::of(global),
                 allow_snippets: global.allow_snippets,
                 request: edit(&global.request_fields, &[]),
                 response: edit(&global.response_fields, &global.hide_headers),
@@ -239,34 +250,39 @@ fn edit(fields: &BTreeMap<Box<str>, Box<str>>, hidden: &[Box<str>]) -> Option<Ar
 /// How an Ingress's requests are treated: the default itself where it says nothing.
 pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
     let settings = &parsed.settings;
-    let attempts = settings.attempts.as_deref();
-    let bodies = settings.bodies.as_deref();
     let session = settings
         .affinity
         .as_deref()
         .filter(|session| session.wanted);
-    let connection = settings.connection;
-    let logs = settings.logs;
-    let is_silent = attempts.is_none()
-        && bodies.is_none()
+    let is_silent = settings.attempts.is_none()
+        && settings.bodies.is_none()
         && session.is_none()
-        && connection.is_none()
-        && logs == Logs::default();
+        && settings.connection.is_none()
+        && settings.logs == Logs::default();
     if is_silent {
         return Arc::clone(&defaults.manner);
     }
-    let mut manner = (*defaults.manner).clone();
+    let mut manner = over(settings, &defaults.manner);
+    if let Some(session) = session {
+        manner.affinity = Some(Arc::new(affinity(session, parsed)));
+    }
+    Arc::new(manner)
+}
+
+/// What annotations make of a manner, but for affinity.
+fn over(settings: &Settings, manner: &Manner) -> Manner {
+    let mut manner = manner.clone();
+    let attempts = settings.attempts.as_deref();
+    let bodies = settings.bodies.as_deref();
     if let Some(attempts) = attempts {
         limit(attempts, &mut manner);
     }
     if let Some(most) = bodies.and_then(|bodies| bodies.most) {
         manner.max_body = most;
     }
-    if let Some(session) = session {
-        manner.affinity = Some(Arc::new(affinity(session, parsed)));
-    }
     let gathers = bodies.and_then(|bodies| bodies.gathers);
     let http10 = attempts.and_then(|attempts| attempts.http10);
+    let (connection, logs) = (settings.connection, settings.logs);
     let logged = logs != Logs::default();
     if gathers.is_some() || http10.is_some() || connection.is_some() || logged {
         let mut extras = manner.extras.as_deref().cloned().unwrap_or_default();
@@ -281,7 +297,7 @@ pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
         extras.logs_rewrites = logs.shows_rewrites;
         manner.extras = Some(Arc::new(extras));
     }
-    Arc::new(manner)
+    manner
 }
 
 /// Time limits, and what is sent again.

@@ -156,7 +156,7 @@ pub(super) const GROUP: Group = Group {
 };
 
 /// Who decides, as far as an Ingress says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ExternalAuth {
     /// Whether a URL is said, good or bad.
     pub(crate) is_asked: bool,
@@ -211,7 +211,7 @@ impl ExternalAuth {
 }
 
 /// Who is asked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuthUrl {
     pub(crate) tls: bool,
     pub(crate) host: Box<str>,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::certificates::Certificates;
+use crate::config_map::Global;
 use crate::ingress::annotations::Reading;
 use crate::ingress::class::Profile;
 use crate::ingress::manner::Profiles;
@@ -25,9 +26,9 @@ fn resolved(annotations: Value, answers: AnswerDefaults) -> (Answers, Vec<String
         "web",
         json!({"metadata": {"annotations": annotations}}),
     );
-    let reading = Reading::of(&options);
-    let parsed = parse(&Arc::new(source), Profile::IngressNginx, reading);
-    let profiles = Profiles::new(&options).answering(answers);
+    let profiles = Profiles::new(&options, &Global::default()).answering(answers);
+    let reading = Reading::of(&options, profiles.of(Profile::IngressNginx));
+    let parsed = parse(&Arc::new(source), Profile::IngressNginx, true, reading);
     let mut world = World {
         store: &store,
         options: &options,

@@ -16,6 +16,7 @@ use super::annotations::rate_limit::RateLimit;
 use super::manner::Defaults;
 use super::parse::{Parsed, PortRef};
 use super::resolve::World;
+use crate::config_map::Global;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
 use crate::service::{External, Services, Spoken};
@@ -46,6 +47,28 @@ pub(crate) struct GuardDefaults {
     pub(crate) no_auth_locations: Box<[Box<str>]>,
     /// `global-auth-…`: who is asked where an Ingress says nobody else.
     pub(crate) global_auth: Option<Box<ExternalAuth>>,
+}
+
+impl GuardDefaults {
+    /// As the ConfigMap says.
+    pub(crate) fn of(global: &Global) -> Self {
+        let said = global.said.guard.as_deref();
+        let lists = said.map(|said| &said.access_lists);
+        let limit = said.map(|said| &said.rate_limit);
+        let asked = said.and_then(|said| said.external_auth.as_ref());
+        Self {
+            allow: lists.and_then(|lists| lists.allow.clone()),
+            deny: lists
+                .and_then(|lists| lists.deny.clone())
+                .unwrap_or_default(),
+            rate: limit.and_then(|limit| limit.rate).unwrap_or_default(),
+            rate_after: limit.and_then(|limit| limit.rate_after).unwrap_or_default(),
+            rate_status: global.rate_status,
+            at_once_status: global.at_once_status,
+            no_auth_locations: global.no_auth.clone(),
+            global_auth: asked.filter(|asked| asked.is_asked).cloned().map(Box::new),
+        }
+    }
 }
 
 impl Default for GuardDefaults {
@@ -273,12 +296,14 @@ mod tests {
         let object = json!({"metadata": {"annotations": annotations}});
         let (options, store) = (options(), Store::default());
         let source = Arc::new(ingress("default", "web", object));
-        let parsed = parse(&source, Profile::IngressNginx, Reading::of(&options));
+        let profiles = Profiles::new(&options, &Global::default());
+        let reading = Reading::of(&options, profiles.of(Profile::IngressNginx));
+        let parsed = parse(&source, Profile::IngressNginx, true, reading);
         let mut problems = Problems::of(crate::ingress::key(&source));
         let mut world = World {
             store: &store,
             options: &options,
-            profiles: &Profiles::new(&options),
+            profiles: &profiles,
             services: &mut Services::new(&options),
             certificates: &mut Certificates::new(&options),
             now: 0,
