@@ -35,7 +35,8 @@ mod tracing;
 pub(crate) mod upstream_host;
 mod values;
 
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LazyLock};
 
 use model::{ConnectionHeader, Suites};
 use objects::kinds::Ingress;
@@ -83,10 +84,32 @@ pub(crate) const ENDPOINTS: &str = "narthex.dev/endpoints";
 /// The annotation that gives an EndpointSlice's endpoints their weight.
 pub(crate) const WEIGHT: &str = "narthex.dev/weight";
 
-/// What an Ingress's annotations say.
+/// What an Ingress's annotations say. Most say nothing, and weigh nothing for all that others say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) tls_redirect: TlsRedirect,
+    /// All else.
+    rare: Option<Box<Said>>,
+}
+
+impl Deref for Settings {
+    type Target = Said;
+
+    fn deref(&self) -> &Said {
+        static NOTHING: LazyLock<Said> = LazyLock::new(Said::default);
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Settings {
+    fn deref_mut(&mut self) -> &mut Said {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// What annotations can say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
     /// Whether TLS goes on to the backend as it is.
     pub(crate) passthrough: bool,
     /// What clients have to show.
@@ -207,9 +230,9 @@ impl<'a> Reading<'a> {
 
 /// Reads an Ingress's annotations, and finds those that have no effect.
 pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
-    let mut settings = Settings {
-        unchecked: !reading.validates,
-        ..Settings::default()
+    let mut settings = match reading.validates {
+        true => Settings::default(),
+        false => Settings::unchecked(),
     };
     let annotations = &ingress.metadata.annotations;
     for (name, value) in annotations.iter() {
@@ -249,6 +272,18 @@ pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
 }
 
 impl Settings {
+    /// Of values that are read as they are, without validation.
+    fn unchecked() -> Self {
+        let said = Said {
+            unchecked: true,
+            ..Said::default()
+        };
+        Self {
+            rare: Some(Box::new(said)),
+            ..Self::default()
+        }
+    }
+
     /// Other paths for backends, and how paths are read.
     pub(crate) fn rewrite(&self) -> Option<&Rewrite> {
         self.routing.as_ref()?.rewrite.as_ref()

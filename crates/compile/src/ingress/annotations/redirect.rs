@@ -142,10 +142,7 @@ mod tests {
         assert_eq!(redirect.target(), to("t").as_ref().map(|to| (to, 302)));
         redirect.is_void = true;
         assert_eq!(redirect.target(), None);
-        let unchecked = Settings {
-            unchecked: true,
-            ..Settings::default()
-        };
+        let unchecked = Settings::unchecked();
         let with_variable = "https://x$request_uri";
         assert!(url(&Settings::default(), with_variable).is_err());
         assert!(url(&unchecked, with_variable).is_ok() && url(&unchecked, "/$nonsense").is_err());
