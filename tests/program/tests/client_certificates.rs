@@ -128,7 +128,7 @@ fn who_may_have_issued_them_can_stand_in_a_config_map() {
         let shaken = showing_alice.connect(world.narthex.https, HOST);
         shaken.is_ok_and(|(mut conn, _)| conn.get(HOST, "/").status == status)
     };
-    until("nobody gets in without it", || gets(400));
+    until("nobody gets in without it", || gets(403));
     world
         .narthex
         .until_log("there is no ConfigMap default/authorities");

@@ -176,7 +176,7 @@ fn an_invalid_value_leaves_its_ingress_out_unless_nothing_is_validated() {
         .class("nginx")
         .host("bad.example")
         .prefix("/", "web");
-    let bad = bad.annotation("nginx.ingress.kubernetes.io/ssl-redirect", "perhaps");
+    let bad = bad.annotation("nginx.ingress.kubernetes.io/limit-rps", "many");
     let mut documents = services(&[("web", &web)]);
     documents.extend([good.yaml(), bad.yaml()]);
     let folder = Folder::of(&documents);

@@ -74,6 +74,8 @@ const LOGS: &str = "the access log goes to standard output, the program's to sta
 const SNIPPETS: &str = "it is text for nginx's configuration, which there is none of";
 const MODSECURITY: &str = "there is no ModSecurity here";
 const JAEGER: &str = "nginx speaks no Jaeger any more either";
+const KEPT: &str = "connections are kept as --max-idle-upstream and --upstream-idle-timeout say";
+const TICKETS: &str = "sessions are resumed by tickets: see --session-ticket-secret";
 
 /// In the order of their names.
 const KEYS: &[Key] = &[
@@ -121,8 +123,12 @@ const KEYS: &[Key] = &[
     Key::idle("debug-connections", NGINX),
     Key::later("default-type"),
     Key::said("denylist-source-range", "denylist-source-range"),
-    Key::later("disable-access-log"),
-    Key::later("disable-http-access-log"),
+    Key::works("disable-access-log", |global, value| {
+        boolean(value).map(|off| global.said.logs.hides_requests |= off)
+    }),
+    Key::works("disable-http-access-log", |global, value| {
+        boolean(value).map(|off| global.said.logs.hides_requests |= off)
+    }),
     Key::idle("disable-ipv6", "--bind-address says where is listened"),
     Key::idle("disable-ipv6-dns", "names are resolved as the system says"),
     Key::said(
@@ -161,7 +167,7 @@ const KEYS: &[Key] = &[
     Key::later("forwarded-for-proxy-protocol-header"),
     Key::later("forwarded-host-header"),
     Key::later("generate-request-id"),
-    Key::later("geoip2-autoreload-in-minutes"),
+    Key::idle("geoip2-autoreload-in-minutes", "there is no database yet"),
     Key::works("global-allowed-response-headers", |global, value| {
         names(value).map(|names| global.allowed_headers = names)
     }),
@@ -241,7 +247,10 @@ const KEYS: &[Key] = &[
     Key::works("limit-conn-status-code", |global, value| {
         status(value).map(|code| global.at_once_status = code)
     }),
-    Key::later("limit-conn-zone-variable"),
+    Key::idle(
+        "limit-conn-zone-variable",
+        "connections are counted by the client's address",
+    ),
     Key::said("limit-rate", "limit-rate"),
     Key::said("limit-rate-after", "limit-rate-after"),
     Key::works("limit-req-status-code", |global, value| {
@@ -321,7 +330,10 @@ const KEYS: &[Key] = &[
     Key::works("proxy-set-headers", |global, value| {
         name(value).map(|name| global.set_headers = name)
     }),
-    Key::later("proxy-ssl-location-only"),
+    Key::idle(
+        "proxy-ssl-location-only",
+        "what is said to a backend is always its own Ingress's",
+    ),
     Key::later("proxy-stream-next-upstream"),
     Key::later("proxy-stream-next-upstream-timeout"),
     Key::later("proxy-stream-next-upstream-tries"),
@@ -335,13 +347,16 @@ const KEYS: &[Key] = &[
     Key::idle("server-name-hash-bucket-size", NGINX),
     Key::idle("server-name-hash-max-size", NGINX),
     Key::idle("server-snippet", SNIPPETS),
-    Key::later("server-tokens"),
+    Key::idle("server-tokens", "no answer says which program made it"),
     Key::said("service-upstream", "service-upstream"),
     Key::later("skip-access-log-urls"),
     Key::idle("ssl-buffer-size", NGINX),
     Key::later("ssl-ciphers"),
     Key::idle("ssl-dh-param", NGINX),
-    Key::later("ssl-early-data"),
+    Key::idle(
+        "ssl-early-data",
+        "no request is taken before the handshake has ended, for it could be sent twice",
+    ),
     Key::later("ssl-ecdh-curve"),
     Key::later("ssl-protocols"),
     Key::works("ssl-redirect", |global, value| {
@@ -350,9 +365,9 @@ const KEYS: &[Key] = &[
     Key::later("ssl-reject-handshake"),
     Key::idle("ssl-session-cache", NGINX),
     Key::idle("ssl-session-cache-size", NGINX),
-    Key::later("ssl-session-ticket-key"),
-    Key::later("ssl-session-tickets"),
-    Key::later("ssl-session-timeout"),
+    Key::idle("ssl-session-ticket-key", TICKETS),
+    Key::idle("ssl-session-tickets", TICKETS),
+    Key::idle("ssl-session-timeout", TICKETS),
     Key::idle("stream-access-log-path", LOGS),
     Key::idle("stream-snippet", SNIPPETS),
     Key::works("strict-validate-path-type", |global, value| {
@@ -360,10 +375,10 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("syslog-host", LOGS),
     Key::idle("syslog-port", LOGS),
-    Key::later("upstream-keepalive-connections"),
-    Key::later("upstream-keepalive-requests"),
-    Key::later("upstream-keepalive-time"),
-    Key::later("upstream-keepalive-timeout"),
+    Key::idle("upstream-keepalive-connections", KEPT),
+    Key::idle("upstream-keepalive-requests", KEPT),
+    Key::idle("upstream-keepalive-time", KEPT),
+    Key::idle("upstream-keepalive-timeout", KEPT),
     Key::works("use-forwarded-headers", |global, value| {
         boolean(value).map(|on| global.forwarding.headers = on)
     }),
