@@ -67,7 +67,10 @@ pub(super) fn write(out: &mut impl Write, of: &Migration) -> io::Result<()> {
         writeln!(out, "</table>")?;
     }
     if !of.surprises.is_empty() {
-        writeln!(out, "<h2>What these manifests depend on</h2>")?;
+        writeln!(
+            out,
+            "<h2>What these manifests depend on in ingress-nginx</h2>"
+        )?;
     }
     for surprise in &of.surprises {
         let title = Escaped(surprise.title);

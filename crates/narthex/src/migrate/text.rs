@@ -100,7 +100,7 @@ fn surprises(out: &mut impl Write, of: &Migration) -> io::Result<()> {
     if of.surprises.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nWhat these manifests depend on")?;
+    writeln!(out, "\nWhat these manifests depend on in ingress-nginx")?;
     for surprise in &of.surprises {
         writeln!(out, "{:>4}. {}", surprise.number, surprise.title)?;
         for place in &surprise.places {
