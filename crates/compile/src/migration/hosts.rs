@@ -1,6 +1,6 @@
 //! Where every host stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use objects::kinds::{IngressBackend, ObjectKey, PathType};
 
@@ -27,6 +27,11 @@ pub(super) fn plan(view: &View<'_>, items: &[Item], surprises: &[Surprise]) -> V
             of.push((Verdict::Look, place.clone()));
         }
     }
+    let with_tls: HashSet<String> = view
+        .ingresses
+        .iter()
+        .flat_map(|it| it.tls_hosts())
+        .collect();
     let hosts = view.by_host().into_iter().map(|(host, paths)| {
         let mut objects: Vec<&ObjectKey> = paths.iter().map(|(it, _)| &it.key).collect();
         objects.dedup();
@@ -42,7 +47,7 @@ pub(super) fn plan(view: &View<'_>, items: &[Item], surprises: &[Surprise]) -> V
                 .map(|(verdict, _)| *verdict)
                 .max()
                 .unwrap_or(Verdict::Ready),
-            tls: view.ingresses.iter().any(|it| it.has_tls(&host)),
+            tls: with_tls.contains(&host),
             paths: paths
                 .iter()
                 .map(|(it, path)| path_of(&it.key, path))

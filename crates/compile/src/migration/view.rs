@@ -133,11 +133,11 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Whether its TLS sections name a host.
-    pub(super) fn has_tls(&self, host: &str) -> bool {
-        let hosts = self.ingress.spec.tls.iter().flatten();
-        let mut hosts = hosts.flat_map(|entry| entry.hosts.iter().flatten());
-        hosts.any(|named| named.eq_ignore_ascii_case(host))
+    /// The hosts that its TLS sections name, in lower case.
+    pub(super) fn tls_hosts(&self) -> impl Iterator<Item = String> {
+        let entries = self.ingress.spec.tls.iter().flatten();
+        let hosts = entries.flat_map(|entry| entry.hosts.iter().flatten());
+        hosts.map(|host| host.to_ascii_lowercase())
     }
 
     pub(super) fn paths(&self) -> Vec<SeenPath<'a>> {
