@@ -18,6 +18,7 @@ mod gateway;
 mod hosts;
 mod ingress;
 mod issuance;
+mod migration;
 mod name;
 mod on_demand;
 mod options;
@@ -45,6 +46,9 @@ pub use ingress::annotations::table::{Risk, markdown as annotations_page};
 pub use issuance::{
     AcmeIssuer, CertificateWish, DnsProvider, IssuerKey, IssuerPlan, KeyAlgorithm, SolverPlan,
     Terms, Tsig, Usage, Way,
+};
+pub use migration::{
+    Fate, Host, Inventory, Item, Migration, Path, Place, Surprise, Verdict, migration,
 };
 pub use on_demand::OnDemand;
 pub use options::{CertificateOptions, EndpointOverride, GatewayPorts, GatewayScope, Options};

@@ -15,6 +15,7 @@ mod finding;
 mod flags;
 mod kubectl;
 mod log;
+mod migrate;
 mod pipeline;
 mod quickstart;
 mod serve;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Check(flags) => check::run(&flags),
         Command::Certs(flags) => certs_command::run(&flags),
         Command::Explain(flags) => explain::run(&flags),
+        Command::Migrate(flags) => migrate::run(&flags),
         Command::Kubectl(flags) => kubectl::run(&flags),
         Command::Quickstart(flags) => quickstart::run(*flags),
     };

@@ -29,7 +29,7 @@ fn ports_come_and_go_with_the_lines_of_the_config_map() {
     ];
     let folder = Folder::of(&services);
     folder.write("tcp.yaml", &config_map("tcp", &[(first, "default/one:80")]));
-    let narthex = Narthex::on(&folder).arg(TCP).start();
+    let _narthex = Narthex::on(&folder).arg(TCP).start();
     let mut client = connect(first);
     exchange(&mut client, b"hello");
     // Another line beside it, which names the port.
@@ -43,7 +43,6 @@ fn ports_come_and_go_with_the_lines_of_the_config_map() {
     folder.rename_over("tcp.yaml", &config_map("tcp", &lines[1..]));
     until("the first port is closed", || !open(first));
     exchange(&mut connect(second), b"hello again");
-    assert!(narthex.log().contains("serving"), "{}", narthex.log());
 }
 
 #[test]

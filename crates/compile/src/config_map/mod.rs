@@ -34,6 +34,26 @@ pub(crate) struct Configuration {
     report: Option<Arc<ObjectReport>>,
 }
 
+/// What becomes of a key, for those who move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyFate {
+    /// It does what it does in ingress-nginx.
+    Works,
+    /// There is nothing for it to do: why.
+    Idle(&'static str),
+    /// Nobody has built it yet.
+    Later,
+}
+
+/// What becomes of a key, if there is one of the name.
+pub(crate) fn key_fate(name: &str) -> Option<KeyFate> {
+    keys::find(name).map(|key| match key.fate {
+        Fate::Works(_) | Fate::Said(_) => KeyFate::Works,
+        Fate::Idle(why) => KeyFate::Idle(why),
+        Fate::Later => KeyFate::Later,
+    })
+}
+
 /// What an update changed.
 #[derive(Debug, Default)]
 pub(crate) struct Updated {

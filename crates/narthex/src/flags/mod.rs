@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Check(Box<Check>),
     /// Tell which route answers a URL, and why each other does not.
     Explain(Box<Explain>),
+    /// Tell what becomes of ingress-nginx's annotations and hosts, before you move.
+    Migrate(Box<Migrate>),
     /// Look at the certificates that a running Narthex obtains, and renew or revoke them.
     Certs(Certs),
     /// Serve an example with its own backends, and tell what to try.
@@ -148,6 +150,39 @@ pub(crate) struct Quickstart {
     pub(crate) compilation: Compilation,
     #[command(flatten)]
     pub(crate) serving: Serving,
+}
+
+/// Tell what becomes of ingress-nginx's annotations and hosts, before you move.
+///
+/// Reads manifests (not a living cluster) and says for each host whether it is ready, for each
+/// annotation and each key of the ConfigMap what becomes of it here, and which of ingress-nginx's
+/// surprising behaviours the manifests depend on.
+///
+/// Exits with 0 if everything carries over, with 1 if anything is refused, invalid, unknown or not
+/// yet there. Give the flags that `serve` will have. The JSON has `inventory`, `hosts`, `items` and
+/// `surprises`, as docs/migrate.md describes them.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Migrate {
+    /// Files and folders (at any depth) of manifests: YAML or JSON.
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// How it is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: MigrateOutput,
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+}
+
+/// How `migrate` writes what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MigrateOutput {
+    /// For people, on a terminal.
+    Text,
+    /// For programs.
+    Json,
+    /// For people, as one page.
+    Html,
 }
 
 /// How a command writes what it found.

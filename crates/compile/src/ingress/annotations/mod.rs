@@ -229,7 +229,7 @@ impl<'a> Reading<'a> {
 }
 
 /// Reads an Ingress's annotations, and finds those that have no effect.
-pub(super) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
+pub(crate) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Problems) -> Settings {
     let mut settings = match reading.validates {
         true => Settings::default(),
         false => Settings::unchecked(),

@@ -1,0 +1,129 @@
+//! For people, on a terminal: first in numbers, then by host.
+
+use std::io::{self, Write};
+
+use compile::{Fate, Host, Inventory, Migration, Verdict};
+
+use super::{brief, host_name, verdict_word};
+use crate::check::plural;
+use crate::finding::OneLine;
+use crate::terminal::{Colour, painted};
+
+pub(super) fn write(out: &mut impl Write, of: &Migration, colours: bool) -> io::Result<()> {
+    inventory(out, &of.inventory)?;
+    if of.inventory.ingresses == 0 {
+        return writeln!(out, "There is nothing of ingress-nginx's to move.");
+    }
+    let counts = Fate::ALL.map(|fate| (fate, of.count(fate)));
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<_> = counts
+        .map(|(fate, count)| {
+            let painted = painted(fate.word(), fate_colour(*fate), colours);
+            format!("{count} {painted}")
+        })
+        .collect();
+    if !counts.is_empty() {
+        writeln!(out, "Annotations and keys: {}", counts.join(", "))?;
+    }
+    for verdict in [Verdict::Ready, Verdict::Look, Verdict::Cannot] {
+        let count = of.hosts_with(verdict);
+        if count > 0 {
+            let word = painted(verdict_word(verdict), verdict_colour(verdict), colours);
+            writeln!(out, "{}: {word}", plural(count, "host"))?;
+        }
+    }
+    for it in &of.hosts {
+        host(out, it, colours)?;
+    }
+    items(out, of, colours)?;
+    surprises(out, of)
+}
+
+fn inventory(out: &mut impl Write, of: &Inventory) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} of ingress-nginx ({} of others): {}, {}, {}, {}, {}",
+        plural(of.ingresses, "Ingress"),
+        of.other_ingresses,
+        plural(of.hosts, "host"),
+        plural(of.paths, "path"),
+        plural(of.services.len(), "Service"),
+        plural(of.secrets.len(), "Secret"),
+        plural(of.snippets, "snippet"),
+    )?;
+    match &of.config_map {
+        Some(name) => writeln!(out, "ConfigMap {}", OneLine(name)),
+        None => writeln!(out, "No ConfigMap was read (--configmap)"),
+    }
+}
+
+fn host(out: &mut impl Write, of: &Host, colours: bool) -> io::Result<()> {
+    let verdict = painted(
+        verdict_word(of.verdict),
+        verdict_colour(of.verdict),
+        colours,
+    );
+    let tls = if of.tls { ", TLS" } else { "" };
+    let paths = plural(of.paths.len(), "path");
+    writeln!(
+        out,
+        "\n{}: {verdict} ({paths}{tls})",
+        OneLine(host_name(&of.host))
+    )?;
+    for reason in &of.reasons {
+        let (object, field) = (reason.object.to_string(), &reason.field);
+        let (object, field) = (OneLine(&object), OneLine(field));
+        writeln!(out, "  {object}: {field}: {}", OneLine(&reason.why))?;
+    }
+    Ok(())
+}
+
+fn items(out: &mut impl Write, of: &Migration, colours: bool) -> io::Result<()> {
+    if of.items.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nAnnotations and keys")?;
+    for item in &of.items {
+        let fate = painted(item.fate.word(), fate_colour(item.fate), colours);
+        let (object, value) = (item.object.to_string(), brief(&item.value));
+        let (object, field) = (OneLine(&object), OneLine(&item.field));
+        write!(out, "  {object}: {field}: {value:?}: {fate}")?;
+        match item.note.as_str() {
+            "" => writeln!(out)?,
+            note => writeln!(out, ": {}", OneLine(note))?,
+        }
+    }
+    Ok(())
+}
+
+fn surprises(out: &mut impl Write, of: &Migration) -> io::Result<()> {
+    if of.surprises.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nWhat these manifests depend on in ingress-nginx")?;
+    for surprise in &of.surprises {
+        writeln!(out, "{:>4}. {}", surprise.number, surprise.title)?;
+        for place in &surprise.places {
+            let object = place.object.to_string();
+            let (object, field) = (OneLine(&object), OneLine(&place.field));
+            writeln!(out, "      {object}: {field}: {}", OneLine(&place.why))?;
+        }
+    }
+    Ok(())
+}
+
+fn verdict_colour(verdict: Verdict) -> Colour {
+    match verdict {
+        Verdict::Ready => Colour::Green,
+        Verdict::Look => Colour::Yellow,
+        Verdict::Cannot => Colour::Red,
+    }
+}
+
+fn fate_colour(fate: Fate) -> Colour {
+    match fate {
+        Fate::Works | Fate::Accepted => Colour::Green,
+        Fate::Differs | Fate::Unknown => Colour::Yellow,
+        Fate::NotYet | Fate::Invalid | Fate::Refused => Colour::Red,
+    }
+}
