@@ -91,7 +91,7 @@ fn datagrams_go_to_the_service_that_the_line_names() {
     let port = ports::free();
     let folder = Folder::of(&[
         udp_service("dns", &[backend.address()]),
-        config_map("udp", &[(port, "default/dns:53")]),
+        config_map("udp", &[(port, "default/dns:80")]),
     ]);
     let _narthex = Narthex::on(&folder).arg(UDP).start();
     let client = udp::client(port);

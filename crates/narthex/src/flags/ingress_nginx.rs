@@ -111,6 +111,7 @@ pub(crate) struct Process {
     #[arg(
         short = 'v',
         long = "v",
+        env = "NARTHEX_V",
         value_name = "LEVEL",
         help_heading = "Logs and metrics"
     )]

@@ -217,7 +217,8 @@ mod tests {
                 let Some(long) = argument.get_long() else {
                     continue;
                 };
-                if ["help", "version", "output"].contains(&long) {
+                // Those that mean nothing are hidden.
+                if ["help", "version", "output"].contains(&long) || argument.is_hide_set() {
                     continue;
                 }
                 let expected = format!("NARTHEX_{}", long.to_uppercase().replace('-', "_"));
