@@ -44,6 +44,11 @@ pub struct Extras {
     pub hsts: Option<Box<str>>,
     /// Whether requests keep the X-Request-ID that their client has chosen, whoever it is.
     pub keeps_request_id: bool,
+    /// Whether backends are told X-Scheme, X-Forwarded-Scheme, and what the client itself has said
+    /// of whom it forwards for, in X-Original-Forwarded-For; as ingress-nginx tells them.
+    pub tells_more: bool,
+    /// Whether clients are not told what server a backend is (the field Server).
+    pub hides_server: bool,
     /// Whether its requests have no line in the access log.
     pub unlogged: bool,
     /// Whether it is logged when a request goes on with another path.

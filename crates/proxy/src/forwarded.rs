@@ -65,6 +65,29 @@ pub(crate) fn apply(
     client
 }
 
+/// Whom a client says that it forwards for, believed or not.
+pub(crate) fn claimed(request: &RequestHead) -> Option<Vec<u8>> {
+    request.headers.get(Name::XForwardedFor)?;
+    let all = request.headers.joined(b"x-forwarded-for");
+    all.map(|all| all.into_owned())
+}
+
+/// Tells what ingress-nginx tells besides: the scheme by two more names, and whom the client itself
+/// says that it forwards for.
+pub(crate) fn tell_more(request: &mut RequestHead, client: Client, claimed: Option<&[u8]>) {
+    const ORIGINAL: &[u8] = b"X-Original-Forwarded-For";
+
+    let headers = &mut request.headers;
+    headers.remove(Names::of(&[Name::XForwardedScheme, Name::XScheme]));
+    headers.remove_named(ORIGINAL);
+    let scheme: &[u8] = if client.secure { b"https" } else { b"http" };
+    headers.push_known(Name::XForwardedScheme, b"X-Forwarded-Scheme", scheme);
+    headers.push_known(Name::XScheme, b"X-Scheme", scheme);
+    if let Some(claimed) = claimed {
+        headers.push(ORIGINAL, claimed);
+    }
+}
+
 /// Whether somebody has chosen the request's id who may not, unless whoever routes it lets all.
 pub(crate) fn is_named(request: &RequestHead, connection: &Connection) -> bool {
     !connection.trusted && request.headers.get(Name::XRequestId).is_some()

@@ -193,6 +193,16 @@ fn what_a_client_is_told_to_be_is_believed_where_the_config_map_says_so() {
     let said = "X-Forwarded-For: 192.0.2.7, 198.51.100.1\r\nX-Forwarded-Host: other.example\r\n";
     let expect = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
     assert_eq!(told(said), expect("127.0.0.1", "127.0.0.1", HOST));
+    // What the client itself says goes on by another name, as do two more names of the scheme.
+    let seen = world.web.seen().pop().expect("a request");
+    for (name, value) in [
+        ("x-original-forwarded-for", "192.0.2.7, 198.51.100.1"),
+        ("x-scheme", "http"),
+        ("x-forwarded-scheme", "http"),
+        ("x-forwarded-proto", "http"),
+    ] {
+        assert_eq!(seen.header(name), Some(value), "{name}");
+    }
     let with = |lines: &[(&str, &str)]| {
         let mut all = vec![("ssl-redirect", "false")];
         all.extend(lines);
@@ -276,7 +286,7 @@ fn responses_are_compressed_for_who_takes_it() {
         };
         let length = body.len();
         exchange.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"1\"\r\nContent-Length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 200 OK\r\nServer: tests\r\nContent-Type: {kind}\r\nETag: \"1\"\r\nContent-Length: {length}\r\n\r\n{body}"
         ))?;
         Ok(Then::Keep)
     });
@@ -339,6 +349,7 @@ fn responses_are_compressed_for_who_takes_it() {
             None,
             "{path} {accepts}"
         );
+        assert_eq!(response.header("server"), None, "it is nobody's business");
         assert_eq!(response.header("etag"), Some("\"1\""));
     }
     assert_eq!(get("/", "").text(), text);

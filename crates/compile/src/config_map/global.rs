@@ -60,6 +60,8 @@ pub(crate) struct Global {
     /// What paths begin with whose clients are never sent to HTTPS.
     pub(crate) no_tls_redirect: Box<[Box<str>]>,
     pub(crate) strict_paths: bool,
+    /// Whether clients are told what server a backend is.
+    pub(crate) tells_server: bool,
     /// The fields that `custom-headers` may name, in lower case.
     pub(crate) allowed_headers: Vec<Box<str>>,
     /// Whether requests are sent again that may not be served twice.
@@ -124,6 +126,7 @@ impl Default for Global {
             no_auth: [ACME.into()].into(),
             no_tls_redirect: [ACME.into()].into(),
             strict_paths: true,
+            tells_server: false,
             allowed_headers: Vec::new(),
             retry_non_idempotent: false,
             forwarding: Forwarded::default(),

@@ -84,7 +84,9 @@ const KEYS: &[Key] = &[
     Key::works("add-headers", |global, value| {
         name(value).map(|name| global.add_headers = name)
     }),
-    Key::later("allow-backend-server-header"),
+    Key::works("allow-backend-server-header", |global, value| {
+        boolean(value).map(|on| global.tells_server = on)
+    }),
     Key::works("allow-cross-namespace-resources", |global, value| {
         boolean(value).map(|on| global.allow_cross_namespace = on)
     }),

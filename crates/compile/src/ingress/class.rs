@@ -283,7 +283,12 @@ pub(super) fn explain(
                 ),
             );
         }
-        Verdict::Undefined(_) => {
+        Verdict::Undefined(profile) => {
+            // With a controller of the other profile it would be served in another way.
+            let controller = match profile {
+                Profile::Own => controller,
+                Profile::IngressNginx => INGRESS_NGINX,
+            };
             let (field, class) = match ingress.spec.ingress_class_name.as_deref() {
                 Some(class) => ("spec.ingressClassName".to_owned(), class),
                 None => {

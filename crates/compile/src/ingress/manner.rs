@@ -138,6 +138,8 @@ impl Profiles {
         let extras = Extras {
             hsts: Some(global.hsts().unwrap_or_default()),
             keeps_request_id: true,
+            tells_more: true,
+            hides_server: !global.tells_server,
             gather: NGINX_GATHER,
             ..Extras::default()
         };

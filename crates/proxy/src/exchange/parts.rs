@@ -132,13 +132,16 @@ impl Facts {
     /// Does to the response what filters and the settings want.
     pub(super) fn edit(&self, worker: &Worker, headers: &mut Headers) {
         self.filter(headers);
-        if !self.secure.take() {
-            return;
-        }
         let extras = self.extras.take();
         let extras = extras
             .as_ref()
             .and_then(|held| held.rule().extras.as_deref());
+        if extras.is_some_and(|extras| extras.hides_server) {
+            headers.remove_named(b"server");
+        }
+        if !self.secure.take() {
+            return;
+        }
         let own = extras.and_then(|extras| extras.hsts.as_ref());
         let settings = worker.settings();
         if let Some(hsts) = own.or(settings.hsts.as_ref())

@@ -76,6 +76,7 @@ pub(super) fn prepare<B: RequestBody>(
     // The body tells its length from here on.
     request.headers.remove(Names::of(&[Name::ContentLength]));
     let named = forwarded::is_named(request, connection);
+    let claimed = forwarded::claimed(request);
     let client = forwarded::apply(request, connection, &worker.settings());
     facts.client.set(Some(client.address));
     facts.secure.set(client.secure);
@@ -105,10 +106,17 @@ pub(super) fn prepare<B: RequestBody>(
     facts.take_extras(&rule);
     let extras = rule.rule().extras.as_ref();
     let keeps = extras.is_some_and(|extras| extras.keeps_request_id);
-    let path = match named && !keeps {
+    let tells = extras.is_some_and(|extras| extras.tells_more);
+    let renamed = named && !keeps;
+    let path = match renamed || tells {
         true => {
             let path = selection.path.to_vec();
-            forwarded::rename(request);
+            if renamed {
+                forwarded::rename(request);
+            }
+            if tells {
+                forwarded::tell_more(request, client, claimed.as_deref());
+            }
             Cow::Owned(path)
         }
         false => Cow::Borrowed(selection.path),
