@@ -37,7 +37,6 @@ pub(crate) struct Global {
     /// None is as the command line says.
     pub(crate) risk: Option<Risk>,
     pub(crate) allow_snippets: bool,
-    pub(crate) allow_cross_namespace: bool,
     /// The ConfigMap with fields that all responses get, `namespace/name`.
     pub(crate) add_headers: Option<Name>,
     /// Their names and values.
@@ -112,7 +111,6 @@ impl Default for Global {
             send: None,
             risk: None,
             allow_snippets: false,
-            allow_cross_namespace: false,
             add_headers: None,
             response_fields: BTreeMap::new(),
             set_headers: None,

@@ -87,9 +87,7 @@ const KEYS: &[Key] = &[
     Key::works("allow-backend-server-header", |global, value| {
         boolean(value).map(|on| global.tells_server = on)
     }),
-    Key::works("allow-cross-namespace-resources", |global, value| {
-        boolean(value).map(|on| global.allow_cross_namespace = on)
-    }),
+    Key::later("allow-cross-namespace-resources"),
     Key::works("allow-snippet-annotations", |global, value| {
         boolean(value).map(|on| global.allow_snippets = on)
     }),
