@@ -58,7 +58,7 @@ impl Kind {
             Self::Lint => 360,
             Self::Deny => 360,
             Self::Unit => 600,
-            Self::Program => 900,
+            Self::Program => 1500,
             Self::H2spec => 300,
             Self::Instructions => 300,
             // The rig from nothing is 13 minutes of these.
