@@ -28,6 +28,7 @@ mod shards;
 pub mod snapshot;
 pub mod split;
 pub mod stream;
+pub mod suite;
 pub mod text;
 pub mod ticket;
 pub mod transport;

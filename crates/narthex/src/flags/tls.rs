@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use model::suite::{iana, openssl};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{ALL_CIPHER_SUITES, kx_group};
@@ -130,27 +131,6 @@ fn cipher_suites(text: &str) -> Result<CipherSuites, String> {
         true => Err(format!("name at least one of {}", possible())),
         false => Ok(CipherSuites(suites)),
     }
-}
-
-/// The name of a suite in IANA's registry.
-fn iana(suite: &SupportedCipherSuite) -> String {
-    // Those of TLS 1.3 have no such name in rustls, which would not tell them from older ones.
-    let name = format!("{:?}", suite.suite());
-    name.replacen("TLS13_", "TLS_", 1)
-}
-
-/// OpenSSL's name of a suite, which for TLS 1.3 is IANA's.
-fn openssl(iana: &str) -> String {
-    let Some((exchange, cipher)) = iana
-        .strip_prefix("TLS_")
-        .and_then(|rest| rest.split_once("_WITH_"))
-    else {
-        return iana.to_owned();
-    };
-    let cipher = cipher
-        .replace("AES_", "AES")
-        .replace("CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305");
-    format!("{exchange}_{cipher}").replace('_', "-")
 }
 
 /// Each group with all names that people call it by; the first is the one to tell.

@@ -1,5 +1,6 @@
 //! Cipher suites by OpenSSL's names (`proxy-ssl-ciphers`, `ssl-ciphers`).
 
+use model::suite::{iana, openssl};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 
@@ -65,26 +66,6 @@ fn is_meant(suite: &SupportedCipherSuite, word: &str) -> bool {
         "SHA256" | "SHA384" => has(part),
         _ => false,
     })
-}
-
-/// The name of a suite in IANA's registry.
-fn iana(suite: &SupportedCipherSuite) -> String {
-    // Those of TLS 1.3 have no such name in rustls, which would not tell them from older ones.
-    format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
-}
-
-/// OpenSSL's name of a suite, which for TLS 1.3 is IANA's.
-fn openssl(iana: &str) -> String {
-    let Some((exchange, cipher)) = iana
-        .strip_prefix("TLS_")
-        .and_then(|rest| rest.split_once("_WITH_"))
-    else {
-        return iana.to_owned();
-    };
-    let cipher = cipher
-        .replace("AES_", "AES")
-        .replace("CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305");
-    format!("{exchange}_{cipher}").replace('_', "-")
 }
 
 #[cfg(test)]
