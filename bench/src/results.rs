@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::measure::{Column, Outcome, Plan, Sample};
-use crate::{Error, chart, report, root};
+use crate::{Error, chart, report};
 
 /// All that was measured.
 pub(crate) struct Run {
@@ -92,7 +92,7 @@ impl Outcome {
     }
 }
 
-/// Writes table, chart, figures and configurations.
+/// Writes table, chart and figures; the configurations are those of the commit that these name.
 pub(crate) fn write(run: &Run, out: &Path) -> Result<(), Error> {
     let failed = |error: std::io::Error| format!("{}: {error}", out.display());
     fs::create_dir_all(out).map_err(failed)?;
@@ -100,24 +100,7 @@ pub(crate) fn write(run: &Run, out: &Path) -> Result<(), Error> {
     fs::write(out.join("results.json"), json + "\n").map_err(failed)?;
     fs::write(out.join("table.md"), report::page(run)).map_err(failed)?;
     fs::write(out.join("chart.svg"), chart::svg(run)).map_err(failed)?;
-    for folder in ["peers", "backend", "loads"] {
-        copy(&root().join(folder), &out.join("configs").join(folder)).map_err(failed)?;
-    }
     println!("written to {}", out.display());
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
     Ok(())
 }
 

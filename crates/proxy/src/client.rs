@@ -154,6 +154,38 @@ pub(crate) trait ResponseSink {
     fn abort(&mut self);
 }
 
+/// What a sink that only changes heads and bodies leaves to the one behind it, its field `sink`.
+macro_rules! passes_on {
+    () => {
+        async fn interim(
+            &mut self,
+            head: &$crate::headers::ResponseHead,
+        ) -> Result<(), $crate::client::ClientFault> {
+            self.sink.interim(head).await
+        }
+
+        async fn open_tunnel(
+            &mut self,
+            head: &$crate::headers::ResponseHead,
+        ) -> Result<(), $crate::client::ClientFault> {
+            self.sink.open_tunnel(head).await
+        }
+
+        fn poll_closed(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+            self.sink.poll_closed(cx)
+        }
+
+        fn is_begun(&self) -> bool {
+            self.sink.is_begun()
+        }
+
+        fn abort(&mut self) {
+            self.sink.abort();
+        }
+    };
+}
+pub(crate) use passes_on;
+
 /// The address without IPv4-in-IPv6 clothes.
 pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(plain_ip(address.ip()), address.port())

@@ -1,12 +1,11 @@
 //! Responses that go out no quicker than their rule says (ingress-nginx: `limit-rate`).
 
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use model::Filter;
 use model::filter::Pace;
 
-use crate::client::{ClientFault, Length, ResponseSink};
+use crate::client::{ClientFault, Length, ResponseSink, passes_on};
 use crate::headers::{Headers, ResponseHead};
 
 /// However slow it is, something goes out as often as this.
@@ -64,9 +63,7 @@ impl Clock {
 }
 
 impl<S: ResponseSink> ResponseSink for Paced<'_, S> {
-    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.interim(head).await
-    }
+    passes_on!();
 
     async fn head(
         &mut self,
@@ -107,22 +104,6 @@ impl<S: ResponseSink> ResponseSink for Paced<'_, S> {
 
     async fn end(&mut self, trailers: &Headers) -> Result<(), ClientFault> {
         self.sink.end(trailers).await
-    }
-
-    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.open_tunnel(head).await
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sink.poll_closed(cx)
-    }
-
-    fn is_begun(&self) -> bool {
-        self.sink.is_begun()
-    }
-
-    fn abort(&mut self) {
-        self.sink.abort();
     }
 }
 

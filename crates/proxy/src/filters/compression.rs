@@ -1,13 +1,12 @@
 //! Responses that are compressed for clients that take it.
 
 use std::io::{self, Write};
-use std::task::{Context, Poll};
 
 use brotli::CompressorWriter;
 use flate2::write::GzEncoder;
 use model::filter::{Coding, Compression};
 
-use crate::client::{ClientFault, Length, ResponseSink};
+use crate::client::{ClientFault, Length, ResponseSink, passes_on};
 use crate::headers::{Headers, Name, RequestHead, ResponseHead, list};
 
 /// How much a brotli encoder remembers: 2 to this power, in bytes (nginx: `brotli_window`).
@@ -165,9 +164,7 @@ fn compressed(head: &ResponseHead, kind: Kind) -> ResponseHead {
 }
 
 impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
-    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.interim(head).await
-    }
+    passes_on!();
 
     async fn head(
         &mut self,
@@ -212,22 +209,6 @@ impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
             self.sink.data(&rest, false).await?;
         }
         self.sink.end(trailers).await
-    }
-
-    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.open_tunnel(head).await
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sink.poll_closed(cx)
-    }
-
-    fn is_begun(&self) -> bool {
-        self.sink.is_begun()
-    }
-
-    fn abort(&mut self) {
-        self.sink.abort();
     }
 }
 

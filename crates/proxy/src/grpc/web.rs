@@ -4,13 +4,11 @@
 //! the highest bit of its first byte (PROTOCOL-WEB.md of the grpc project). In text mode all of it
 //! is base64, in pieces of which each may be padded. Nothing is held but what a piece needs.
 
-use std::task::{Context, Poll};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Encoding;
-use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink};
+use crate::client::{ClientFault, Closed, Length, RequestBody, ResponseSink, passes_on};
 use crate::headers::{Headers, Name, ResponseHead};
 
 /// The most that is decoded at once; three quarters of it come out.
@@ -193,9 +191,7 @@ impl<'a, S: ResponseSink> Sink<'a, S> {
 }
 
 impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
-    async fn interim(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.interim(head).await
-    }
+    passes_on!();
 
     async fn head(
         &mut self,
@@ -254,22 +250,6 @@ impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
             self.piece(&message).await?;
         }
         self.sink.end(&Headers::default()).await
-    }
-
-    async fn open_tunnel(&mut self, head: &ResponseHead) -> Result<(), ClientFault> {
-        self.sink.open_tunnel(head).await
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.sink.poll_closed(cx)
-    }
-
-    fn is_begun(&self) -> bool {
-        self.sink.is_begun()
-    }
-
-    fn abort(&mut self) {
-        self.sink.abort();
     }
 }
 
