@@ -89,7 +89,8 @@ pub trait Source: Send + Sync + 'static {
         0
     }
 
-    /// A certificate as wished, to follow the chain `before` if there is one.
+    /// A certificate as wished, to follow the chain `before` if there is one. Until it is
+    /// [`Self::settled`] it may be the same one again.
     ///
     /// # Errors
     /// Why there is none.
@@ -98,6 +99,11 @@ pub trait Source: Send + Sync + 'static {
         wish: &Wish,
         before: Option<&str>,
     ) -> impl Future<Output = Result<Issued, Setback>> + Send;
+
+    /// What was obtained is kept, or has come too late: nobody goes on with it.
+    fn settled(&self, _wish: &Wish) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// When the issuer would like a chain to be renewed; none if it does not tell, or not now.
     fn renewal_info(
@@ -122,6 +128,10 @@ impl<T: Source> Source for Arc<T> {
         before: Option<&str>,
     ) -> impl Future<Output = Result<Issued, Setback>> + Send {
         T::obtain(self, wish, before)
+    }
+
+    fn settled(&self, wish: &Wish) -> impl Future<Output = ()> + Send {
+        T::settled(self, wish)
     }
 
     fn renewal_info(
@@ -300,10 +310,12 @@ impl<V: Vault, L: Lock, S: Source> Parts<V, L, S> {
             _ if is_due || asked.is_some() => self.obtain(wish, print, &mut record, now).await,
             _ => Done::Nothing,
         };
-        if !self
-            .keep(wish, &record, version, before.as_ref(), &done)
-            .await?
-        {
+        let kept = self.keep(wish, &record, version, before.as_ref(), &done);
+        let is_kept = kept.await?;
+        if done == Done::Renewed {
+            self.source.settled(wish).await;
+        }
+        if !is_kept {
             return Ok(elsewhere);
         }
         let next = match todo(&record) {

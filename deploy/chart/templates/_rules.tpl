@@ -207,13 +207,14 @@
   verbs: [get, update]
 {{- end }}
 {{- if .Values.certificates.enabled }}
-# What replicas share: the account, our own authority, answers to challenges, session tickets' keys.
+# What replicas share: the account, our own authority, orders under way, answers to challenges, session
+# tickets' keys.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [narthex-acme-account, narthex-authority, narthex-challenges, narthex-session-tickets]
+  resourceNames: [narthex-acme-account, narthex-authority, narthex-challenges, narthex-orders, narthex-session-tickets]
   verbs: [get, watch, update, patch]
 # Whom to trust to trust our own authority.
 - apiGroups: [""]

@@ -27,7 +27,7 @@ use crate::tls::Client;
 pub use board::Board;
 pub use challenges::{Challenges, Kind};
 pub use client::{LegoClient, Obtained};
-pub use door::{Door, NEW_ACCOUNT, NEW_ORDER};
+pub use door::{CERTIFICATE, CHALLENGE, Door, FINALIZE, NEW_ACCOUNT, NEW_ORDER, Stuck};
 pub use pebble::{ari_id, serial};
 pub use site::Site;
 pub use starting::Starting;

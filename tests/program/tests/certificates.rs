@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use program_tests::acme::{CERTIFICATE, CHALLENGE, Door, FINALIZE, Stuck};
 use program_tests::folder::raw_secret;
 use program_tests::program::Ended;
 use program_tests::tls::Client;
@@ -27,10 +28,15 @@ struct World {
 
 /// The flags by which Narthex knows the ACME server.
 fn flags(acme: &Acme) -> Vec<String> {
+    flags_by(&acme.directory(), acme)
+}
+
+/// The same, by another URL of its directory.
+fn flags_by(directory: &str, acme: &Acme) -> Vec<String> {
     let ca = acme.ca_file();
     [
         "--acme-directory",
-        &acme.directory(),
+        directory,
         "--acme-ca-file",
         ca.to_str().expect("UTF-8"),
         "--acme-email",
@@ -50,10 +56,14 @@ fn asking(name: &str, host: &str) -> Ingress {
 }
 
 fn world(acme: Acme, documents: &[String], more: &[&str]) -> World {
+    let flags = flags(&acme);
+    world_by(&flags, acme, documents, more)
+}
+
+fn world_by(flags: &[String], acme: Acme, documents: &[String], more: &[&str]) -> World {
     let web = Backend::named("web");
     let folder = Folder::of(&[class(), service("web", &[web.address()])]);
     folder.write("asking.yaml", &docs(documents));
-    let flags = flags(&acme);
     let flags: Vec<&str> = flags
         .iter()
         .map(String::as_str)
@@ -272,32 +282,68 @@ fn two_processes_with_one_state_folder_make_one_order() {
     assert_eq!(world.acme.orders(), 1);
 }
 
-#[test]
-fn who_is_killed_in_mid_order_is_succeeded() {
-    let acme = Acme::starting().slow_validation(8).start();
-    let mut world = world(acme, &[asking("web", HOST).yaml()], &[]);
-    until("an order is made", || world.acme.orders() == 1);
+/// Kills whoever orders at some point of it, and starts another one: one order, one certificate.
+#[track_caller]
+fn killed_while(path: &'static str, what: Stuck) {
+    let acme = Acme::starting().start();
+    let door = Door::before(&acme);
+    door.hold(path, what);
+    let flags = flags_by(&door.directory(), &acme);
+    let mut world = world_by(&flags, acme, &[asking("web", HOST).yaml()], &[]);
+    until("it is held up", || door.held() == 1);
     world.narthex.child.kill().expect("our child");
     world.narthex.child.wait().expect("our child");
-    let flags = flags(&world.acme);
+    let folder = world.narthex.state.path().join("certificates");
+    let file = folder.join("narthex.narthex-orders.json");
+    let mode = fs::metadata(&file)
+        .expect("the order is kept")
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let state = world
-        .narthex
-        .state
-        .path()
-        .to_str()
-        .expect("UTF-8")
-        .to_owned();
+    let state = world.narthex.state.path().to_str().expect("UTF-8");
     let other = Narthex::on(&world.folder)
         .without_state_flag()
         .args(&flags)
-        .args(&["--state-dir", &state])
+        .args(&["--state-dir", state])
         .http_port(world.acme.http)
         .https_port(world.acme.tls)
         .start();
-    let kept = std::mem::replace(&mut world.narthex, other);
+    let _kept = std::mem::replace(&mut world.narthex, other);
     world.until_certified(HOST);
-    drop(kept);
+    assert_eq!(world.acme.orders(), 1);
+    assert_eq!(world.acme.issued(), 1);
+    until("the order and its key are forgotten", || {
+        let kept = fs::read_to_string(&file).expect("it is there");
+        let kept: Value = serde_json::from_str(&kept).expect("JSON");
+        kept["data"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
+    });
+}
+
+#[test]
+fn who_is_killed_before_the_challenge_is_succeeded_in_the_same_order() {
+    killed_while(CHALLENGE, Stuck::Request);
+}
+
+#[test]
+fn who_is_killed_while_the_ca_looks_is_succeeded_in_the_same_order() {
+    killed_while(CHALLENGE, Stuck::Answer);
+}
+
+#[test]
+fn who_is_killed_before_the_certificate_is_asked_for_is_succeeded_in_the_same_order() {
+    killed_while(FINALIZE, Stuck::Request);
+}
+
+#[test]
+fn who_is_killed_when_the_certificate_is_made_is_succeeded_in_the_same_order() {
+    killed_while(FINALIZE, Stuck::Answer);
+}
+
+#[test]
+fn who_is_killed_while_the_certificate_is_on_its_way_is_succeeded_in_the_same_order() {
+    killed_while(CERTIFICATE, Stuck::Answer);
 }
 
 #[test]

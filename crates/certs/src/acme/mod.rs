@@ -17,12 +17,14 @@ use serde::Deserialize;
 
 mod chains;
 mod challenge;
+mod journal;
 mod order;
 mod trouble;
 mod wire;
 
 pub use challenge::{Answer, Method, Solver, Ways, alpn_key, http_key};
 pub use instant_acme::RevocationReason;
+pub use journal::{Begun, Journal};
 pub use order::{Patience, Wanted};
 pub use trouble::{About, Kind, Trouble, Words};
 pub use wire::Wire;

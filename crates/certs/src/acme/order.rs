@@ -10,8 +10,11 @@ use instant_acme::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 use super::challenge::{Persist, answer, choose, written};
-use super::{Account, Answer, Kind, Method, Solver, Trouble, Ways, Words, first, identifier};
+use super::{
+    Account, Answer, Begun, Journal, Kind, Method, Solver, Trouble, Ways, Words, first, identifier,
+};
 use crate::ca::{Failed, Issued, KeyKind, alternative_name};
+use crate::random::number;
 
 const ORDERING: &str = "ordering";
 const AUTHORIZING: &str = "showing that the names are ours";
@@ -78,8 +81,10 @@ impl Patience {
 }
 
 impl Account {
-    /// Orders a certificate and waits for it. What `solver` was asked to put up is withdrawn when
-    /// this ends, well or not.
+    /// Orders a certificate, or goes on with what was begun, and waits for it. What `solver` was
+    /// asked to put up is withdrawn when this ends, well or not. What `journal` keeps stays when
+    /// there is a certificate: whoever keeps that forgets the order then. It stays too where the
+    /// order may yet come to something.
     ///
     /// # Errors
     /// What is in the way, with the CA's words, of each name if it said so.
@@ -87,24 +92,111 @@ impl Account {
         &self,
         wanted: &Wanted<'_>,
         solver: &impl Solver,
+        journal: &impl Journal,
         patience: &Patience,
     ) -> Result<Issued, Trouble> {
         let identifiers = identifiers(wanted.names)?;
         self.check_profile(wanted.profile)?;
+        let of = self.print(wanted);
+        if let Some((mut order, key)) = self.take_up(of, journal).await? {
+            let ended = self.end(&mut order, &key, wanted, solver, patience).await;
+            match ended {
+                Err(trouble) if !may_go_on(&mut order, &trouble) => {
+                    // It may be for the end of whoever began it that the CA saw nothing.
+                    tracing::info!(order = order.url(), %trouble, "an order is begun anew");
+                }
+                ended => return ended,
+            }
+        }
+        let key = wanted.key.generate();
+        let key = key.map_err(|error| Trouble::new(ORDERING, Kind::Local, error.to_string()))?;
         let mut order = self.order(wanted, &identifiers).await?;
-        let mut answers = Vec::new();
-        // `Processing` and `Valid` cannot be yet: nothing was finalized.
-        if order.state().status != OrderStatus::Ready {
-            let prepared = self.prepare(&mut order, wanted.methods).await?;
+        let begun = Begun {
+            url: order.url().to_owned(),
+            key: key.serialize_pem(),
+            of,
+            since: SystemTime::now(),
+        };
+        journal.keep(&begun).await;
+        let ended = self.end(&mut order, &key, wanted, solver, patience).await;
+        if let Err(trouble) = &ended
+            && !may_go_on(&mut order, trouble)
+        {
+            journal.forget().await;
+        }
+        ended
+    }
+
+    /// A number of what is wanted that is another one for another order.
+    fn print(&self, wanted: &Wanted<'_>) -> u64 {
+        let mut names: Vec<String> = wanted.names.iter().map(|it| it.to_lowercase()).collect();
+        names.sort_unstable();
+        let key = format!("{:?}", wanted.key);
+        let mut words = vec![self.inner.id().as_bytes(), key.as_bytes()];
+        for more in [wanted.profile, wanted.replaces] {
+            words.push(if more.is_some() { b"with" } else { b"without" });
+            words.push(more.unwrap_or_default().as_bytes());
+        }
+        words.extend(names.iter().map(String::as_bytes));
+        number(&words)
+    }
+
+    /// The order that was begun, whatever has become of it, if it may still come to something.
+    async fn take_up(
+        &self,
+        of: u64,
+        journal: &impl Journal,
+    ) -> Result<Option<(Order, KeyPair)>, Trouble> {
+        let Some(begun) = journal.begun().await else {
+            return Ok(None);
+        };
+        // Requests are signed: another server than the account's is told nothing.
+        if begun.of != of || origin(&begun.url).is_none() || origin(&begun.url) != origin(self.id())
+        {
+            return Ok(None);
+        }
+        let Ok(key) = KeyPair::from_pem(&begun.key) else {
+            return Ok(None);
+        };
+        let taken = patiently!(self.inner.order(begun.url.clone()).await, |error| {
+            Trouble::of(ORDERING, error)
+        });
+        match taken {
+            Ok(mut order) => {
+                let status = order.state().status;
+                tracing::info!(order = begun.url, ?status, "going on with an order");
+                Ok((status != OrderStatus::Invalid).then_some((order, key)))
+            }
+            // It may be there when the CA is.
+            Err(trouble) if matches!(trouble.kind, Kind::Network | Kind::RateLimited) => {
+                Err(trouble)
+            }
+            Err(trouble) => {
+                tracing::info!(order = begun.url, %trouble, "an order is gone");
+                Ok(None)
+            }
+        }
+    }
+
+    /// From wherever the order is to the certificate.
+    async fn end(
+        &self,
+        order: &mut Order,
+        key: &KeyPair,
+        wanted: &Wanted<'_>,
+        solver: &impl Solver,
+        patience: &Patience,
+    ) -> Result<Issued, Trouble> {
+        if order.state().status == OrderStatus::Pending {
+            let prepared = self.prepare(order, wanted.methods).await?;
             let methods = prepared.iter().map(|(method, _)| *method).collect();
-            answers = prepared.into_iter().map(|(_, answer)| answer).collect();
-            let shown = show(&mut order, &answers, methods, solver, patience).await;
+            let answers: Vec<_> = prepared.into_iter().map(|(_, answer)| answer).collect();
+            let shown = show(order, &answers, methods, solver, patience).await;
             solver.withdraw(&answers).await;
             shown?;
         }
-        drop(answers);
-        let issued = finalize(&mut order, wanted, patience).await?;
-        Ok(self.preferred(&mut order, wanted, issued).await)
+        let issued = finalize(order, key, wanted, patience).await?;
+        Ok(self.preferred(order, wanted, issued).await)
     }
 
     /// With the chain that is preferred. That it cannot be had is no reason to have none.
@@ -232,6 +324,23 @@ impl Account {
     }
 }
 
+/// Scheme, host and port of a URL.
+fn origin(url: &str) -> Option<(String, String)> {
+    let url: http::Uri = url.parse().ok()?;
+    let authority = url.authority()?.as_str().to_ascii_lowercase();
+    Some((url.scheme_str()?.to_owned(), authority))
+}
+
+/// Whether an order that came to nothing now may still do so: what stood in its way was not what
+/// the CA thinks of it.
+fn may_go_on(order: &mut Order, trouble: &Trouble) -> bool {
+    order.state().status != OrderStatus::Invalid
+        && matches!(
+            trouble.kind,
+            Kind::Network | Kind::RateLimited | Kind::Local | Kind::Server
+        )
+}
+
 /// Whether it may be for the word `replaces` that an order was refused.
 fn is_about_replacing(trouble: &Trouble) -> bool {
     matches!(
@@ -252,18 +361,35 @@ async fn show(
     presented.map_err(|error| Trouble::new(AUTHORIZING, Kind::Local, error))?;
     let of = |error| Trouble::of(AUTHORIZING, error);
     let mut methods = methods.into_iter();
+    let mut refused = None;
     let mut all = order.authorizations();
+    let mut index = 0;
     while let Some(authorization) = all.next().await {
         let mut authorization = authorization.map_err(of)?;
+        index += 1;
         if authorization.status != AuthorizationStatus::Pending {
             continue;
         }
         // In the order in which they were prepared, from the same answers of the CA.
         let method = methods.next().map(Method::as_type);
         let challenge = method.and_then(|method| authorization.challenge(method));
-        if let Some(mut challenge) = challenge {
-            patiently!(challenge.set_ready().await, of)?;
+        if let Some(mut challenge) = challenge
+            // The CA is looking already, for whoever began this order.
+            && challenge.status != ChallengeStatus::Processing
+        {
+            match patiently!(challenge.set_ready().await, of) {
+                Ok(()) => {}
+                Err(trouble) if trouble.kind == Kind::Refused => {
+                    refused.get_or_insert((index, trouble));
+                }
+                Err(trouble) => return Err(trouble),
+            }
         }
+    }
+    if let Some((index, trouble)) = refused
+        && is_pending(order, index).await
+    {
+        return Err(trouble);
     }
     let trouble = match patiently!(order.poll_ready(&patience.policy()).await, of) {
         Ok(OrderStatus::Ready) => return Ok(()),
@@ -274,6 +400,21 @@ async fn show(
         return Err(trouble);
     }
     Err(explained(order, trouble).await)
+}
+
+/// Whether an authorization, of which the first is 1, still waits for its challenge: else the CA
+/// has looked meanwhile, for whoever began this order.
+async fn is_pending(order: &mut Order, index: usize) -> bool {
+    let mut all = order.authorizations();
+    let mut at = 0;
+    while let Some(Ok(mut authorization)) = all.next().await {
+        at += 1;
+        if at == index {
+            let now = authorization.refresh().await;
+            return now.map_or(true, |now| now.status == AuthorizationStatus::Pending);
+        }
+    }
+    true
 }
 
 /// With what the CA says of each challenge: the order itself seldom says what was wrong.
@@ -329,31 +470,48 @@ fn method_name(of: &ChallengeType) -> &str {
 /// Sends the request for the certificate, and waits for it.
 async fn finalize(
     order: &mut Order,
+    key: &KeyPair,
     wanted: &Wanted<'_>,
     patience: &Patience,
 ) -> Result<Issued, Trouble> {
-    let local = |error: Failed| Trouble::new(FINALIZING, Kind::Local, error.to_string());
-    let key = wanted.key.generate().map_err(local)?;
-    let mut params = CertificateParams::default();
-    // CAs put the name there that they want, if any.
-    params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = wanted
-        .names
-        .iter()
-        .map(|name| alternative_name(name))
-        .collect::<Result<_, _>>()
-        .map_err(local)?;
-    let request = params.serialize_request(&key);
-    let request = request.map_err(|error| local(error.into()))?;
     let of = |error| Trouble::of(FINALIZING, error);
-    patiently!(order.finalize_csr(request.der()).await, of)?;
+    if order.state().status == OrderStatus::Ready {
+        let request = request(key, wanted.names)
+            .map_err(|error| Trouble::new(FINALIZING, Kind::Local, error.to_string()))?;
+        match patiently!(order.finalize_csr(&request).await, of) {
+            Ok(()) => {}
+            Err(trouble) if is_not_ready(&trouble) => {
+                // Somebody else has asked meanwhile, with the same key.
+                patiently!(order.refresh().await.map(drop), of)?;
+                if order.state().status == OrderStatus::Ready {
+                    return Err(trouble);
+                }
+            }
+            Err(trouble) => return Err(trouble),
+        }
+    }
     let chain = patiently!(order.poll_certificate(&patience.policy()).await, of)?;
-    fits(&chain, &key)?;
+    fits(&chain, key)?;
     Ok(Issued {
         chain,
         key: key.serialize_pem(),
         ca: None,
     })
+}
+
+fn is_not_ready(trouble: &Trouble) -> bool {
+    let words = trouble.words.as_ref();
+    words.is_some_and(|words| words.r#type == "orderNotReady")
+}
+
+/// The request for a certificate (RFC 2986), in DER.
+fn request(key: &KeyPair, names: &[String]) -> Result<Vec<u8>, Failed> {
+    let mut params = CertificateParams::default();
+    // CAs put the name there that they want, if any.
+    params.distinguished_name = DistinguishedName::new();
+    let names = names.iter().map(|name| alternative_name(name));
+    params.subject_alt_names = names.collect::<Result<_, _>>()?;
+    Ok(params.serialize_request(key)?.der().to_vec())
 }
 
 /// What a CA sends is served to clients: it is looked at before.

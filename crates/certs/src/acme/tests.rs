@@ -45,7 +45,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 async fn obtain(fake: &Fake, wanted: &Wanted<'_>) -> Result<crate::ca::Issued, Trouble> {
-    account(fake).await.obtain(wanted, fake, &QUICK).await
+    account(fake).await.obtain(wanted, fake, &(), &QUICK).await
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn refused_nonces_are_tried_again() {
     fake.state().bad_nonces = 2;
     let names = names(&["web.test"]);
     let methods = [Method::Http01];
-    run(account.obtain(&wanted(&names, &methods), &fake, &QUICK)).expect("issued");
+    run(account.obtain(&wanted(&names, &methods), &fake, &(), &QUICK)).expect("issued");
     fake.state().bad_nonces = 100;
-    let trouble = run(account.obtain(&wanted(&names, &methods), &fake, &QUICK));
+    let trouble = run(account.obtain(&wanted(&names, &methods), &fake, &(), &QUICK));
     assert_eq!(trouble.expect_err("refused").kind, Kind::Server);
 }
 
@@ -174,7 +174,7 @@ fn a_failed_validation_is_told_with_what_the_ca_saw() {
     let account = run(account(&fake));
     let names = names(&["web.test"]);
     let methods = [Method::Http01];
-    let trouble = run(account.obtain(&wanted(&names, &methods), &Nowhere, &QUICK));
+    let trouble = run(account.obtain(&wanted(&names, &methods), &Nowhere, &(), &QUICK));
     let trouble = trouble.expect_err("not seen");
     assert_eq!(trouble.kind, Kind::Unauthorized);
     let text = trouble.to_string();
@@ -340,4 +340,123 @@ fn a_certificate_is_revoked_with_its_reason() {
     assert_eq!(revoked["reason"], 1);
     let der = first("reading", &issued.chain).expect("a certificate");
     assert_eq!(revoked["certificate"], BASE64_URL_SAFE_NO_PAD.encode(der));
+}
+
+/// What is kept of one certificate's order, in memory.
+#[derive(Default)]
+struct Desk(std::sync::Mutex<Option<Begun>>);
+
+impl Desk {
+    fn now(&self) -> std::sync::MutexGuard<'_, Option<Begun>> {
+        self.0.lock().expect("no test panics with it")
+    }
+}
+
+impl Journal for Desk {
+    async fn begun(&self) -> Option<Begun> {
+        self.now().clone()
+    }
+
+    async fn keep(&self, begun: &Begun) {
+        *self.now() = Some(begun.clone());
+    }
+
+    async fn forget(&self) {
+        *self.now() = None;
+    }
+}
+
+#[test]
+fn an_order_that_was_cut_off_is_gone_on_with_wherever_it_was() {
+    let names = names(&["web.test", "b.web.test"]);
+    for at in ["/authz", "/chall", "/order", "/finalize", "/cert"] {
+        let (fake, desk) = (Fake::new(), Desk::default());
+        let account = run(account(&fake));
+        let away = (503, None, json!("away"));
+        fake.state().moods = vec![(at, away)];
+        let methods = [Method::Http01];
+        let wanted = wanted(&names, &methods);
+        let cut = run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect_err("cut off");
+        assert_eq!(cut.kind, Kind::Server, "{at}");
+        let key = desk.now().as_ref().expect("kept").key.clone();
+        let issued = run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+        assert_eq!(fake.state().orders.len(), 1, "{at}");
+        assert_eq!(issued.key, key, "{at}");
+        // Nobody said yet that the certificate is kept.
+        let again = run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+        assert_eq!((again.chain, again.key), (issued.chain, key), "{at}");
+        assert_eq!(fake.state().orders.len(), 1, "{at}");
+    }
+}
+
+#[test]
+fn an_order_is_not_gone_on_with_for_something_else_nor_elsewhere_nor_when_it_is_gone() {
+    let (one, two) = (names(&["web.test"]), names(&["other.test"]));
+    let methods = [Method::Http01];
+    type Change<'a> = &'a dyn Fn(&Fake, &mut Begun, &mut Wanted<'_>);
+    let older = run(obtain(&Fake::new(), &wanted(&one, &methods))).expect("issued");
+    let changes: [(&str, Change<'_>); 6] = [
+        ("an account of another", &|_, begun, _| begun.of += 1),
+        ("another server", &|_, begun, _| {
+            begun.url = begun.url.replace("https://ca.test", "https://ca.test:8443");
+        }),
+        ("no URL", &|_, begun, _| begun.url = "order/0".to_owned()),
+        ("no key", &|_, begun, _| begun.key = "none".to_owned()),
+        ("gone", &|fake, _, _| {
+            let gone = (404, None, problem("malformed", "no such order"));
+            fake.state().moods = vec![("/order", gone)];
+        }),
+        ("another key", &|_, _, wanted| {
+            wanted.key = KeyKind::EcdsaP384
+        }),
+    ];
+    for (what, change) in changes {
+        let (fake, desk) = (Fake::new(), Desk::default());
+        let account = run(account(&fake));
+        let mut wanted = wanted(&one, &methods);
+        run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+        let mut begun = desk.now().clone().expect("kept");
+        change(&fake, &mut begun, &mut wanted);
+        *desk.now() = Some(begun);
+        run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+        assert_eq!(fake.state().orders.len(), 2, "{what}");
+    }
+    let (fake, desk) = (Fake::new(), Desk::default());
+    let account = run(account(&fake));
+    let first = wanted(&one, &methods);
+    let replacing = Wanted {
+        replaces: Some(&older.chain),
+        ..first.clone()
+    };
+    let others = wanted(&two, &methods);
+    for wanted in [first, replacing, others] {
+        run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+    }
+    assert_eq!(fake.state().orders.len(), 3);
+}
+
+#[test]
+fn an_order_that_the_ca_has_refused_is_forgotten_and_one_that_it_cannot_say_is_not() {
+    let (fake, desk) = (Fake::new(), Desk::default());
+    let account = run(account(&fake));
+    let names = names(&["web.test"]);
+    let methods = [Method::Http01];
+    let wanted = wanted(&names, &methods);
+    let limited = (429, None, problem("rateLimited", "later"));
+    fake.state().moods = vec![("/finalize", limited.clone()), ("/order", limited)];
+    for _ in 0..2 {
+        let trouble = run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect_err("a limit");
+        assert_eq!(trouble.kind, Kind::RateLimited);
+        assert!(desk.now().is_some());
+    }
+    let refused = (403, None, problem("badCSR", "not this one"));
+    fake.state().moods = vec![("/finalize", refused.clone())];
+    run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued by another order");
+    assert_eq!(fake.state().orders.len(), 2);
+    *desk.now() = None;
+    fake.state().moods = vec![("/finalize", refused)];
+    run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect_err("refused");
+    assert_eq!(*desk.now(), None);
+    run(account.obtain(&wanted, &fake, &desk, &QUICK)).expect("issued");
+    assert_eq!(fake.state().orders.len(), 4);
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use crate::acme::{self, Kind, RenewalInfo, RevocationReason, Solver, Trouble};
+use crate::acme::{self, Journal, Kind, RenewalInfo, RevocationReason, Solver, Trouble};
 use crate::ca::{self, Issued, Request, Terms};
 use crate::keeper::{Setback, Source, Wish};
 use crate::methods::{Methods, Way};
@@ -17,9 +17,12 @@ use crate::vault::Papers;
 
 mod account;
 mod internal;
+mod orders;
 mod router;
 
 use account::Slot;
+pub use orders::ORDERS;
+use orders::Order;
 use router::Router;
 
 /// How long a certificate of our own authorities is valid if nobody says.
@@ -108,6 +111,8 @@ pub struct Issuers<P, S> {
     solver: S,
     known: RwLock<HashMap<String, Known>>,
     terms: Terms,
+    /// Held while what is kept of orders is written.
+    writing: tokio::sync::Mutex<()>,
     /// Our own authority's roots, as last read.
     bundle: Mutex<Option<String>>,
 }
@@ -137,6 +142,7 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
             solver,
             known: RwLock::default(),
             terms: Terms::default(),
+            writing: tokio::sync::Mutex::default(),
             bundle: Mutex::default(),
         }
     }
@@ -190,6 +196,11 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         Ok((Arc::clone(&known.slot), issuer))
     }
 
+    /// What is kept of the order of a certificate.
+    fn journal<'a>(&'a self, id: &'a str) -> Order<'a, P> {
+        Order::new(&self.papers, &self.writing, id)
+    }
+
     async fn order(
         &self,
         slot: &Slot,
@@ -213,8 +224,9 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
             preferred_chain: acme.preferred_chain.as_deref(),
         };
         let patience = acme::Patience::default();
+        let journal = self.journal(&wish.id);
         let account = slot.account(&self.papers, acme, None).await?;
-        let ended = account.obtain(&wanted, &router, &patience).await;
+        let ended = account.obtain(&wanted, &router, &journal, &patience).await;
         slot.ended(&wish.id, &ended);
         let trouble = match ended {
             Ok(issued) => return Ok(issued),
@@ -226,7 +238,8 @@ impl<P: Papers, S: Solver> Issuers<P, S> {
         if again.id() == account.id() {
             return Err(trouble.into());
         }
-        Ok(again.obtain(&wanted, &router, &patience).await?)
+        let ended = again.obtain(&wanted, &router, &journal, &patience).await;
+        Ok(ended?)
     }
 }
 
@@ -267,6 +280,14 @@ impl<P: Papers, S: Solver + 'static> Source for Issuers<P, S> {
                 Ok(authority.issue(&request, now)?)
             }
             Issuer::SelfSigned => Ok(ca::self_signed(&request, now)?),
+        }
+    }
+
+    async fn settled(&self, wish: &Wish) {
+        if let Ok((_, issuer)) = self.find(&wish.issuer)
+            && matches!(*issuer, Issuer::Acme(_))
+        {
+            self.journal(&wish.id).forget().await;
         }
     }
 

@@ -16,6 +16,7 @@ struct Desk(Arc<Mutex<Drawer>>);
 struct Drawer {
     papers: HashMap<String, (Entries, u64)>,
     refuses: bool,
+    /// Of anything but orders.
     writes: usize,
 }
 
@@ -43,7 +44,7 @@ impl Papers for Desk {
         if is != after.copied() {
             return Err(NotKept::Changed);
         }
-        drawer.writes += 1;
+        drawer.writes += usize::from(id != ORDERS);
         let next = is.unwrap_or(0) + 1;
         drawer.papers.insert(id.to_owned(), (entries.clone(), next));
         Ok(())
@@ -84,6 +85,13 @@ fn wish(issuer: &str) -> Wish {
         common_name: None,
         profile: None,
     }
+}
+
+/// A certificate, which is kept.
+fn obtained(issuers: &Issuers<Desk, Fake>, wish: &Wish) -> Issued {
+    let issued = run(issuers.obtain(wish, None)).expect("issued");
+    run(issuers.settled(wish));
+    issued
 }
 
 fn issuers(desk: &Desk, fake: &Fake, all: Vec<(&str, Issuer)>) -> Issuers<Desk, Fake> {
@@ -141,14 +149,15 @@ fn wishes_at_once_open_one_account_which_is_kept() {
     let (a, b) = (a.expect("issued"), b.expect("issued"));
     assert_ne!(a.key, b.key);
     assert_eq!(fake.state().accounts.len(), 1);
+    run(one.settled(&wish));
     // The same settings again, and another replica.
     one.set(HashMap::from([(
         "ca".to_owned(),
         Ok(Arc::new(acme(&wire))),
     )]));
-    run(one.obtain(&wish, None)).expect("issued");
+    obtained(&one, &wish);
     let two = issuers(&desk, &fake, vec![("ca", acme(&wire))]);
-    run(two.obtain(&wish, None)).expect("issued");
+    obtained(&two, &wish);
     assert_eq!((fake.state().accounts.len(), desk.drawer().writes), (1, 1));
 }
 
@@ -171,7 +180,7 @@ fn what_else_is_in_the_accounts_document_stays() {
         .papers
         .insert("web/account".to_owned(), (other, 7));
     let issuers = issuers(&desk, &fake, vec![("ca", acme(&Wire::over(fake.clone())))]);
-    run(issuers.obtain(&wish("ca"), None)).expect("issued");
+    obtained(&issuers, &wish("ca"));
     let entries = desk.drawer().papers["web/account"].0.clone();
     assert!(entries.contains_key("account.json"));
     assert_eq!(entries["tls.key"], b"another's");
@@ -187,7 +196,7 @@ fn other_addresses_are_told_once_and_another_customer_has_another_account() {
             change(&mut acme.settings);
         }
         let issuers = issuers(&desk, &fake, vec![("ca", issuer)]);
-        run(issuers.obtain(&wish("ca"), None)).expect("issued");
+        obtained(&issuers, &wish("ca"));
         let state = fake.state();
         (state.accounts.len(), state.changes.len())
     };
@@ -222,7 +231,7 @@ fn an_account_that_cannot_be_kept_is_not_opened_again_and_again() {
         assert!(setback.error.contains("somebody else's"), "{setback:?}");
     }
     desk.drawer().refuses = false;
-    run(issuers.obtain(&wish("ca"), None)).expect("issued");
+    obtained(&issuers, &wish("ca"));
     assert_eq!(fake.state().accounts.len(), 1);
 }
 
@@ -230,17 +239,58 @@ fn an_account_that_cannot_be_kept_is_not_opened_again_and_again() {
 fn an_account_that_the_ca_has_lost_is_opened_anew_once() {
     let (desk, fake) = (Desk::default(), Fake::new());
     let issuers = issuers(&desk, &fake, vec![("ca", acme(&Wire::over(fake.clone())))]);
-    run(issuers.obtain(&wish("ca"), None)).expect("issued");
+    obtained(&issuers, &wish("ca"));
     let lost = || {
         let words = problem("accountDoesNotExist", "never heard of it");
         ("/new-order", (400, None, words))
     };
     fake.state().moods.push(lost());
-    run(issuers.obtain(&wish("ca"), None)).expect("issued");
+    obtained(&issuers, &wish("ca"));
     assert_eq!((fake.state().accounts.len(), desk.drawer().writes), (2, 2));
     fake.state().moods.extend([lost(), lost()]);
     let setback = run(issuers.obtain(&wish("ca"), None)).expect_err("lost again");
     assert!(setback.error.contains("never heard of it"), "{setback:?}");
+}
+
+#[test]
+fn what_was_obtained_and_not_kept_is_fetched_by_a_successor_and_then_forgotten() {
+    let (desk, fake) = (Desk::default(), Fake::new());
+    let wire = Wire::over(fake.clone());
+    let [dead, next] = [0, 1].map(|_| issuers(&desk, &fake, vec![("ca", acme(&wire))]));
+    let wish = wish("ca");
+    let first = run(dead.obtain(&wish, None)).expect("issued");
+    let kept = desk.drawer().papers[ORDERS].0.clone();
+    assert_eq!(kept.len(), 1);
+    // Another certificate's order is another one.
+    let other = Wish {
+        id: "web/other".to_owned(),
+        ..wish.clone()
+    };
+    assert_ne!(obtained(&next, &other).key, first.key);
+    let second = obtained(&next, &wish);
+    assert_eq!((second.chain, second.key), (first.chain, first.key));
+    assert_eq!(fake.state().orders.len(), 2);
+    assert!(desk.drawer().papers[ORDERS].0.is_empty());
+    obtained(&next, &wish);
+    assert_eq!(fake.state().orders.len(), 3);
+    // What somebody else wrote there is nothing to go on with.
+    for text in [&b"{}"[..], b"", &[b'x'; 100_000]] {
+        let entries = kept.keys().map(|name| (name.clone(), text.to_vec()));
+        let entries = entries.collect();
+        desk.drawer().papers.insert(ORDERS.to_owned(), (entries, 1));
+        obtained(&next, &wish);
+        assert!(desk.drawer().papers[ORDERS].0.is_empty());
+    }
+    assert_eq!(fake.state().orders.len(), 6);
+}
+
+#[test]
+fn an_order_that_cannot_be_kept_is_made_all_the_same() {
+    let (desk, fake) = (Desk::default(), Fake::new());
+    let issuers = issuers(&desk, &fake, vec![("ca", acme(&Wire::over(fake.clone())))]);
+    obtained(&issuers, &wish("ca"));
+    desk.drawer().refuses = true;
+    obtained(&issuers, &wish("ca"));
 }
 
 #[test]

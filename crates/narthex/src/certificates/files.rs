@@ -305,6 +305,11 @@ impl Papers for Files {
     ) -> Result<(), NotKept> {
         let annotations = [(RECORD, "{}")].into();
         let text = manifest(id, "Opaque", &annotations, entries);
+        // Others may share the folder, and what they write meanwhile is not to be lost.
+        let lock = open(&self.folder.join("papers.lock"));
+        let lock = lock.and_then(|file| file.lock().map(|()| file));
+        let _lock =
+            lock.map_err(|error| NotKept::Failed(format!("{id} is not locked: {error}")))?;
         self.replace(&self.path(id, "json"), &text, after)
     }
 }

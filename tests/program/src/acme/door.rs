@@ -1,4 +1,5 @@
-//! A door before pebble, for what pebble does not do: rate limits, and a directory without ARI.
+//! A door before pebble, for what pebble does not do: rate limits, a directory without ARI, and answers
+//! that do not come.
 //!
 //! Whoever asks by the door's URL stays behind it: pebble's answers have URLs with the host that it
 //! was asked by.
@@ -6,7 +7,8 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +24,12 @@ use crate::tls::Client;
 pub const NEW_ORDER: &str = "/order-plz";
 /// The same.
 pub const NEW_ACCOUNT: &str = "/sign-me-up";
+/// How pebble's paths of challenges begin.
+pub const CHALLENGE: &str = "/chalZ/";
+/// The same of where an order's certificate is asked for.
+pub const FINALIZE: &str = "/finalize-order/";
+/// The same of certificates.
+pub const CERTIFICATE: &str = "/certZ/";
 
 /// An open door; it is shut when dropped.
 pub struct Door {
@@ -36,8 +44,20 @@ struct Shared {
     trusting: Client,
     limits: Mutex<Vec<Limit>>,
     refused: AtomicUsize,
+    /// Whose requests are kept from whom.
+    stuck: Mutex<Option<(&'static str, Stuck)>>,
+    held: AtomicUsize,
     without_ari: AtomicBool,
     shut: AtomicBool,
+}
+
+/// What does not come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stuck {
+    /// The request: pebble hears nothing of it.
+    Request,
+    /// The answer: pebble has done what it was asked for.
+    Answer,
 }
 
 struct Limit {
@@ -56,6 +76,8 @@ impl Door {
             trusting: acme.trusting.clone(),
             limits: Mutex::default(),
             refused: AtomicUsize::new(0),
+            stuck: Mutex::default(),
+            held: AtomicUsize::new(0),
             without_ari: AtomicBool::new(false),
             shut: AtomicBool::new(false),
         });
@@ -81,6 +103,17 @@ impl Door {
                 left: times,
                 retry_after,
             });
+    }
+
+    /// Lets the next request for a path that begins so, or the answer to it, not come through, for
+    /// as long as the door is there. Its client waits.
+    pub fn hold(&self, path: &'static str, what: Stuck) {
+        *self.shared.stuck() = Some((path, what));
+    }
+
+    /// How many are held.
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::SeqCst)
     }
 
     /// Leaves ARI out of the directory from now on.
@@ -125,14 +158,39 @@ impl Shared {
         let mut client = BufReader::new(StreamOwned::new(tls, stream));
         while let Some((head, body)) = read_request(&mut client)? {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            let stuck = self.take_stuck(&path);
+            if stuck == Some(Stuck::Request) {
+                self.keep_waiting();
+                return Ok(());
+            }
             let answer = match self.limit_of(&path) {
                 Some(retry_after) => self.refuse(retry_after)?,
                 None => self.pass_on(&path, &head, &body)?,
             };
+            if stuck.is_some() {
+                self.keep_waiting();
+                return Ok(());
+            }
             client.get_mut().write_all(&answer)?;
             client.get_mut().flush()?;
         }
         Ok(())
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, Option<(&'static str, Stuck)>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_stuck(&self, path: &str) -> Option<Stuck> {
+        let stuck = self.stuck().take_if(|(start, _)| path.starts_with(*start));
+        stuck.map(|(_, what)| what)
+    }
+
+    fn keep_waiting(&self) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        while !self.shut.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn limit_of(&self, path: &str) -> Option<u32> {

@@ -13,7 +13,7 @@ use certs::keeper::{Done, Keeper, Source};
 use certs::methods::Way;
 use program_tests::acme::{Board, Door, NEW_ORDER};
 use program_tests::{Acme, ports};
-use rig::{CA, Rig, leaf, obtain, run, wish};
+use rig::{CA, Rig, leaf, obtain, obtain_as, run, wish};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
@@ -124,13 +124,13 @@ fn the_wishs_profile_comes_before_the_issuers() {
     let replica = rig.replica(issuer);
     let mut wish = wish(&["a.example"]);
     let days = |chain: &str| validity(chain).expect("reads").lifetime().as_secs() / DAY.as_secs();
-    let issued = run(replica.obtain(&wish, None)).expect("a certificate");
+    let issued = obtain_as(&replica, &wish, None).expect("a certificate");
     assert!((9..=10).contains(&days(&issued.chain)));
     wish.profile = Some("shortlived".to_owned());
-    let issued = run(replica.obtain(&wish, None)).expect("a certificate");
+    let issued = obtain_as(&replica, &wish, None).expect("a certificate");
     assert!((1..=2).contains(&days(&issued.chain)));
     wish.profile = Some("forever".to_owned());
-    let refused = run(replica.obtain(&wish, None)).expect_err("no such profile");
+    let refused = obtain_as(&replica, &wish, None).expect_err("no such profile");
     assert!(refused.error.contains("shortlived"), "{refused:?}");
 }
 
@@ -139,16 +139,16 @@ fn a_window_is_heard_of_and_the_next_certificate_says_what_it_replaces() {
     let rig = Rig::start(Acme::starting());
     let replica = rig.replica(rig.issuer(vec![Way::Http01]));
     let wish = wish(&["a.example"]);
-    let old = run(replica.obtain(&wish, None)).expect("a certificate");
+    let old = obtain_as(&replica, &wish, None).expect("a certificate");
     let window = "2020-01-01T00:00:00Z";
     rig.acme
         .suggest_window(&old.chain, window, "2020-01-02T00:00:00Z");
     let info = run(replica.renewal_info(&wish, &old.chain)).expect("an answer");
     assert!(info.window.is_some());
-    run(replica.obtain(&wish, Some(&old.chain))).expect("a certificate");
+    obtain_as(&replica, &wish, Some(&old.chain)).expect("a certificate");
     assert_eq!((rig.acme.orders(), rig.acme.replacements()), (2, 1));
     // It has been replaced: that is no reason to have none.
-    run(replica.obtain(&wish, Some(&old.chain))).expect("a certificate");
+    obtain_as(&replica, &wish, Some(&old.chain)).expect("a certificate");
     assert_eq!(rig.acme.issued(), 3);
     rig.acme.set_renewal_info(&old.chain, "no JSON");
     assert_eq!(run(replica.renewal_info(&wish, &old.chain)), None);

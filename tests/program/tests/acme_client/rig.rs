@@ -232,7 +232,20 @@ pub(crate) fn wish(names: &[&str]) -> Wish {
 }
 
 pub(crate) fn obtain(replica: &Replica, names: &[&str]) -> Result<Issued, Setback> {
-    run(replica.obtain(&wish(names), None))
+    obtain_as(replica, &wish(names), None)
+}
+
+/// The same, of any wish. A certificate counts as kept.
+pub(crate) fn obtain_as(
+    replica: &Replica,
+    wish: &Wish,
+    before: Option<&str>,
+) -> Result<Issued, Setback> {
+    run(async {
+        let issued = replica.obtain(wish, before).await?;
+        replica.settled(wish).await;
+        Ok(issued)
+    })
 }
 
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
