@@ -221,9 +221,13 @@ impl Compiler {
             .fallbacks
             .update(&replaced, &changes, &mut self.services, store, base);
         stale.extend(self.fallbacks.report());
-        let streams =
-            self.stream_services
-                .update(&self.options, store, &changes, &mut self.services);
+        let streams = self.stream_services.update(
+            &self.options,
+            store,
+            &changes,
+            &mut self.services,
+            self.configuration.global().streams,
+        );
         stale.0.extend(streams.stale);
         let mut updated = self
             .hosts

@@ -12,6 +12,7 @@ use model::{Entrance, Layer, Listener, Service, Share, Split, Stream, Target};
 use objects::Store;
 use objects::kinds::{ConfigMap, Kind, ObjectKey};
 
+use crate::config_map::Streams;
 use crate::ingress::parse::PortRef;
 use crate::ingress::sealed::spoken;
 use crate::name::{Name, NameRef};
@@ -37,6 +38,8 @@ pub(crate) struct StreamServices {
 #[derive(Debug, Default)]
 struct Listed {
     read: bool,
+    /// What holds of its ports.
+    streams: Streams,
     /// What it was read from.
     source: Option<Arc<ConfigMap>>,
     served: BTreeMap<u16, Served>,
@@ -47,6 +50,8 @@ struct Listed {
 struct Served {
     entry: Entry,
     listener: Arc<Listener>,
+    /// Whether something else holds since it was made.
+    is_old: bool,
 }
 
 /// One line.
@@ -77,6 +82,7 @@ impl StreamServices {
         store: &Store,
         changes: &Changes,
         services: &mut Services,
+        streams: Streams,
     ) -> Updated {
         let mut updated = Updated::default();
         let named = [
@@ -86,6 +92,14 @@ impl StreamServices {
         for (listed, name, layer) in named {
             if let Some((namespace, name)) = name {
                 let name = NameRef { namespace, name };
+                let anew = std::mem::replace(&mut listed.streams, streams) != streams;
+                listed.read &= !anew;
+                if anew {
+                    listed
+                        .served
+                        .values_mut()
+                        .for_each(|served| served.is_old = true);
+                }
                 listed.update(name, layer, options, store, changes, services, &mut updated);
             }
         }
@@ -152,7 +166,16 @@ impl Listed {
                 }
                 Ok((port, entry)) => {
                     let former = self.served.get(&port);
-                    let made = entry.serve(former, port, layer, name, options, store, services);
+                    let made = entry.serve(
+                        former,
+                        port,
+                        layer,
+                        name,
+                        options,
+                        self.streams,
+                        store,
+                        services,
+                    );
                     if let Some(why) = made.1 {
                         problems.error(field, why.0, why.1);
                     }
@@ -243,19 +266,22 @@ impl Entry {
         layer: Layer,
         source: NameRef<'_>,
         options: &Options,
+        streams: Streams,
         store: &Store,
         services: &mut Services,
     ) -> (Served, Option<Wrong>) {
         let name = self.service.as_ref();
         let (backend, refused) = services.acquire_with(name, &self.port, &spoken(), store);
         let refused = refused.map(|refused| (refused.message(name, &self.port), refused.hint()));
-        let is_same = |former: &&Served| former.entry == self && former.leads_to(&backend);
+        let is_same =
+            |former: &&Served| former.entry == self && former.leads_to(&backend) && !former.is_old;
         if let Some(former) = former.filter(is_same) {
             let listener = Arc::clone(&former.listener);
             return (
                 Served {
                     entry: self,
                     listener,
+                    is_old: false,
                 },
                 refused,
             );
@@ -270,10 +296,12 @@ impl Entry {
             field: format!("data[{port}]").into(),
             split: Split::new(vec![share]).map(Arc::new),
             connect: options.timeouts.connect,
-            idle: match layer {
+            idle: streams.idle.unwrap_or(match layer {
                 Layer::Tcp => options.stream_idle,
                 Layer::Udp => options.datagram_idle,
-            },
+            }),
+            tries: streams.most(),
+            within: streams.within,
             announced: self.announced,
             announces: self.announces.then_some(ProxyHeader::V1),
         });
@@ -292,6 +320,7 @@ impl Entry {
             Served {
                 entry: self,
                 listener,
+                is_old: false,
             },
             refused,
         )

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backend::Backend;
+use crate::condition::Pattern;
 use crate::text::Text;
 
 pub mod send;
@@ -277,6 +278,35 @@ pub struct Compression {
     pub zstd: Option<Coding>,
     /// `gzip` (RFC 1952).
     pub gzip: Option<Coding>,
+    /// Clients that are sent no gzip, whatever they take (ingress-nginx: `gzip-disable`).
+    pub not_gzip: Option<Agents>,
+}
+
+/// Clients by what their User-Agent says (nginx: `gzip_disable`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Agents {
+    /// Internet Explorer 4 to 6, but for 6 with the service pack that mended it (`msie6`).
+    OldExplorers,
+    /// Those that match.
+    Matching(Pattern),
+}
+
+impl Agents {
+    /// Whether a client is one of them.
+    pub fn has(&self, agent: &[u8]) -> bool {
+        let Self::Matching(pattern) = self else {
+            let find = |what: &[u8]| agent.windows(what.len()).position(|at| at == what);
+            let Some(at) = find(b"MSIE ") else {
+                return false;
+            };
+            return match agent.get(at + 5..at + 7) {
+                Some(b"4." | b"5.") => true,
+                Some(b"6.") => find(b"SV1").is_none(),
+                _ => false,
+            };
+        };
+        pattern.is_match(agent)
+    }
 }
 
 /// What is compressed in a way, and how much work it may be.

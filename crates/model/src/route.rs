@@ -8,6 +8,7 @@ use crate::condition::{Conditions, Pattern, RequestView};
 use crate::filter::Filter;
 use crate::policy::{Affinity, RouteRetry};
 use crate::split::Split;
+use crate::told::{Blocked, FieldNames, Told};
 
 /// One path of one host, and what answers it.
 #[derive(Debug)]
@@ -60,6 +61,15 @@ pub struct Extras {
     pub http10: bool,
     /// What backends are told of the connection (ingress-nginx: `connection-proxy-header`).
     pub connection: Option<ConnectionHeader>,
+    /// Which fields of requests go on.
+    pub fields: FieldNames,
+    /// What backends are told otherwise than by default, where `tells_more`.
+    pub told: Option<Arc<Told>>,
+    /// Whose requests are not answered.
+    pub blocked: Option<Arc<Blocked>>,
+    /// What texts are that a snippet says and nothing says the type of; none is `text/html`
+    /// (ingress-nginx: `default-type`).
+    pub default_type: Option<Box<str>>,
 }
 
 impl Extras {

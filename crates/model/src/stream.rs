@@ -19,6 +19,11 @@ pub struct Stream {
     pub connect: Duration,
     /// After so long without a byte in either direction it ends; zero is no limit.
     pub idle: Duration,
+    /// How often an endpoint is tried for one connection, at least 1; none is as often as there are
+    /// endpoints, within reason.
+    pub tries: Option<u8>,
+    /// How long another one is tried for; zero is no limit.
+    pub within: Duration,
     /// Whether each connection begins with a PROXY protocol header, whoever it comes from.
     pub announced: bool,
     /// What the endpoints expect before each connection, besides what their Service says.

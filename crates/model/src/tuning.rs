@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::SupportedCipherSuite;
+use rustls::crypto::SupportedKxGroup;
 
 /// What the configuration says of the whole process. None of it is as the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +26,45 @@ pub struct Tuning {
     pub header_bytes: Option<usize>,
     /// The most concurrent HTTP/2 streams of a connection (`http2-max-concurrent-streams`).
     pub h2_streams: Option<u32>,
+    /// How long a PROXY protocol header may take (`proxy-protocol-header-timeout`).
+    pub announcement_timeout: Option<Duration>,
+    /// What is negotiated with clients that come with TLS.
+    pub tls: TlsTuning,
+    /// Whether CAs are asked about certificates, for clients to be shown (`enable-ocsp`).
+    pub stapling: Option<bool>,
 }
+
+/// What is negotiated with clients that come with TLS. None of it is as the command line says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TlsTuning {
+    /// Whether TLS 1.2 is spoken, and whether 1.3 is; one of them is (`ssl-protocols`).
+    pub versions: Option<(bool, bool)>,
+    /// The cipher suites, the preferred one first; those of a version that none is of stay
+    /// (`ssl-ciphers`).
+    pub suites: Option<Box<[SupportedCipherSuite]>>,
+    /// The groups of key exchange (`ssl-ecdh-curve`).
+    pub groups: Option<Groups>,
+    /// Whether HTTP/2 is offered (`use-http2`).
+    pub http2: Option<bool>,
+    /// Whether handshakes for hosts that no Ingress has are refused (`ssl-reject-handshake`).
+    pub known_hosts_only: Option<bool>,
+}
+
+// Suites are what they are.
+impl Eq for TlsTuning {}
+
+/// Groups of key exchange.
+#[derive(Debug, Clone)]
+pub struct Groups(pub Box<[&'static dyn SupportedKxGroup]>);
+
+impl PartialEq for Groups {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |all: &Self| -> Vec<_> { all.0.iter().map(|group| group.name()).collect() };
+        names(self) == names(other)
+    }
+}
+
+impl Eq for Groups {}
 
 /// Who is believed of what clients are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +77,9 @@ pub struct Forwarding {
     /// Whether they are believed of the address alone, and not of scheme, host and port
     /// (`enable-real-ip` without `use-forwarded-headers`).
     pub address_only: bool,
+    /// Whether the client is who the PROXY protocol tells, whatever a field says
+    /// (`use-proxy-protocol` without `use-forwarded-headers`).
+    pub announced: bool,
     /// Whether backends are told the client's address alone, and not those that it came by
     /// (without `compute-full-forwarded-for`).
     pub alone: bool,

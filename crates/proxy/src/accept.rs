@@ -249,12 +249,22 @@ fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: Ent
 /// Whether a connection begins with a PROXY protocol header.
 fn is_announced(worker: &Worker, peer: SocketAddr, entrance: Entrance) -> bool {
     let settings = worker.settings();
+    if settings.all_announce {
+        return passed_on(worker, entrance).unwrap_or(true);
+    }
     if settings.proxy_protocol && forwarded::is_trusted(peer.ip(), &settings.trusted_proxies) {
         return true;
     }
-    let view = worker.view();
-    let listener = view.snapshot.listener(entrance);
-    matches!(listener.map(|listener| &listener.service), Some(Service::Tcp(stream)) if stream.announced)
+    passed_on(worker, entrance).unwrap_or_default()
+}
+
+/// Whether connections that are passed on begin with a PROXY protocol header there; none if they
+/// are not passed on.
+fn passed_on(worker: &Worker, entrance: Entrance) -> Option<bool> {
+    match &worker.view().snapshot.listener(entrance)?.service {
+        Service::Tcp(stream) => Some(stream.announced),
+        _ => None,
+    }
 }
 
 /// Serves a connection that was accepted elsewhere.
@@ -290,32 +300,45 @@ fn begin(
         worker.metrics.connection_opened(entrance.port);
         let wake = worker.wake_to_drain().await;
         let client = if announced {
-            announced_client(&worker, &stream, peer, &mut permit).await
+            announced_client(&worker, &stream, peer, entrance, &mut permit).await
         } else {
-            Some(peer)
+            Some((peer, None))
         };
-        if let Some(client) = client {
-            connection(&worker, stream, client, entrance).await;
+        if let Some((client, port)) = client {
+            connection(&worker, stream, client, port, entrance).await;
         }
         worker.metrics.connection_closed(entrance.port);
         drop((wake, permit, place));
     }));
 }
 
-/// The client as the PROXY protocol's header tells it; none if the connection is to be closed.
+/// The client as the PROXY protocol's header tells it, with the port that it asked for if that
+/// counts; none if the connection is to be closed.
 async fn announced_client(
     worker: &Worker,
     socket: &TcpStream,
     peer: SocketAddr,
+    entrance: Entrance,
     permit: &mut Permit,
-) -> Option<SocketAddr> {
+) -> Option<(SocketAddr, Option<u16>)> {
     let read = proxy_protocol::read(socket);
-    let read = Timer::default()
-        .limit(worker.settings().timeouts.header, read)
-        .await;
-    let client = match read {
-        Ok(Ok(Source::Client(client))) => plain(client),
-        Ok(Ok(Source::Connection)) => peer,
+    let settings = worker.settings();
+    let limit = match settings.timeouts.announcement {
+        Duration::ZERO => settings.timeouts.header,
+        limit => limit,
+    };
+    let read = Timer::default().limit(limit, read).await;
+    let (client, port) = match read {
+        Ok(Ok(Source::Client(client, port))) => {
+            let counts = settings.all_announce && passed_on(worker, entrance).is_none();
+            let port = counts.then_some(port);
+            match port.is_none() || forwarded::is_trusted(peer.ip(), &settings.trusted_proxies) {
+                true => (plain(client), port),
+                // Who is not believed still has to say it.
+                false => (peer, port),
+            }
+        }
+        Ok(Ok(Source::Connection)) => (peer, None),
         Ok(Err(ReadError::NothingSent)) => return None,
         Ok(Err(error)) => {
             tracing::debug!(%peer, ?error, "no PROXY protocol header");
@@ -327,7 +350,7 @@ async fn announced_client(
         }
     };
     match permit.count_for(client.ip()) {
-        Ok(()) => Some(client),
+        Ok(()) => Some((client, port)),
         Err(refused) => {
             worker.metrics.connection_refused(refused);
             None
@@ -335,7 +358,13 @@ async fn announced_client(
     }
 }
 
-async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, entrance: Entrance) {
+async fn connection(
+    worker: &Rc<Worker>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    announced: Option<u16>,
+    entrance: Entrance,
+) {
     // Our writes are whole messages: waiting to fill segments would only delay them.
     let _ = socket.set_nodelay(true);
     let Ok(local) = socket.local_addr() else {
@@ -347,11 +376,12 @@ async fn connection(worker: &Rc<Worker>, socket: TcpStream, peer: SocketAddr, en
     };
     let connection = Connection {
         entrance,
-        public_port: listener.public_port,
+        public_port: announced.unwrap_or(listener.public_port),
         peer,
         local: plain(local),
         peer_text: peer.ip().to_string().into(),
         trusted: forwarded::is_trusted(peer.ip(), &worker.settings().trusted_proxies),
+        announced_https: announced == Some(443),
         tls: None,
     };
     let sites = match &listener.service {

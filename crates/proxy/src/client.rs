@@ -26,6 +26,9 @@ pub(crate) struct Connection {
     pub(crate) peer_text: Box<str>,
     /// Whether the peer's forwarding fields are believed.
     pub(crate) trusted: bool,
+    /// Whether a load balancer has announced it as one to the port of HTTPS (ingress-nginx:
+    /// `use-proxy-protocol`).
+    pub(crate) announced_https: bool,
     pub(crate) tls: Option<Tls>,
 }
 

@@ -1,11 +1,13 @@
 //! Who the client is, and what the backend is told of it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use model::Told;
 
 use crate::client::{Connection, plain_ip};
-use crate::headers::{Name, Names, RequestHead, list};
+use crate::headers::{Headers, Name, Names, RequestHead, list};
 use crate::respond::decimal;
 use crate::settings::{Forwarding, Settings};
 
@@ -32,25 +34,30 @@ pub(crate) fn apply(
     let Forwarding {
         header,
         address_only,
+        announced,
         alone,
+        rehosts,
     } = &settings.forwarding;
     if !connection.trusted {
         request.headers.remove(OURS);
     }
-    let address = client_address(
-        request,
-        connection,
-        header.as_deref(),
-        &settings.trusted_proxies,
-    );
+    let trusted = &settings.trusted_proxies;
+    let address = match announced {
+        true => connection.peer.ip(),
+        false => client_address(request, connection, header.as_deref(), trusted),
+    };
     if *address_only {
         request.headers.remove(OURS);
+    }
+    if connection.announced_https {
+        request.headers.remove(Names::of(&[Name::XForwardedProto]));
     }
     let client = Client {
         address,
         secure: match request.headers.get(Name::XForwardedProto) {
+            Some(scheme) if *rehosts => scheme != b"http",
             Some(scheme) => scheme.eq_ignore_ascii_case(b"https"),
-            None => connection.tls.is_some(),
+            None => connection.tls.is_some() || connection.announced_https,
         },
     };
     if *alone {
@@ -65,26 +72,136 @@ pub(crate) fn apply(
     client
 }
 
-/// Whom a client says that it forwards for, believed or not.
-pub(crate) fn claimed(request: &RequestHead) -> Option<Vec<u8>> {
-    request.headers.get(Name::XForwardedFor)?;
-    let all = request.headers.joined(b"x-forwarded-for");
-    all.map(|all| all.into_owned())
+/// What a client says of itself, believed or not.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// Whom it forwards for.
+    client: Option<Vec<u8>>,
+    /// The host that it was asked for.
+    host: Option<Vec<u8>>,
+    /// Whether it has named its request.
+    names_request: bool,
 }
 
-/// Tells what ingress-nginx tells besides: the scheme by two more names, and whom the client itself
-/// says that it forwards for.
-pub(crate) fn tell_more(request: &mut RequestHead, client: Client, claimed: Option<&[u8]>) {
-    const ORIGINAL: &[u8] = b"X-Original-Forwarded-For";
+impl Claims {
+    /// Of a request as it came.
+    pub(crate) fn of(request: &RequestHead) -> Self {
+        let said = |name: Name, text: &[u8]| {
+            request.headers.get(name)?;
+            request.headers.joined(text).map(Cow::into_owned)
+        };
+        Self {
+            client: said(Name::XForwardedFor, b"x-forwarded-for"),
+            host: said(Name::XForwardedHost, b"x-forwarded-host"),
+            names_request: request.headers.get(Name::XRequestId).is_some(),
+        }
+    }
+}
 
+/// Tells what ingress-nginx tells besides: the scheme by two more names, what the client itself
+/// says that it forwards for and was asked for, and what `told` says.
+pub(crate) fn tell_more(
+    request: &mut RequestHead,
+    connection: &Connection,
+    claims: Claims,
+    told: Option<&Told>,
+    rehosts: bool,
+) {
+    const FOR: &[u8] = b"X-Original-Forwarded-For";
+    const HOST: &[u8] = b"X-Original-Forwarded-Host";
+
+    if rehosts && connection.trusted {
+        rehost(request);
+    }
     let headers = &mut request.headers;
     headers.remove(Names::of(&[Name::XForwardedScheme, Name::XScheme]));
-    headers.remove_named(ORIGINAL);
-    let scheme: &[u8] = if client.secure { b"https" } else { b"http" };
-    headers.push_known(Name::XForwardedScheme, b"X-Forwarded-Scheme", scheme);
-    headers.push_known(Name::XScheme, b"X-Scheme", scheme);
-    if let Some(claimed) = claimed {
-        headers.push(ORIGINAL, claimed);
+    headers.remove_named(FOR);
+    headers.remove_named(HOST);
+    let scheme = headers.get(Name::XForwardedProto).unwrap_or_default();
+    let scheme = scheme.to_vec();
+    headers.push_known(Name::XForwardedScheme, b"X-Forwarded-Scheme", &scheme);
+    headers.push_known(Name::XScheme, b"X-Scheme", &scheme);
+    name_port(headers, connection);
+    let field = |field: Option<&str>| field.and_then(|name| headers.joined(name.as_bytes()));
+    let client_field = told.and_then(|told| told.client_field.as_deref());
+    let host_field = told.and_then(|told| told.host_field.as_deref());
+    let owned = |value: Option<Cow<'_, [u8]>>| value.map(Cow::into_owned);
+    let client = match client_field {
+        Some(_) => owned(field(client_field)),
+        None => claims.client,
+    };
+    let host = match host_field {
+        Some(_) => owned(field(host_field)),
+        None => claims.host,
+    };
+    if let Some(client) = &client {
+        headers.push(FOR, client);
+    }
+    if let Some(host) = host {
+        headers.push(HOST, &host);
+    }
+    if let Some(told) = told {
+        tell(request, connection, told, client, claims.names_request);
+    }
+}
+
+/// Tells what a ConfigMap asks for.
+fn tell(
+    request: &mut RequestHead,
+    connection: &Connection,
+    told: &Told,
+    client: Option<Vec<u8>>,
+    names_request: bool,
+) {
+    const TARGET: &[u8] = b"X-Original-URI";
+
+    if let Some(field) = &told.announced_field {
+        let headers = &mut request.headers;
+        headers.remove_named(field.as_bytes());
+        let value = match connection.trusted {
+            true => client,
+            false => Some(connection.peer_text.as_bytes().to_vec()),
+        };
+        if let Some(value) = value {
+            headers.push(field.as_bytes(), &value);
+        }
+    }
+    if told.target {
+        let target = request.target().to_vec();
+        request.headers.remove_named(TARGET);
+        request.headers.push(TARGET, &target);
+    }
+    if !told.names_requests && !names_request {
+        request.headers.remove(Names::of(&[Name::XRequestId]));
+    }
+}
+
+/// Has backends be asked for the first host that X-Forwarded-Host names.
+fn rehost(request: &mut RequestHead) {
+    let told = request.headers.get(Name::XForwardedHost);
+    let first = told.and_then(|told| told.split(|&byte| byte == b',').next());
+    let Some(first) = first.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty()) else {
+        return;
+    };
+    let first = first.to_vec();
+    request.set_upstream_authority(&first);
+    let headers = &mut request.headers;
+    headers.remove(Names::of(&[Name::XForwardedHost]));
+    headers.push_known(Name::XForwardedHost, b"X-Forwarded-Host", &first);
+}
+
+/// The port of HTTPS is told as 443, whatever it is here.
+fn name_port(headers: &mut Headers, connection: &Connection) {
+    let mut digits = [0; 20];
+    let own = decimal(&mut digits, u64::from(connection.entrance.port));
+    if connection.tls.is_some()
+        && own != b"443"
+        && headers
+            .get(Name::XForwardedPort)
+            .is_some_and(|port| port == own)
+    {
+        headers.remove(Names::of(&[Name::XForwardedPort]));
+        headers.push_known(Name::XForwardedPort, b"X-Forwarded-Port", b"443");
     }
 }
 
@@ -215,7 +332,7 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
         headers.push_known(Name::XForwardedPort, b"X-Forwarded-Port", digits);
     }
     if !proto {
-        let scheme: &[u8] = if connection.tls.is_some() {
+        let scheme: &[u8] = if connection.tls.is_some() || connection.announced_https {
             b"https"
         } else {
             b"http"
@@ -258,6 +375,7 @@ mod tests {
             local: peer,
             peer_text: "192.0.2.1".into(),
             trusted: is_trusted(peer.ip(), &trusted),
+            announced_https: false,
             tls: None,
         };
         let mut request = RequestHead::default();

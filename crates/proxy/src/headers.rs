@@ -488,6 +488,16 @@ impl RequestHead {
         }
     }
 
+    /// The host that they are asked for in the place of the request's own, without its port.
+    pub(crate) fn told_host(&self) -> Option<&str> {
+        let told = std::str::from_utf8(self.headers.text(self.upstream_authority)).ok()?;
+        let host = match told.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => told,
+        };
+        Some(host).filter(|host| !host.is_empty())
+    }
+
     pub(crate) fn set_authority(&mut self, authority: &[u8]) {
         self.authority = self.headers.add_text(authority);
     }

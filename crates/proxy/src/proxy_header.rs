@@ -90,7 +90,7 @@ mod tests {
             ] {
                 let parsed = |text: &str| text.parse::<SocketAddr>().expect("an address");
                 let header = of_client(version, parsed(client), parsed(listener));
-                let source = Source::Client(parsed(read));
+                let source = Source::Client(parsed(read), 443);
                 assert_eq!(
                     parse(&header),
                     Ok(Some((source, header.len()))),

@@ -20,8 +20,8 @@ const MAX_PAYLOAD: usize = 4096;
 /// Who a connection comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// From this client, through the load balancer.
-    Client(SocketAddr),
+    /// From this client, through the load balancer, and to this port of that one.
+    Client(SocketAddr, u16),
     /// From the load balancer itself (a health check), or from what has no IP address: the
     /// connection's own addresses stand.
     Connection,
@@ -147,9 +147,9 @@ fn parse_line(line: &[u8]) -> Result<Source, Malformed> {
 }
 
 fn client(address: IpAddr, source_port: &str, target_port: &str) -> Result<Source, Malformed> {
-    parse_port(target_port)?;
+    let target = parse_port(target_port)?;
     let port = parse_port(source_port)?;
-    Ok(Source::Client(SocketAddr::new(address, port)))
+    Ok(Source::Client(SocketAddr::new(address, port), target))
 }
 
 /// Digits only, none to spare.
@@ -191,16 +191,22 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<(Source, usize)>, Malformed> {
         return Ok(None);
     };
     let source = match (is_local, family, payload) {
-        (false, 0x11, &[a, b, c, d, _, _, _, _, high, low, ..]) => Source::Client(SocketAddr::new(
-            Ipv4Addr::new(a, b, c, d).into(),
-            u16::from_be_bytes([high, low]),
-        )),
+        (false, 0x11, &[a, b, c, d, _, _, _, _, high, low, to_high, to_low, ..]) => Source::Client(
+            SocketAddr::new(
+                Ipv4Addr::new(a, b, c, d).into(),
+                u16::from_be_bytes([high, low]),
+            ),
+            u16::from_be_bytes([to_high, to_low]),
+        ),
         (false, 0x21, payload) => {
             let address: [u8; 16] = payload[..16].try_into().map_err(|_| Malformed)?;
-            Source::Client(SocketAddr::new(
-                Ipv6Addr::from(address).into(),
-                u16::from_be_bytes([payload[32], payload[33]]),
-            ))
+            Source::Client(
+                SocketAddr::new(
+                    Ipv6Addr::from(address).into(),
+                    u16::from_be_bytes([payload[32], payload[33]]),
+                ),
+                u16::from_be_bytes([payload[34], payload[35]]),
+            )
         }
         // LOCAL, unspecified, a datagram's or a Unix socket's: none is a TCP client's address.
         _ => Source::Connection,
@@ -223,8 +229,8 @@ mod tests {
         bytes
     }
 
-    fn from(text: &str) -> Source {
-        Source::Client(text.parse().expect("an address"))
+    fn from(text: &str, port: u16) -> Source {
+        Source::Client(text.parse().expect("an address"), port)
     }
 
     #[test]
@@ -232,13 +238,16 @@ mod tests {
         for (line, source) in [
             (
                 "PROXY TCP4 192.0.2.1 198.51.100.1 1234 80",
-                from("192.0.2.1:1234"),
+                from("192.0.2.1:1234", 80),
             ),
             (
                 "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535",
-                from("255.255.255.255:65535"),
+                from("255.255.255.255:65535", 65535),
             ),
-            ("PROXY TCP6 2001:db8::1 ::1 0 80", from("[2001:db8::1]:0")),
+            (
+                "PROXY TCP6 2001:db8::1 ::1 0 80",
+                from("[2001:db8::1]:0", 80),
+            ),
             ("PROXY UNKNOWN", Source::Connection),
             ("PROXY UNKNOWN whatever  else", Source::Connection),
         ] {
@@ -292,12 +301,12 @@ mod tests {
         let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x04, 0xd2, 0, 80];
         let mut v6 = [0; 36];
         v6[15] = 1;
-        v6[32..34].copy_from_slice(&[0x04, 0xd2]);
+        v6[32..].copy_from_slice(&[0x04, 0xd2, 0x01, 0xbb]);
         let with_tlvs = [&v4[..], &[0x03, 0, 4, 1, 2, 3, 4], &[0x20; 40]].concat();
         for (bytes, source) in [
-            (binary(0x21, 0x11, &v4), from("192.0.2.1:1234")),
-            (binary(0x21, 0x11, &with_tlvs), from("192.0.2.1:1234")),
-            (binary(0x21, 0x21, &v6), from("[::1]:1234")),
+            (binary(0x21, 0x11, &v4), from("192.0.2.1:1234", 80)),
+            (binary(0x21, 0x11, &with_tlvs), from("192.0.2.1:1234", 80)),
+            (binary(0x21, 0x21, &v6), from("[::1]:1234", 443)),
             (binary(0x21, 0x00, b""), Source::Connection),
             (binary(0x21, 0x00, b"anything"), Source::Connection),
             (binary(0x21, 0x12, &v4), Source::Connection),
@@ -348,7 +357,7 @@ mod tests {
             for end in 0..bytes.len() {
                 prop_assert_eq!(parse(&bytes[..end]), Ok(None));
             }
-            prop_assert_eq!(parse(&bytes), Ok(Some((Source::Client(source), bytes.len()))));
+            prop_assert_eq!(parse(&bytes), Ok(Some((Source::Client(source, 80), bytes.len()))));
         }
 
         #[test]

@@ -121,6 +121,8 @@ pub(crate) enum Reason {
     ConnectionLimit,
     /// The client's address is not one of those that may come (403).
     AddressDenied,
+    /// The request says that it comes from who is not answered (403).
+    Blocked,
     /// A name and a password are asked for (401).
     PasswordRequired,
     /// Another backend answers in the place of one that failed with this status.
@@ -208,6 +210,7 @@ impl Reason {
             Self::RequestLimit => "request_limit",
             Self::ConnectionLimit => "connection_limit",
             Self::AddressDenied => "address_denied",
+            Self::Blocked => "blocked",
             Self::PasswordRequired => "password_required",
             Self::ErrorPage(_) => "error_page",
             Self::Returned => "returned",

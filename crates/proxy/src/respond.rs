@@ -25,6 +25,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
         | Reason::AuthFailed
         | Reason::CorsPreflight
         | Reason::AddressDenied
+        | Reason::Blocked
         | Reason::ClientCertificateDenied => 403,
         Reason::ConnectTimeout
         | Reason::ResponseTimeout

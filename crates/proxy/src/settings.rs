@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::Tuning;
+use model::{TlsTuning, Tuning};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
@@ -26,6 +26,8 @@ pub struct Settings {
     pub forwarding: Forwarding,
     /// Whether trusted proxies begin each connection with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Whether the others do, too, who are not believed (ingress-nginx: `use-proxy-protocol`).
+    pub all_announce: bool,
     /// The format of the access log.
     pub access_log: AccessLogFormat,
     /// Limits on what clients send and hold.
@@ -57,8 +59,13 @@ pub struct Forwarding {
     pub header: Option<Box<str>>,
     /// Whether they are believed of the client's address alone.
     pub address_only: bool,
+    /// Whether not even of that: it is who the PROXY protocol tells.
+    pub announced: bool,
     /// Whether backends are told the client's address alone, and not those that it came by.
     pub alone: bool,
+    /// Whether the host that trusted proxies tell is what backends are asked for, and any scheme
+    /// but `http` is as good as HTTPS (ingress-nginx: `use-forwarded-headers`).
+    pub rehosts: bool,
 }
 
 impl Settings {
@@ -70,9 +77,13 @@ impl Settings {
             tuned.forwarding = Forwarding {
                 header: forwarding.header.clone(),
                 address_only: forwarding.address_only,
+                announced: forwarding.announced,
                 alone: forwarding.alone,
+                rehosts: !forwarding.address_only,
             };
         }
+        tuned.all_announce = tuning.proxy_protocol == Some(true);
+        tuned.tls.tune(&tuning.tls);
         let (limits, timeouts) = (&mut tuned.limits, &mut tuned.timeouts);
         set(&mut tuned.proxy_protocol, tuning.proxy_protocol);
         set(
@@ -82,6 +93,7 @@ impl Settings {
         set(&mut limits.header_bytes, tuning.header_bytes);
         set(&mut limits.h2_streams, tuning.h2_streams);
         set(&mut timeouts.keep_alive, tuning.keep_alive);
+        set(&mut timeouts.announcement, tuning.announcement_timeout);
         set(&mut timeouts.header, tuning.header_timeout);
         set(&mut timeouts.body, tuning.body_timeout);
         tuned
@@ -110,8 +122,10 @@ const CIPHER_SUITES: &[SupportedCipherSuite] = &[
 /// TLS towards clients.
 #[derive(Debug, Clone)]
 pub struct TlsSettings {
-    /// Whether TLS 1.2 is spoken besides 1.3.
+    /// Whether TLS 1.2 is spoken.
     pub tls12: bool,
+    /// Whether TLS 1.3 is; one of them is.
+    pub tls13: bool,
     /// The cipher suites, the preferred one first; at least one of each version that is spoken.
     pub cipher_suites: Vec<SupportedCipherSuite>,
     /// The groups of key exchange, at least one. Of those, the client's order decides.
@@ -120,6 +134,9 @@ pub struct TlsSettings {
     pub http2: bool,
     /// Whether Ingress refuses handshakes for names that no certificate is for, and without a name.
     pub strict_sni: bool,
+    /// Whether it refuses those for names that none of its hosts has, and without a name
+    /// (ingress-nginx: `ssl-reject-handshake`).
+    pub known_hosts_only: bool,
     /// Who is told of names that clients ask Ingress for and no certificate is for, if they are
     /// obtained then.
     pub on_demand: Option<mpsc::Sender<Wanted>>,
@@ -129,13 +146,45 @@ impl Default for TlsSettings {
     fn default() -> Self {
         Self {
             tls12: true,
+            tls13: true,
             cipher_suites: CIPHER_SUITES.to_vec(),
             groups: DEFAULT_KX_GROUPS.to_vec(),
             http2: true,
             strict_sni: false,
+            known_hosts_only: false,
             on_demand: None,
         }
     }
+}
+
+impl TlsSettings {
+    /// Takes over what the configuration says.
+    fn tune(&mut self, tuning: &TlsTuning) {
+        if let Some((tls12, tls13)) = tuning.versions {
+            (self.tls12, self.tls13) = (tls12, tls13);
+        }
+        if let Some(named) = &tuning.suites {
+            self.cipher_suites = in_place_of(named, &self.cipher_suites);
+        }
+        if let Some(groups) = &tuning.groups {
+            self.groups = groups.0.to_vec();
+        }
+        set(&mut self.http2, tuning.http2);
+        set(&mut self.known_hosts_only, tuning.known_hosts_only);
+    }
+}
+
+/// The suites that were named, and those of `former` of the version that none was named of: as with
+/// OpenSSL's lists, one for TLS 1.2 says nothing about 1.3.
+fn in_place_of(
+    named: &[SupportedCipherSuite],
+    former: &[SupportedCipherSuite],
+) -> Vec<SupportedCipherSuite> {
+    let of_13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+    let others = former
+        .iter()
+        .filter(|suite| !named.iter().any(|named| of_13(named) == of_13(suite)));
+    named.iter().chain(others).copied().collect()
 }
 
 /// HTTP/2 towards endpoints.
@@ -211,6 +260,8 @@ pub struct Limits {
 pub struct ClientTimeouts {
     /// For the TLS handshake.
     pub handshake: Duration,
+    /// For a PROXY protocol header; zero is as `header`.
+    pub announcement: Duration,
     /// From a request's first byte to the end of its head.
     pub header: Duration,
     /// Between two reads of a request's body.
@@ -234,6 +285,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             forwarding: Forwarding::default(),
             proxy_protocol: false,
+            all_announce: false,
             access_log: AccessLogFormat::Json,
             limits: Limits::default(),
             timeouts: ClientTimeouts::default(),
@@ -271,6 +323,7 @@ impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            announcement: Duration::ZERO,
             header: Duration::from_secs(60),
             body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),

@@ -143,7 +143,10 @@ async fn pass_on(
     let ejection = &members.policy().ejection;
     let mut tried = Vec::new();
     let mut last = None;
-    while tried.len() < MOST_ATTEMPTS {
+    let most = route.tries.map_or(MOST_ATTEMPTS, usize::from);
+    let begun = Instant::now();
+    let in_time = || route.within.is_zero() || begun.elapsed() < route.within;
+    while tried.len() < most && (tried.is_empty() || in_time()) {
         let ask = Ask {
             now: Instant::now(),
             keys: stream_keys(members.policy(), connection.peer.ip()),

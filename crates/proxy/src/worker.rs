@@ -141,6 +141,9 @@ impl Worker {
     pub(crate) fn serve(&self, snapshot: Arc<Snapshot>) {
         if snapshot.tuning != self.view().snapshot.tuning {
             let tuned = self.given.tuned(&snapshot.tuning);
+            if snapshot.tuning.tls != self.view().snapshot.tuning.tls {
+                self.acceptor.retune(&tuned.tls);
+            }
             *self.settings.borrow_mut() = Rc::new(tuned);
         }
         *self.view.borrow_mut() = View::new(snapshot);

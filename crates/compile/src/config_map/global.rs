@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use model::filter::{Coding, Compression};
-use model::{Forwarding, Tuning};
+use model::filter::{Agents, Coding, Compression};
+use model::{AddressSet, Blocked, FieldNames, Forwarding, Told, Tuning};
 use objects::Store;
 
 use crate::ingress::annotations::Settings;
@@ -50,6 +50,8 @@ pub(crate) struct Global {
     pub(crate) gzip: Compressor,
     pub(crate) brotli: Compressor,
     pub(crate) zstd: Compressor,
+    /// Clients that are sent no gzip.
+    pub(crate) not_gzip: Option<Agents>,
     /// The status for who asks too often.
     pub(crate) rate_status: u16,
     /// The same for who asks too much at once.
@@ -66,6 +68,24 @@ pub(crate) struct Global {
     /// Whether requests are sent again that may not be served twice.
     pub(crate) retry_non_idempotent: bool,
     pub(crate) forwarding: Forwarded,
+    /// What backends are told besides.
+    pub(crate) tells: Tells,
+    /// Whether underscores may be in the names of fields.
+    pub(crate) underscores: bool,
+    /// Whether fields are left out for their names.
+    pub(crate) leaves_out: bool,
+    /// Who may not come in where no list says who may.
+    pub(crate) blocked_networks: AddressSet,
+    /// Whose requests are not answered.
+    pub(crate) blocks: Blocked,
+    /// Words that no annotation's value may have in it.
+    pub(crate) words: Box<[Box<str>]>,
+    /// Whether objects of other namespaces may be named.
+    pub(crate) crosses: bool,
+    /// None is `text/html`.
+    pub(crate) default_type: Option<Box<str>>,
+    /// What holds of TCP and UDP.
+    pub(crate) streams: Streams,
     /// What holds for the process, but for `forwarding`.
     pub(crate) tuning: Tuning,
 }
@@ -94,6 +114,65 @@ pub(crate) struct Forwarded {
     pub(crate) proxy_protocol: bool,
 }
 
+/// What backends are told besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tells {
+    /// `forwarded-for-proxy-protocol-header`.
+    pub(crate) announced: Box<str>,
+    /// `forwarded-host-header`, in lower case; none is X-Forwarded-Host.
+    pub(crate) host: Option<Box<str>>,
+    /// `proxy-add-original-uri-header`.
+    pub(crate) target: bool,
+    /// `generate-request-id`.
+    pub(crate) names_requests: bool,
+}
+
+impl Default for Tells {
+    fn default() -> Self {
+        Self {
+            announced: "X-Forwarded-For-Proxy-Protocol".into(),
+            host: None,
+            target: false,
+            names_requests: true,
+        }
+    }
+}
+
+/// What holds of the ports of `--tcp-services-configmap` and `--udp-services-configmap`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Streams {
+    /// `proxy-stream-timeout`; none is as the command line says.
+    pub(crate) idle: Option<Duration>,
+    /// `proxy-stream-next-upstream`.
+    pub(crate) again: bool,
+    /// `proxy-stream-next-upstream-tries`; 0 is no limit.
+    pub(crate) tries: u8,
+    /// `proxy-stream-next-upstream-timeout`; zero is no limit.
+    pub(crate) within: Duration,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            idle: None,
+            again: true,
+            tries: 3,
+            within: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Streams {
+    /// How many endpoints are tried for a connection; none is as many as there are.
+    pub(crate) fn most(&self) -> Option<u8> {
+        match (self.again, self.tries) {
+            (false, _) => Some(1),
+            (true, 0) => None,
+            (true, tries) => Some(tries),
+        }
+    }
+}
+
 impl Default for Global {
     fn default() -> Self {
         Self {
@@ -119,6 +198,7 @@ impl Default for Global {
             gzip: Compressor::new(1, 256),
             brotli: Compressor::new(4, 20),
             zstd: Compressor::new(3, 256),
+            not_gzip: None,
             rate_status: 503,
             at_once_status: 503,
             no_auth: [ACME.into()].into(),
@@ -128,6 +208,15 @@ impl Default for Global {
             allowed_headers: Vec::new(),
             retry_non_idempotent: false,
             forwarding: Forwarded::default(),
+            tells: Tells::default(),
+            underscores: false,
+            leaves_out: true,
+            blocked_networks: AddressSet::default(),
+            blocks: Blocked::default(),
+            words: [].into(),
+            crosses: false,
+            default_type: None,
+            streams: Streams::default(),
             tuning: Tuning::default(),
         }
     }
@@ -200,8 +289,37 @@ impl Global {
             brotli: self.brotli.coding(),
             zstd: self.zstd.coding(),
             gzip: self.gzip.coding(),
+            not_gzip: self.not_gzip.clone(),
         };
-        (compression != Compression::default()).then(|| Arc::new(compression))
+        let is_used = self.brotli.on || self.zstd.on || self.gzip.on;
+        is_used.then(|| Arc::new(compression))
+    }
+
+    /// Which fields of requests go on.
+    pub(crate) fn field_names(&self) -> FieldNames {
+        match (self.leaves_out, self.underscores) {
+            (false, _) => FieldNames::Any,
+            (true, true) => FieldNames::Underscored,
+            (true, false) => FieldNames::Plain,
+        }
+    }
+
+    /// What backends are told besides, if it is not as by default.
+    pub(crate) fn told(&self) -> Option<Told> {
+        let both = self.forwarding.headers && self.forwarding.proxy_protocol;
+        let told = Told {
+            client_field: self.forwarding.header.clone(),
+            host_field: self.tells.host.clone(),
+            announced_field: both.then(|| self.tells.announced.clone()),
+            target: self.tells.target,
+            names_requests: self.tells.names_requests,
+        };
+        (told != Told::default()).then_some(told)
+    }
+
+    /// Whose requests are not answered, if there is anybody.
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        (!self.blocks.is_empty()).then(|| self.blocks.clone())
     }
 
     /// What holds for the process.
@@ -218,6 +336,7 @@ impl Global {
             trusted: trusted.clone().unwrap_or_else(everybody),
             header: header.clone(),
             address_only: !headers,
+            announced: *proxy_protocol && !headers,
             alone: !(*headers && *full),
         });
         Tuning {
@@ -246,7 +365,7 @@ impl Global {
 }
 
 /// Every network there is (`proxy-real-ip-cidr` by default).
-fn everybody() -> Box<[IpNet]> {
+pub(super) fn everybody() -> Box<[IpNet]> {
     [Ipv4Net::default().into(), Ipv6Net::default().into()].into()
 }
 

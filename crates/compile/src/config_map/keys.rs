@@ -7,8 +7,14 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
-use super::global::{Global, http_name};
+use model::filter::Agents;
+use model::told::Listed;
+use model::{AddressSet, Pattern};
+
+use super::global::{Global, everybody, http_name};
+use super::tls;
 use crate::ingress::annotations::table::Risk;
+use crate::ingress::snippets::{one_word, time};
 use crate::name::Name;
 
 /// One key.
@@ -87,18 +93,28 @@ const KEYS: &[Key] = &[
     Key::works("allow-backend-server-header", |global, value| {
         boolean(value).map(|on| global.tells_server = on)
     }),
-    Key::later("allow-cross-namespace-resources"),
+    Key::works("allow-cross-namespace-resources", |global, value| {
+        boolean(value).map(|on| global.crosses = on)
+    }),
     Key::works("allow-snippet-annotations", |global, value| {
         boolean(value).map(|on| global.allow_snippets = on)
     }),
-    Key::later("annotation-value-word-blocklist"),
+    Key::works("annotation-value-word-blocklist", |global, value| {
+        words(value).map(|all| global.words = all)
+    }),
     Key::works("annotations-risk-level", |global, value| {
         risk(value).map(|risk| global.risk = Some(risk))
     }),
     Key::idle("bind-address", "--bind-address says where is listened"),
-    Key::later("block-cidrs"),
-    Key::later("block-referers"),
-    Key::later("block-user-agents"),
+    Key::works("block-cidrs", |global, value| {
+        blocked_networks(value).map(|all| global.blocked_networks = all)
+    }),
+    Key::works("block-referers", |global, value| {
+        listed(value).map(|all| global.blocks.referers = all)
+    }),
+    Key::works("block-user-agents", |global, value| {
+        listed(value).map(|all| global.blocks.agents = all)
+    }),
     Key::works("brotli-level", |global, value| {
         level(value, 11).map(|level| global.brotli.coding.level = level)
     }),
@@ -121,7 +137,9 @@ const KEYS: &[Key] = &[
     }),
     Key::said("custom-http-errors", "custom-http-errors"),
     Key::idle("debug-connections", NGINX),
-    Key::later("default-type"),
+    Key::works("default-type", |global, value| {
+        media_type(value).map(|kind| global.default_type = kind)
+    }),
     Key::said("denylist-source-range", "denylist-source-range"),
     Key::works("disable-access-log", |global, value| {
         boolean(value).map(|off| global.said.logs.hides_requests |= off)
@@ -144,7 +162,9 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("enable-modsecurity", MODSECURITY),
     Key::idle("enable-multi-accept", NGINX),
-    Key::later("enable-ocsp"),
+    Key::works("enable-ocsp", |global, value| {
+        boolean(value).map(|on| global.tuning.stapling = Some(on))
+    }),
     Key::later("enable-opentelemetry"),
     Key::idle("enable-owasp-modsecurity-crs", MODSECURITY),
     Key::works("enable-real-ip", |global, value| {
@@ -152,7 +172,9 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("enable-serial-reloads", WORKERS),
     Key::idle("enable-syslog", LOGS),
-    Key::later("enable-underscores-in-headers"),
+    Key::works("enable-underscores-in-headers", |global, value| {
+        boolean(value).map(|on| global.underscores = on)
+    }),
     Key::works("enable-zstd", |global, value| {
         boolean(value).map(|on| global.zstd.on = on)
     }),
@@ -164,9 +186,15 @@ const KEYS: &[Key] = &[
     Key::works("forwarded-for-header", |global, value| {
         field_name(value).map(|name| global.forwarding.header = name)
     }),
-    Key::later("forwarded-for-proxy-protocol-header"),
-    Key::later("forwarded-host-header"),
-    Key::later("generate-request-id"),
+    Key::works("forwarded-for-proxy-protocol-header", |global, value| {
+        any_field_name(value).map(|name| global.tells.announced = name)
+    }),
+    Key::works("forwarded-host-header", |global, value| {
+        other_field_name(value, "x-forwarded-host").map(|name| global.tells.host = name)
+    }),
+    Key::works("generate-request-id", |global, value| {
+        boolean(value).map(|on| global.tells.names_requests = on)
+    }),
     Key::idle("geoip2-autoreload-in-minutes", "there is no database yet"),
     Key::works("global-allowed-response-headers", |global, value| {
         names(value).map(|names| global.allowed_headers = names)
@@ -185,7 +213,9 @@ const KEYS: &[Key] = &[
     Key::later("global-auth-snippet"),
     Key::said("global-auth-url", "auth-url"),
     Key::idle("grpc-buffer-size-kb", NGINX),
-    Key::idle("gzip-disable", NGINX),
+    Key::works("gzip-disable", |global, value| {
+        agents(value).map(|some| global.not_gzip = some)
+    }),
     Key::works("gzip-level", |global, value| {
         level(value, 9).map(|level| global.gzip.coding.level = level)
     }),
@@ -221,7 +251,9 @@ const KEYS: &[Key] = &[
     Key::idle("http2-max-field-size", NGINX),
     Key::idle("http2-max-header-size", NGINX),
     Key::idle("http2-max-requests", NGINX),
-    Key::later("ignore-invalid-headers"),
+    Key::works("ignore-invalid-headers", |global, value| {
+        boolean(value).map(|on| global.leaves_out = on)
+    }),
     Key::idle("jaeger-baggage-header", JAEGER),
     Key::idle("jaeger-collector-host", JAEGER),
     Key::idle("jaeger-collector-port", JAEGER),
@@ -295,7 +327,9 @@ const KEYS: &[Key] = &[
     Key::later("otlp-collector-host"),
     Key::later("otlp-collector-port"),
     Key::said("preserve-trailing-slash", "preserve-trailing-slash"),
-    Key::later("proxy-add-original-uri-header"),
+    Key::works("proxy-add-original-uri-header", |global, value| {
+        boolean(value).map(|on| global.tells.target = on)
+    }),
     Key::works("proxy-body-size", |global, value| {
         size(value).map(|bytes| global.max_body = Some(bytes))
     }),
@@ -315,7 +349,9 @@ const KEYS: &[Key] = &[
     Key::said("proxy-next-upstream", "proxy-next-upstream"),
     Key::said("proxy-next-upstream-timeout", "proxy-next-upstream-timeout"),
     Key::said("proxy-next-upstream-tries", "proxy-next-upstream-tries"),
-    Key::later("proxy-protocol-header-timeout"),
+    Key::works("proxy-protocol-header-timeout", |global, value| {
+        duration(value).map(|time| global.tuning.announcement_timeout = Some(time))
+    }),
     Key::works("proxy-read-timeout", |global, value| {
         seconds(value).map(|time| global.read = Some(time))
     }),
@@ -334,11 +370,19 @@ const KEYS: &[Key] = &[
         "proxy-ssl-location-only",
         "what is said to a backend is always its own Ingress's",
     ),
-    Key::later("proxy-stream-next-upstream"),
-    Key::later("proxy-stream-next-upstream-timeout"),
-    Key::later("proxy-stream-next-upstream-tries"),
+    Key::works("proxy-stream-next-upstream", |global, value| {
+        boolean(value).map(|on| global.streams.again = on)
+    }),
+    Key::works("proxy-stream-next-upstream-timeout", |global, value| {
+        nginx_time(value).map(|time| global.streams.within = time)
+    }),
+    Key::works("proxy-stream-next-upstream-tries", |global, value| {
+        tries(value).map(|most| global.streams.tries = most)
+    }),
     Key::idle("proxy-stream-responses", NGINX),
-    Key::later("proxy-stream-timeout"),
+    Key::works("proxy-stream-timeout", |global, value| {
+        nginx_time(value).map(|time| global.streams.idle = Some(time))
+    }),
     Key::said("relative-redirects", "relative-redirects"),
     Key::works("retry-non-idempotent", |global, value| {
         boolean(value).map(|on| global.retry_non_idempotent = on)
@@ -351,18 +395,26 @@ const KEYS: &[Key] = &[
     Key::said("service-upstream", "service-upstream"),
     Key::later("skip-access-log-urls"),
     Key::idle("ssl-buffer-size", NGINX),
-    Key::later("ssl-ciphers"),
+    Key::works("ssl-ciphers", |global, value| {
+        tls::suites(value).map(|all| global.tuning.tls.suites = Some(all))
+    }),
     Key::idle("ssl-dh-param", NGINX),
     Key::idle(
         "ssl-early-data",
         "no request is taken before the handshake has ended, for it could be sent twice",
     ),
-    Key::later("ssl-ecdh-curve"),
-    Key::later("ssl-protocols"),
+    Key::works("ssl-ecdh-curve", |global, value| {
+        tls::groups(value).map(|all| global.tuning.tls.groups = all)
+    }),
+    Key::works("ssl-protocols", |global, value| {
+        tls::versions(value).map(|both| global.tuning.tls.versions = Some(both))
+    }),
     Key::works("ssl-redirect", |global, value| {
         boolean(value).map(|on| global.ssl_redirect = on)
     }),
-    Key::later("ssl-reject-handshake"),
+    Key::works("ssl-reject-handshake", |global, value| {
+        boolean(value).map(|on| global.tuning.tls.known_hosts_only = Some(on))
+    }),
     Key::idle("ssl-session-cache", NGINX),
     Key::idle("ssl-session-cache-size", NGINX),
     Key::idle("ssl-session-ticket-key", TICKETS),
@@ -390,7 +442,9 @@ const KEYS: &[Key] = &[
     Key::works("use-gzip", |global, value| {
         boolean(value).map(|on| global.gzip.on = on)
     }),
-    Key::later("use-http2"),
+    Key::works("use-http2", |global, value| {
+        boolean(value).map(|on| global.tuning.tls.http2 = Some(on))
+    }),
     Key::works("use-proxy-protocol", |global, value| {
         boolean(value).map(|on| global.forwarding.proxy_protocol = on)
     }),
@@ -415,7 +469,8 @@ fn boolean(value: &str) -> Result<bool, &'static str> {
     // As Go's `strconv.ParseBool`.
     match value.trim() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        // Nothing is no, as in ingress-nginx.
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("\"true\" or \"false\""),
     }
 }
@@ -464,11 +519,99 @@ fn networks(value: &str) -> Result<Box<[IpNet]>, &'static str> {
 
 /// The name of a header field in lower case; none if it is X-Forwarded-For.
 fn field_name(value: &str) -> Result<Option<Box<str>>, &'static str> {
-    let name = value.trim().to_ascii_lowercase();
-    if !http_name(&name) {
-        return Err("the name of a header field");
+    other_field_name(value, "x-forwarded-for")
+}
+
+/// The same of another field.
+fn other_field_name(value: &str, usual: &str) -> Result<Option<Box<str>>, &'static str> {
+    let name = any_field_name(value)?.to_ascii_lowercase();
+    Ok((name != usual).then(|| name.into()))
+}
+
+/// The name of a header field as it is written.
+fn any_field_name(value: &str) -> Result<Box<str>, &'static str> {
+    let name = value.trim();
+    http_name(name)
+        .then(|| name.into())
+        .ok_or("the name of a header field")
+}
+
+/// Words between commas, which keep their blanks as in ingress-nginx. Of none, which is in every
+/// value, nobody can mean anything.
+fn words(value: &str) -> Result<Box<[Box<str>]>, &'static str> {
+    let words = value.trim().split(',').filter(|word| !word.is_empty());
+    Ok(words.map(Into::into).collect())
+}
+
+/// Networks between commas, or `all`.
+fn blocked_networks(value: &str) -> Result<AddressSet, &'static str> {
+    let items = value.split(',').map(str::trim);
+    if items.clone().any(|item| item == "all") {
+        return Ok(everybody().iter().copied().collect());
     }
-    Ok((name != "x-forwarded-for").then(|| name.into()))
+    networks(value).map(|all| all.iter().copied().collect())
+}
+
+/// The values of a map of nginx's, between commas: as they are, or behind `~` and `~*` patterns.
+fn listed(value: &str) -> Result<Box<[Listed]>, &'static str> {
+    const HINT: &str = "values between commas; behind ~ a pattern, behind ~* one in any case";
+    let items = value
+        .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty());
+    let items = items.map(|item| {
+        let word = one_word(item)?;
+        let pattern = match (word.strip_prefix("~*"), word.strip_prefix('~')) {
+            (Some(pattern), _) => format!("(?i){pattern}"),
+            (None, Some(pattern)) => pattern.to_owned(),
+            // A backslash before what would mean something else.
+            (None, None) => return Some(Listed::Text(word.trim_start_matches('\\').into())),
+        };
+        Pattern::anywhere(&pattern).ok().map(Listed::Pattern)
+    });
+    items.collect::<Option<_>>().ok_or(HINT)
+}
+
+/// Clients by their User-Agent (nginx: `gzip_disable`).
+fn agents(value: &str) -> Result<Option<Agents>, &'static str> {
+    match value {
+        "" => Ok(None),
+        "msie6" => Ok(Some(Agents::OldExplorers)),
+        pattern => Pattern::anywhere(&format!("(?i){pattern}"))
+            .map(|pattern| Some(Agents::Matching(pattern)))
+            .map_err(|_| "msie6, or a pattern of what User-Agent says"),
+    }
+}
+
+/// The type of a text, as `text/plain; charset=utf-8`; none is the usual one.
+fn media_type(value: &str) -> Result<Option<Box<str>>, &'static str> {
+    let value = one_word(value.trim()).ok_or("a type, as text/plain")?;
+    let is_right = value.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    match is_right && value.contains('/') {
+        true => Ok((value != "text/html").then(|| value.into())),
+        false => Err("a type, as text/plain"),
+    }
+}
+
+/// A time as nginx writes it.
+fn nginx_time(value: &str) -> Result<Duration, &'static str> {
+    time(value.trim()).ok_or("a time as 600s, 10m or 500ms")
+}
+
+/// A time as Go writes it (`time.ParseDuration`).
+fn duration(value: &str) -> Result<Duration, &'static str> {
+    const HINT: &str = "a time with its unit, as 5s, 1m30s or 500ms";
+    let value = value.trim();
+    match value {
+        "0" => Ok(Duration::ZERO),
+        _ if value.ends_with(|last: char| last.is_ascii_digit()) => Err(HINT),
+        _ if value.contains(['d', 'w', 'M', 'y']) => Err(HINT),
+        _ => time(value).ok_or(HINT),
+    }
+}
+
+fn tries(value: &str) -> Result<u8, &'static str> {
+    value.trim().parse().map_err(|_| "a whole number below 256")
 }
 
 /// As `4 8k`: how many, and of which size each. In bytes all in all.

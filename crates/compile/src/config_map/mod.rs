@@ -6,6 +6,7 @@
 mod global;
 mod keys;
 mod page;
+mod tls;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use model::Tuning;
 use objects::Store;
 use objects::kinds::{ConfigMap, Kind, ObjectKey};
 
-pub(crate) use global::Global;
+pub(crate) use global::{Global, Streams};
 use keys::Fate;
 pub use page::markdown;
 

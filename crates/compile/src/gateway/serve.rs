@@ -431,6 +431,8 @@ fn nowhere() -> Arc<Stream> {
         split: None,
         connect: std::time::Duration::ZERO,
         idle: std::time::Duration::ZERO,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     })

@@ -54,6 +54,8 @@ pub(super) fn build(
         } else {
             options.stream_idle
         },
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     };

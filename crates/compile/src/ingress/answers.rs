@@ -160,8 +160,7 @@ impl Answers {
 /// The ConfigMap that an Ingress names for its answers, if it is one of its namespace.
 pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
     let written = parsed.settings.custom_headers.as_deref()?;
-    let (namespace, name) = written.split_once('/')?;
-    (namespace == parsed.namespace() && !name.is_empty()).then_some(NameRef { namespace, name })
+    written.contains('/').then(|| parsed.named(written))?
 }
 
 /// Finds out what is said.

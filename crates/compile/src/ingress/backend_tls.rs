@@ -160,9 +160,7 @@ impl Speech {
 /// The Secret that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     let written = parsed.settings.backend.as_ref()?.secret.as_deref()?;
-    let own = parsed.namespace();
-    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
-    (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
+    parsed.named(written)
 }
 
 /// The annotation that names it.

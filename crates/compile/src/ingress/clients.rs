@@ -22,7 +22,7 @@ const REVOCATIONS: &str = "ca.crl";
 /// The Secret that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     match source(parsed)? {
-        Source::Secret(written) => of_namespace(written, parsed),
+        Source::Secret(written) => parsed.named(written),
         Source::ConfigMap(_) => None,
     }
 }
@@ -30,7 +30,7 @@ pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
 /// The ConfigMap that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
     match source(parsed)? {
-        Source::ConfigMap(written) => of_namespace(written, parsed),
+        Source::ConfigMap(written) => parsed.named(written),
         Source::Secret(_) => None,
     }
 }
@@ -115,13 +115,6 @@ fn source(parsed: &Parsed) -> Option<Source<'_>> {
     secret.or_else(|| settings.config_map.as_deref().map(Source::ConfigMap))
 }
 
-/// `namespace/name`, or a name, if it is of the Ingress's namespace.
-fn of_namespace<'a>(written: &'a str, parsed: &'a Parsed) -> Option<NameRef<'a>> {
-    let own = parsed.namespace();
-    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
-    (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
-}
-
 /// The pattern of subjects; one that nobody has if what is written is none.
 fn subject(settings: &ClientAuth) -> Option<model::Pattern> {
     let text = settings.subject.as_deref()?;
@@ -137,7 +130,7 @@ type Lists = (
 fn read(source: Source<'_>, parsed: &Parsed, store: &Store) -> Result<Lists, String> {
     let kind = source.kind();
     let (Source::Secret(written) | Source::ConfigMap(written)) = source;
-    let name = of_namespace(written, parsed).ok_or_else(|| {
+    let name = parsed.named(written).ok_or_else(|| {
         let namespace = parsed.namespace();
         format!("{written:?} is no {kind} of namespace {namespace}")
     })?;

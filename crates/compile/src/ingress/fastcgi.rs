@@ -17,9 +17,10 @@ const SCRIPT_NAME: [&str; 2] = ["${fastcgi_script_name}", "$fastcgi_script_name"
 /// The ConfigMap that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
     let written = parsed.settings.fastcgi.as_ref()?.params.as_deref()?;
-    let own = parsed.namespace();
-    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
-    (namespace == own && !name.is_empty()).then_some(NameRef { namespace, name })
+    let named = parsed.named(written)?;
+    // Where others may be named, ingress-nginx still looks in its own for what has the name.
+    let namespace = parsed.namespace();
+    Some(NameRef { namespace, ..named })
 }
 
 /// What the servers are told; none if what is to be told cannot be found out, which denies the paths.

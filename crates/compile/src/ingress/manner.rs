@@ -69,6 +69,10 @@ pub(crate) struct Defaults {
     pub(crate) strict_paths: bool,
     /// What paths begin with whose clients are never sent to HTTPS (`no-tls-redirect-locations`).
     pub(crate) http_paths: Box<[Box<str>]>,
+    /// Words that no annotation's value may have in it (`annotation-value-word-blocklist`).
+    pub(crate) words: Box<[Box<str>]>,
+    /// Whether objects of other namespaces may be named (`allow-cross-namespace-resources`).
+    pub(crate) crosses: bool,
 }
 
 impl Defaults {
@@ -141,6 +145,10 @@ impl Profiles {
             tells_more: true,
             hides_server: !global.tells_server,
             gather: NGINX_GATHER,
+            fields: global.field_names(),
+            told: global.told().map(Arc::new),
+            blocked: global.blocked().map(Arc::new),
+            default_type: global.default_type.clone(),
             ..Extras::default()
         };
         let given = match options.max_body {
@@ -187,6 +195,8 @@ impl Profiles {
                 },
                 strict_paths: false,
                 http_paths: [].into(),
+                words: [].into(),
+                crosses: false,
                 risk: options.annotations_risk,
                 compression: None,
                 guard: GuardDefaults::default(),
@@ -210,6 +220,8 @@ impl Profiles {
                 },
                 strict_paths: global.strict_paths,
                 http_paths: global.no_tls_redirect.clone(),
+                words: global.words.clone(),
+                crosses: global.crosses,
                 risk: global.risk.unwrap_or(options.annotations_risk),
                 compression: global.compression(),
                 guard: GuardDefaults::of(global),

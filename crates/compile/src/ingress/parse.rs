@@ -15,6 +15,7 @@ use super::class::{PathSemantics, Profile};
 use super::host::{BadHost, covers, normal_host};
 use super::key;
 use super::path::{Location, WrittenPath, path_match};
+use crate::name::NameRef;
 use crate::report::{Problems, annotation_field};
 
 /// What paths of Exact and Prefix consist of, for people.
@@ -31,6 +32,8 @@ pub(crate) struct Parsed {
     pub(crate) settings: Settings,
     /// Whose defaults it has.
     pub(crate) profile: Profile,
+    /// Whether it may name objects of other namespaces (`allow-cross-namespace-resources`).
+    pub(crate) crosses: bool,
     pub(crate) problems: Arc<[Problem]>,
 }
 
@@ -111,6 +114,16 @@ pub(crate) struct TlsEntry {
 impl Parsed {
     pub(crate) fn precedence(&self) -> Precedence<'_> {
         Precedence::of(&self.source)
+    }
+
+    /// What `namespace/name`, or a name, in an annotation means: an object of its own namespace,
+    /// unless it may name others, or nothing.
+    pub(crate) fn named<'a>(&'a self, written: &'a str) -> Option<NameRef<'a>> {
+        let own = self.namespace();
+        let (namespace, name) = written.split_once('/').unwrap_or((own, written));
+        let is_allowed = namespace == own || (self.crosses && !namespace.is_empty());
+        let is_name = !name.is_empty() && !name.contains('/');
+        (is_allowed && is_name).then_some(NameRef { namespace, name })
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -216,6 +229,7 @@ pub(crate) fn parse(
         tls,
         settings,
         profile,
+        crosses: reading.crosses,
         problems: problems.into_shared(),
     }
 }
@@ -454,6 +468,8 @@ mod tests {
             validates: true,
             risk: annotations::table::Risk::High,
             snippets: false,
+            words: &[],
+            crosses: false,
             paths: None,
         };
         let parsed = parse(&source, Profile::Own, false, reading);

@@ -119,6 +119,8 @@ fn stream(parsed: &Parsed, path: &PathRule, world: &mut World<'_>) -> Stream {
         split: Split::new(vec![share]).map(Arc::new),
         connect: world.options.timeouts.connect,
         idle: world.options.stream_idle,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     }

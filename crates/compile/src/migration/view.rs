@@ -64,6 +64,8 @@ impl<'a> View<'a> {
                 validates: options.validates_annotations,
                 risk: risk.unwrap_or(options.annotations_risk),
                 snippets: options.allow_snippets,
+                words: &[],
+                crosses: false,
                 paths: None,
             },
             others: store.ingresses().count() - ingresses.len(),

@@ -47,7 +47,7 @@ pub(crate) struct Serve {
     /// How they are served.
     pub(crate) settings: proxy::Settings,
     /// Whether CAs are asked about the certificates that are served, and where they may be.
-    pub(crate) stapling: Option<Stapling>,
+    pub(crate) stapling: Stapling,
     /// Whether IPv6 is left out of the addresses because this machine has none.
     pub(crate) without_ipv6: bool,
     /// Where health, metrics and the API are.
@@ -73,6 +73,10 @@ pub(crate) struct Serve {
 /// Whom to ask about certificates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stapling {
+    /// Whether they are asked where the configuration does not say.
+    pub(crate) on: bool,
+    /// Whether it may say so (ingress-nginx: `enable-ocsp`).
+    pub(crate) configurable: bool,
     /// Whether responders may be at loopback, link-local and metadata addresses.
     pub(crate) allow_local: bool,
 }
@@ -138,9 +142,11 @@ impl Serve {
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
             succession: Succession::None,
-            stapling: compilation.ocsp_stapling.then_some(Stapling {
+            stapling: Stapling {
+                on: compilation.ocsp_stapling,
+                configurable: compilation.ingress_nginx.configmap.is_some(),
                 allow_local: serving.tls.ocsp_allow_local,
-            }),
+            },
             settings: proxy::Settings {
                 bind_addresses,
                 allow_local_external_names: compilation.allow_local_external_names,
@@ -376,6 +382,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
         },
         timeouts: ClientTimeouts {
             handshake: serving.tls_handshake_timeout,
+            announcement: Duration::ZERO,
             header: serving.client_header_timeout,
             body: serving.client_body_timeout,
             keep_alive: serving.keep_alive_timeout,

@@ -12,10 +12,12 @@ pub(super) fn settings(flags: &Tls) -> TlsSettings {
     let named = flags.tls_ciphers.as_ref().map(|named| named.0.as_slice());
     TlsSettings {
         tls12: flags.tls_min_version == TlsVersion::V12,
+        tls13: true,
         cipher_suites: cipher_suites(named.unwrap_or_default()),
         groups: flags.tls_curves.0.clone(),
         http2: flags.tls_http2,
         strict_sni: flags.tls_strict_sni,
+        known_hosts_only: false,
         on_demand: None,
     }
 }

@@ -335,7 +335,7 @@ impl Control {
             return Ok(());
         }
         self.is_published = false;
-        if let Some(staples) = &self.staples {
+        if let Some(staples) = &mut self.staples {
             staples.serve(&compiled.snapshot);
         }
         let listening = self

@@ -280,9 +280,9 @@ impl Running {
         let mut staples = None;
         let live = Arc::new(Live::new(|registry| {
             certificates = Some(Certificates::open(config, &state, demand, registry));
-            staples = config
-                .stapling
-                .map(|it| (it, stapling::Metrics::register(registry)));
+            let asked = config.stapling;
+            staples = (asked.on || asked.configurable)
+                .then(|| (asked, stapling::Metrics::register(registry)));
             proxy.register(registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);

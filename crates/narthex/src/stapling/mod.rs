@@ -22,30 +22,53 @@ pub(crate) use metrics::Metrics;
 /// The certificates in service, each once.
 type InService = Vec<Arc<Certificate>>;
 
-/// Where is told which certificates are in service. Nobody is asked any more when this is gone.
+/// Has CAs be asked about the certificates in service, as long as that is wanted.
 #[derive(Debug)]
 pub(crate) struct Staples {
-    in_service: watch::Sender<InService>,
+    config: config::Stapling,
+    metrics: Metrics,
+    /// Where is told which certificates are in service. Nobody is asked without it.
+    in_service: Option<watch::Sender<InService>>,
 }
 
 impl Staples {
-    /// Begins to ask about what is served.
+    /// Begins to ask, if the command line says so.
     ///
     /// # Errors
     /// There is no DNS client.
     pub(crate) fn start(config: config::Stapling, metrics: Metrics) -> Result<Self, Failure> {
-        let lookup = Lookup::new(config.allow_local)
-            .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
-        let (in_service, served) = watch::channel(InService::new());
-        tokio::spawn(worker::run(served, lookup, metrics));
-        Ok(Self { in_service })
+        let mut staples = Self {
+            config,
+            metrics,
+            in_service: None,
+        };
+        if config.on {
+            staples.begin()?;
+        }
+        Ok(staples)
     }
 
     /// Another configuration is about to be served. A chain that is in a Secret anew keeps what is
     /// stapled to it.
-    pub(crate) fn serve(&self, snapshot: &Snapshot) {
+    pub(crate) fn serve(&mut self, snapshot: &Snapshot) {
+        let wanted = snapshot.tuning.stapling.unwrap_or(self.config.on);
+        if !wanted && self.in_service.take().is_some() {
+            for certificate in served_certificates(snapshot) {
+                certificate.set_staple(None);
+            }
+        }
+        if wanted
+            && self.in_service.is_none()
+            && let Err(error) = self.begin()
+        {
+            let error = error.reason();
+            tracing::error!(error, "CAs are not asked about certificates");
+        }
+        let Some(in_service) = &self.in_service else {
+            return;
+        };
         let now = served_certificates(snapshot);
-        self.in_service.send_if_modified(|served| {
+        in_service.send_if_modified(|served| {
             let known: HashSet<_> = served.iter().map(Arc::as_ptr).collect();
             let is_new = |it: &&Arc<Certificate>| !known.contains(&Arc::as_ptr(it));
             let came: Vec<_> = now.iter().filter(is_new).collect();
@@ -61,5 +84,14 @@ impl Staples {
             *served = now;
             true
         });
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        let lookup = Lookup::new(self.config.allow_local)
+            .map_err(|error| Failure::new(format!("names cannot be resolved: {error}")))?;
+        let (in_service, served) = watch::channel(InService::new());
+        tokio::spawn(worker::run(served, lookup, self.metrics.clone()));
+        self.in_service = Some(in_service);
+        Ok(())
     }
 }

@@ -138,8 +138,8 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     let compress = filters::compression(&rule.filters);
     let coding = compress.and_then(|how| compression::negotiate(how, parts.request));
     let forwarded = match coding.filter(|_| parts.tunnel.is_none()) {
-        Some((kind, coding)) => {
-            let mut sink = compression::Sink::new(sink, kind, coding);
+        Some(wanted) => {
+            let mut sink = compression::Sink::new(sink, wanted);
             // Boxed: a future of its own for those who have it.
             let forwarded = forward::forward(parts, &mut spool, &mut sink, facts, rule, backend);
             Box::pin(forwarded).await

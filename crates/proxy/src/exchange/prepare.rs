@@ -7,14 +7,15 @@ use std::sync::Arc;
 use model::canary::CanaryView;
 use model::policy::Affinity;
 use model::{
-    Action, Backend, HostName, Listener, NormalPath, Rule, Service, Share, Site, Target, TlsSite,
+    Action, Backend, Extras, FieldNames, HostName, Listener, NormalPath, Rule, Service, Share,
+    Site, Target, TlsSite,
 };
 
 use super::parts::{Facts, Parts};
 use super::{clients, gather};
 use crate::client::{Connection, Length, RequestBody};
 use crate::filters::{self, Answer};
-use crate::forwarded::{self, Client};
+use crate::forwarded::{self, Claims, Client};
 use crate::headers::{Name, Names, RequestHead, list, write_field};
 use crate::record::{Reason, Version};
 use crate::respond;
@@ -76,7 +77,7 @@ pub(super) fn prepare<B: RequestBody>(
     // The body tells its length from here on.
     request.headers.remove(Names::of(&[Name::ContentLength]));
     let named = forwarded::is_named(request, connection);
-    let claimed = forwarded::claimed(request);
+    let claims = Claims::of(request);
     let client = forwarded::apply(request, connection, &worker.settings());
     facts.client.set(Some(client.address));
     facts.secure.set(client.secure);
@@ -108,6 +109,7 @@ pub(super) fn prepare<B: RequestBody>(
     let keeps = extras.is_some_and(|extras| extras.keeps_request_id);
     let tells = extras.is_some_and(|extras| extras.tells_more);
     let renamed = named && !keeps;
+    let blocked = extras.is_some_and(|extras| is_blocked(extras, request));
     let path = match renamed || tells {
         true => {
             let path = selection.path.to_vec();
@@ -115,7 +117,11 @@ pub(super) fn prepare<B: RequestBody>(
                 forwarded::rename(request);
             }
             if tells {
-                forwarded::tell_more(request, client, claimed.as_deref());
+                let fields = extras.map(|extras| extras.fields).unwrap_or_default();
+                take_out(request, fields);
+                let rehosts = worker.settings().forwarding.rehosts;
+                let told = extras.and_then(|extras| extras.told.as_deref());
+                forwarded::tell_more(request, connection, claims, told, rehosts);
             }
             Cow::Owned(path)
         }
@@ -126,26 +132,32 @@ pub(super) fn prepare<B: RequestBody>(
     let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
-    if let Some(answer) = filters::to_https(filters, request, &path, client, host) {
+    if !blocked && let Some(answer) = filters::to_https(filters, request, &path, client, host) {
         if filters::touch_response(filters) {
             facts.edit_with(&rule, connection, request, host);
         }
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }
-    if let Some(answer) = admitted? {
+    if !blocked && let Some(answer) = admitted? {
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }
     let most = rule.rule().max_body;
     let too_large = most > 0 && matches!(body.length(), Length::Known(length) if length > most);
-    let refused = too_large.then_some(Reason::BodyTooLarge);
-    if let Some(reason) = refused
-        && !filters::error_pages(filters).is_some_and(|pages| pages.replaces(413))
+    let refused = match (blocked, too_large) {
+        (true, _) => Some((Reason::Blocked, 403)),
+        (false, true) => Some((Reason::BodyTooLarge, 413)),
+        (false, false) => None,
+    };
+    if let Some((reason, status)) = refused
+        && !filters::error_pages(filters).is_some_and(|pages| pages.replaces(status))
     {
         return Err(reason);
     }
-    let special = gather::concerns(rule.rule().extras.as_deref(), body.length());
+    let refused = refused.map(|(reason, _)| reason);
+    let special =
+        refused.is_some() || gather::concerns(rule.rule().extras.as_deref(), body.length());
     let simple = !special && filters::are_simple(filters) && {
         choose(worker, request, connection, facts, rule.rule());
         let share = facts.share_of(rule.rule());
@@ -172,6 +184,27 @@ pub(super) fn prepare<B: RequestBody>(
     }
     let next = Next::Forward;
     Ok(Routed { rule, next })
+}
+
+/// Whether a rule does not answer whoever asks like this.
+fn is_blocked(extras: &Extras, request: &RequestHead) -> bool {
+    let Some(blocked) = &extras.blocked else {
+        return false;
+    };
+    let field = |name| request.headers.get(name).unwrap_or_default();
+    blocked.blocks(field(Name::UserAgent), field(Name::Referer))
+}
+
+/// Takes out the fields that do not go on for their names.
+fn take_out(request: &mut RequestHead, fields: FieldNames) {
+    let goes_on = |token, name: &[u8]| token != Name::Other || fields.takes(name);
+    if !request
+        .headers
+        .iter()
+        .all(|(token, name, _)| goes_on(token, name))
+    {
+        request.headers.retain(goes_on);
+    }
 }
 
 /// Whose business a request is.

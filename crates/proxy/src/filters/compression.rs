@@ -17,25 +17,49 @@ const BROTLI_BUFFER: usize = 4096;
 
 const VARY: &[u8] = b"Accept-Encoding";
 
+/// What becomes of a client's response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// It is compressed.
+    Coded(Kind, &'a Coding),
+    /// It is not, but would be for others, which caches are told (nginx: `gzip_vary`).
+    Plain(&'a Coding),
+}
+
+impl<'a> Wanted<'a> {
+    fn coding(self) -> &'a Coding {
+        match self {
+            Self::Coded(_, coding) | Self::Plain(coding) => coding,
+        }
+    }
+}
+
 /// The coding for a client's response, if it takes one that the rule has.
 pub(crate) fn negotiate<'a>(
     compression: &'a Compression,
     request: &RequestHead,
-) -> Option<(Kind, &'a Coding)> {
+) -> Option<Wanted<'a>> {
     if request.method() == b"HEAD" {
         return None;
     }
-    let accepted = request.headers.joined(b"accept-encoding")?;
+    let gzip = compression.gzip.as_ref();
+    let accepted = request.headers.joined(b"accept-encoding");
+    let accepted = accepted.as_deref().unwrap_or_default();
+    let refused = || {
+        let agent = request.headers.get(Name::UserAgent).unwrap_or_default();
+        let some = compression.not_gzip.as_ref();
+        some.is_some_and(|some| some.has(agent))
+    };
     let ways = [
-        (Kind::Brotli, &compression.brotli),
-        (Kind::Zstd, &compression.zstd),
-        (Kind::Gzip, &compression.gzip),
+        (Kind::Brotli, compression.brotli.as_ref()),
+        (Kind::Zstd, compression.zstd.as_ref()),
+        (Kind::Gzip, gzip.filter(|_| !refused())),
     ];
-    let mut ways = ways.into_iter();
-    ways.find_map(|(kind, coding)| {
-        let coding = coding.as_ref()?;
-        takes(&accepted, kind.name()).then_some((kind, coding))
-    })
+    let coded = ways.into_iter().find_map(|(kind, coding)| {
+        let taken = takes(accepted, kind.name());
+        coding.filter(|_| taken).map(|it| Wanted::Coded(kind, it))
+    });
+    coded.or(gzip.map(Wanted::Plain))
 }
 
 /// Whether Accept-Encoding has a coding with any weight but zero.
@@ -79,19 +103,17 @@ impl Kind {
 /// Where a response goes, to be compressed.
 pub(crate) struct Sink<'a, S> {
     sink: &'a mut S,
-    kind: Kind,
-    coding: &'a Coding,
+    wanted: Wanted<'a>,
     encoder: Option<Encoder>,
     /// Something was written that may not have come out yet.
     pending: bool,
 }
 
 impl<'a, S: ResponseSink> Sink<'a, S> {
-    pub(crate) fn new(sink: &'a mut S, kind: Kind, coding: &'a Coding) -> Self {
+    pub(crate) fn new(sink: &'a mut S, wanted: Wanted<'a>) -> Self {
         Self {
             sink,
-            kind,
-            coding,
+            wanted,
             encoder: None,
             pending: false,
         }
@@ -138,25 +160,29 @@ fn is_meant(coding: &Coding, head: &ResponseHead, length: Length) -> bool {
         && !forbidden()
 }
 
-/// The head of the same response, compressed.
-fn compressed(head: &ResponseHead, kind: Kind) -> ResponseHead {
+/// The head of the same response, compressed if it is.
+fn rewritten(head: &ResponseHead, kind: Option<Kind>) -> ResponseHead {
     let mut new = ResponseHead::default();
     new.start(head.status, head.reason());
     let mut varies = false;
     for (token, name, value) in head.headers.iter() {
-        if token == Name::ContentLength || name.eq_ignore_ascii_case(b"accept-ranges") {
+        let of_bytes = token == Name::ContentLength || name.eq_ignore_ascii_case(b"accept-ranges");
+        if of_bytes && kind.is_some() {
             continue;
         }
         varies |= name.eq_ignore_ascii_case(b"vary")
             && list(value).any(|it| it == b"*" || it.eq_ignore_ascii_case(VARY));
         // The bytes are others (RFC 9110, section 8.8.1).
-        if name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
+        let is_tag = kind.is_some() && name.eq_ignore_ascii_case(b"etag");
+        if is_tag && value.starts_with(b"\"") {
             new.headers.push(name, &[b"W/", value].concat());
             continue;
         }
         new.headers.push_known(token, name, value);
     }
-    new.headers.push(b"Content-Encoding", kind.name());
+    if let Some(kind) = kind {
+        new.headers.push(b"Content-Encoding", kind.name());
+    }
     if !varies {
         new.headers.push(b"Vary", VARY);
     }
@@ -172,15 +198,18 @@ impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
         length: Length,
         keep: bool,
     ) -> Result<(), ClientFault> {
-        if !is_meant(self.coding, head, length) {
+        if !is_meant(self.wanted.coding(), head, length) {
             return self.sink.head(head, length, keep).await;
         }
-        let Ok(encoder) = Encoder::new(self.kind, self.coding.level) else {
+        let Wanted::Coded(kind, coding) = self.wanted else {
+            return self.sink.head(&rewritten(head, None), length, keep).await;
+        };
+        let Ok(encoder) = Encoder::new(kind, coding.level) else {
             // There is no memory for it: as it is, then.
             return self.sink.head(head, length, keep).await;
         };
         self.encoder = Some(encoder);
-        let head = compressed(head, self.kind);
+        let head = rewritten(head, Some(kind));
         self.sink.head(&head, Length::Unknown, keep).await
     }
 

@@ -20,6 +20,12 @@ pub(super) fn target(
     if client.secure || host.is_empty() || path.starts_with(b"/.well-known/acme-challenge/") {
         return None;
     }
+    // The host that a trusted proxy has told.
+    let told = match redirect.target {
+        RedirectTarget::Sent { .. } => request.told_host(),
+        RedirectTarget::Normalised => None,
+    };
+    let host = told.unwrap_or(host);
     let url = |path, query| location::url("https", host, Some(redirect.port), path, query);
     let RedirectTarget::Sent {
         keeps_slash,

@@ -79,6 +79,7 @@ mod tests {
             local: end,
             peer_text: "192.0.2.1".into(),
             trusted: false,
+            announced_https: false,
             tls: None,
         }
     }

@@ -220,6 +220,13 @@ impl Run<'_> {
         self.with_scope(request, path, |scope| expand(text, scope))
     }
 
+    /// What a text is where no snippet says so.
+    fn default_type(&self) -> &[u8] {
+        let extras = self.frame.rule.extras.as_ref();
+        let said = extras.and_then(|extras| extras.default_type.as_deref());
+        said.unwrap_or("text/html").as_bytes()
+    }
+
     fn answer(
         &self,
         status: u16,
@@ -235,7 +242,7 @@ impl Run<'_> {
             Says::Status => (b"text/plain; charset=utf-8".to_vec(), page(status)),
             Says::Text(text) => {
                 let kind = default_type.map(|text| self.expand(text, request, path));
-                let kind = kind.unwrap_or_else(|| b"text/html".to_vec());
+                let kind = kind.unwrap_or_else(|| self.default_type().to_vec());
                 (kind, self.expand(text, request, path))
             }
         };

@@ -36,7 +36,7 @@ const BOUNDS: [u64; 12] = [
     1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const REASONS: usize = 63;
+const REASONS: usize = 64;
 /// What [`Refused`] counts, by its discriminant.
 const REFUSALS: [&str; 2] = ["connections", "connections_per_client"];
 
@@ -371,6 +371,7 @@ fn reason_index(reason: Reason) -> usize {
         Reason::PasswordRequired => 60,
         Reason::ErrorPage(_) => 61,
         Reason::Returned => 62,
+        Reason::Blocked => 63,
     }
 }
 
@@ -439,6 +440,7 @@ const REASON_ORDER: [Reason; REASONS] = [
     Reason::PasswordRequired,
     Reason::ErrorPage(0),
     Reason::Returned,
+    Reason::Blocked,
 ];
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ const MAX_CONFIGS: usize = 1024;
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 /// The same without TLS 1.2.
 const ONLY_13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+/// The same without TLS 1.3.
+const ONLY_12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 /// A fatal `unrecognized_name` (RFC 6066, section 3).
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
@@ -88,6 +90,7 @@ pub(crate) struct Context {
     base: ServerConfig,
     tickets: Arc<Tickets>,
     strict_sni: bool,
+    known_hosts_only: bool,
 }
 
 impl Context {
@@ -96,13 +99,24 @@ impl Context {
     /// # Errors
     /// If the system gives no random numbers, or the settings leave nothing to speak.
     pub(crate) fn new(settings: &TlsSettings) -> Result<Arc<Self>, rustls::Error> {
+        Self::with_tickets(settings, Arc::new(Tickets::new()?))
+    }
+
+    fn with_tickets(
+        settings: &TlsSettings,
+        tickets: Arc<Tickets>,
+    ) -> Result<Arc<Self>, rustls::Error> {
         // Of the key exchange groups the client's order decides.
         let provider = Arc::new(CryptoProvider {
             cipher_suites: settings.cipher_suites.clone(),
             kx_groups: settings.groups.clone(),
             ..default_provider()
         });
-        let versions = if settings.tls12 { VERSIONS } else { ONLY_13 };
+        let versions = match (settings.tls12, settings.tls13) {
+            (true, true) => VERSIONS,
+            (true, false) => ONLY_12,
+            (false, _) => ONLY_13,
+        };
         let mut base = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)?
             .with_no_client_auth()
@@ -117,8 +131,9 @@ impl Context {
             provider,
             versions,
             base,
-            tickets: Arc::new(Tickets::new()?),
+            tickets,
             strict_sni: settings.strict_sni,
+            known_hosts_only: settings.known_hosts_only,
         }))
     }
 
@@ -191,7 +206,7 @@ impl Context {
 /// One worker's way to accept TLS connections.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    context: Arc<Context>,
+    context: RefCell<Arc<Context>>,
     most_hello: usize,
     /// By addresses, which are not used again as long as the `Weak`s are kept: of the set, and of
     /// what clients have to show, if they do; and whether HTTP is inside.
@@ -273,7 +288,7 @@ impl Acceptor {
     /// An acceptor for one worker, for ClientHellos of so many bytes at the most.
     pub(crate) fn new(context: Arc<Context>, most_hello: usize) -> Self {
         Self {
-            context,
+            context: RefCell::new(context),
             most_hello,
             configs: RefCell::default(),
             demand: None,
@@ -286,6 +301,24 @@ impl Acceptor {
         let wanted = settings.tls.on_demand.clone();
         self.demand = wanted.map(|wanted| Demand::new(wanted, settings.timeouts.handshake));
         self
+    }
+
+    /// Has the handshakes that begin from now on be as these settings say.
+    pub(crate) fn retune(&self, settings: &TlsSettings) {
+        let tickets = Arc::clone(&self.context().tickets);
+        match Context::with_tickets(settings, tickets) {
+            Ok(context) => {
+                *self.context.borrow_mut() = context;
+                self.configs.borrow_mut().clear();
+            }
+            Err(error) => {
+                tracing::error!(%error, "TLS stays as it was: nothing would be left to speak");
+            }
+        }
+    }
+
+    fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context.borrow())
     }
 
     /// Another configuration is served from now on.
@@ -321,7 +354,8 @@ impl Acceptor {
             && let Some(shown) = challenge::wanted(challenges, &accepted.client_hello())
         {
             // Boxed: seldom, and of another kind than most handshakes.
-            let shown = challenge::show(&self.context.provider, shown, accepted, tcp);
+            let provider = Arc::clone(&self.context().provider);
+            let shown = challenge::show(&provider, shown, accepted, tcp);
             return Err(Box::pin(shown).await);
         }
         let mut newer = None;
@@ -334,7 +368,7 @@ impl Acceptor {
         }
         let sites = newer.as_deref().unwrap_or(sites);
         let site = sites.find(name.as_deref());
-        if self.context.strict_sni && is_unnamed(sites, site, name.as_deref()) {
+        if self.refuses(sites, site, name.as_deref()) {
             send_last(&mut tcp, UNRECOGNIZED_NAME).await;
             return Err(HandshakeError::UnknownName);
         }
@@ -372,6 +406,13 @@ impl Acceptor {
             None => Secured::Https(accepted),
             Some(stream) => Secured::Stream(accepted, stream),
         })
+    }
+
+    /// Whether a handshake is refused for its name.
+    fn refuses(&self, sites: &TlsSites, site: Option<&Arc<TlsSite>>, name: Option<&str>) -> bool {
+        let context = self.context.borrow();
+        (context.strict_sni && is_unnamed(sites, site, name))
+            || (context.known_hosts_only && is_unclaimed(sites, site, name))
     }
 
     async fn handshake(
@@ -430,7 +471,7 @@ impl Acceptor {
                 configs.clear();
             }
         }
-        let config = self.context.config(set, terms);
+        let config = self.context().config(set, terms);
         let judge = terms.asked.map(|policy| Arc::new(Judge::new(policy)));
         let kept = Configured {
             set: Arc::downgrade(set),
@@ -489,6 +530,17 @@ fn is_unnamed(sites: &TlsSites, site: Option<&Arc<TlsSite>>, name: Option<&str>)
         table.hosts.find(name).is_some() || is_for(&table.default, name)
     };
     !name.is_some_and(covered)
+}
+
+/// Whether a name is Ingress's to answer, and none of its hosts.
+fn is_unclaimed(sites: &TlsSites, site: Option<&Arc<TlsSite>>, name: Option<&str>) -> bool {
+    let (Some(ingress), Some(site)) = (&sites.ingress, site) else {
+        return false;
+    };
+    let TlsSite::Https(https) = &**site else {
+        return false;
+    };
+    Arc::ptr_eq(ingress, site) && !name.is_some_and(|name| https.site.hosts.find(name).is_some())
 }
 
 /// Whether clients take any certificate of a set for a name.

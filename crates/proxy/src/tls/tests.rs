@@ -653,6 +653,8 @@ async fn what_is_passed_through_is_passed_on_from_its_first_byte() {
         split: None,
         connect: Duration::ZERO,
         idle: Duration::ZERO,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     });

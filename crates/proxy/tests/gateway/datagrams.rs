@@ -126,6 +126,8 @@ fn clients_are_spread_by_weight_and_stay() {
         split: Some(split(vec![share(3, target("a")), share(1, target("b"))])),
         connect: Duration::ZERO,
         idle: Duration::ZERO,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     };

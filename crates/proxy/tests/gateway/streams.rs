@@ -123,6 +123,8 @@ fn stream_to_nobody() -> Stream {
         split: None,
         connect: Duration::ZERO,
         idle: Duration::ZERO,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     }

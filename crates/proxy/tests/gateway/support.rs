@@ -205,6 +205,8 @@ pub(crate) fn route(backend: &Arc<Backend>, idle: Duration) -> Arc<Stream> {
         split: Some(split(vec![share(1, Target::Backend(Arc::clone(backend)))])),
         connect: Duration::from_secs(5),
         idle,
+        tries: None,
+        within: std::time::Duration::ZERO,
         announced: false,
         announces: None,
     })

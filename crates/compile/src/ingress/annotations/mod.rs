@@ -70,6 +70,7 @@ use redirect::Redirect;
 use response_rewrite::ResponseRewrite;
 use rewrite::Rewrite;
 use snippets::Snippets;
+pub(crate) use suites::listed as listed_suites;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
 use upstream_host::UpstreamHost;
@@ -206,18 +207,24 @@ pub(crate) struct Reading<'a> {
     pub(crate) risk: Risk,
     /// Whether text of nginx's configuration is read (`allow-snippet-annotations`).
     pub(crate) snippets: bool,
+    /// Words that no value may have in it (`annotation-value-word-blocklist`).
+    pub(crate) words: &'a [Box<str>],
+    /// Whether objects of other namespaces may be named (`allow-cross-namespace-resources`).
+    pub(crate) crosses: bool,
     /// How paths are read, where the class says so.
     pub(crate) paths: Option<PathSemantics>,
 }
 
 impl<'a> Reading<'a> {
     /// As the command line says.
-    pub(crate) fn of(options: &'a Options, defaults: &Defaults) -> Self {
+    pub(crate) fn of(options: &'a Options, defaults: &'a Defaults) -> Self {
         Self {
             prefix: &options.annotations_prefix,
             validates: options.validates_annotations,
             risk: defaults.risk,
             snippets: options.allow_snippets || defaults.allow_snippets,
+            words: &defaults.words,
+            crosses: defaults.crosses,
             paths: None,
         }
     }
@@ -240,6 +247,7 @@ pub(crate) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
             .strip_prefix(reading.prefix)
             .and_then(|rest| rest.strip_prefix('/'));
         if let Some(suffix) = ours {
+            settings.refuse_words(name, value, reading, problems);
             let Some(annotation) = table::find(suffix) else {
                 unknown(name, suffix, reading.prefix, problems);
                 continue;
@@ -311,6 +319,24 @@ impl Settings {
 
     fn routing_mut(&mut self) -> &mut Routing {
         self.routing.get_or_insert_default()
+    }
+
+    /// Leaves the Ingress out if a value has a word in it that none may have.
+    fn refuse_words(
+        &mut self,
+        name: &str,
+        value: &str,
+        reading: Reading<'_>,
+        problems: &mut Problems,
+    ) {
+        let mut words = reading.words.iter();
+        let Some(word) = words.find(|word| value.contains(&***word)) else {
+            return;
+        };
+        self.standing = Standing::LeftOut;
+        let message = format!("has {word:?} in it; the Ingress is left out");
+        let hint = "a value without the words of annotation-value-word-blocklist";
+        problems.error(annotation_field(name), message, hint);
     }
 
     /// Reads one annotation.
@@ -430,6 +456,8 @@ mod tests {
             validates: true,
             risk: Risk::High,
             snippets: false,
+            words: &[],
+            crosses: false,
             paths: None,
         };
         let settings = read(&ingress, reading, &mut problems);

@@ -6,7 +6,7 @@ use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 
 /// The suites of a list in OpenSSL's form, each once, in the list's order: of words that name none
 /// that there is, nothing. Words for all that is good are all, those with `!` and `-` take out.
-pub(super) fn listed(list: &str) -> Vec<SupportedCipherSuite> {
+pub(crate) fn listed(list: &str) -> Vec<SupportedCipherSuite> {
     let mut found: Vec<SupportedCipherSuite> = Vec::new();
     let words = list.split([':', ' ', ',']).filter(|word| !word.is_empty());
     for word in words {

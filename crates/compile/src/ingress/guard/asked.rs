@@ -11,7 +11,7 @@ use model::text::Text;
 use model::{Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport};
 use objects::kinds::ObjectKey;
 
-use super::{Asked, Broken, own};
+use super::{Asked, Broken};
 use crate::ingress::annotations::external_auth::{self, AuthUrl, ExternalAuth};
 use crate::ingress::key;
 use crate::ingress::parse::{Parsed, PortRef};
@@ -65,7 +65,7 @@ pub(super) fn asked(
 type Fields = Box<[(Box<str>, Text)]>;
 
 fn fields(parsed: &Parsed, written: &str, world: &World<'_>) -> Result<Fields, String> {
-    let name = own(parsed, written).ok_or_else(|| {
+    let name = parsed.named(written).ok_or_else(|| {
         let own = parsed.namespace();
         format!("{written:?} is no ConfigMap of namespace {own}")
     })?;

@@ -35,6 +35,8 @@ pub(crate) struct GuardDefaults {
     pub(crate) allow: Option<AddressSet>,
     /// `denylist-source-range`.
     pub(crate) deny: AddressSet,
+    /// `block-cidrs`: who may not come in where no list says anything, as nginx has it.
+    pub(crate) blocked: AddressSet,
     /// `limit-rate`, in KiB a second; 0 is no limit.
     pub(crate) rate: u32,
     /// `limit-rate-after`, in KiB.
@@ -61,6 +63,7 @@ impl GuardDefaults {
             deny: lists
                 .and_then(|lists| lists.deny.clone())
                 .unwrap_or_default(),
+            blocked: global.blocked_networks.clone(),
             rate: limit.and_then(|limit| limit.rate).unwrap_or_default(),
             rate_after: limit.and_then(|limit| limit.rate_after).unwrap_or_default(),
             rate_status: global.rate_status,
@@ -76,6 +79,7 @@ impl Default for GuardDefaults {
         Self {
             allow: None,
             deny: AddressSet::default(),
+            blocked: AddressSet::default(),
             rate: 0,
             rate_after: 0,
             rate_status: 503,
@@ -154,21 +158,13 @@ impl Guard {
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     let settings = parsed.settings.guard.as_ref()?.basic_auth.as_ref()?;
     settings.scheme?;
-    own(parsed, settings.secret.as_deref()?)
+    parsed.named(settings.secret.as_deref()?)
 }
 
 /// The ConfigMap that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn config_map(parsed: &Parsed) -> Option<NameRef<'_>> {
     let settings = parsed.settings.guard.as_ref()?.external_auth.as_ref()?;
-    own(parsed, settings.set_headers.as_deref()?)
-}
-
-/// What a name in an annotation means: something of the same namespace, or nothing.
-fn own<'a>(parsed: &'a Parsed, written: &'a str) -> Option<NameRef<'a>> {
-    let own = parsed.namespace();
-    let (namespace, name) = written.split_once('/').unwrap_or((own, written));
-    let is_right = namespace == own && !name.is_empty() && !name.contains('/');
-    is_right.then_some(NameRef { namespace, name })
+    parsed.named(settings.set_headers.as_deref()?)
 }
 
 /// Finds what an Ingress's guard refers to. Where something is broken, nobody comes in.
@@ -186,10 +182,18 @@ pub(super) fn resolve(
         ..Guarded::default()
     };
     let lists = &settings.access_lists;
+    let deny = lists.deny.as_ref().unwrap_or(&defaults.deny);
+    let allow = lists.allow.as_ref().or(defaults.allow.as_ref());
+    let says_nothing = deny.is_empty() && allow.is_none();
+    let deny = if says_nothing {
+        &defaults.blocked
+    } else {
+        deny
+    };
     let open = Access {
         any: settings.satisfy_any,
-        deny: lists.deny.as_ref().unwrap_or(&defaults.deny).clone(),
-        allow: lists.allow.as_ref().or(defaults.allow.as_ref()).cloned(),
+        deny: deny.clone(),
+        allow: allow.cloned(),
         password: None,
         external: None,
     };

@@ -3,7 +3,7 @@
 use model::filter::access::{Password, PasswordScheme, Users};
 use objects::kinds::Secret;
 
-use super::{Broken, own};
+use super::Broken;
 use crate::ingress::annotations::basic_auth::{self, BasicAuth};
 use crate::ingress::parse::Parsed;
 use crate::ingress::resolve::World;
@@ -64,7 +64,7 @@ fn read(
 ) -> Result<(Users, Vec<String>), String> {
     let written = settings.secret.as_deref();
     let written = written.ok_or_else(|| "is missing".to_owned())?;
-    let name = own(parsed, written).ok_or_else(|| {
+    let name = parsed.named(written).ok_or_else(|| {
         let own = parsed.namespace();
         format!("{written:?} is no Secret of namespace {own}")
     })?;

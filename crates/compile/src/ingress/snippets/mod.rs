@@ -11,6 +11,7 @@ use model::filter::Snippet;
 use model::filter::snippet::Block;
 
 use directives::{Names, Reader};
+pub(crate) use sizes::time;
 
 /// Where in nginx's configuration a snippet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,18 @@ pub(super) struct Understood {
     pub(super) server: Option<Refused>,
     /// Of the paths'.
     pub(super) location: Option<Refused>,
+}
+
+/// The word that a text is in nginx's configuration, without its quotes; none if it is not one.
+pub(crate) fn one_word(text: &str) -> Option<String> {
+    let directives = tokens::read(&format!("is {text};")).ok()?;
+    let [directive] = &*directives else {
+        return None;
+    };
+    match (&*directive.words, &directive.block) {
+        ([word], None) => Some(word.clone()),
+        _ => None,
+    }
 }
 
 /// Reads an Ingress's snippets.

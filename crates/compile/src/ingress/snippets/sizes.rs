@@ -15,7 +15,7 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 }
 
 /// A time, as `1h30m` or `90`, in seconds where nothing is said.
-pub(super) fn time(text: &str) -> Option<Duration> {
+pub(crate) fn time(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 8] = [
         ("ms", 1),
         ("s", 1000),
