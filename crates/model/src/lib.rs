@@ -31,6 +31,7 @@ pub mod stream;
 pub mod suite;
 pub mod text;
 pub mod ticket;
+pub mod tracing;
 pub mod transport;
 pub mod tuning;
 
@@ -56,5 +57,6 @@ pub use snapshot::{Snapshot, VirtualHost};
 pub use split::{Share, Split, Target};
 pub use stream::Stream;
 pub use ticket::{TicketKey, TicketKeys};
+pub use tracing::{Ratio, Sampler, Traced, Tracing};
 pub use transport::{BackendTls, HttpVersion, Transport};
 pub use tuning::{Forwarding, Tuning};

@@ -8,6 +8,7 @@ use crate::condition::{Conditions, Pattern, RequestView};
 use crate::filter::Filter;
 use crate::policy::{Affinity, RouteRetry};
 use crate::split::Split;
+use crate::tracing::Traced;
 
 /// One path of one host, and what answers it.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Extras {
     pub http10: bool,
     /// What backends are told of the connection (ingress-nginx: `connection-proxy-header`).
     pub connection: Option<ConnectionHeader>,
+    /// Whether its requests are traced, and how.
+    pub traced: Option<Arc<Traced>>,
 }
 
 impl Extras {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::tracing::Tracing;
+
 /// What the configuration says of the whole process. None of it is as the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tuning {
@@ -24,6 +26,8 @@ pub struct Tuning {
     pub header_bytes: Option<usize>,
     /// The most concurrent HTTP/2 streams of a connection (`http2-max-concurrent-streams`).
     pub h2_streams: Option<u32>,
+    /// Whom traces are told, and which (`otlp-…`, `otel-…`).
+    pub tracing: Option<Box<Tracing>>,
 }
 
 /// Who is believed of what clients are.

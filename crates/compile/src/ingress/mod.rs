@@ -18,7 +18,7 @@ pub(crate) mod parse;
 pub(crate) mod path;
 pub(crate) mod resolve;
 pub(crate) mod sealed;
-mod snippets;
+pub(crate) mod snippets;
 
 use objects::kinds::{Ingress, Kind, ObjectKey};
 
