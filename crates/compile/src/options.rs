@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use model::policy::Retry;
-use model::{Certificate, Timeouts};
+use model::{Certificate, Extras, Timeouts, Traced};
 
 use crate::ingress::annotations::table::Risk;
 use crate::issuance::AcmeIssuer;
@@ -70,6 +70,8 @@ pub struct Options {
     pub max_backend_requests: u32,
     /// When requests are sent again (`--max-attempts` and its like).
     pub retry: Retry,
+    /// The most attempts that an Ingress can ask for (`--max-next-upstream-tries`).
+    pub most_tries: u8,
     /// How many hosts get metrics of their own; all others share one value.
     pub metrics_hosts: u16,
     /// The value of a GatewayClass's `spec.controllerName` that means us
@@ -107,6 +109,8 @@ pub struct Options {
     pub annotations_risk: Risk,
     /// Whether Ingresses may have text of nginx's configuration (`allow-snippet-annotations`).
     pub allow_snippets: bool,
+    /// Whether requests are traced (OpenTelemetry) where nothing else is said (`--otlp-endpoint`).
+    pub traces: bool,
 }
 
 impl Options {
@@ -114,6 +118,20 @@ impl Options {
     pub(crate) fn ticket_secret(&self) -> Option<&(String, String)> {
         let given = self.session_ticket_secret.as_ref();
         given.or(self.certificates.tickets.as_ref())
+    }
+
+    /// What rules say besides, where nothing else does.
+    pub(crate) fn extras(&self) -> Option<Arc<Extras>> {
+        static TRACED: LazyLock<Arc<Extras>> = LazyLock::new(|| {
+            Arc::new(Extras {
+                traced: Some(Arc::new(Traced {
+                    operation: None,
+                    trusts: true,
+                })),
+                ..Extras::default()
+            })
+        });
+        self.traces.then(|| Arc::clone(&TRACED))
     }
 
     /// The defaults, which are ingress-nginx's where it has any.
@@ -149,6 +167,7 @@ impl Options {
             zone: None,
             max_backend_requests: 0,
             retry: Retry::default(),
+            most_tries: 32,
             metrics_hosts: 100,
             gateway_controller: "narthex.dev/gateway".into(),
             gateway_ports: GatewayPorts::Own([].into()),
@@ -164,6 +183,7 @@ impl Options {
             validates_annotations: true,
             annotations_risk: Risk::High,
             allow_snippets: false,
+            traces: false,
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod suite;
 pub mod text;
 pub mod ticket;
 pub mod told;
+pub mod tracing;
 pub mod transport;
 pub mod tuning;
 
@@ -58,5 +59,6 @@ pub use split::{Share, Split, Target};
 pub use stream::Stream;
 pub use ticket::{TicketKey, TicketKeys};
 pub use told::{Blocked, FieldNames, Told};
+pub use tracing::{Ratio, Sampler, Traced, Tracing};
 pub use transport::{BackendTls, HttpVersion, Transport};
 pub use tuning::{Forwarding, Groups, TlsTuning, Tuning};

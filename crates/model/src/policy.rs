@@ -241,6 +241,9 @@ pub struct CookieTerms {
     pub secure: bool,
     /// A session goes on elsewhere when a request of it fails; else it stays, come what may.
     pub moves_on_failure: bool,
+    /// Sessions are spread anew when there are more endpoints, or fewer; else each stays where it
+    /// is (`affinity-mode`).
+    pub balanced: bool,
     /// Whether a session does not keep its client with one of several backends.
     pub leaves_share: bool,
 }
@@ -272,6 +275,12 @@ impl Affinity {
     pub fn stays(&self) -> bool {
         let terms = self.cookie_terms.as_ref();
         terms.is_some_and(|terms| !terms.moves_on_failure)
+    }
+
+    /// Whether sessions are spread anew when endpoints change.
+    pub fn is_balanced(&self) -> bool {
+        let terms = self.cookie_terms.as_ref();
+        terms.is_some_and(|terms| terms.balanced)
     }
 
     /// Whether a session keeps its client with one of several backends, too.

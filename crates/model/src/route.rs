@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::policy::{Affinity, RouteRetry};
 use crate::split::Split;
 use crate::told::{Blocked, FieldNames, Told};
+use crate::tracing::Traced;
 
 /// One path of one host, and what answers it.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Extras {
     /// What texts are that a snippet says and nothing says the type of; none is `text/html`
     /// (ingress-nginx: `default-type`).
     pub default_type: Option<Box<str>>,
+    /// Whether its requests are traced, and how.
+    pub traced: Option<Arc<Traced>>,
 }
 
 impl Extras {

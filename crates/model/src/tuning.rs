@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 
+use crate::tracing::Tracing;
+
 /// What the configuration says of the whole process. None of it is as the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tuning {
@@ -32,6 +34,8 @@ pub struct Tuning {
     pub tls: TlsTuning,
     /// Whether CAs are asked about certificates, for clients to be shown (`enable-ocsp`).
     pub stapling: Option<bool>,
+    /// Whom traces are told, and which (`otlp-…`, `otel-…`).
+    pub tracing: Option<Box<Tracing>>,
 }
 
 /// What is negotiated with clients that come with TLS. None of it is as the command line says.

@@ -39,6 +39,7 @@ mod scratch;
 mod settings;
 mod spread;
 mod streams;
+mod telemetry;
 mod timer;
 mod tls;
 mod upstream;
@@ -49,6 +50,7 @@ pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
 pub use settings::{
-    AccessLogFormat, ClientTimeouts, Forwarding, Limits, Settings, TlsSettings, UpstreamHttp2,
+    AccessLogFormat, ClientTimeouts, Forwarding, Limits, Settings, TlsSettings, TraceSettings,
+    UpstreamHttp2,
 };
 pub use tls::Wanted;

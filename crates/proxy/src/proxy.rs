@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
 use crate::spread::{Accepted, Share, Spread};
+use crate::telemetry::{self, Teller};
 use crate::tls;
 use crate::upstream::tls::Trust;
 use crate::worker::Worker;
@@ -52,6 +53,7 @@ pub struct Proxy {
     trust: Arc<Trust>,
     tls: Arc<tls::Context>,
     log: LogWriter,
+    traces: Teller,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl Proxy {
     pub fn start(settings: Settings, inherited: Option<Inherited>) -> io::Result<Self> {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
+        let traces = Teller::new(Arc::clone(&settings.tracing));
         let tls = tls::Context::new(&settings.tls).map_err(io::Error::other)?;
         let trust = Arc::new(Trust::new(settings.backend_authorities.clone()));
         let admission = Arc::new(Admission::new(&settings.limits));
@@ -84,6 +87,7 @@ impl Proxy {
             Arc::clone(&spread),
             log.dropped_lines(),
             Arc::clone(&health),
+            traces.counts(),
         );
         let workers = counters.into_iter().zip(queues).enumerate();
         let workers = workers.map(|(index, (counters, handed))| {
@@ -91,6 +95,7 @@ impl Proxy {
                 settings: Arc::clone(&settings),
                 counters,
                 log: log.log(settings.access_log),
+                traces: traces.queue(),
                 tls: Arc::clone(&tls),
                 trust: Arc::clone(&trust),
                 admission: Arc::clone(&admission),
@@ -114,6 +119,7 @@ impl Proxy {
             trust,
             tls,
             log,
+            traces,
         })
     }
 
@@ -139,6 +145,11 @@ impl Proxy {
             .iter()
             .map(|listener| listener.entrance)
             .collect();
+        let tracing = snapshot.tuning.tracing.as_deref();
+        self.traces.tell(match tracing {
+            Some(tracing) => Arc::new(self.settings.tracing.tuned(tracing)),
+            None => Arc::clone(&self.settings.tracing),
+        });
         self.tls.share_tickets(snapshot.ticket_keys.as_deref());
         self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
             .await;
@@ -313,13 +324,14 @@ impl Proxy {
         }
     }
 
-    /// Ends the workers, and writes the access log out.
+    /// Ends the workers, and writes the access log and the traces out.
     pub async fn stop(self) {
         self.order_all(|_| Command::Stop).await;
         for Handle { thread, .. } in self.workers {
             // It has said that it is done; a panic in it has been reported where it happened.
             let _ = thread.join();
         }
+        self.traces.finish();
         self.log.finish(LOG_LIMIT);
     }
 
@@ -349,6 +361,7 @@ struct Start {
     settings: Arc<Settings>,
     counters: Arc<WorkerMetrics>,
     log: AccessLog,
+    traces: telemetry::Queue,
     tls: Arc<tls::Context>,
     trust: Arc<Trust>,
     admission: Arc<Admission>,
@@ -369,6 +382,7 @@ impl Start {
                     settings,
                     counters,
                     log,
+                    traces,
                     tls,
                     trust,
                     admission,
@@ -381,8 +395,9 @@ impl Start {
                     spread,
                     worker: index,
                 };
+                let notes = (log, traces);
                 let worker =
-                    Worker::new(settings, counters, log, acceptor, trust, admission, share);
+                    Worker::new(settings, counters, notes, acceptor, trust, admission, share);
                 let run = orders::run(worker.shared(), receiver, handed);
                 LocalSet::new().block_on(&runtime, run);
             })?;

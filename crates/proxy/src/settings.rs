@@ -1,10 +1,11 @@
 //! What holds for the whole process, whatever the configuration says.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{TlsTuning, Tuning};
+use model::{Ratio, Sampler, TlsTuning, Tracing, Tuning};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
@@ -50,6 +51,70 @@ pub struct Settings {
     /// Whether names of ExternalName Services may resolve to loopback, link-local and metadata
     /// addresses.
     pub allow_local_external_names: bool,
+    /// Whom traces are told, and which.
+    pub tracing: Arc<TraceSettings>,
+}
+
+/// Whom traces are told, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceSettings {
+    /// The collector's host and port, which takes OTLP by gRPC without TLS. None is nobody.
+    pub collector: Option<(Box<str>, u16)>,
+    /// What we are called (OpenTelemetry: `service.name`).
+    pub service: Box<str>,
+    /// Which traces are told that begin here.
+    pub sampler: Sampler,
+    /// What part of them, where the sampler asks.
+    pub ratio: Ratio,
+    /// Whether a trace that goes on is told if whoever began it tells it.
+    pub parent_based: bool,
+    /// How many spans may wait to be told; more are dropped.
+    pub queue: usize,
+    /// How many are told at once, at least 1.
+    pub batch: usize,
+    /// How long the first of them waits for others.
+    pub delay: Duration,
+}
+
+impl Default for TraceSettings {
+    fn default() -> Self {
+        Self {
+            collector: None,
+            service: "narthex".into(),
+            sampler: Sampler::AlwaysOn,
+            ratio: Ratio::ALL,
+            parent_based: true,
+            queue: 2048,
+            batch: 512,
+            delay: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The port at which collectors take OTLP by gRPC.
+pub(crate) const OTLP_PORT: u16 = 4317;
+
+impl TraceSettings {
+    /// The same, but for what the configuration says.
+    pub(crate) fn tuned(&self, tracing: &Tracing) -> Self {
+        let mut tuned = self.clone();
+        if let Some(host) = &tracing.host {
+            let port = tracing.port.unwrap_or(OTLP_PORT);
+            tuned.collector = (!host.is_empty()).then(|| (host.clone(), port));
+        } else if let (Some((_, port)), Some(given)) = (&mut tuned.collector, tracing.port) {
+            *port = given;
+        }
+        if let Some(service) = &tracing.service {
+            tuned.service = service.clone();
+        }
+        set(&mut tuned.sampler, tracing.sampler);
+        set(&mut tuned.ratio, tracing.ratio);
+        set(&mut tuned.parent_based, tracing.parent_based);
+        set(&mut tuned.queue, tracing.queue);
+        set(&mut tuned.batch, tracing.batch);
+        set(&mut tuned.delay, tracing.delay);
+        tuned
+    }
 }
 
 /// What trusted proxies are believed of, and what backends are told of it.
@@ -96,6 +161,9 @@ impl Settings {
         set(&mut timeouts.announcement, tuning.announcement_timeout);
         set(&mut timeouts.header, tuning.header_timeout);
         set(&mut timeouts.body, tuning.body_timeout);
+        if let Some(tracing) = &tuning.tracing {
+            tuned.tracing = Arc::new(tuned.tracing.tuned(tracing));
+        }
         tuned
     }
 }
@@ -296,6 +364,7 @@ impl Default for Settings {
             tls: TlsSettings::default(),
             hsts: None,
             allow_local_external_names: false,
+            tracing: Arc::default(),
         }
     }
 }

@@ -13,12 +13,13 @@ use crate::access_log::AccessLog;
 use crate::admission::Admission;
 use crate::buffer::BufferPool;
 use crate::date::Date;
-use crate::exchange::{Gathered, Mirrors};
+use crate::exchange::{Gathered, Mirrors, NamedHosts};
 use crate::metrics::WorkerMetrics;
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
 use crate::spread::Share;
+use crate::telemetry;
 use crate::tls::Acceptor;
 use crate::upstream::tls::Trust;
 use crate::upstream::{Pool, Upstream};
@@ -40,10 +41,14 @@ pub(crate) struct Worker {
     pub(crate) admission: Arc<Admission>,
     pub(crate) share: Share,
     pub(crate) log: AccessLog,
+    /// Where spans of traces go.
+    pub(crate) traces: telemetry::Queue,
     /// Copies of requests that are under way.
     pub(crate) mirrors: Rc<Mirrors>,
     /// Bodies of requests that wait for their end.
     pub(crate) gathered: Gathered,
+    /// Hosts that requests have named.
+    pub(crate) named_hosts: NamedHosts,
     this: OnceCell<Weak<Self>>,
     view: RefCell<Rc<View>>,
     scratch: RefCell<Vec<Scratch>>,
@@ -95,7 +100,7 @@ impl Worker {
     pub(crate) fn new(
         settings: Arc<Settings>,
         metrics: Arc<WorkerMetrics>,
-        log: AccessLog,
+        (log, traces): (AccessLog, telemetry::Queue),
         acceptor: Acceptor,
         trust: Arc<Trust>,
         admission: Arc<Admission>,
@@ -113,8 +118,10 @@ impl Worker {
             admission,
             share,
             log,
+            traces,
             mirrors: Rc::default(),
             gathered: Gathered::default(),
+            named_hosts: NamedHosts::default(),
             this: OnceCell::new(),
             view: RefCell::new(View::new(Arc::default())),
             scratch: RefCell::default(),

@@ -20,6 +20,7 @@ pub mod backend;
 pub mod balancing;
 pub mod certificate;
 pub mod client_hello;
+pub mod collector;
 pub mod curl;
 pub mod e2e;
 pub mod fastcgi;

@@ -52,8 +52,50 @@ fn a_client_with_the_cookie_stays_and_is_not_given_another() {
             }
         }
         assert!(met.len() > 1, "{met:?}");
-        let strange = again(narthex.http, HOST, "INGRESSCOOKIE=strange");
-        assert!(cookie(&strange).starts_with("INGRESSCOOKIE="));
+        // Where sessions are spread, anything comes to an endpoint, and always the same.
+        let strange = || again(narthex.http, HOST, "INGRESSCOOKIE=strange");
+        if mode == "balanced" {
+            assert_eq!(strange().header("set-cookie"), None);
+            assert_eq!(strange().backend(), strange().backend());
+        } else {
+            assert!(cookie(&strange()).starts_with("INGRESSCOOKIE="));
+        }
+    }
+}
+
+#[test]
+fn sessions_move_to_endpoints_that_come_where_they_are_spread_and_only_there() {
+    let backends = three();
+    let at = addresses(&backends);
+    for (mode, moves) in [("balanced", true), ("persistent", false)] {
+        let said = [COOKIE, ("affinity-mode", mode)];
+        let ingress = nginx("web", &said).host(HOST).prefix("/", "web").yaml();
+        let site = |at| docs(&[class(), service("web", at), ingress.clone()]);
+        let (narthex, folder) = serve(&[]);
+        folder.write("site.yaml", &site(&at[..2]));
+        until("it is served", || narthex.get(HOST, "/").status == 200);
+        let sessions: Vec<_> = (0..60)
+            .map(|_| {
+                let first = narthex.get(HOST, "/");
+                (pair(&cookie(&first)), first.backend())
+            })
+            .collect();
+        folder.write("site.yaml", &site(&at));
+        until("the third is served", || {
+            narthex.get(HOST, "/").backend() == "three"
+        });
+        let mut moved = 0;
+        for (pair, before) in &sessions {
+            let answer = again(narthex.http, HOST, pair);
+            assert_eq!(answer.header("set-cookie"), None, "{mode}");
+            if answer.backend() != *before {
+                assert_eq!(answer.backend(), "three", "no other way");
+                moved += 1;
+            }
+        }
+        // A third of them, more or less.
+        let expected = if moves { 5..40 } else { 0..1 };
+        assert!(expected.contains(&moved), "{mode}: {moved} of 60");
     }
 }
 

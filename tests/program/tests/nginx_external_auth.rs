@@ -365,12 +365,101 @@ fn a_services_name_means_its_endpoints() {
 }
 
 #[test]
+fn a_host_may_be_one_that_the_request_names() {
+    let auth = asked();
+    let url = format!("http://$arg_at:{}/who", auth.address().port());
+    let annotations = [("auth-url", &*url)];
+    let site = Guarded::with(&annotations, &[], &["--allow-local-external-names"]);
+    for host in ["127.0.0.1", "localhost"] {
+        let path = format!("/?at={host}");
+        assert_eq!(site.get(&path).status, 401, "{host}");
+        let known = site.get_with(&path, &basic("user", "password"));
+        assert_eq!(known.status, 200, "{host}");
+        // nginx would say the whole of it; a variable there has no port.
+        assert_eq!(last(&auth).header("host"), Some(host));
+    }
+    for nobody in ["", "a%20b", "a@b"] {
+        assert_eq!(site.get(&format!("/?at={nobody}")).status, 500, "{nobody}");
+    }
+    // Without leave, no request leads to who is beside us.
+    let site = Guarded::by(&annotations);
+    let before = auth.seen().len();
+    assert_eq!(site.get("/?at=127.0.0.1").status, 500);
+    assert_eq!(site.get("/?at=169.254.169.254").status, 500);
+    assert_eq!(auth.seen().len(), before);
+    site.assert_others_are_open();
+}
+
+#[test]
+fn a_snippet_changes_the_question_and_may_answer_it() {
+    let auth = asked();
+    let flags = ["--allow-snippet-annotations"];
+    let url = url(auth.address(), "/");
+    let with = |snippet: &str| {
+        let said = [("auth-url", &*url), ("auth-snippet", snippet)];
+        Guarded::with(&said, &[], &flags)
+    };
+    let site = with(
+        "proxy_set_header My-Own $request_method;\nset $who \"$arg_who\";\n\
+         proxy_set_header X-Who $who;\nproxy_set_header X-Sent-From us;\n\
+         proxy_set_header Host other.example;\nproxy_read_timeout 5s;",
+    );
+    let response = site.get("/?who=me");
+    assert_eq!(response.status, 200);
+    let seen = last(&auth);
+    for (name, value) in [
+        ("my-own", "GET"),
+        ("x-who", "me"),
+        ("x-sent-from", "us"),
+        ("host", "other.example"),
+        ("x-original-method", "GET"),
+    ] {
+        assert_eq!(seen.header(name), Some(value), "{name}");
+    }
+    // The backend is told nothing of it.
+    assert_eq!(response.echo().header("my-own"), None);
+    let site = with("if ($arg_open = yes) { return 204; }\nif ($arg_open = no) { return 403; }");
+    let before = auth.seen().len();
+    assert_eq!(site.get("/?open=yes").status, 200);
+    assert_eq!(site.get("/?open=no").status, 403);
+    assert_eq!(auth.seen().len(), before);
+    assert_eq!(site.get("/").status, 200);
+    assert_eq!(auth.seen().len(), before + 1);
+    let site = with("lua_code_cache off;");
+    assert_eq!(site.get("/").status, 503, "it is not asked as it was to be");
+    site.narthex.until_log("auth-snippet");
+    site.assert_others_are_open();
+    // Not allowed, it has no effect.
+    let said = [
+        ("auth-url", &*url),
+        ("auth-snippet", "proxy_set_header My-Own 1;"),
+    ];
+    let site = Guarded::by(&said);
+    assert_eq!(site.get("/").status, 200);
+    assert_eq!(last(&auth).header("my-own"), None);
+    site.narthex.until_log("auth-snippet");
+}
+
+#[test]
+fn the_snippet_of_whom_all_ask_is_the_configmaps() {
+    let auth = asked();
+    let url = url(auth.address(), "/");
+    let config = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: i, name: c}}\ndata:\n  \
+         global-auth-url: \"{url}\"\n  global-auth-snippet: \"proxy_set_header My-Own all;\"\n"
+    );
+    let site = Guarded::with(&[], &[config], &["--configmap=i/c"]);
+    assert_eq!(site.get("/").status, 200);
+    assert_eq!(last(&auth).header("my-own"), Some("all"));
+}
+
+#[test]
 fn a_url_that_is_none_closes_the_ingress_and_nothing_else() {
     for annotation in [
         ("auth-url", "https://invalid..auth.url"),
         ("auth-url", "foo.example/path"),
         ("auth-url", "http://a:b/"),
-        ("auth-url", "http://$host/path"),
+        ("auth-url", "http://$nothing/path"),
         ("auth-method", "FETCH"),
         ("auth-response-headers", "X-A, X B"),
         ("auth-cache-duration", "30m 200"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::filter::{Agents, Coding, Compression};
-use model::{AddressSet, Blocked, FieldNames, Forwarding, Told, Tuning};
+use model::{AddressSet, Blocked, FieldNames, Forwarding, Ratio, Told, Tracing, Tuning};
 use objects::Store;
 
 use crate::ingress::annotations::Settings;
@@ -344,6 +344,18 @@ impl Global {
             proxy_protocol: proxy_protocol.then_some(true),
             ..self.tuning.clone()
         }
+    }
+
+    /// What it says of the collector of traces, and of which are told.
+    pub(super) fn tracing(&mut self) -> &mut Tracing {
+        self.tuning.tracing.get_or_insert_with(|| {
+            Box::new(Tracing {
+                // ingress-nginx's defaults, where they are not ours.
+                ratio: Ratio::new(0.01),
+                service: Some("nginx".into()),
+                ..Tracing::default()
+            })
+        })
     }
 
     /// The ConfigMaps that it names.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
+use model::text::Text;
+use model::{Ratio, Sampler};
 
 use model::filter::Agents;
 use model::told::Listed;
@@ -14,7 +16,7 @@ use model::{AddressSet, Pattern};
 use super::global::{Global, everybody, http_name};
 use super::tls;
 use crate::ingress::annotations::table::Risk;
-use crate::ingress::snippets::{one_word, time};
+use crate::ingress::snippets::{self, one_word, time};
 use crate::name::Name;
 
 /// One key.
@@ -66,6 +68,12 @@ impl Key {
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
 }
+
+/// The longest that spans wait, in milliseconds.
+const LONGEST_DELAY: u64 = 60_000;
+
+/// The most spans that may wait, whatever is said: some hundred MiB.
+const MOST_SPANS: u64 = 100_000;
 
 /// The key of a name.
 pub(super) fn find(name: &str) -> Option<&'static Key> {
@@ -165,7 +173,7 @@ const KEYS: &[Key] = &[
     Key::works("enable-ocsp", |global, value| {
         boolean(value).map(|on| global.tuning.stapling = Some(on))
     }),
-    Key::later("enable-opentelemetry"),
+    Key::said("enable-opentelemetry", "enable-opentelemetry"),
     Key::idle("enable-owasp-modsecurity-crs", MODSECURITY),
     Key::works("enable-real-ip", |global, value| {
         boolean(value).map(|on| global.forwarding.real_ip = on)
@@ -210,7 +218,13 @@ const KEYS: &[Key] = &[
         "global-auth-signin-redirect-param",
         "auth-signin-redirect-param",
     ),
-    Key::later("global-auth-snippet"),
+    Key::works("global-auth-snippet", |global, value| {
+        snippets::read_question(value)
+            .map_err(|_| "the directives and variables that docs/ingress.md names")?;
+        let guard = global.said.guard.get_or_insert_default();
+        guard.external_auth.get_or_insert_default().snippet = Some(value.into());
+        Ok(())
+    }),
     Key::said("global-auth-url", "auth-url"),
     Key::idle("grpc-buffer-size-kb", NGINX),
     Key::works("gzip-disable", |global, value| {
@@ -315,17 +329,63 @@ const KEYS: &[Key] = &[
         locations(value).map(|all| global.no_tls_redirect = all)
     }),
     Key::idle("opentelemetry-config", "it is a file of nginx's module"),
-    Key::later("opentelemetry-operation-name"),
-    Key::later("opentelemetry-trust-incoming-span"),
-    Key::later("otel-max-export-batch-size"),
-    Key::later("otel-max-queuesize"),
-    Key::later("otel-sampler"),
-    Key::later("otel-sampler-parent-based"),
-    Key::later("otel-sampler-ratio"),
-    Key::later("otel-schedule-delay-millis"),
-    Key::later("otel-service-name"),
-    Key::later("otlp-collector-host"),
-    Key::later("otlp-collector-port"),
+    Key::works("opentelemetry-operation-name", |global, value| {
+        let text = Text::parse(value).map_err(|_| "a text with variables that there are")?;
+        global.said.traces.get_or_insert_default().operation = (!value.is_empty()).then_some(text);
+        Ok(())
+    }),
+    Key::said(
+        "opentelemetry-trust-incoming-span",
+        "opentelemetry-trust-incoming-span",
+    ),
+    Key::works("otel-max-export-batch-size", |global, value| {
+        spans(value).map(|most| global.tracing().batch = Some(most))
+    }),
+    Key::works("otel-max-queuesize", |global, value| {
+        spans(value).map(|most| global.tracing().queue = Some(most))
+    }),
+    Key::works("otel-sampler", |global, value| {
+        global.tracing().sampler = Some(match value.trim() {
+            "AlwaysOn" => Sampler::AlwaysOn,
+            "AlwaysOff" => Sampler::AlwaysOff,
+            "TraceIdRatioBased" => Sampler::TraceIdRatioBased,
+            _ => return Err("AlwaysOn, AlwaysOff or TraceIdRatioBased"),
+        });
+        Ok(())
+    }),
+    Key::works("otel-sampler-parent-based", |global, value| {
+        boolean(value).map(|on| global.tracing().parent_based = Some(on))
+    }),
+    Key::works("otel-sampler-ratio", |global, value| {
+        let part = value.trim().parse().ok().and_then(Ratio::new);
+        let part = part.ok_or("a number from 0 to 1, as 0.01")?;
+        global.tracing().ratio = Some(part);
+        Ok(())
+    }),
+    Key::works("otel-schedule-delay-millis", |global, value| {
+        let delay = number(value)?.min(LONGEST_DELAY);
+        global.tracing().delay = Some(Duration::from_millis(delay));
+        Ok(())
+    }),
+    Key::works("otel-service-name", |global, value| {
+        let name = value.trim();
+        global.tracing().service = (!name.is_empty()).then(|| name.into());
+        Ok(())
+    }),
+    Key::works("otlp-collector-host", |global, value| {
+        let host = value.trim();
+        let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        if !host.bytes().all(is_right) {
+            return Err("a host's name or address, without a scheme");
+        }
+        global.tracing().host = Some(host.into());
+        Ok(())
+    }),
+    Key::works("otlp-collector-port", |global, value| {
+        let port = value.trim().parse().ok().filter(|port| *port > 0);
+        global.tracing().port = Some(port.ok_or("a port from 1 to 65535")?);
+        Ok(())
+    }),
     Key::said("preserve-trailing-slash", "preserve-trailing-slash"),
     Key::works("proxy-add-original-uri-header", |global, value| {
         boolean(value).map(|on| global.tells.target = on)
@@ -645,6 +705,12 @@ fn types(value: &str) -> Result<Box<[Box<str>]>, &'static str> {
         .split_ascii_whitespace()
         .map(|item| item.to_ascii_lowercase().into());
     Ok(types.chain(["text/html".into()]).collect())
+}
+
+/// How many spans.
+fn spans(value: &str) -> Result<usize, &'static str> {
+    let count = number(value)?.clamp(1, MOST_SPANS);
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// A status of an error.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::policy::{Affinity, RetryOn, RouteRetry};
+use model::policy::{Affinity, Retry, RetryOn, RouteRetry};
 use model::{
     Action, Conditions, FieldMatch, Filter, PathMatch, Pattern, Rule, Share, Split, Target,
     Timeouts, ValueMatch,
@@ -141,7 +141,7 @@ pub(super) fn add(
             max_body: options.max_body,
             retry: body.retry.clone(),
             affinity: body.affinity.clone(),
-            extras: None,
+            extras: options.extras(),
         };
         built.rules.push((rank, Arc::new(rule)));
     }
@@ -373,7 +373,8 @@ fn retry(wanted: &api::HttpRouteRetry, place: &str) -> Result<RouteRetry, Wrong>
     let backoff = backoff.map(|text| duration(text, place, "retry.backoff"));
     Ok(RouteRetry {
         attempts: wanted.attempts.map_or(ATTEMPTS, |attempts| {
-            u8::try_from(attempts).unwrap_or(u8::MAX)
+            let most = Retry::MOST_ATTEMPTS - 1;
+            u8::try_from(attempts).map_or(most, |attempts| attempts.min(most))
         }),
         codes: wanted.codes.clone().unwrap_or_default(),
         backoff: backoff.transpose()?.unwrap_or(BACKOFF),

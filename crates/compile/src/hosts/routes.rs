@@ -243,7 +243,7 @@ pub(super) fn built_in(action: Action, options: &Options) -> Rule {
         max_body: options.max_body,
         retry: None,
         affinity: None,
-        extras: None,
+        extras: options.extras(),
     }
 }
 

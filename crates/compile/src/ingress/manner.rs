@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::filter::{Compression, HeaderEdit};
-use model::policy::{Affinity, Algorithm, RetryOn, RouteRetry};
-use model::{Extras, Timeouts};
+use model::policy::{Affinity, Algorithm, CookieTerms, RetryOn, RouteRetry};
+use model::{Extras, Timeouts, Traced};
 
 use super::annotations::Settings;
 use super::annotations::affinity::Session;
@@ -15,6 +15,7 @@ use super::annotations::attempts::Attempts;
 use super::annotations::logs::Logs;
 use super::annotations::redirect::Redirect;
 use super::annotations::table::Risk;
+use super::annotations::tracing::Traces;
 use super::answers::AnswerDefaults;
 use super::class::Profile;
 use super::guard::GuardDefaults;
@@ -31,6 +32,11 @@ pub(crate) struct Manner {
     pub(crate) retry: Option<Arc<RouteRetry>>,
     pub(crate) affinity: Option<Arc<Affinity>>,
     pub(crate) extras: Option<Arc<Extras>>,
+    /// How requests are traced where they are (`opentelemetry-operation-name`,
+    /// `opentelemetry-trust-incoming-span`); whether they are, is in `extras`.
+    pub(crate) traced: Arc<Traced>,
+    /// The most attempts that are made, whatever is said.
+    pub(crate) most_tries: u8,
 }
 
 /// What holds where an Ingress says nothing.
@@ -132,12 +138,18 @@ fn said_by_nobody() -> RouteRetry {
 impl Profiles {
     /// As the command line and the ConfigMap say.
     pub(crate) fn new(options: &Options, global: &Global) -> Self {
+        let traced = Arc::new(Traced {
+            operation: None,
+            trusts: true,
+        });
         let own = Manner {
             timeouts: Arc::clone(&options.timeouts),
             max_body: options.max_body,
             retry: None,
             affinity: None,
-            extras: None,
+            extras: options.extras(),
+            traced: Arc::clone(&traced),
+            most_tries: options.most_tries,
         };
         let extras = Extras {
             hsts: Some(global.hsts().unwrap_or_default()),
@@ -149,6 +161,7 @@ impl Profiles {
             told: global.told().map(Arc::new),
             blocked: global.blocked().map(Arc::new),
             default_type: global.default_type.clone(),
+            traced: options.traces.then_some(traced),
             ..Extras::default()
         };
         let given = match options.max_body {
@@ -271,6 +284,7 @@ pub(super) fn resolve(parsed: &Parsed, defaults: &Defaults) -> Arc<Manner> {
     let is_silent = settings.attempts.is_none()
         && settings.bodies.is_none()
         && session.is_none()
+        && settings.traces.is_none()
         && settings.connection.is_none()
         && settings.logs == Logs::default();
     if is_silent {
@@ -297,8 +311,9 @@ fn over(settings: &Settings, manner: &Manner) -> Manner {
     let gathers = bodies.and_then(|bodies| bodies.gathers);
     let http10 = attempts.and_then(|attempts| attempts.http10);
     let (connection, logs) = (settings.connection, settings.logs);
+    let traces = settings.traces.as_deref();
     let logged = logs != Logs::default();
-    if gathers.is_some() || http10.is_some() || connection.is_some() || logged {
+    if gathers.is_some() || http10.is_some() || connection.is_some() || logged || traces.is_some() {
         let mut extras = manner.extras.as_deref().cloned().unwrap_or_default();
         match gathers {
             Some(true) => extras.gather = NGINX_GATHER,
@@ -307,11 +322,28 @@ fn over(settings: &Settings, manner: &Manner) -> Manner {
         }
         extras.http10 = http10.unwrap_or(extras.http10);
         extras.connection = connection.or(extras.connection);
-        extras.unlogged = logs.hides_requests;
-        extras.logs_rewrites = logs.shows_rewrites;
+        extras.unlogged |= logs.hides_requests;
+        extras.logs_rewrites |= logs.shows_rewrites;
+        if let Some(traces) = traces {
+            trace(traces, &mut extras, &mut manner.traced);
+        }
         manner.extras = Some(Arc::new(extras));
     }
     manner
+}
+
+/// Whether and how requests are traced.
+fn trace(traces: &Traces, extras: &mut Extras, traced: &mut Arc<Traced>) {
+    let operation = traces.operation.as_ref().or(traced.operation.as_ref());
+    let said = Traced {
+        operation: operation.cloned(),
+        trusts: traces.trusts.unwrap_or(traced.trusts),
+    };
+    if **traced != said {
+        *traced = Arc::new(said);
+    }
+    let on = traces.on.unwrap_or_else(|| extras.traced.is_some());
+    extras.traced = on.then(|| Arc::clone(traced));
 }
 
 /// Time limits, and what is sent again.
@@ -328,11 +360,14 @@ fn limit(attempts: &Attempts, manner: &mut Manner) {
     }
     if attempts.is_about_retries() {
         let retry = match &manner.retry {
-            Some(default) => attempts.retry(default),
-            None => attempts.retry(&RouteRetry {
-                attempts: NGINX_TRIES - 1,
-                ..said_by_nobody()
-            }),
+            Some(default) => attempts.retry(default, manner.most_tries),
+            None => {
+                let default = RouteRetry {
+                    attempts: NGINX_TRIES - 1,
+                    ..said_by_nobody()
+                };
+                attempts.retry(&default, manner.most_tries)
+            }
         };
         manner.retry = Some(Arc::new(retry));
     }
@@ -349,6 +384,9 @@ fn affinity(session: &Session, parsed: &Parsed) -> Affinity {
         absolute: Duration::ZERO,
         // The uid is random, the same for every replica, and nothing that clients see.
         key: format!("{}/{namespace}/{name}", metadata.uid).into(),
-        cookie_terms: Some(Box::new(session.terms.clone())),
+        cookie_terms: Some(Box::new(CookieTerms {
+            balanced: !session.persistent,
+            ..session.terms.clone()
+        })),
     }
 }

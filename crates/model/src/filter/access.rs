@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use crate::address::AddressSet;
 use crate::backend::Backend;
+use crate::filter::snippet::Snippet;
 use crate::text::Text;
 
 /// What a client has to be or to have to come in.
@@ -83,8 +84,10 @@ impl fmt::Debug for Users {
 /// Somebody who is asked by a request of our own, as nginx's `auth_request` does.
 #[derive(Debug)]
 pub struct AuthRequest {
-    /// Who.
+    /// Who; where that is found for each request, only its name counts.
     pub backend: Arc<Backend>,
+    /// Who, where the request says so.
+    pub named: Option<Box<NamedHost>>,
     /// The Host field.
     pub host: Text,
     /// Path and query; none is what nginx calls the location.
@@ -107,11 +110,23 @@ pub struct AuthRequest {
     pub cache: Option<AuthCache>,
     /// How long it may take.
     pub timeout: Duration,
+    /// What is done to the question first (`auth-snippet`).
+    pub snippet: Option<Box<Snippet>>,
+}
+
+/// A host that a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedHost {
+    /// The host, and perhaps a port.
+    pub authority: Text,
+    /// Whether it speaks TLS.
+    pub tls: bool,
 }
 
 impl PartialEq for AuthRequest {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.backend, &other.backend)
+            && self.named == other.named
             && self.host == other.host
             && self.target == other.target
             && self.method == other.method
@@ -122,6 +137,7 @@ impl PartialEq for AuthRequest {
             && self.signin == other.signin
             && self.cache == other.cache
             && self.timeout == other.timeout
+            && self.snippet == other.snippet
     }
 }
 

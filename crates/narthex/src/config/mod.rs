@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use compile::{EndpointOverride, GatewayPorts, GatewayScope, Risk};
 use model::policy::{Asked, Retry};
-use model::{Certificate, Timeouts};
-use proxy::{AccessLogFormat, ClientTimeouts, Limits, UpstreamHttp2};
+use model::{Certificate, Ratio, Sampler, Timeouts};
+use proxy::{AccessLogFormat, ClientTimeouts, Limits, TraceSettings, UpstreamHttp2};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -150,6 +150,7 @@ impl Serve {
             settings: proxy::Settings {
                 bind_addresses,
                 allow_local_external_names: compilation.allow_local_external_names,
+                tracing: tracing(&compilation.tracing),
                 backend_authorities: authorities(&serving.backend_ca_file)?,
                 ..settings(&serving)
             },
@@ -281,10 +282,12 @@ impl Compilation {
                 attempt: Duration::ZERO,
             }),
             max_body: flags.max_body_bytes,
+            traces: flags.tracing.otlp_endpoint.is_some(),
             endpoints: self.endpoints.clone(),
             node_name: flags.balancing.node_name.clone(),
             zone: flags.balancing.zone.clone(),
             max_backend_requests: flags.balancing.max_backend_requests,
+            most_tries: flags.balancing.max_next_upstream_tries,
             retry: Retry {
                 attempts: flags.balancing.max_attempts,
                 per_try: flags.balancing.try_timeout,
@@ -401,6 +404,33 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
         hsts: tls::hsts(&serving.tls),
         ..proxy::Settings::default()
     }
+}
+
+/// Whom traces are told: as the flags say, else as OpenTelemetry's own variables do, which turn
+/// nothing on.
+fn tracing(flags: &flags::Tracing) -> Arc<TraceSettings> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    let collector = match (&flags.otlp_endpoint, variable(ENDPOINT)) {
+        (Some(given), _) => Some(given.clone()),
+        // Somebody else may have set it for all processes: what cannot be used is no error.
+        (None, Some(text)) => flags::values::collector(&text).ok(),
+        (None, None) => None,
+    };
+    let service = flags.otel_service_name.clone();
+    let service = service.or_else(|| variable("OTEL_SERVICE_NAME"));
+    let sampler = match flags.trace_sampling == Ratio::ALL {
+        true => Sampler::AlwaysOn,
+        false => Sampler::TraceIdRatioBased,
+    };
+    let defaults = TraceSettings::default();
+    Arc::new(TraceSettings {
+        collector,
+        service: service.map_or(defaults.service, String::into_boxed_str),
+        sampler,
+        ratio: flags.trace_sampling,
+        ..defaults
+    })
 }
 
 /// The certificates in these files.

@@ -41,6 +41,17 @@ pub(crate) struct Balancing {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=8), help_heading = "Backends")]
     pub(crate) max_attempts: u8,
 
+    /// The most attempts that ingress-nginx's annotation proxy-next-upstream-tries can ask for,
+    /// whose 0 is so many.
+    #[arg(
+        long,
+        env = "NARTHEX_MAX_NEXT_UPSTREAM_TRIES",
+        value_name = "N",
+        default_value_t = 32
+    )]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..), help_heading = "Backends")]
+    pub(crate) max_next_upstream_tries: u8,
+
     /// For one attempt, until the head of its response; what can be repeated is then tried
     /// elsewhere. 0 is no limit besides the others.
     #[arg(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
+use super::Tracing;
 use super::balancing::Balancing;
 use super::certificates::Certificates;
 use super::ingress_nginx;
@@ -150,6 +151,9 @@ pub(crate) struct Compilation {
 
     #[command(flatten)]
     pub(crate) ingress_nginx: ingress_nginx::Meaning,
+
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
 
     #[command(flatten)]
     pub(crate) balancing: Balancing,

@@ -11,6 +11,7 @@ pub(crate) mod kubectl;
 mod publishing;
 mod serving;
 pub(crate) mod tls;
+mod tracing;
 pub(crate) mod values;
 mod webhook;
 
@@ -25,6 +26,7 @@ pub(crate) use compilation::Compilation;
 pub(crate) use gateways::Gateways;
 pub(crate) use publishing::Publishing;
 pub(crate) use serving::{AccessLogFormat, LogFormat, Serving};
+pub(crate) use tracing::Tracing;
 pub(crate) use webhook::Webhook;
 
 /// Kubernetes ingress controller, Gateway API implementation and proxy, with or without a cluster.

@@ -14,8 +14,10 @@ use model::text::Text;
 use super::aside::Aside;
 use super::detour::Ended;
 use super::guard::{Refusal, Verdict, page};
+use super::named_host;
 use super::parts::{Cookies, Facts, Parts};
 use super::prepare::Pending;
+use crate::filters::{Answer, snippet};
 use crate::headers::{Headers, Name, RequestHead};
 use crate::record::{Reason, Version};
 use crate::respond::Given;
@@ -105,8 +107,43 @@ async fn make(
     held: &Rc<HeldRule>,
     pending: &Pending,
 ) -> Result<Given, Ended> {
-    let mut question = question(auth, parts, held, pending);
+    let mut asking = None;
+    if let Some(snippet) = &auth.snippet {
+        let frame = snippet::Frame {
+            connection: parts.connection,
+            client: pending.client,
+            host: &pending.host,
+            rule: held.rule(),
+        };
+        let request = asking.insert(parts.request.clone());
+        match snippet::run(snippet, request, &mut pending.path.clone(), frame).answer {
+            Some(Answer::Given(given, _)) => return Ok(*given),
+            Some(Answer::Redirect { status, .. }) => {
+                return Ok(Given {
+                    status,
+                    ..Given::default()
+                });
+            }
+            None => {}
+        }
+    }
+    let asking = asking.as_ref().unwrap_or(parts.request);
+    let mut question = question(auth, asking, parts, held, pending);
     let target = question.target().to_vec();
+    let found = match &auth.named {
+        None => None,
+        Some(named) => {
+            let authority = expand(&named.authority, &scope(parts, held, pending));
+            let find = named_host::find(parts.worker, named, &authority);
+            // Boxed, and within the time that the answer may take.
+            let found = tokio::time::timeout(auth.timeout, Box::pin(find)).await;
+            let Ok(Some(found)) = found else {
+                return Err(page(500, Reason::AuthFailed, Vec::new()));
+            };
+            Some(found)
+        }
+    };
+    let backend = found.as_ref().unwrap_or(&auth.backend);
     let aside = Aside {
         worker: parts.worker,
         connection: parts.connection,
@@ -117,9 +154,9 @@ async fn make(
         most: 0,
     };
     // Boxed: it is a whole exchange within ours.
-    let reply = Box::pin(aside.make(&auth.backend)).await;
+    let reply = Box::pin(aside.make(backend)).await;
     reply.map(|reply| reply.given).map_err(|reason| {
-        let (backend, reason) = (&auth.backend.name, reason.as_str());
+        let (backend, reason) = (&backend.name, reason.as_str());
         tracing::debug!(%backend, reason, "nobody says whether a request may pass");
         page(500, Reason::AuthFailed, Vec::new())
     })
@@ -128,11 +165,16 @@ async fn make(
 /// The client's fields, and what ingress-nginx tells besides.
 fn question(
     auth: &AuthRequest,
+    request: &RequestHead,
     parts: &Parts<'_>,
     held: &Rc<HeldRule>,
     pending: &Pending,
 ) -> RequestHead {
-    let request = &*parts.request;
+    let is_said = |name: &[u8]| {
+        let snippet = auth.snippet.as_ref();
+        let mut edits = snippet.iter().flat_map(|it| &it.location.edits.request);
+        edits.any(|edit| edit.name.as_bytes().eq_ignore_ascii_case(name))
+    };
     let scope = scope(parts, held, pending);
     let mut target = match &auth.target {
         Some(target) => expand(target, &scope),
@@ -142,7 +184,10 @@ fn question(
     let mut question = RequestHead::default();
     let method = auth.method.as_deref().unwrap_or("GET");
     question.start(Version::Http11, method.as_bytes(), &target);
-    question.set_authority(&clean(expand(&auth.host, &scope)));
+    question.set_authority(&match is_said(b"host") {
+        true => request.upstream_authority().to_vec(),
+        false => clean(expand(&auth.host, &scope)),
+    });
 
     let scheme: &[u8] = match parts.connection.tls {
         Some(_) => b"https",
@@ -178,6 +223,7 @@ fn question(
         .collect();
     told.retain(|(name, _)| !more.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
     told.extend(more.iter().map(|(name, value)| (*name, &**value)));
+    told.retain(|(name, _)| !is_said(name));
 
     for (token, name, value) in request.headers.iter() {
         let is_ours = matches!(
@@ -191,6 +237,7 @@ fn question(
                 | Name::XRealIp
                 | Name::XScheme
         );
+        let is_ours = is_ours && !is_said(name);
         if !is_ours && !told.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
             question.headers.push_known(token, name, value);
         }

@@ -14,7 +14,7 @@ use crate::forwarded::Client;
 use crate::headers::Name;
 use crate::record::Reason;
 use crate::upstream::EndpointState;
-use crate::upstream::balance::{self, Ask, BackendState, Choice, Members, Token};
+use crate::upstream::balance::{self, Ask, BackendState, Choice, Keys, Members, Token};
 use crate::variables::{Scope, expand};
 use crate::worker::Worker;
 
@@ -65,7 +65,7 @@ impl<'a> Course<'a> {
         let mut retry = members.policy().retry;
         balancer.budget.earn(&retry);
         if let Some(route) = &rule.retry {
-            retry.attempts = route.attempts.saturating_add(1).min(Retry::MOST_ATTEMPTS);
+            retry.attempts = route.attempts.saturating_add(1);
         }
         Self {
             worker,
@@ -147,6 +147,11 @@ impl<'a> Course<'a> {
             client,
             self.key,
         );
+        let mark = affinity.filter(|affinity| affinity.is_balanced());
+        let keys = Keys {
+            mark: mark.map(|_| balance::mark(&self.backend.name)),
+            ..keys
+        };
         let tried = self.tried;
         let mut ask = Ask {
             now: self.now,
@@ -363,19 +368,20 @@ fn remember(
 #[derive(Debug, Default, Clone, Copy)]
 struct Tried {
     ids: [u64; Retry::MOST_ATTEMPTS as usize],
+    /// How many of them count.
+    known: u8,
+    /// How many attempts have failed.
     count: u8,
-    /// How many of them do not count any more.
-    forgotten: u8,
 }
 
 impl Tried {
     fn ids(&self) -> &[u64] {
-        &self.ids[usize::from(self.forgotten)..usize::from(self.count)]
+        &self.ids[..usize::from(self.known)]
     }
 
     /// Has those that failed be asked again.
     fn forget(&mut self) {
-        self.forgotten = self.count;
+        self.known = 0;
     }
 
     fn is_empty(&self) -> bool {
@@ -384,10 +390,13 @@ impl Tried {
 
     /// Notes one more. Whether another may be tried, where there may be `most` in all.
     fn add(&mut self, id: u64, most: u8) -> bool {
-        if let Some(slot) = self.ids.get_mut(usize::from(self.count)) {
-            *slot = id;
-            self.count += 1;
+        if usize::from(self.known) == self.ids.len() {
+            // Few requests are sent so often, and those may meet the first one again.
+            self.forget();
         }
-        self.count < most.min(Retry::MOST_ATTEMPTS)
+        self.ids[usize::from(self.known)] = id;
+        self.known += 1;
+        self.count = self.count.saturating_add(1);
+        self.count < most
     }
 }

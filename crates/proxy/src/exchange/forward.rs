@@ -12,7 +12,7 @@ use super::course::{Course, Next};
 use super::download::Limits;
 use super::parts::{Facts, Parts};
 use super::replay::Kept;
-use super::{fastcgi, http1, http2};
+use super::{fastcgi, http1, http2, trace};
 use crate::client::{Length, RequestBody, ResponseSink};
 use crate::filters;
 use crate::proxy_header;
@@ -50,6 +50,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
     let attempt = rule.timeouts.attempt;
     loop {
         let endpoint = course.choose(parts, facts)?;
+        trace::attempt(parts, facts, endpoint.address());
         let (fresh, begun) = (course.fresh, course.now);
         let limit = tighter(rule.timeouts.connect, course.retry.per_try);
         let limit = tighter(limit, attempt);
@@ -149,7 +150,10 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         let failed = match result {
             Ok(result) => match course.weigh(&endpoint, facts, result, reused, begin) {
                 Next::End(result) => return result,
-                Next::Reconnect => continue,
+                Next::Reconnect => {
+                    trace::failed(facts, Reason::UpstreamClosed);
+                    continue;
+                }
                 Next::Retry(failed) => failed,
             },
             Err(error) => {
@@ -159,6 +163,7 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
                 reason
             }
         };
+        trace::failed(facts, failed);
         course.go_on(&endpoint, failed)?;
         if rule.retry.is_some() {
             begin_again(facts);

@@ -18,10 +18,12 @@ mod guard;
 mod http1;
 mod http2;
 mod mirror;
+mod named_host;
 mod pace;
 mod parts;
 mod prepare;
 mod replay;
+mod trace;
 mod tunnel;
 mod upload;
 
@@ -39,6 +41,7 @@ use crate::worker::Worker;
 use detour::Ended;
 pub(crate) use gather::Gathered;
 pub(crate) use mirror::Mirrors;
+pub(crate) use named_host::NamedHosts;
 pub(crate) use parts::{Facts, Parts, Start};
 use prepare::{Next, Routed};
 
@@ -150,10 +153,10 @@ async fn send<B: RequestBody, S: ResponseSink>(
 }
 
 fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<Reason>) {
-    let backend = rule.and_then(|rule| prepare::backend(rule, facts).ok());
-    let backend = backend.map_or("", |backend| &*backend.name);
+    let chosen = rule.and_then(|rule| prepare::backend(rule, facts).ok());
+    let backend = chosen.map_or("", |backend| &*backend.name);
     let begun = begun(parts.connection, parts.request, parts.start);
-    parts.worker.record(&Record {
+    let record = Record {
         client: facts.client.get().unwrap_or(begun.client),
         status: facts.status.get(),
         reason,
@@ -169,7 +172,12 @@ fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<
             .and_then(|rule| rule.extras.as_ref())
             .is_some_and(|extras| extras.unlogged),
         ..begun
-    });
+    };
+    if let Some(trace) = facts.trace.take() {
+        let secure = chosen.is_some_and(|backend| backend.transport.tls.is_some());
+        trace::tell(parts, *trace, &record, rule, secure);
+    }
+    parts.worker.record(&record);
 }
 
 /// Records what was no request.

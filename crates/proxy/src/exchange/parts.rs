@@ -15,6 +15,7 @@ use crate::filters::snippet::{self, Late};
 use crate::filters::{self, Asked};
 use crate::headers::{Headers, RequestHead, ResponseHead};
 use crate::record::Reason;
+use crate::telemetry::Trace;
 use crate::timer::{Elapsed, Timer};
 use crate::worker::{HeldRule, Worker};
 
@@ -43,7 +44,7 @@ pub(crate) struct Parts<'a> {
 }
 
 /// What is known of the exchange so far. Both directions write it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Facts {
     pub(crate) status: Cell<u16>,
     pub(crate) attempts: Cell<u8>,
@@ -57,6 +58,8 @@ pub(crate) struct Facts {
     pub(super) secure: Cell<bool>,
     /// The rule, if it says what few rules say.
     extras: RefCell<Option<Rc<HeldRule>>>,
+    /// What is noted for a trace that is told.
+    pub(super) trace: Cell<Option<Box<Trace>>>,
     /// The field that keeps the client with its endpoint.
     pub(super) remember: RefCell<Option<Remember>>,
     /// What is done to the response.

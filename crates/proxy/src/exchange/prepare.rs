@@ -19,6 +19,7 @@ use crate::forwarded::{self, Claims, Client};
 use crate::headers::{Name, Names, RequestHead, list, write_field};
 use crate::record::{Reason, Version};
 use crate::respond;
+use crate::telemetry;
 use crate::upstream::balance;
 use crate::worker::{HeldRule, Worker};
 
@@ -110,7 +111,8 @@ pub(super) fn prepare<B: RequestBody>(
     let tells = extras.is_some_and(|extras| extras.tells_more);
     let renamed = named && !keeps;
     let blocked = extras.is_some_and(|extras| is_blocked(extras, request));
-    let path = match renamed || tells {
+    let traced = extras.and_then(|extras| extras.traced.as_deref());
+    let path = match renamed || tells || traced.is_some() {
         true => {
             let path = selection.path.to_vec();
             if renamed {
@@ -122,6 +124,11 @@ pub(super) fn prepare<B: RequestBody>(
                 let rehosts = worker.settings().forwarding.rehosts;
                 let told = extras.and_then(|extras| extras.told.as_deref());
                 forwarded::tell_more(request, connection, claims, told, rehosts);
+            }
+            if let Some(traced) = traced {
+                let settings = worker.settings();
+                let trace = telemetry::begin(&settings.tracing, traced, &mut request.headers);
+                facts.trace.set(trace);
             }
             Cow::Owned(path)
         }
@@ -318,7 +325,10 @@ fn has_session(
     };
     let state = worker.upstreams.backend(backend);
     let members = state.members(&worker.upstreams, backend);
-    members.has_session(own.map(|(affinity, _)| affinity), name)
+    let own = own.map(|(affinity, _)| affinity);
+    let mark = own.filter(|affinity| affinity.is_balanced());
+    let mark = mark.map(|_| balance::mark(&backend.name));
+    members.has_session(own, name, mark)
 }
 
 /// Who gets a request, once one of several was chosen.

@@ -17,6 +17,7 @@ use super::{
     REFUSALS, STATUSES, WorkerMetrics,
 };
 use crate::spread::Spread;
+use crate::telemetry;
 
 /// The data plane's metrics, of all workers together.
 pub(crate) struct Metrics {
@@ -25,6 +26,7 @@ pub(crate) struct Metrics {
     spread: Arc<Spread>,
     dropped_lines: Arc<AtomicU64>,
     health: Arc<health::Counts>,
+    traces: Arc<telemetry::Counts>,
 }
 
 impl Metrics {
@@ -33,6 +35,7 @@ impl Metrics {
         spread: Arc<Spread>,
         dropped_lines: Arc<AtomicU64>,
         health: Arc<health::Counts>,
+        traces: Arc<telemetry::Counts>,
     ) -> Arc<Self> {
         Arc::new(Self {
             workers: workers.into_iter().collect(),
@@ -40,6 +43,7 @@ impl Metrics {
             spread,
             dropped_lines,
             health,
+            traces,
         })
     }
 
@@ -85,6 +89,7 @@ impl Collector for Metrics {
             "Bytes of response bodies.",
             self.sum(|worker| &worker.response_bytes),
         )?;
+        self.traces(encoder)?;
         counter(
             encoder,
             "narthex_access_log_dropped_lines",
@@ -184,6 +189,26 @@ impl Metrics {
             metric
                 .encode_family(&[("listener", port.as_str())])?
                 .encode_gauge(&active)?;
+        }
+        Ok(())
+    }
+
+    fn traces(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "narthex_trace_spans",
+            "Spans of traces, by what became of them.",
+            None,
+            MetricType::Counter,
+        )?;
+        let telemetry::Counts {
+            told,
+            dropped,
+            refused,
+            ..
+        } = &*self.traces;
+        for (outcome, count) in [("told", told), ("dropped", dropped), ("refused", refused)] {
+            let count = count.load(Ordering::Relaxed);
+            series(&mut metric, &[("outcome", outcome)], count)?;
         }
         Ok(())
     }
@@ -487,6 +512,7 @@ mod tests {
             workers.clone(),
             Spread::new(2).0,
             Arc::new(AtomicU64::new(3)),
+            Arc::default(),
             Arc::default(),
         );
         (workers, metrics)

@@ -28,14 +28,14 @@ pub(super) const GROUP: Group = Group {
         .differs("a session goes on elsewhere when its endpoint is gone, as there, and its cookie has another form of value")
         .test("nginx_affinity"),
         Annotation::works("affinity-mode", Risk::Medium, |settings, value| {
-            match value.trim() {
-                "balanced" | "persistent" => drop(of(settings)),
+            of(settings).persistent = match value.trim() {
+                "balanced" => false,
+                "persistent" => true,
                 _ => return Err(BadValue::unused("balanced or persistent")),
-            }
+            };
             Ok(())
         })
         .default("balanced")
-        .differs("`balanced` is as `persistent`: no session moves because there are more endpoints")
         .test("nginx_affinity"),
         Annotation::works(
             "affinity-canary-behavior",
@@ -132,6 +132,8 @@ pub(super) const GROUP: Group = Group {
 pub(crate) struct Session {
     /// Whether anything is to.
     pub(crate) wanted: bool,
+    /// Whether sessions stay where they are when there are more endpoints.
+    pub(crate) persistent: bool,
     name: Option<Box<str>>,
     pub(crate) terms: CookieTerms,
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use model::policy::{Retry, RetryOn, RouteRetry};
+use model::policy::{RetryOn, RouteRetry};
 
 use super::Settings;
 use super::table::{Annotation, Group, Risk};
@@ -57,7 +57,7 @@ pub(super) const GROUP: Group = Group {
             whole(value).map(|tries| of(settings).tries = Some(tries))
         })
         .default("3")
-        .differs("8 at most, which is also what 0 means")
+        .differs("`--max-next-upstream-tries` at most, which is also what 0 means")
         .test("nginx_retries"),
     ],
 };
@@ -89,8 +89,9 @@ impl Attempts {
         self.next.is_some() || self.tries.is_some() || self.within.is_some()
     }
 
-    /// What is sent again; `default` where nothing is said of it.
-    pub(crate) fn retry(&self, default: &RouteRetry) -> RouteRetry {
+    /// What is sent again; `default` where nothing is said of it. There are `most` attempts at the
+    /// most.
+    pub(crate) fn retry(&self, default: &RouteRetry, most: u8) -> RouteRetry {
         let mut retry = default.clone();
         if let Some(next) = &self.next {
             let non_idempotent = default.on.non_idempotent || next.on.non_idempotent;
@@ -106,9 +107,11 @@ impl Attempts {
         if let Some(tries) = self.tries
             && !self.next.as_ref().is_some_and(Next::is_off)
         {
-            let most = u32::from(Retry::MOST_ATTEMPTS);
-            let tries = if tries == 0 { most } else { tries.min(most) };
-            retry.attempts = u8::try_from(tries - 1).unwrap_or(Retry::MOST_ATTEMPTS - 1);
+            let tries = match u8::try_from(tries) {
+                Ok(tries) if tries > 0 => tries.min(most),
+                _ => most,
+            };
+            retry.attempts = tries.saturating_sub(1);
         }
         if let Some(within) = self.within {
             retry.within = Duration::from_secs(within.into());
@@ -204,18 +207,18 @@ mod tests {
             on: RetryOn::NGINX,
             within: Duration::ZERO,
         };
-        for (tries, attempts) in [(0, 7), (1, 0), (3, 2), (888_888, 7)] {
+        for (tries, attempts) in [(0, 31), (1, 0), (3, 2), (20, 19), (888_888, 31)] {
             let settings = Attempts {
                 tries: Some(tries),
                 ..Attempts::default()
             };
-            assert_eq!(settings.retry(&default).attempts, attempts);
+            assert_eq!(settings.retry(&default, 32).attempts, attempts);
         }
         let off = Attempts {
             next: Some(next_upstream("off").expect("right")),
             tries: Some(5),
             ..Attempts::default()
         };
-        assert_eq!(off.retry(&default).attempts, 0);
+        assert_eq!(off.retry(&default, 32).attempts, 0);
     }
 }

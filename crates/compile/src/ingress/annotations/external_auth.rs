@@ -143,7 +143,7 @@ pub(super) const GROUP: Group = Group {
             Ok(())
         })
         .default("nobody is asked")
-        .differs("no variables in the host; a Service's name needs no DNS")
+        .differs("a Service's name needs no DNS; a host with variables may not be a loopback, link-local or metadata address")
         .test(TEST),
         Annotation::works("enable-global-auth", Risk::Low, |settings, value| {
             let unused = |_| BadValue::unused("\"true\" or \"false\"");
@@ -172,6 +172,8 @@ pub(crate) struct ExternalAuth {
     pub(crate) set_headers: Option<Box<str>>,
     pub(crate) redirect: Option<Text>,
     pub(crate) always_cookies: bool,
+    /// Text of nginx's configuration about the question (`auth-snippet`).
+    pub(crate) snippet: Option<Box<str>>,
     /// Whether who is asked for all Ingresses is not asked for this one.
     pub(crate) is_exempt: bool,
 }
@@ -214,6 +216,8 @@ impl ExternalAuth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuthUrl {
     pub(crate) tls: bool,
+    /// Host and port, where there are variables in them.
+    pub(crate) named: Option<Text>,
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
     /// Path and query, if the URL has any.
@@ -235,14 +239,18 @@ impl AuthUrl {
             Some((host, port)) => (host, port.parse().map_err(|_| HINT)?),
             None => (authority, if tls { 443 } else { 80 }),
         };
-        if host.contains('$') {
-            return Err(BadValue::denied("a host without variables"));
-        }
+        let named = match host.contains('$') {
+            true => {
+                let bad = BadValue::denied("a host with variables that nginx knows, or none");
+                Some(Text::parse(authority).map_err(|_| bad)?)
+            }
+            false => None,
+        };
         let is_host = |label: &str| {
             !label.is_empty()
                 && label
                     .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_$".contains(&byte))
         };
         if !host.trim_end_matches('.').split('.').all(is_host) || port == 0 {
             return Err(HINT);
@@ -255,6 +263,7 @@ impl AuthUrl {
         let target = target.map(|target| Text::parse(&target)).transpose();
         Ok(Self {
             tls,
+            named,
             host: host.trim_end_matches('.').into(),
             port,
             target: target
@@ -264,6 +273,9 @@ impl AuthUrl {
 
     /// The Service that the host is the name of, as `(name, namespace)`.
     pub(crate) fn service(&self) -> Option<(&str, &str)> {
+        if self.named.is_some() {
+            return None;
+        }
         let host = &*self.host;
         let short = host.strip_suffix(".svc.cluster.local");
         let (name, namespace) = short
@@ -271,6 +283,11 @@ impl AuthUrl {
             .split_once('.')?;
         (!namespace.contains('.')).then_some((name, namespace))
     }
+}
+
+/// Takes `auth-snippet` over, which is read where it can be said what is wrong.
+pub(super) fn say_snippet(settings: &mut Settings, value: &str) {
+    of(settings).snippet = Some(value.into());
 }
 
 fn of(settings: &mut Settings) -> &mut ExternalAuth {
@@ -354,6 +371,9 @@ mod tests {
         );
         let parts = url.target.expect("a path");
         assert_eq!(parts.pieces().len(), 4);
+        let named = AuthUrl::parse("http://auth.$host:81/a").expect("a URL");
+        assert_eq!(named.named, Text::parse("auth.$host:81").ok());
+        assert_eq!(named.service(), None);
         let none = AuthUrl::parse("http://10.0.0.1").expect("a URL");
         assert_eq!((none.port, none.target), (80, None));
         for wrong in [
@@ -365,7 +385,7 @@ mod tests {
             "https://invalid..auth.url",
             "http://a:b/c",
             "http://a:0/c",
-            "http://$host/a",
+            "http://$nothing/a",
             "http://a/$nothing",
             "http://a b/",
         ] {

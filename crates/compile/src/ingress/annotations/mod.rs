@@ -31,7 +31,7 @@ mod suites;
 pub(crate) mod table;
 mod tls;
 mod tls_redirect;
-mod tracing;
+pub(crate) mod tracing;
 pub(crate) mod upstream_host;
 mod values;
 
@@ -73,6 +73,7 @@ use snippets::Snippets;
 pub(crate) use suites::listed as listed_suites;
 use table::{Annotation, Fate, Risk};
 pub(crate) use tls_redirect::TlsRedirect;
+use tracing::Traces;
 use upstream_host::UpstreamHost;
 use values::{BadValue, Consequence};
 
@@ -131,6 +132,8 @@ pub(crate) struct Said {
     pub(crate) mirror: Option<Box<Mirror>>,
     /// What is logged.
     pub(crate) logs: Logs,
+    /// What is traced.
+    pub(crate) traces: Option<Box<Traces>>,
     /// Text of nginx's configuration.
     pub(crate) snippets: Option<Box<Snippets>>,
     /// Time limits towards backends, and what is sent again.

@@ -1,6 +1,7 @@
 //! Snippets: text of nginx's configuration, of which a part is understood.
 
 use super::Settings;
+use super::external_auth;
 use super::table::{Annotation, Group, Risk};
 
 /// What the names of all annotations of this kind end with.
@@ -9,6 +10,7 @@ pub(super) const SUFFIX: &str = "-snippet";
 /// Without their prefix.
 pub(crate) const LOCATION: &str = "configuration-snippet";
 pub(crate) const SERVER: &str = "server-snippet";
+pub(crate) const AUTH: &str = "auth-snippet";
 
 const NO_STREAMS: &str = "a TCPRoute, a TLSRoute or a UDPRoute: there is no nginx to be told";
 
@@ -31,7 +33,13 @@ pub(super) const GROUP: Group = Group {
         .differs("the same, and about the paths of its own Ingress only")
         .test("nginx_snippets"),
         Annotation::refused("stream-snippet", Risk::Critical, NO_STREAMS),
-        Annotation::later("auth-snippet", Risk::Critical),
+        Annotation::works(AUTH, Risk::Critical, |settings, value| {
+            external_auth::say_snippet(settings, value);
+            Ok(())
+        })
+        .default("none; off until `--allow-snippet-annotations`")
+        .differs("the same, of the question; one that is not understood answers 503")
+        .test("nginx_external_auth"),
     ],
 };
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::backend::Discovery;
-use model::filter::access::{AuthCache, AuthRequest};
+use model::filter::Snippet;
+use model::filter::access::{AuthCache, AuthRequest, NamedHost};
 use model::policy::Ejection;
 use model::text::Text;
 use model::{Backend, BackendTls, Endpoint, EndpointSet, HttpVersion, Member, Policy, Transport};
@@ -13,9 +14,11 @@ use objects::kinds::ObjectKey;
 
 use super::{Asked, Broken};
 use crate::ingress::annotations::external_auth::{self, AuthUrl, ExternalAuth};
+use crate::ingress::annotations::snippets::AUTH;
 use crate::ingress::key;
 use crate::ingress::parse::{Parsed, PortRef};
 use crate::ingress::resolve::World;
+use crate::ingress::snippets;
 use crate::name::NameRef;
 use crate::report::{Problems, annotation_field};
 use crate::service::{External, Spoken};
@@ -41,6 +44,17 @@ pub(super) fn asked(
         })?,
         None => Box::default(),
     };
+    let (snippet, overrides) = match settings.snippet.as_deref() {
+        None => Default::default(),
+        Some(text) => snippets::read_question(text).map_err(|refused| {
+            let prefix = &world.options.annotations_prefix;
+            let field = annotation_field(&format!("{prefix}/{AUTH}"));
+            let (line, message) = (refused.line, refused.message);
+            let message = format!("line {line}: {message}; its paths answer 503");
+            problems.error(field, message, "the directives that docs/ingress.md names");
+            Broken
+        })?,
+    };
     let (backend, asked) = backend(parsed, url, world, problems);
     let cache = settings.cache_key.clone().map(|key| AuthCache {
         key,
@@ -48,7 +62,14 @@ pub(super) fn asked(
     });
     let request = AuthRequest {
         backend,
-        host: Text::literal(&url.host),
+        // What is no text with variables has been refused.
+        host: Text::parse(&url.host).unwrap_or_default(),
+        named: url.named.as_ref().map(|authority| {
+            Box::new(NamedHost {
+                authority: authority.clone(),
+                tls: url.tls,
+            })
+        }),
         target: url.target.clone(),
         method: settings.method.clone(),
         redirect: settings.redirect.clone(),
@@ -57,7 +78,8 @@ pub(super) fn asked(
         always_cookies: settings.always_cookies,
         signin: settings.signin_text(),
         cache,
-        timeout: ASKED_FOR,
+        timeout: overrides.read.unwrap_or(ASKED_FOR),
+        snippet: (snippet != Snippet::default()).then(|| Box::new(snippet)),
     };
     Ok((request, asked))
 }
@@ -89,6 +111,19 @@ fn backend(
     world: &mut World<'_>,
     problems: &mut Problems,
 ) -> (Arc<Backend>, Option<Asked>) {
+    if url.named.is_some() {
+        let name = format!(
+            "{}/{}/{}",
+            parsed.namespace(),
+            parsed.source.metadata.name,
+            url.host
+        );
+        let nobody = EndpointSet::new(Vec::new(), Policy::shared_default());
+        return (
+            Arc::new(Backend::new(name, Discovery::Listed, nobody)),
+            None,
+        );
+    }
     // As in ingress-nginx nobody's certificate is verified here.
     let tls = url.tls.then(|| {
         Arc::new(BackendTls {

@@ -326,6 +326,7 @@ mod tests {
     #[test]
     fn who_is_asked_for_all_is_asked_unless_an_ingress_says_otherwise() {
         let url = |port| AuthUrl {
+            named: None,
             tls: false,
             host: "127.0.0.1".into(),
             port,

@@ -26,23 +26,23 @@ enum Place {
 
 /// What snippets say that is no filter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Overrides {
+pub(crate) struct Overrides {
     /// `client_max_body_size`, in bytes; 0 is no limit.
-    pub(super) max_body: Option<u64>,
+    pub(crate) max_body: Option<u64>,
     /// `proxy_connect_timeout`.
-    pub(super) connect: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
     /// `proxy_send_timeout`.
-    pub(super) send: Option<Duration>,
+    pub(crate) send: Option<Duration>,
     /// `proxy_read_timeout`.
-    pub(super) read: Option<Duration>,
+    pub(crate) read: Option<Duration>,
 }
 
 /// Why a snippet is not understood.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     /// From 1 on.
-    pub(super) line: usize,
-    pub(super) message: String,
+    pub(crate) line: usize,
+    pub(crate) message: String,
 }
 
 /// What an Ingress's snippets say.
@@ -110,6 +110,21 @@ fn block(text: &str, place: Place, reader: &mut Reader<'_>) -> Result<Block, Ref
         message: bad.message.to_owned(),
     })?;
     reader.block(&directives, place)
+}
+
+/// Reads a snippet about the question that is asked before a request may pass: the one place there
+/// is (`auth-snippet`).
+pub(crate) fn read_question(text: &str) -> Result<(Snippet, Overrides), Refused> {
+    let Understood {
+        snippet,
+        overrides,
+        location,
+        ..
+    } = read(None, Some(text));
+    match location {
+        Some(refused) => Err(refused),
+        None => Ok((snippet, overrides)),
+    }
 }
 
 #[cfg(test)]

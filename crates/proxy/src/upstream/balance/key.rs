@@ -19,6 +19,9 @@ pub(crate) struct Keys {
     /// Of a session of datagrams: where the policy leaves the choice to us, it depends on this
     /// alone.
     pub(crate) flow: Option<u64>,
+    /// What sessions of this backend have in common, where they are spread anew when endpoints
+    /// change.
+    pub(crate) mark: Option<u32>,
 }
 
 /// Reads what the policy asks for, which for most is nothing. `affinity` is the rule's own, `text`
@@ -45,6 +48,7 @@ pub(crate) fn keys(
         hash,
         name,
         flow: None,
+        mark: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! request costs. With one endpoint, that is a lookup. One file has one algorithm; each chooses
 //! among the places of a [`Field`], which knows who may be chosen.
 
+mod balanced;
 mod budget;
 mod field;
 mod hash;
@@ -31,6 +32,7 @@ use model::policy::{Affinity, Algorithm};
 use model::{Backend, EndpointSet, Policy};
 
 use super::{EndpointState, Pool};
+pub(crate) use balanced::mark;
 use budget::Budget;
 use field::Field;
 pub(crate) use key::{
@@ -106,8 +108,17 @@ impl Members {
         names
     }
 
-    /// Whether the backend's or the rule's sessions of this name can go on here now.
-    pub(crate) fn has_session(&self, affinity: Option<&Arc<Affinity>>, name: u64) -> bool {
+    /// Whether the backend's or the rule's sessions of this name can go on here now. Of those that
+    /// are spread anew, `mark` tells whose they are.
+    pub(crate) fn has_session(
+        &self,
+        affinity: Option<&Arc<Affinity>>,
+        name: u64,
+        mark: Option<u32>,
+    ) -> bool {
+        if let Some(mark) = mark {
+            return balanced::is_of(name, mark) && !self.states.is_empty();
+        }
         let found = match affinity {
             Some(affinity) => self.named(affinity, name),
             None => self.set.by_name(name),
@@ -135,6 +146,8 @@ pub(crate) struct Ask<'a> {
 pub(crate) struct Choice {
     pub(crate) endpoint: Rc<EndpointState>,
     index: usize,
+    /// What a session is called that begins here, where that decides where it is.
+    key: Option<u64>,
 }
 
 impl BackendState {
@@ -166,6 +179,16 @@ impl BackendState {
 
     /// An endpoint for a request; `None` if there is none that it has not tried.
     pub(crate) fn pick(&self, members: &Members, ask: &Ask<'_>) -> Option<Choice> {
+        if let (Some(affinity), Some(mark)) = (ask.affinity, ask.keys.mark)
+            && let Some((index, key)) = balanced::choose(members, ask, affinity, mark)
+        {
+            let endpoint = Rc::clone(&members.states[index]);
+            return Some(Choice {
+                endpoint,
+                index,
+                key,
+            });
+        }
         let index = match members.states.len() {
             0 => return None,
             1 => Some(0).filter(|_| !ask.tried.contains(&members.states[0].id())),
@@ -174,6 +197,7 @@ impl BackendState {
         Some(Choice {
             endpoint: Rc::clone(&members.states[index]),
             index,
+            key: None,
         })
     }
 
@@ -264,6 +288,7 @@ impl Choice {
     /// The name that the client's cookie is to have, if it has another or none.
     pub(crate) fn new_name(&self, members: &Members, ask: &Ask<'_>) -> Option<u64> {
         let name = match ask.affinity {
+            Some(_) if ask.keys.mark.is_some() => self.key,
             Some(affinity) => members.names(affinity).get(self.index).copied(),
             None => {
                 members.set.policy.affinity.as_ref()?;

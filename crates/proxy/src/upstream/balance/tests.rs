@@ -91,6 +91,7 @@ impl Bench {
                 hash: Some(model::maglev::mix(key)),
                 name,
                 flow: None,
+                mark: None,
             },
             tried: &ids,
             affinity: None,

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::PathMatch;
 use model::policy::{Affinity, CookieTerms, SameSite};
+use model::{PathMatch, maglev};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::tls13::OkmBlock;
 
@@ -137,6 +137,9 @@ pub(super) fn read(
     value: &[u8],
     now: impl FnOnce() -> SystemTime,
 ) -> Option<u64> {
+    if policy.is_balanced() {
+        return key(value);
+    }
     let text = str::from_utf8(value).ok()?;
     if policy.absolute.is_zero() {
         return u64::from_str_radix(text, 16).ok();
@@ -152,6 +155,15 @@ pub(super) fn read(
     let is_fresh = age < millis(policy.absolute) && begun <= now.saturating_add(millis(SKEW));
     let is_ours = || constant_time_eq(mac, self::mac(policy, name, begun));
     (parts.next().is_none() && is_fresh && is_ours()).then_some(name)
+}
+
+/// What decides by itself where a session is; anything does, as in ingress-nginx.
+fn key(value: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(value).ok();
+    let own = text.filter(|text| text.len() == 16);
+    let own = own.and_then(|text| u64::from_str_radix(text, 16).ok());
+    let other = || (!value.is_empty()).then(|| maglev::hash(value));
+    own.or_else(other)
 }
 
 fn since_epoch(time: SystemTime) -> u64 {
