@@ -447,7 +447,7 @@ impl Course<'_> {
     }
 
     /// What is said once no filter has answered.
-    fn conclude(&mut self, answer: &mut Answer) {
+    fn conclude(&self, answer: &mut Answer) {
         let rule = self.rule;
         match &rule.action {
             Action::NotFound => return answer.ends(404, ""),
