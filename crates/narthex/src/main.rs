@@ -7,8 +7,10 @@
 mod certificates;
 mod certs_command;
 mod check;
+mod compare;
 mod config;
 mod control;
+mod diff;
 mod explain;
 mod failure;
 mod finding;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Certs(flags) => certs_command::run(&flags),
         Command::Explain(flags) => explain::run(&flags),
         Command::Migrate(flags) => migrate::run(&flags),
+        Command::Diff(flags) => diff::run(&flags),
         Command::Kubectl(flags) => kubectl::run(&flags),
         Command::Quickstart(flags) => quickstart::run(*flags),
     };

@@ -69,6 +69,17 @@ impl Origin {
     }
 }
 
+/// As it is written.
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.before)?;
+        match &self.after {
+            Some(after) => write!(f, "*{after}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl IngressCors {
     /// What `Access-Control-Allow-Origin` says to a request of this `Origin`; none if it says
     /// nothing.

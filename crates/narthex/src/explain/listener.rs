@@ -11,9 +11,9 @@ use super::url::Url;
 
 /// Which ports stand for 80 and 443, which a URL without port means.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ports {
-    pub(super) http: u16,
-    pub(super) https: u16,
+pub(crate) struct Ports {
+    pub(crate) http: u16,
+    pub(crate) https: u16,
 }
 
 /// Where a request comes in.
@@ -74,7 +74,7 @@ impl ListenerFound {
 
 /// The port that a URL means. Of several Gateways that have it, each on an address or a port of
 /// its own, it is the one with the closest host name.
-pub(super) fn find_listener<'a>(
+pub(crate) fn find_listener<'a>(
     snapshot: &'a Snapshot,
     ports: Ports,
     url: &Url,

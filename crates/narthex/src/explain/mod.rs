@@ -1,10 +1,10 @@
 //! `narthex explain`: which route answers a URL, by the data plane's own code.
 
 mod answer;
-mod listener;
+pub(crate) mod listener;
 mod nginx;
 mod text;
-mod url;
+pub(crate) mod url;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -2,23 +2,37 @@
 
 use model::HostName;
 
+use crate::compare::Question;
+
 /// An http or https URL, in the parts that a request has.
 #[derive(Debug, Clone)]
-pub(super) struct Url {
+pub(crate) struct Url {
     /// As it was typed.
-    pub(super) text: String,
-    pub(super) tls: bool,
-    pub(super) host: HostName,
+    pub(crate) text: String,
+    pub(crate) tls: bool,
+    pub(crate) host: HostName,
     /// What was typed, if a port was.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Never empty.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// With its question mark.
-    pub(super) query: String,
+    pub(crate) query: String,
 }
 
 impl Url {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    /// The URL of a request. None if its host is none.
+    pub(crate) fn of(question: &Question) -> Option<Self> {
+        Some(Self {
+            text: String::new(),
+            tls: question.tls,
+            host: HostName::parse(question.url_host().as_bytes())?,
+            port: question.port,
+            path: question.path.clone(),
+            query: question.query.clone(),
+        })
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (tls, rest) = strip_scheme(text).ok_or_else(|| {
             format!(
                 "`{text}` is no URL: the last argument must be one, as http://example.com/path \

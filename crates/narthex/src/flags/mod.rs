@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Explain(Box<Explain>),
     /// Tell what becomes of ingress-nginx's annotations and hosts, before you move.
     Migrate(Box<Migrate>),
+    /// Tell which requests two configurations answer differently, each with an example.
+    Diff(Box<Diff>),
     /// Look at the certificates that a running Narthex obtains, and renew or revoke them.
     Certs(Certs),
     /// Serve an example with its own backends, and tell what to try.
@@ -172,8 +174,70 @@ pub(crate) struct Migrate {
     /// How it is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: MigrateOutput,
+    /// Write the equivalent objects of Gateway API into this folder, a file for each host, and say
+    /// which of them answer as the Ingresses do.
+    #[arg(
+        long,
+        env = "NARTHEX_GATEWAY_API",
+        value_name = "FOLDER",
+        help_heading = "Gateway API"
+    )]
+    pub(crate) gateway_api: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) replay: Replay,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
+}
+
+/// Tell which requests two configurations answer differently, each with an example.
+///
+/// Asks both by the data plane's own code, without opening a socket: for every host its paths on both
+/// sides of every boundary, and whatever its rules look at (methods, header fields, cookies,
+/// parameters, origins), with TLS and without. What is named is what a client or a backend would
+/// notice; endpoints that come and go are not, unless a Service loses its last one.
+///
+/// Exits with 0 if nothing differs, with 1 if something does, with 2 if it cannot be told. Give the
+/// flags that `serve` has: they hold for both.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct Diff {
+    /// The configuration as it was: a file or a folder of manifests.
+    #[arg(value_name = "OLD")]
+    pub(crate) old: PathBuf,
+    /// The configuration as it will be: a file or a folder of manifests.
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
+    /// How it is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) replay: Replay,
+    #[command(flatten)]
+    pub(crate) compilation: Compilation,
+}
+
+/// Requests of a log in the place of made-up ones.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Replay {
+    /// Ask about the requests of this access log, of any size, gzip or not: ingress-nginx's default
+    /// format, combined, or Narthex's own JSON.
+    #[arg(
+        long,
+        env = "NARTHEX_REPLAY",
+        value_name = "ACCESS_LOG",
+        help_heading = "Replay"
+    )]
+    pub(crate) replay: Option<PathBuf>,
+
+    /// The log's format, as `log-format-upstream` of ingress-nginx's ConfigMap has it.
+    /// [default: as the ConfigMap of --configmap says, else found out line by line]
+    #[arg(
+        long,
+        env = "NARTHEX_REPLAY_FORMAT",
+        value_name = "FORMAT",
+        help_heading = "Replay"
+    )]
+    pub(crate) replay_format: Option<String>,
 }
 
 /// How `migrate` writes what it found.

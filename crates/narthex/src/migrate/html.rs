@@ -5,13 +5,17 @@ use std::io::{self, Write};
 
 use compile::{Fate, Host, Item, Migration, Place, Verdict};
 
-use super::{brief, host_name, verdict_word};
+use super::gateway::{Equal, Equivalents, File};
+use super::{Report, brief, host_name, verdict_word};
+use crate::compare::Change;
+use crate::compare::replay::AsLogged;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; }
 body { font: 1rem/1.45 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem; }
 th, td { border: 1px solid #8886; padding: .25rem .5rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+pre { overflow-x: auto; padding: .5rem; border: 1px solid #8886; }
 .good { color: light-dark(#17662b, #7ed694); }
 .doubt { color: light-dark(#7a5200, #f2c55c); }
 .bad { color: light-dark(#a01c1c, #ff9a9a); }
@@ -44,7 +48,8 @@ impl fmt::Write for Escaper<'_, '_> {
     }
 }
 
-pub(super) fn write(out: &mut impl Write, of: &Migration) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, report: &Report<'_>) -> io::Result<()> {
+    let of = report.migration;
     writeln!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>"
@@ -77,7 +82,137 @@ pub(super) fn write(out: &mut impl Write, of: &Migration) -> io::Result<()> {
         writeln!(out, "<h3>{}. {title}</h3>", surprise.number)?;
         places(out, &surprise.places)?;
     }
+    gateway(out, report.gateway)?;
+    if let Some(replay) = report.replay {
+        replayed(out, replay)?;
+    }
     writeln!(out, "</body>\n</html>")
+}
+
+/// What the hosts are in Gateway API, with the objects themselves.
+fn gateway(out: &mut impl Write, of: &Equivalents) -> io::Result<()> {
+    if of.hosts.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "<h2>In Gateway API</h2>")?;
+    writeln!(
+        out,
+        "<p>{} requests were asked of both, on both sides of every boundary of the routes.</p>",
+        of.asked
+    )?;
+    head(out, &["Hosts", "How many"])?;
+    for equal in Equal::ALL {
+        let (class, word, count) = (equal_class(equal), equal.word(), of.count(equal));
+        writeln!(
+            out,
+            "<tr><td class=\"{class}\">{word}</td><td>{count}</td></tr>"
+        )?;
+    }
+    writeln!(out, "</table>")?;
+    if !of.general.is_empty() {
+        writeln!(out, "<ul>")?;
+        for text in &of.general {
+            writeln!(out, "<li>{}</li>", Escaped(text))?;
+        }
+        writeln!(out, "</ul>")?;
+    }
+    for host in &of.hosts {
+        let (class, word) = (equal_class(host.verdict), host.verdict.word());
+        let name = Escaped(host_name(&host.host));
+        writeln!(
+            out,
+            "<h3>{name}: <span class=\"{class}\">{word}</span></h3>"
+        )?;
+        if !host.without.is_empty() {
+            head(out, &["Object", "What has no equivalent", "Why"])?;
+            for lost in &host.without {
+                row(out, &[&lost.object, &lost.what, &lost.why])?;
+            }
+            writeln!(out, "</table>")?;
+        }
+        changes(out, &host.differences)?;
+        let mut files = of.files.iter();
+        if let Some(file) = files.find(|file| file.name == host.file) {
+            yaml(out, file)?;
+        }
+    }
+    of.files.first().map_or(Ok(()), |shared| {
+        writeln!(out, "<h3>For all hosts</h3>")?;
+        yaml(out, shared)
+    })
+}
+
+fn yaml(out: &mut impl Write, file: &File) -> io::Result<()> {
+    let (name, text) = (Escaped(&file.name), file.yaml());
+    writeln!(
+        out,
+        "<details><summary>{name}</summary><pre>{}</pre></details>",
+        Escaped(text)
+    )
+}
+
+/// Requests that are answered otherwise.
+fn changes(out: &mut impl Write, all: &[Change]) -> io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    head(out, &["Request", "What differs", "Ingress", "Gateway API"])?;
+    for change in all {
+        for part in &change.parts {
+            let word = part.part.word();
+            row(out, &[&change.example, &word, &part.before, &part.after])?;
+        }
+    }
+    writeln!(out, "</table>")
+}
+
+fn replayed(out: &mut impl Write, of: &AsLogged) -> io::Result<()> {
+    let counts = of.counts;
+    writeln!(out, "<h2>The log, asked again</h2>")?;
+    writeln!(
+        out,
+        "<p>{} lines: {} asked again, {} the same, {} different; {} in no known format, {} without a host.</p>",
+        counts.lines,
+        counts.asked,
+        counts.equal,
+        counts.asked - counts.equal,
+        counts.unread,
+        counts.unplaced
+    )?;
+    if of.differing.is_empty() {
+        return Ok(());
+    }
+    head(out, &["Host", "Rule", "Times", "Logged", "Here", "As"])?;
+    for one in &of.differing {
+        row(
+            out,
+            &[
+                &one.host,
+                &one.rule,
+                &one.requests,
+                &one.logged,
+                &one.answered,
+                &one.example,
+            ],
+        )?;
+    }
+    writeln!(out, "</table>")
+}
+
+fn row(out: &mut impl Write, cells: &[&dyn fmt::Display]) -> io::Result<()> {
+    write!(out, "<tr>")?;
+    for cell in cells {
+        write!(out, "<td>{}</td>", Escaped(cell))?;
+    }
+    writeln!(out, "</tr>")
+}
+
+fn equal_class(equal: Equal) -> &'static str {
+    match equal {
+        Equal::Same => "good",
+        Equal::ButFor => "doubt",
+        Equal::Differs => "bad",
+    }
 }
 
 fn counts(out: &mut impl Write, of: &Migration) -> io::Result<()> {

@@ -4,12 +4,18 @@ use std::io::{self, Write};
 
 use compile::{Fate, Host, Inventory, Migration, Verdict};
 
-use super::{brief, host_name, verdict_word};
+use super::gateway::{Equal, Equivalents};
+use super::{Report, brief, host_name, verdict_word};
 use crate::check::plural;
+use crate::diff;
 use crate::finding::OneLine;
 use crate::terminal::{Colour, painted};
 
-pub(super) fn write(out: &mut impl Write, of: &Migration, colours: bool) -> io::Result<()> {
+/// Of a host's differences, so many are shown.
+const MOST_DIFFERENCES: usize = 10;
+
+pub(super) fn write(out: &mut impl Write, report: &Report<'_>, colours: bool) -> io::Result<()> {
+    let of = report.migration;
     inventory(out, &of.inventory)?;
     if of.inventory.ingresses == 0 {
         return writeln!(out, "There is nothing of ingress-nginx's to move.");
@@ -36,7 +42,15 @@ pub(super) fn write(out: &mut impl Write, of: &Migration, colours: bool) -> io::
         host(out, it, colours)?;
     }
     items(out, of, colours)?;
-    surprises(out, of)
+    surprises(out, of)?;
+    gateway(out, report.gateway, colours)?;
+    match report.replay {
+        None => Ok(()),
+        Some(replay) => {
+            writeln!(out, "\nThe log, asked again")?;
+            diff::replayed(out, replay)
+        }
+    }
 }
 
 fn inventory(out: &mut impl Write, of: &Inventory) -> io::Result<()> {
@@ -110,6 +124,52 @@ fn surprises(out: &mut impl Write, of: &Migration) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the hosts are in Gateway API.
+fn gateway(out: &mut impl Write, of: &Equivalents, colours: bool) -> io::Result<()> {
+    if of.hosts.is_empty() {
+        return Ok(());
+    }
+    let asked = plural(of.asked, "request");
+    writeln!(out, "\nIn Gateway API ({asked} asked of both)")?;
+    for it in &of.hosts {
+        let colour = equal_colour(it.verdict);
+        let verdict = painted(it.verdict.word(), colour, colours);
+        let file = OneLine(&it.file);
+        writeln!(
+            out,
+            "  {}: {verdict} ({file})",
+            OneLine(host_name(&it.host))
+        )?;
+        for lost in &it.without {
+            let (object, what, why) = (
+                OneLine(&lost.object),
+                OneLine(&lost.what),
+                OneLine(&lost.why),
+            );
+            writeln!(out, "    {object}: {what}: no equivalent: {why}")?;
+        }
+        for change in it.differences.iter().take(MOST_DIFFERENCES) {
+            diff::change(out, change, colours)?;
+        }
+        let more = it.differences.len().saturating_sub(MOST_DIFFERENCES);
+        if more > 0 {
+            writeln!(out, "    and {}: see --output=json", plural(more, "other"))?;
+        }
+    }
+    for text in &of.general {
+        writeln!(out, "  {text}")?;
+    }
+    Ok(())
+}
+
+fn equal_colour(equal: Equal) -> Colour {
+    match equal {
+        Equal::Same => Colour::Green,
+        Equal::ButFor => Colour::Yellow,
+        Equal::Differs => Colour::Red,
+    }
 }
 
 fn verdict_colour(verdict: Verdict) -> Colour {

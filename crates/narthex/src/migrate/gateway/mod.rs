@@ -1,0 +1,186 @@
+//! What ingress-nginx's Ingresses are in Gateway API, and whether that answers as they do.
+//!
+//! Made of what was compiled, and not of what was written: whatever several Ingresses, the ConfigMap
+//! and the class have to say of a host has been said by then.
+
+mod annotations;
+mod refs;
+mod round;
+mod rules;
+mod site;
+mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use compile::Migration;
+use model::Snapshot;
+use objects::Store;
+use objects::kinds::Kind;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::compare::Change;
+use yaml::Yaml;
+
+/// What was made.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Equivalents {
+    /// How many requests were asked of both.
+    pub(crate) asked: usize,
+    /// By name.
+    pub(crate) hosts: Vec<HostEquivalent>,
+    /// What holds for all hosts and has no equivalent.
+    pub(crate) general: Vec<String>,
+    /// Files of objects by name, those that all hosts share first.
+    #[serde(skip)]
+    pub(crate) files: Vec<File>,
+}
+
+/// One host.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HostEquivalent {
+    /// As it is configured; empty for all hosts.
+    pub(crate) host: String,
+    pub(crate) verdict: Equal,
+    /// What has no equivalent.
+    pub(crate) without: Vec<Without>,
+    /// Which requests are answered otherwise.
+    pub(crate) differences: Vec<Change>,
+    /// The file with its objects.
+    pub(crate) file: String,
+}
+
+/// Whether a host's objects answer as its Ingresses do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Equal {
+    /// Every request that was asked about is answered the same, and nothing is without equivalent.
+    #[serde(rename = "equal")]
+    Same,
+    /// Every request is answered the same, but for what is named as without equivalent.
+    ButFor,
+    /// Some requests are answered otherwise.
+    Differs,
+}
+
+impl Equal {
+    pub(crate) const ALL: [Self; 3] = [Self::Same, Self::ButFor, Self::Differs];
+
+    /// As people call it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Same => "equal",
+            Self::ButFor => "equal but for what has no equivalent",
+            Self::Differs => "differs",
+        }
+    }
+}
+
+/// Something that has no equivalent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Without {
+    /// As `Ingress shop/web`.
+    pub(crate) object: String,
+    /// The annotation without its prefix, or what else it is.
+    pub(crate) what: String,
+    pub(crate) why: String,
+}
+
+/// Objects that are written together.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) name: String,
+    /// As JSON has them.
+    pub(crate) objects: Vec<Value>,
+}
+
+impl File {
+    /// As documents of YAML.
+    pub(crate) fn yaml(&self) -> String {
+        let documents = self.objects.iter().map(|object| Yaml(object).to_string());
+        documents.collect::<Vec<_>>().join("---\n")
+    }
+}
+
+impl Equivalents {
+    /// How many hosts have a verdict.
+    pub(crate) fn count(&self, verdict: Equal) -> usize {
+        let hosts = self.hosts.iter();
+        hosts.filter(|host| host.verdict == verdict).count()
+    }
+
+    /// Writes the files into a folder, which is made if need be.
+    ///
+    /// # Errors
+    /// One of them cannot be written.
+    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for file in &self.files {
+            std::fs::write(folder.join(&file.name), file.yaml())?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes them, and asks both what they answer.
+pub(crate) fn make(
+    store: &Store,
+    snapshot: &Snapshot,
+    migration: &Migration,
+    options: &compile::Options,
+) -> Equivalents {
+    let made = site::make(store, snapshot, options);
+    let round = round::compare(store, &made, options);
+    let mut without: BTreeMap<String, BTreeSet<Without>> = made.without;
+    annotated(migration, &mut without);
+    let mut differences = round.by_host;
+    let hosts = made.hosts.into_iter().map(|(host, file)| {
+        let without: Vec<Without> = without.remove(&host).into_iter().flatten().collect();
+        let differences = differences.remove(&host).unwrap_or_default();
+        HostEquivalent {
+            verdict: match (differences.is_empty(), without.is_empty()) {
+                (false, _) => Equal::Differs,
+                (true, false) => Equal::ButFor,
+                (true, true) => Equal::Same,
+            },
+            without,
+            differences,
+            file,
+            host,
+        }
+    });
+    Equivalents {
+        asked: round.asked,
+        hosts: hosts.collect(),
+        general: made.general,
+        files: made.files,
+    }
+}
+
+/// Annotations that work on an Ingress and are nothing in Gateway API.
+fn annotated(migration: &Migration, without: &mut BTreeMap<String, BTreeSet<Without>>) {
+    for host in &migration.hosts {
+        let objects: BTreeSet<_> = host.paths.iter().map(|path| &path.object).collect();
+        let items = migration.items.iter().filter(|item| {
+            item.object.kind == Kind::Ingress
+                && item.fate.carries_over()
+                && objects.contains(&item.object)
+        });
+        for item in items {
+            if let Some(why) = annotations::without_equivalent(&item.name) {
+                without
+                    .entry(host.host.clone())
+                    .or_default()
+                    .insert(Without {
+                        object: item.object.to_string(),
+                        what: item.name.clone(),
+                        why: why.to_owned(),
+                    });
+            }
+        }
+    }
+}
