@@ -65,26 +65,54 @@ pub(crate) fn apply(
     client
 }
 
-/// Whom a client says that it forwards for, believed or not.
-pub(crate) fn claimed(request: &RequestHead) -> Option<Vec<u8>> {
-    request.headers.get(Name::XForwardedFor)?;
-    let all = request.headers.joined(b"x-forwarded-for");
-    all.map(|all| all.into_owned())
+/// What a client says of whom it forwards for, believed or not.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    /// X-Forwarded-For.
+    address: Option<Vec<u8>>,
+    /// X-Forwarded-Host.
+    host: Option<Vec<u8>>,
+    /// Forwarded, which ingress-nginx knows nothing of.
+    forwarded: Option<Vec<u8>>,
 }
 
-/// Tells what ingress-nginx tells besides: the scheme by two more names, and whom the client itself
-/// says that it forwards for.
-pub(crate) fn tell_more(request: &mut RequestHead, client: Client, claimed: Option<&[u8]>) {
+/// What a client says of whom it forwards for, believed or not.
+pub(crate) fn claimed(request: &RequestHead) -> Claimed {
+    let said = |token, name: &[u8]| {
+        request.headers.get(token)?;
+        let all = request.headers.joined(name);
+        all.map(|all| all.into_owned())
+    };
+    Claimed {
+        address: said(Name::XForwardedFor, b"x-forwarded-for"),
+        host: said(Name::XForwardedHost, b"x-forwarded-host"),
+        forwarded: said(Name::Forwarded, b"forwarded"),
+    }
+}
+
+/// Tells what ingress-nginx tells besides: the scheme by two more names, and what the client itself
+/// says of whom it forwards for. Takes out what CGI-like backends take for their own proxy.
+pub(crate) fn tell_more(request: &mut RequestHead, client: Client, claimed: &Claimed) {
     const ORIGINAL: &[u8] = b"X-Original-Forwarded-For";
+    const ORIGINAL_HOST: &[u8] = b"X-Original-Forwarded-Host";
 
     let headers = &mut request.headers;
     headers.remove(Names::of(&[Name::XForwardedScheme, Name::XScheme]));
-    headers.remove_named(ORIGINAL);
+    let ours = [ORIGINAL, ORIGINAL_HOST, b"Proxy"];
+    headers.retain(|_, field| !ours.iter().any(|name| field.eq_ignore_ascii_case(name)));
     let scheme: &[u8] = if client.secure { b"https" } else { b"http" };
     headers.push_known(Name::XForwardedScheme, b"X-Forwarded-Scheme", scheme);
     headers.push_known(Name::XScheme, b"X-Scheme", scheme);
-    if let Some(claimed) = claimed {
-        headers.push(ORIGINAL, claimed);
+    if let Some(address) = &claimed.address {
+        headers.push(ORIGINAL, address);
+    }
+    if let Some(host) = &claimed.host {
+        headers.push(ORIGINAL_HOST, host);
+    }
+    if let Some(forwarded) = &claimed.forwarded
+        && headers.get(Name::Forwarded).is_none()
+    {
+        headers.push_known(Name::Forwarded, b"Forwarded", forwarded);
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn prepare<B: RequestBody>(
                 forwarded::rename(request);
             }
             if tells {
-                forwarded::tell_more(request, client, claimed.as_deref());
+                forwarded::tell_more(request, client, &claimed);
             }
             Cow::Owned(path)
         }
