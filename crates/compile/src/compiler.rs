@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::{
     Backend, CertificateSet, CertificateTable, Challenges, Entrance, HostTable, HttpSites,
-    HttpsSite, Listener, Service, Site, Snapshot, TlsSite, TlsSites, VirtualHost,
+    HttpsSite, Listener, Service, Site, Snapshot, TlsSite, TlsSites, Tuning, VirtualHost,
 };
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Sorted, Store};
@@ -342,7 +342,7 @@ impl Compiler {
             updated.certificates || !Arc::ptr_eq(&self.tables.certificates.default, &default);
         let ticket_keys = self.tickets.keys();
         let tickets = self.last.snapshot.ticket_keys != ticket_keys;
-        let tuning = self.configuration.tuning();
+        let tuning = self.tuning();
         let tuned = self.last.snapshot.tuning != tuning;
         let shown = !Arc::ptr_eq(&self.last.snapshot.challenges, &challenges);
         if !first
@@ -389,11 +389,33 @@ impl Compiler {
         true
     }
 
+    /// What holds of the whole process; as nginx has it once an Ingress of its classes is served.
+    fn tuning(&self) -> Arc<Tuning> {
+        let said = self.configuration.tuning();
+        let former = &self.last.snapshot.tuning;
+        match self.ingresses.numbers().nginx {
+            0 => said,
+            _ => {
+                let now = Tuning {
+                    as_nginx: true,
+                    ..Tuning::clone(&said)
+                };
+                match **former == now {
+                    true => Arc::clone(former),
+                    false => Arc::new(now),
+                }
+            }
+        }
+    }
+
     fn ingress_listeners(&self) -> [Arc<Listener>; 2] {
         let site = Arc::new(Site {
             name: "".into(),
             hosts: Arc::clone(&self.tables.routes),
-            default: Arc::clone(&self.fallbacks.virtual_host),
+            default: match self.ingresses.numbers().nginx {
+                0 => Arc::clone(&self.fallbacks.virtual_host),
+                _ => self.fallbacks.with_health(&self.options),
+            },
             nobody: Arc::clone(&self.fallbacks.any),
             asks_clients: self.hosts.asks_clients(),
         });

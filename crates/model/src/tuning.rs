@@ -26,6 +26,11 @@ pub struct Tuning {
     pub body_timeout: Option<Duration>,
     /// The largest head in bytes (`large-client-header-buffers`).
     pub header_bytes: Option<usize>,
+    /// The longest line of a head in bytes (`large-client-header-buffers`).
+    pub header_line: Option<usize>,
+    /// Whether Ingresses of ingress-nginx's classes are served, whose clients know nginx's pages
+    /// and limits.
+    pub as_nginx: bool,
     /// The most concurrent HTTP/2 streams of a connection (`http2-max-concurrent-streams`).
     pub h2_streams: Option<u32>,
     /// How long a PROXY protocol header may take (`proxy-protocol-header-timeout`).

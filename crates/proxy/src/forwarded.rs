@@ -79,6 +79,8 @@ pub(crate) struct Claims {
     client: Option<Vec<u8>>,
     /// The host that it was asked for.
     host: Option<Vec<u8>>,
+    /// `Forwarded`, which ingress-nginx knows nothing of.
+    forwarded: Option<Vec<u8>>,
     /// Whether it has named its request.
     names_request: bool,
 }
@@ -93,13 +95,15 @@ impl Claims {
         Self {
             client: said(Name::XForwardedFor, b"x-forwarded-for"),
             host: said(Name::XForwardedHost, b"x-forwarded-host"),
+            forwarded: said(Name::Forwarded, b"forwarded"),
             names_request: request.headers.get(Name::XRequestId).is_some(),
         }
     }
 }
 
 /// Tells what ingress-nginx tells besides: the scheme by two more names, what the client itself
-/// says that it forwards for and was asked for, and what `told` says.
+/// says that it forwards for and was asked for, and what `told` says. Takes out what CGI-like
+/// backends take for their own proxy.
 pub(crate) fn tell_more(
     request: &mut RequestHead,
     connection: &Connection,
@@ -115,8 +119,12 @@ pub(crate) fn tell_more(
     }
     let headers = &mut request.headers;
     headers.remove(Names::of(&[Name::XForwardedScheme, Name::XScheme]));
-    headers.remove_named(FOR);
-    headers.remove_named(HOST);
+    let not_theirs = [FOR, HOST, b"Proxy"];
+    headers.retain(|_, field| {
+        !not_theirs
+            .iter()
+            .any(|name| field.eq_ignore_ascii_case(name))
+    });
     let scheme = headers.get(Name::XForwardedProto).unwrap_or_default();
     let scheme = scheme.to_vec();
     headers.push_known(Name::XForwardedScheme, b"X-Forwarded-Scheme", &scheme);
@@ -139,6 +147,11 @@ pub(crate) fn tell_more(
     }
     if let Some(host) = host {
         headers.push(HOST, &host);
+    }
+    if let Some(forwarded) = claims.forwarded
+        && headers.get(Name::Forwarded).is_none()
+    {
+        headers.push_known(Name::Forwarded, b"Forwarded", &forwarded);
     }
     if let Some(told) = told {
         tell(request, connection, told, client, claims.names_request);

@@ -60,6 +60,30 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         .unwrap_or_default()
 }
 
+/// The phrase of a status line of ours, in nginx's words where they differ.
+fn line(status: u16, as_nginx: bool) -> &'static str {
+    match status {
+        302 if as_nginx => "Moved Temporarily",
+        401 => phrase(status),
+        _ => words(status, as_nginx),
+    }
+}
+
+/// What a page calls a status.
+fn words(status: u16, as_nginx: bool) -> &'static str {
+    match status {
+        _ if !as_nginx => phrase(status),
+        401 => "Authorization Required",
+        405 => "Not Allowed",
+        408 => "Request Time-out",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
+        503 => "Service Temporarily Unavailable",
+        504 => "Gateway Time-out",
+        _ => phrase(status),
+    }
+}
+
 /// How an answer of our own looks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Form<'a> {
@@ -80,6 +104,34 @@ pub(crate) struct Given {
     /// Without those that are about one connection or the body's length.
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
+    /// Whether the body is a page of ours for the status.
+    pub(crate) page: bool,
+}
+
+impl Given {
+    /// A page of ours.
+    pub(crate) fn page(status: u16) -> Self {
+        Self {
+            status,
+            page: true,
+            ..Self::default()
+        }
+    }
+
+    /// What nginx says of a head that is too large.
+    pub(crate) fn nginx_head_too_large() -> Self {
+        let body: &[u8] = b"<html>\r\n<head><title>400 Request Header Or Cookie Too Large</title>\
+            </head>\r\n<body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
+            <center>Request Header Or Cookie Too Large</center>\r\n\
+            <hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+        let mut given = Self {
+            status: 400,
+            body: body.to_vec(),
+            ..Self::default()
+        };
+        given.headers.push(b"Content-Type", b"text/html");
+        given
+    }
 }
 
 impl Form<'_> {
@@ -106,20 +158,21 @@ pub(crate) async fn send<S: ResponseSink>(
     edit: impl FnOnce(&mut Headers),
 ) -> Result<usize, ClientFault> {
     let code = form.status(reason);
-    head.start(code, phrase(code).as_bytes());
+    let as_nginx = worker.settings().as_nginx;
+    head.start(code, line(code, as_nginx).as_bytes());
     worker
         .date
         .with(|date| head.headers.push_known(Name::Date, b"Date", date));
     if let Form::Given(given) = form {
-        return send_given(head, sink, given, keep, edit).await;
+        return send_given(head, sink, given, as_nginx, keep, edit).await;
     }
     let phrase = phrase(status(reason));
-    let mut text = [0; 64];
+    let mut text = [0; PAGE];
     let text = match form {
-        Form::Text => plain_text(&mut text, code, phrase),
+        Form::Text => page(&mut text, code, as_nginx),
         Form::Redirect(_, location) => {
             head.headers.push(b"Location", location);
-            plain_text(&mut text, code, self::phrase(code))
+            page(&mut text, code, as_nginx)
         }
         Form::Grpc(content_type) => {
             let fields = &mut head.headers;
@@ -135,8 +188,7 @@ pub(crate) async fn send<S: ResponseSink>(
         Form::Given(_) => &[],
     };
     if !text.is_empty() {
-        head.headers
-            .push(b"Content-Type", b"text/plain; charset=utf-8");
+        head.headers.push(b"Content-Type", page_type(as_nginx));
     }
     if code == 405 {
         head.headers
@@ -157,33 +209,63 @@ async fn send_given<S: ResponseSink>(
     head: &mut ResponseHead,
     sink: &mut S,
     given: &Given,
+    as_nginx: bool,
     keep: bool,
     edit: impl FnOnce(&mut Headers),
 ) -> Result<usize, ClientFault> {
     for (token, name, value) in given.headers.iter() {
         head.headers.push_known(token, name, value);
     }
+    let mut text = [0; PAGE];
+    let body = match given.page {
+        true => page(&mut text, given.status, as_nginx),
+        false => &given.body,
+    };
+    if given.page {
+        let kind = page_type(as_nginx);
+        head.headers
+            .push_known(Name::ContentType, b"Content-Type", kind);
+    }
     edit(&mut head.headers);
-    let length = match (given.status, given.body.len()) {
+    let length = match (given.status, body.len()) {
         (204 | 304, _) => Length::Absent,
         (_, length) => Length::Known(length as u64),
     };
     sink.head(head, length, keep).await?;
     if length != Length::Absent {
-        sink.data(&given.body, true).await?;
+        sink.data(body, true).await?;
     }
     sink.end(&Headers::default()).await?;
-    Ok(given.body.len())
+    Ok(body.len())
 }
 
-fn plain_text<'a>(to: &'a mut [u8; 64], status: u16, phrase: &str) -> &'a [u8] {
+/// Room for a page of ours.
+const PAGE: usize = 256;
+
+/// A page of ours: a line of plain text, or nginx's page.
+fn page(to: &mut [u8; PAGE], status: u16, as_nginx: bool) -> &[u8] {
     use std::io::Write as _;
-    // Three digits, a space and a newline around the phrase.
+    let words = words(status, as_nginx);
     let mut rest = &mut to[..];
-    // The longest phrase has 31 bytes.
-    let _ = writeln!(rest, "{status} {phrase}");
+    // The longest phrase has 31 bytes, and stands in nginx's page twice.
+    let _ = match as_nginx {
+        false => writeln!(rest, "{status} {words}"),
+        true => write!(
+            rest,
+            "<html>\r\n<head><title>{status} {words}</title></head>\r\n<body>\r\n\
+             <center><h1>{status} {words}</h1></center>\r\n<hr><center>nginx</center>\r\n\
+             </body>\r\n</html>\r\n"
+        ),
+    };
     let left = rest.len();
-    &to[..64 - left]
+    &to[..PAGE - left]
+}
+
+fn page_type(as_nginx: bool) -> &'static [u8] {
+    match as_nginx {
+        true => b"text/html",
+        false => b"text/plain; charset=utf-8",
+    }
 }
 
 /// Appends Content-Length without formatting machinery.
@@ -220,11 +302,11 @@ mod tests {
     #[test]
     fn the_longest_text_fits() {
         for status in (100..=599).filter(|&status| !phrase(status).is_empty()) {
-            let mut to = [0; 64];
-            assert!(
-                plain_text(&mut to, status, phrase(status)).ends_with(b"\n"),
-                "{status}"
-            );
+            for as_nginx in [false, true] {
+                let mut to = [0; PAGE];
+                let page = page(&mut to, status, as_nginx);
+                assert!(page.ends_with(b"\n"), "{status}");
+            }
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct Settings {
     pub allow_local_external_names: bool,
     /// Whom traces are told, and which.
     pub tracing: Arc<TraceSettings>,
+    /// Whether pages of ours are nginx's, and a head that is too large is answered as nginx does.
+    pub as_nginx: bool,
 }
 
 /// Whom traces are told, and which.
@@ -156,6 +158,10 @@ impl Settings {
             tuning.requests_per_connection,
         );
         set(&mut limits.header_bytes, tuning.header_bytes);
+        tuned.as_nginx = tuning.as_nginx;
+        if tuning.as_nginx {
+            limits.line_bytes = tuning.header_line.unwrap_or(NGINX_LINE);
+        }
         set(&mut limits.h2_streams, tuning.h2_streams);
         set(&mut timeouts.keep_alive, tuning.keep_alive);
         set(&mut timeouts.announcement, tuning.announcement_timeout);
@@ -167,6 +173,9 @@ impl Settings {
         tuned
     }
 }
+
+/// The size of each of nginx's buffers for what is large in a head.
+const NGINX_LINE: usize = 8 << 10;
 
 fn set<T>(value: &mut T, given: Option<T>) {
     if let Some(given) = given {
@@ -296,6 +305,8 @@ pub enum AccessLogFormat {
 pub struct Limits {
     /// The largest request head in bytes, beyond which the answer is 431.
     pub header_bytes: usize,
+    /// The longest line of a head in bytes with its end, beyond which the answer is 414 or 431.
+    pub line_bytes: usize,
     /// The most header fields, beyond which the answer is 431.
     pub headers: usize,
     /// The longest request target in bytes, beyond which the answer is 414.
@@ -365,6 +376,7 @@ impl Default for Settings {
             hsts: None,
             allow_local_external_names: false,
             tracing: Arc::default(),
+            as_nginx: false,
         }
     }
 }
@@ -373,6 +385,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_bytes: 32 * 1024,
+            line_bytes: usize::MAX,
             headers: 100,
             uri_bytes: 16 * 1024,
             connections: 20_000,

@@ -288,7 +288,10 @@ const KEYS: &[Key] = &[
         number(value).map(|most| global.tuning.requests_per_connection = Some(most))
     }),
     Key::works("large-client-header-buffers", |global, value| {
-        buffers(value).map(|bytes| global.tuning.header_bytes = Some(bytes))
+        buffers(value).map(|(each, all)| {
+            global.tuning.header_line = Some(each);
+            global.tuning.header_bytes = Some(all);
+        })
     }),
     Key::works("limit-conn-status-code", |global, value| {
         status(value).map(|code| global.at_once_status = code)
@@ -675,15 +678,19 @@ fn tries(value: &str) -> Result<u8, &'static str> {
 }
 
 /// As `4 8k`: how many, and of which size each. In bytes all in all.
-fn buffers(value: &str) -> Result<usize, &'static str> {
+/// The size of each of some buffers, and of all.
+fn buffers(value: &str) -> Result<(usize, usize), &'static str> {
     const HINT: &str = "a number and a size, as 4 8k";
     let (count, each) = value.trim().split_once(' ').ok_or(HINT)?;
     let count: u64 = count.parse().map_err(|_| HINT)?;
-    let bytes = size(each.trim())?.checked_mul(count).ok_or(HINT)?;
+    let each = size(each.trim())?;
+    let bytes = each.checked_mul(count).ok_or(HINT)?;
     let bytes = usize::try_from(bytes).map_err(|_| HINT)?;
+    let each = usize::try_from(each).map_err(|_| HINT)?;
     // As much as one connection may hold at the most, as the flag for it has it.
     Some(bytes)
         .filter(|bytes| (1024..=16 << 20).contains(bytes))
+        .map(|all| (each, all))
         .ok_or(HINT)
 }
 

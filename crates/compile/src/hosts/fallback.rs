@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Action, Backend, Rule, VirtualHost};
+use model::filter::{Filter, Send, send::Rest};
+use model::text::Text;
+use model::{Action, Backend, PathMatch, Rule, VirtualHost};
 use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
@@ -235,6 +237,24 @@ impl Fallbacks {
             },
             None => rule,
         }
+    }
+
+    /// `any` as a host that tells load balancers at `/healthz` that it is well, as ingress-nginx's
+    /// does.
+    pub(crate) fn with_health(&self, options: &Options) -> Arc<VirtualHost> {
+        let mut health = not_found(options);
+        health.path = PathMatch::Prefix("/healthz".into());
+        health.filters = [Filter::Send(Box::new(Send {
+            status: 200,
+            to: Text::literal(""),
+            rest: Rest::Nothing,
+            absolute: false,
+            names_port: false,
+        }))]
+        .into();
+        let rules = vec![Arc::new(health)];
+        let default = Some(Arc::clone(&self.any));
+        Arc::new(VirtualHost::new("".into(), rules, default, 0))
     }
 
     /// The Ingresses that want every request that nobody claims, and nothing else.

@@ -39,6 +39,8 @@ pub(crate) struct Numbers {
     pub(crate) served: usize,
     pub(crate) foreign: usize,
     pub(crate) classless: usize,
+    /// Of those served, how many are of ingress-nginx's classes.
+    pub(crate) nginx: usize,
 }
 
 /// One Ingress and what was made of it.
@@ -79,6 +81,10 @@ enum Reference<'a> {
 }
 
 impl Entry {
+    fn is_nginx(&self) -> bool {
+        self.verdict.profile() == Some(Profile::IngressNginx)
+    }
+
     fn name(&self) -> NameRef<'_> {
         NameRef::of(&self.source.metadata)
     }
@@ -218,6 +224,7 @@ impl Ingresses {
         let entry = self.entries[index as usize].take()?;
         self.vacant.push(index);
         *self.numbers.of(entry.verdict) -= 1;
+        self.numbers.nginx -= usize::from(entry.is_nginx());
         for hash in self.hashes(&entry) {
             self.references.remove(&(hash, index));
         }
@@ -234,6 +241,7 @@ impl Ingresses {
         let hashes = self.hashes(&entry).into_iter();
         self.references.extend(hashes.map(|hash| (hash, index)));
         *self.numbers.of(entry.verdict) += 1;
+        self.numbers.nginx += usize::from(entry.is_nginx());
         let hash = self.hasher.hash_one(entry.name());
         self.entries[index as usize] = Some(entry);
         let (entries, hasher) = (&self.entries, &self.hasher);

@@ -371,6 +371,7 @@ fn settings(serving: &flags::Serving) -> proxy::Settings {
         },
         limits: Limits {
             header_bytes: serving.max_header_bytes,
+            line_bytes: usize::MAX,
             headers: serving.max_headers.into(),
             uri_bytes: serving.max_uri_bytes,
             connections: serving.max_connections,

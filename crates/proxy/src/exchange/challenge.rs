@@ -25,6 +25,7 @@ pub(super) fn answer(parts: &Parts<'_>) -> Option<Answer> {
         status: 200,
         headers,
         body: key.as_bytes().to_vec(),
+        page: false,
     };
     Some(Answer::Given(Box::new(given), Reason::AcmeChallenge))
 }

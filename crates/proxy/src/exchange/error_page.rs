@@ -13,7 +13,7 @@ use super::parts::{Facts, Parts};
 use super::prepare::{Hop, write_head};
 use crate::client::{Length, ResponseSink};
 use crate::filters::{Answer, snippet};
-use crate::headers::{Name, RequestHead};
+use crate::headers::RequestHead;
 use crate::record::Reason;
 use crate::respond::{self, Given, decimal};
 
@@ -148,16 +148,5 @@ fn rule(of: &Rule) -> Rule {
 
 /// What ingress-nginx's own default backend says.
 fn not_found() -> Answer {
-    let mut given = Given {
-        status: 404,
-        body: b"404 Not Found\n".to_vec(),
-        ..Given::default()
-    };
-    let fields = &mut given.headers;
-    fields.push_known(
-        Name::ContentType,
-        b"Content-Type",
-        b"text/plain; charset=utf-8",
-    );
-    Answer::Given(Box::new(given), Reason::ErrorPage(404))
+    Answer::Given(Box::new(Given::page(404)), Reason::ErrorPage(404))
 }

@@ -17,9 +17,8 @@ use super::prepare::Pending;
 use crate::filters::Answer;
 use crate::guard::digest::Worth;
 use crate::guard::zones;
-use crate::headers::Headers;
 use crate::record::Reason;
-use crate::respond::{self, Given};
+use crate::respond::Given;
 use crate::worker::HeldRule;
 
 /// What one way in says.
@@ -241,17 +240,10 @@ fn credentials(authorization: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 /// An answer of our own that is no reason's usual one.
 pub(super) fn page(status: u16, reason: Reason, challenges: Vec<Vec<u8>>) -> Ended {
-    let mut headers = Headers::default();
+    let mut given = Given::page(status);
     for challenge in challenges {
-        headers.push(b"WWW-Authenticate", &challenge);
+        given.headers.push(b"WWW-Authenticate", &challenge);
     }
-    headers.push(b"Content-Type", b"text/plain; charset=utf-8");
-    let body = format!("{status} {}\n", respond::phrase(status)).into_bytes();
-    let given = Given {
-        status,
-        headers,
-        body,
-    };
     Ended::Answer(Answer::Given(Box::new(given), reason))
 }
 

@@ -5,7 +5,7 @@ use model::filter::send::Rest;
 
 use super::location::url;
 use super::{Answer, Context};
-use crate::headers::{Headers, RequestHead};
+use crate::headers::RequestHead;
 use crate::record::Reason;
 use crate::respond::Given;
 use crate::variables::expand;
@@ -20,7 +20,9 @@ pub(super) fn answer(
     let mut to = expand(&send.to, &context.scope(request, path, &[]));
     match send.rest {
         Rest::Nothing => {}
-        Rest::Query => to.extend_from_slice(request.query()),
+        // A query without anything in it is none, as nginx has it.
+        Rest::Query if request.query() != b"?" => to.extend_from_slice(request.query()),
+        Rest::Query => {}
         Rest::TargetWithoutSlash => {
             to.extend_from_slice(request.path());
             to.extend_from_slice(request.query());
@@ -32,8 +34,8 @@ pub(super) fn answer(
     if !matches!(send.status, 301 | 302 | 303 | 307 | 308) {
         let mut given = Given {
             status: send.status,
-            headers: Headers::default(),
             body: to,
+            ..Given::default()
         };
         given.headers.push(b"Content-Type", b"text/html");
         return Answer::Given(Box::new(given), Reason::Returned);

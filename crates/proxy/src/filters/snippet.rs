@@ -17,7 +17,7 @@ use crate::client::Connection;
 use crate::forwarded::Client;
 use crate::headers::RequestHead;
 use crate::record::Reason;
-use crate::respond::{Given, phrase};
+use crate::respond::Given;
 use crate::variables::{Scope, expand, write};
 pub(crate) use late::{Late, finish};
 use late::{Part, set};
@@ -74,7 +74,7 @@ pub(crate) fn run(
 
 /// Whether an answer is what its status means, and not a text of its own.
 pub(crate) fn is_page(given: &Given) -> bool {
-    given.body == page(given.status)
+    given.page
 }
 
 struct Run<'a> {
@@ -239,7 +239,13 @@ impl Run<'_> {
             Says::Location(text) => {
                 return self.sent(status, self.expand(text, request, path), request, false);
             }
-            Says::Status => (b"text/plain; charset=utf-8".to_vec(), page(status)),
+            Says::Status => {
+                let given = Given {
+                    page: status >= 300 && status != 304,
+                    ..Given::page(status)
+                };
+                return Answer::Given(Box::new(given), Reason::Returned);
+            }
             Says::Text(text) => {
                 let kind = default_type.map(|text| self.expand(text, request, path));
                 let kind = kind.unwrap_or_else(|| self.default_type().to_vec());
@@ -370,15 +376,6 @@ impl Run<'_> {
                 })
                 .collect()
         })
-    }
-}
-
-/// What a status means, as a text.
-fn page(status: u16) -> Vec<u8> {
-    match status {
-        204 | 304 => Vec::new(),
-        200..=299 => Vec::new(),
-        _ => format!("{status} {}\n", phrase(status)).into_bytes(),
     }
 }
 

@@ -7,7 +7,7 @@ use model::text::{Piece, Text, Variable};
 
 use super::send::printable;
 use super::{Answer, Context};
-use crate::headers::{Headers, RequestHead};
+use crate::headers::RequestHead;
 use crate::record::Reason;
 use crate::respond::Given;
 use crate::variables::{Scope, expand, write};
@@ -72,7 +72,11 @@ fn put_together(text: &Text, scope: &Scope<'_>) -> Vec<u8> {
     for piece in text.pieces() {
         match piece {
             Piece::Literal(text) => escape(text.as_bytes(), &mut out),
-            Piece::Variable(variable @ Variable::Capture(_)) => write(variable, scope, &mut out),
+            Piece::Variable(variable @ Variable::Capture(_)) => {
+                let mut taken = Vec::new();
+                write(variable, scope, &mut taken);
+                escape_again(&taken, &mut out);
+            }
             Piece::Variable(variable) => {
                 let mut value = Vec::new();
                 write(variable, scope, &mut value);
@@ -81,6 +85,34 @@ fn put_together(text: &Text, scope: &Scope<'_>) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Writes a part of a path as nginx does that it has read: what needs no escape has none. An escaped
+/// slash stays one: decoded it would be another path.
+fn escape_again(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let decoded = match (first, after) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        let byte = decoded.unwrap_or(first);
+        let stays = matches!(byte, b'/' | b'.') && decoded.is_some();
+        match byte {
+            b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                out.extend(format!("%{byte:02X}").bytes());
+            }
+            0..=b' ' | 0x7f.. => out.extend(format!("%{byte:02X}").bytes()),
+            _ if stays => out.extend(format!("%{byte:02X}").bytes()),
+            _ => out.push(byte),
+        }
+        rest = &rest[if decoded.is_some() { 3 } else { 1 }..];
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 /// Escapes what ends a path, or is none.
@@ -96,13 +128,5 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn nothing_left() -> Answer {
-    let mut given = Given {
-        status: 500,
-        headers: Headers::default(),
-        body: b"500 Internal Server Error\n".to_vec(),
-    };
-    given
-        .headers
-        .push(b"Content-Type", b"text/plain; charset=utf-8");
-    Answer::Given(Box::new(given), Reason::InvalidBackend)
+    Answer::Given(Box::new(Given::page(500)), Reason::InvalidBackend)
 }

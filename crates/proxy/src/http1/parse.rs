@@ -106,8 +106,17 @@ pub(crate) fn request(
     } else {
         Version::Http11
     };
-    if target.len() > limits.uri_bytes {
+    // Of a line that fits in any case nobody has to know how long it is.
+    let start = method.len() + target.len() + " HTTP/1.1\r\n".len() + 1;
+    if target.len() > limits.uri_bytes || start > limits.line_bytes {
         return Err(Reason::UriTooLong);
+    }
+    if bytes.len() > limits.line_bytes {
+        let mut lines = request.headers.iter();
+        let ends = ": \r\n".len();
+        if lines.any(|it| it.name.len() + it.value.len() + ends > limits.line_bytes) {
+            return Err(Reason::HeaderTooLarge);
+        }
     }
     let (authority, target) = split_target(method, target)?;
     head.load(version, bytes, method.as_bytes(), target);

@@ -14,7 +14,7 @@ use crate::http1::stream::{Reader, Writer};
 use crate::http2;
 use crate::io::{Owned, Stream};
 use crate::record::{Reason, Version};
-use crate::respond::{self, Form};
+use crate::respond::{self, Form, Given};
 use crate::scratch::Scratch;
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -245,7 +245,11 @@ impl Session<'_> {
             kept: false,
             stream: self.stream,
         };
-        let mut status = respond::status(reason);
+        let settings = self.worker.settings();
+        let too_large = (settings.as_nginx && reason == Reason::HeaderTooLarge)
+            .then(Given::nginx_head_too_large);
+        let form = too_large.as_ref().map_or(Form::Text, Form::Given);
+        let mut status = form.status(reason);
         if reason == Reason::ClientClosed {
             status = 0;
         } else {
@@ -254,14 +258,11 @@ impl Session<'_> {
                 &mut scratch.response,
                 &mut sink,
                 reason,
-                Form::Text,
+                form,
                 false,
                 |_| {},
             );
-            let _ = self
-                .timer
-                .limit(self.worker.settings().timeouts.write, answer)
-                .await;
+            let _ = self.timer.limit(settings.timeouts.write, answer).await;
         }
         exchange::record_refusal(
             self.worker,
@@ -405,6 +406,12 @@ impl ResponseSink for Sink<'_> {
             head.status < 200 || head.status == 204 || head.status == 304 || self.head_request;
         let out = &mut *self.writer.out;
         match length {
+            // What a page of ours would have been.
+            Length::Known(length)
+                if self.head_request && head.headers.get(Name::ContentLength).is_none() =>
+            {
+                respond::write_content_length(out, length);
+            }
             _ if bodiless => {}
             Length::Absent => write_field(out, b"Content-Length", b"0"),
             Length::Known(length) => respond::write_content_length(out, length),
