@@ -10,6 +10,7 @@ use model::{AddressSet, Blocked, FieldNames, Forwarding, Told, Tuning};
 use objects::Store;
 
 use crate::ingress::annotations::Settings;
+use crate::ingress::annotations::snippets::Snippets;
 use crate::ingress::annotations::table::Risk;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
@@ -82,6 +83,8 @@ pub(crate) struct Global {
     pub(crate) words: Box<[Box<str>]>,
     /// Whether objects of other namespaces may be named.
     pub(crate) crosses: bool,
+    /// What all Ingresses' snippets say besides.
+    pub(crate) snippets: Snippets,
     /// None is `text/html`.
     pub(crate) default_type: Option<Box<str>>,
     /// What holds of TCP and UDP.
@@ -215,6 +218,7 @@ impl Default for Global {
             blocks: Blocked::default(),
             words: [].into(),
             crosses: false,
+            snippets: Snippets::default(),
             default_type: None,
             streams: Streams::default(),
             tuning: Tuning::default(),

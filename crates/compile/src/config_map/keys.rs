@@ -14,7 +14,7 @@ use model::{AddressSet, Pattern};
 use super::global::{Global, everybody, http_name};
 use super::tls;
 use crate::ingress::annotations::table::Risk;
-use crate::ingress::snippets::{one_word, time};
+use crate::ingress::snippets::{is_understood, one_word, time};
 use crate::name::Name;
 
 /// One key.
@@ -289,7 +289,9 @@ const KEYS: &[Key] = &[
         status(value).map(|code| global.rate_status = code)
     }),
     Key::said("load-balance", "load-balance"),
-    Key::idle("location-snippet", SNIPPETS),
+    Key::works("location-snippet", |global, value| {
+        snippet(value, false).map(|text| global.snippets.location = text)
+    }),
     Key::later("log-format-escape-json"),
     Key::later("log-format-escape-none"),
     Key::later("log-format-stream"),
@@ -390,7 +392,9 @@ const KEYS: &[Key] = &[
     Key::idle("reuse-port", NGINX),
     Key::idle("server-name-hash-bucket-size", NGINX),
     Key::idle("server-name-hash-max-size", NGINX),
-    Key::idle("server-snippet", SNIPPETS),
+    Key::works("server-snippet", |global, value| {
+        snippet(value, true).map(|text| global.snippets.server = text)
+    }),
     Key::idle("server-tokens", "no answer says which program made it"),
     Key::said("service-upstream", "service-upstream"),
     Key::later("skip-access-log-urls"),
@@ -580,6 +584,15 @@ fn agents(value: &str) -> Result<Option<Agents>, &'static str> {
         pattern => Pattern::anywhere(&format!("(?i){pattern}"))
             .map(|pattern| Some(Agents::Matching(pattern)))
             .map_err(|_| "msie6, or a pattern of what User-Agent says"),
+    }
+}
+
+/// Text of nginx's configuration, of a host or of its paths.
+fn snippet(value: &str, of_host: bool) -> Result<Option<Box<str>>, &'static str> {
+    match (value.trim().is_empty(), is_understood(value, of_host)) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some(value.into())),
+        (false, false) => Err("the directives that docs/ingress.md names"),
     }
 }
 

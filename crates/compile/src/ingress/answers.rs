@@ -46,6 +46,8 @@ pub(crate) struct AnswerDefaults {
     pub(crate) cookie_domain: Option<Replace>,
     /// `proxy-cookie-path`.
     pub(crate) cookie_path: Option<Replace>,
+    /// `server-snippet` and `location-snippet`.
+    pub(crate) snippets: Snippets,
 }
 
 impl AnswerDefaults {
@@ -68,6 +70,7 @@ impl AnswerDefaults {
             redirect_to: text(|rewrite| &rewrite.to),
             cookie_domain: rewrite.and_then(|rewrite| rewrite.cookie_domain.clone()),
             cookie_path: rewrite.and_then(|rewrite| rewrite.cookie_path.clone()),
+            snippets: global.snippets.clone(),
         }
     }
 }
@@ -192,14 +195,22 @@ pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Pro
     if let Some(mirror) = &settings.mirror {
         said.mirror = mirror_of(parsed, mirror, &mut said, world).map(Arc::new);
     }
-    if let Some(written) = &settings.snippets {
-        snippets_of(written, &mut said, world, problems);
+    let none = Snippets::default();
+    let written = settings.snippets.as_deref().unwrap_or(&none);
+    if *written != none || defaults.snippets != none {
+        snippets_of(written, &defaults.snippets, &mut said, world, problems);
     }
     Answers(Some(Box::new(said)))
 }
 
-fn snippets_of(written: &Snippets, said: &mut Said, world: &World<'_>, problems: &mut Problems) {
-    let read = snippets::read(written.server.as_deref(), written.location.as_deref());
+fn snippets_of(
+    written: &Snippets,
+    all: &Snippets,
+    said: &mut Said,
+    world: &World<'_>,
+    problems: &mut Problems,
+) {
+    let read = snippets::read_over(written, all);
     for (name, refused) in [(SERVER, read.server), (LOCATION, read.location)] {
         if let Some(refused) = refused {
             let (line, message) = (refused.line, refused.message);
