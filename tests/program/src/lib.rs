@@ -21,6 +21,7 @@ pub mod balancing;
 pub mod certificate;
 pub mod client_hello;
 pub mod curl;
+pub mod e2e;
 pub mod fastcgi;
 pub mod files;
 pub mod folder;

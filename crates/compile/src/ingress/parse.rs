@@ -241,6 +241,8 @@ struct Paths {
     strict: bool,
     /// Whether the Ingress itself asks for patterns.
     patterns: bool,
+    /// Whether paths whose backend is no Service are left out, as ingress-nginx does.
+    services_only: bool,
 }
 
 impl Paths {
@@ -257,6 +259,7 @@ impl Paths {
             strict,
             // A canary's paths are what those of its main are.
             patterns: patterns || is_canary,
+            services_only: profile == Profile::IngressNginx,
         }
     }
 }
@@ -307,6 +310,11 @@ fn parse_rules(source: &Ingress, read: Paths, problems: &mut Problems) -> Box<[H
         let paths = hosts.entry(host).or_default();
         for (path, written) in (0..).zip(written.http.iter().flat_map(|http| &http.paths)) {
             let place = Place { rule, path };
+            if read.services_only && written.backend.service.is_none() {
+                let message = "names no Service; the path is left out";
+                problems.error(format!("{place}.backend"), message, ONE_SERVICE);
+                continue;
+            }
             let path = written.path.as_deref();
             let path = match read.semantics {
                 PathSemantics::Kubernetes => {
@@ -354,13 +362,14 @@ fn parse_rules(source: &Ingress, read: Paths, problems: &mut Problems) -> Box<[H
         .collect()
 }
 
-fn parse_backend(backend: &IngressBackend, field: &str, problems: &mut Problems) -> BackendRef {
-    const ONE: &str = "`service` with the name and the port of a Service";
+/// What a backend is.
+const ONE_SERVICE: &str = "`service` with the name and the port of a Service";
 
+fn parse_backend(backend: &IngressBackend, field: &str, problems: &mut Problems) -> BackendRef {
     if let Some(resource) = &backend.resource {
         let kind = &resource.kind;
         let message = format!("{kind} is no backend that Narthex knows; it answers 503");
-        problems.error(format!("{field}.resource"), message, ONE);
+        problems.error(format!("{field}.resource"), message, ONE_SERVICE);
         let label = format!("{}.{kind}", resource.name).into();
         return BackendRef::Unusable {
             label,
@@ -372,7 +381,7 @@ fn parse_backend(backend: &IngressBackend, field: &str, problems: &mut Problems)
         .as_ref()
         .filter(|service| !service.name.is_empty())
     else {
-        problems.error(field, "names no Service; it answers 503", ONE);
+        problems.error(field, "names no Service; it answers 503", ONE_SERVICE);
         return BackendRef::Unusable {
             label: "".into(),
             reason: Unavailable::NoService,
