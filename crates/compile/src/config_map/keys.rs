@@ -135,7 +135,12 @@ const KEYS: &[Key] = &[
     Key::works("compute-full-forwarded-for", |global, value| {
         boolean(value).map(|on| global.forwarding.full = on)
     }),
-    Key::said("custom-http-errors", "custom-http-errors"),
+    Key::works("custom-http-errors", |global, value| {
+        let (codes, all) = readable(value, |item| status(item).ok());
+        global.said.errors.get_or_insert_default().codes = Some(codes.into());
+        all.then_some(())
+            .ok_or("statuses from 400 to 599, as 404,503")
+    }),
     Key::idle("debug-connections", NGINX),
     Key::works("default-type", |global, value| {
         media_type(value).map(|kind| global.default_type = kind)
@@ -358,7 +363,11 @@ const KEYS: &[Key] = &[
         seconds(value).map(|time| global.read = Some(time))
     }),
     Key::works("proxy-real-ip-cidr", |global, value| {
-        networks(value).map(|all| global.forwarding.trusted = Some(all))
+        // Nobody is believed for a slip of the pen.
+        let (trusted, all) = readable(value, |item| network(item));
+        global.forwarding.trusted = Some(trusted.into());
+        all.then_some(())
+            .ok_or("networks between commas, as 10.0.0.0/8, 2001:db8::/32")
     }),
     Key::said("proxy-redirect-from", "proxy-redirect-from"),
     Key::said("proxy-request-buffering", "proxy-request-buffering"),
@@ -509,16 +518,31 @@ fn size(value: &str) -> Result<u64, &'static str> {
 
 /// Networks between commas.
 fn networks(value: &str) -> Result<Box<[IpNet]>, &'static str> {
-    let items = value
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    let items = items.map(|item| {
-        item.parse()
-            .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
-    });
-    let items = items.collect::<Result<_, _>>();
-    items.map_err(|_| "networks between commas, as 10.0.0.0/8, 2001:db8::/32")
+    match readable(value, network) {
+        (all, true) => Ok(all.into()),
+        (_, false) => Err("networks between commas, as 10.0.0.0/8, 2001:db8::/32"),
+    }
+}
+
+fn network(item: &str) -> Option<IpNet> {
+    let one = || item.parse::<IpAddr>().map(IpNet::from);
+    item.parse().or_else(|_| one()).ok()
+}
+
+/// What can be read of the items between commas, and whether that is all.
+fn readable<T>(value: &str, read: impl Fn(&str) -> Option<T>) -> (Vec<T>, bool) {
+    let items = value.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    let count = items.clone().count();
+    let read: Vec<T> = items.filter_map(read).collect();
+    let all = read.len() == count;
+    (read, all)
+}
+
+/// Whether of a value of this key that cannot be read the parts count that can, as in
+/// ingress-nginx; of others the default stands.
+pub(super) fn counts_partly(name: &str) -> bool {
+    matches!(name.trim(), "custom-http-errors" | "proxy-real-ip-cidr")
 }
 
 /// The name of a header field in lower case; none if it is X-Forwarded-For.

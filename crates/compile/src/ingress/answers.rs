@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::backend::Discovery;
 use model::filter::response_rewrite::Replace;
+use model::filter::snippet::Edits;
 use model::filter::{ErrorPages, HeaderEdit, IngressCors, MirrorTo, ResponseRewrite, Snippet};
 use model::text::Text;
 use model::{
@@ -48,6 +49,8 @@ pub(crate) struct AnswerDefaults {
     pub(crate) cookie_path: Option<Replace>,
     /// `server-snippet` and `location-snippet`.
     pub(crate) snippets: Snippets,
+    /// `proxy-set-headers` and `add-headers`, where they have variables in them.
+    pub(crate) edits: Edits,
 }
 
 impl AnswerDefaults {
@@ -71,6 +74,11 @@ impl AnswerDefaults {
             cookie_domain: rewrite.and_then(|rewrite| rewrite.cookie_domain.clone()),
             cookie_path: rewrite.and_then(|rewrite| rewrite.cookie_path.clone()),
             snippets: global.snippets.clone(),
+            edits: Edits {
+                request: global.request_texts.clone(),
+                response: global.response_texts.clone(),
+                default_type: None,
+            },
         }
     }
 }
@@ -197,20 +205,24 @@ pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Pro
     }
     let none = Snippets::default();
     let written = settings.snippets.as_deref().unwrap_or(&none);
-    if *written != none || defaults.snippets != none {
-        snippets_of(written, &defaults.snippets, &mut said, world, problems);
+    if *written != none || defaults.snippets != none || defaults.edits != Edits::default() {
+        snippets_of(written, defaults, &mut said, world, problems);
     }
     Answers(Some(Box::new(said)))
 }
 
 fn snippets_of(
     written: &Snippets,
-    all: &Snippets,
+    defaults: &AnswerDefaults,
     said: &mut Said,
     world: &World<'_>,
     problems: &mut Problems,
 ) {
-    let read = snippets::read_over(written, all);
+    let mut read = snippets::read_over(written, &defaults.snippets);
+    let edits = &mut read.snippet.location.edits;
+    let common = &defaults.edits;
+    edits.request = [&*common.request, &edits.request].concat().into();
+    edits.response = [&*common.response, &edits.response].concat().into();
     for (name, refused) in [(SERVER, read.server), (LOCATION, read.location)] {
         if let Some(refused) = refused {
             let (line, message) = (refused.line, refused.message);
