@@ -530,9 +530,9 @@ fn the_name_of_what_is_asked_is_there_for_snippets() {
         let answer = world.get(OWN, "/");
         answer.header("custom-header").map(str::to_owned)
     };
-    assert_eq!(said(&[]).as_deref(), Some("default-web-80"));
+    assert_eq!(said(&[]).as_deref(), Some("default-web-http"));
     let vhost = ("upstream-vhost", "other.example");
-    assert_eq!(said(&[vhost]).as_deref(), Some("default-web-80"));
+    assert_eq!(said(&[vhost]).as_deref(), Some("default-web-http"));
 }
 
 #[test]
