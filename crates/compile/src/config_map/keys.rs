@@ -364,7 +364,7 @@ const KEYS: &[Key] = &[
     }),
     Key::works("proxy-real-ip-cidr", |global, value| {
         // Nobody is believed for a slip of the pen.
-        let (trusted, all) = readable(value, |item| network(item));
+        let (trusted, all) = readable(value, network);
         global.forwarding.trusted = Some(trusted.into());
         all.then_some(())
             .ok_or("networks between commas, as 10.0.0.0/8, 2001:db8::/32")
