@@ -114,6 +114,11 @@ impl Loaded {
         self.names_are_alternative && self.names.iter().any(|name| covers(name, host))
     }
 
+    /// The same where its common name is a name, too, as to ingress-nginx.
+    pub(crate) fn names(&self, host: &str) -> bool {
+        self.names.iter().any(|name| covers(name, host))
+    }
+
     /// The names, for a message.
     pub(crate) fn names_for_people(&self) -> String {
         const SHOWN: usize = 5;

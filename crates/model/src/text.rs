@@ -135,6 +135,8 @@ named! {
     SslClientIssuer = "ssl_client_i_dn",
     /// `namespace-service-port`, of the backend that was chosen.
     UpstreamName = "proxy_upstream_name",
+    /// The same.
+    ProxyHost = "proxy_host",
     /// The same of a canary, where one was chosen.
     AlternativeUpstreamName = "proxy_alternative_upstream_name",
     /// Address and port of the endpoint.

@@ -140,7 +140,7 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(split(service, ':').0.as_bytes());
         }
         Named::ServicePort => out.extend_from_slice(split(scope.backend, ':').1.as_bytes()),
-        Named::UpstreamName => {
+        Named::UpstreamName | Named::ProxyHost => {
             let name = scope.backend.bytes();
             out.extend(name.map(|byte| {
                 if matches!(byte, b'/' | b':') {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use model::filter::snippet::{RequestEdit, ResponseEdit, Responses};
 use model::filter::{Agents, Coding, Compression};
+use model::text::Text;
 use model::{AddressSet, Blocked, FieldNames, Forwarding, Ratio, Told, Tracing, Tuning};
 use objects::Store;
 
 use crate::ingress::annotations::Settings;
+use crate::ingress::annotations::snippets::Snippets;
 use crate::ingress::annotations::table::Risk;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
@@ -45,6 +48,10 @@ pub(crate) struct Global {
     pub(crate) set_headers: Option<Name>,
     /// Their names and values.
     pub(crate) request_fields: BTreeMap<Box<str>, Box<str>>,
+    /// Those of them whose values have variables in them.
+    pub(crate) request_texts: Box<[RequestEdit]>,
+    /// The same of `response_fields`.
+    pub(crate) response_texts: Box<[ResponseEdit]>,
     /// Fields of backends' responses that clients do not get, in lower case.
     pub(crate) hide_headers: Vec<Box<str>>,
     pub(crate) gzip: Compressor,
@@ -82,6 +89,8 @@ pub(crate) struct Global {
     pub(crate) words: Box<[Box<str>]>,
     /// Whether objects of other namespaces may be named.
     pub(crate) crosses: bool,
+    /// What all Ingresses' snippets say besides.
+    pub(crate) snippets: Snippets,
     /// None is `text/html`.
     pub(crate) default_type: Option<Box<str>>,
     /// What holds of TCP and UDP.
@@ -194,6 +203,8 @@ impl Default for Global {
             response_fields: BTreeMap::new(),
             set_headers: None,
             request_fields: BTreeMap::new(),
+            request_texts: [].into(),
+            response_texts: [].into(),
             hide_headers: Vec::new(),
             gzip: Compressor::new(1, 256),
             brotli: Compressor::new(4, 20),
@@ -215,6 +226,7 @@ impl Default for Global {
             blocks: Blocked::default(),
             words: [].into(),
             crosses: false,
+            snippets: Snippets::default(),
             default_type: None,
             streams: Streams::default(),
             tuning: Tuning::default(),
@@ -339,11 +351,20 @@ impl Global {
             announced: *proxy_protocol && !headers,
             alone: !(*headers && *full),
         });
-        Tuning {
+        let mut tuning = Tuning {
             forwarding,
             proxy_protocol: proxy_protocol.then_some(true),
             ..self.tuning.clone()
+        };
+        // In nginx, none is none, and not without end.
+        if tuning.keep_alive == Some(Duration::ZERO) {
+            tuning.keep_alive = None;
+            tuning.requests_per_connection = Some(1);
         }
+        if tuning.requests_per_connection == Some(0) {
+            tuning.requests_per_connection = Some(1);
+        }
+        tuning
     }
 
     /// What it says of the collector of traces, and of which are told.
@@ -366,14 +387,48 @@ impl Global {
 
     /// Reads what it refers to.
     pub(super) fn resolve(&mut self, store: &Store, problems: &mut Problems) {
-        self.response_fields = fields("add-headers", self.add_headers.as_ref(), store, problems);
-        self.request_fields = fields(
-            "proxy-set-headers",
-            self.set_headers.as_ref(),
-            store,
-            problems,
-        );
+        let named = self.add_headers.as_ref();
+        self.response_fields = fields("add-headers", named, store, problems);
+        let found = texts("add-headers", &mut self.response_fields, problems);
+        let set = |(name, value)| ResponseEdit::Set {
+            name,
+            value,
+            of: Responses::default(),
+        };
+        self.response_texts = found.into_iter().map(set).collect();
+        let named = self.set_headers.as_ref();
+        self.request_fields = fields("proxy-set-headers", named, store, problems);
+        let found = texts("proxy-set-headers", &mut self.request_fields, problems);
+        let set = |(name, value)| RequestEdit {
+            name,
+            value,
+            if_there: false,
+        };
+        self.request_texts = found.into_iter().map(set).collect();
     }
+}
+
+/// Takes out the fields whose values have variables in them or are empty, which takes fields out.
+fn texts(
+    key: &str,
+    fields: &mut BTreeMap<Box<str>, Box<str>>,
+    problems: &mut Problems,
+) -> Vec<(Box<str>, Text)> {
+    let mut found = Vec::new();
+    fields.retain(|name, value| {
+        if !value.is_empty() && !value.contains('$') {
+            return true;
+        }
+        match Text::parse(value) {
+            Ok(text) => found.push((name.clone(), text)),
+            Err(error) => {
+                let message = format!("{name} of the ConfigMap: {error}; it is left out");
+                problems.error(format!("data[{key}]"), message, "variables of nginx");
+            }
+        }
+        false
+    });
+    found
 }
 
 /// Every network there is (`proxy-real-ip-cidr` by default).

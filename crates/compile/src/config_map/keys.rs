@@ -16,7 +16,7 @@ use model::{AddressSet, Pattern};
 use super::global::{Global, everybody, http_name};
 use super::tls;
 use crate::ingress::annotations::table::Risk;
-use crate::ingress::snippets::{self, one_word, time};
+use crate::ingress::snippets::{self, is_understood, one_word, time};
 use crate::name::Name;
 
 /// One key.
@@ -143,7 +143,12 @@ const KEYS: &[Key] = &[
     Key::works("compute-full-forwarded-for", |global, value| {
         boolean(value).map(|on| global.forwarding.full = on)
     }),
-    Key::said("custom-http-errors", "custom-http-errors"),
+    Key::works("custom-http-errors", |global, value| {
+        let (codes, all) = readable(value, |item| status(item).ok());
+        global.said.errors.get_or_insert_default().codes = Some(codes.into());
+        all.then_some(())
+            .ok_or("statuses from 400 to 599, as 404,503")
+    }),
     Key::idle("debug-connections", NGINX),
     Key::works("default-type", |global, value| {
         media_type(value).map(|kind| global.default_type = kind)
@@ -306,7 +311,9 @@ const KEYS: &[Key] = &[
         status(value).map(|code| global.rate_status = code)
     }),
     Key::said("load-balance", "load-balance"),
-    Key::idle("location-snippet", SNIPPETS),
+    Key::works("location-snippet", |global, value| {
+        snippet(value, false).map(|text| global.snippets.location = text)
+    }),
     Key::later("log-format-escape-json"),
     Key::later("log-format-escape-none"),
     Key::later("log-format-stream"),
@@ -419,7 +426,11 @@ const KEYS: &[Key] = &[
         seconds(value).map(|time| global.read = Some(time))
     }),
     Key::works("proxy-real-ip-cidr", |global, value| {
-        networks(value).map(|all| global.forwarding.trusted = Some(all))
+        // Nobody is believed for a slip of the pen.
+        let (trusted, all) = readable(value, network);
+        global.forwarding.trusted = Some(trusted.into());
+        all.then_some(())
+            .ok_or("networks between commas, as 10.0.0.0/8, 2001:db8::/32")
     }),
     Key::said("proxy-redirect-from", "proxy-redirect-from"),
     Key::said("proxy-request-buffering", "proxy-request-buffering"),
@@ -453,7 +464,9 @@ const KEYS: &[Key] = &[
     Key::idle("reuse-port", NGINX),
     Key::idle("server-name-hash-bucket-size", NGINX),
     Key::idle("server-name-hash-max-size", NGINX),
-    Key::idle("server-snippet", SNIPPETS),
+    Key::works("server-snippet", |global, value| {
+        snippet(value, true).map(|text| global.snippets.server = text)
+    }),
     Key::idle("server-tokens", "no answer says which program made it"),
     Key::said("service-upstream", "service-upstream"),
     Key::later("skip-access-log-urls"),
@@ -568,16 +581,31 @@ fn size(value: &str) -> Result<u64, &'static str> {
 
 /// Networks between commas.
 fn networks(value: &str) -> Result<Box<[IpNet]>, &'static str> {
-    let items = value
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    let items = items.map(|item| {
-        item.parse()
-            .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
-    });
-    let items = items.collect::<Result<_, _>>();
-    items.map_err(|_| "networks between commas, as 10.0.0.0/8, 2001:db8::/32")
+    match readable(value, network) {
+        (all, true) => Ok(all.into()),
+        (_, false) => Err("networks between commas, as 10.0.0.0/8, 2001:db8::/32"),
+    }
+}
+
+fn network(item: &str) -> Option<IpNet> {
+    let one = || item.parse::<IpAddr>().map(IpNet::from);
+    item.parse().or_else(|_| one()).ok()
+}
+
+/// What can be read of the items between commas, and whether that is all.
+fn readable<T>(value: &str, read: impl Fn(&str) -> Option<T>) -> (Vec<T>, bool) {
+    let items = value.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    let count = items.clone().count();
+    let read: Vec<T> = items.filter_map(read).collect();
+    let all = read.len() == count;
+    (read, all)
+}
+
+/// Whether of a value of this key that cannot be read the parts count that can, as in
+/// ingress-nginx; of others the default stands.
+pub(super) fn counts_partly(name: &str) -> bool {
+    matches!(name.trim(), "custom-http-errors" | "proxy-real-ip-cidr")
 }
 
 /// The name of a header field in lower case; none if it is X-Forwarded-For.
@@ -643,6 +671,15 @@ fn agents(value: &str) -> Result<Option<Agents>, &'static str> {
         pattern => Pattern::anywhere(&format!("(?i){pattern}"))
             .map(|pattern| Some(Agents::Matching(pattern)))
             .map_err(|_| "msie6, or a pattern of what User-Agent says"),
+    }
+}
+
+/// Text of nginx's configuration, of a host or of its paths.
+fn snippet(value: &str, of_host: bool) -> Result<Option<Box<str>>, &'static str> {
+    match (value.trim().is_empty(), is_understood(value, of_host)) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some(value.into())),
+        (false, false) => Err("the directives that docs/ingress.md names"),
     }
 }
 

@@ -155,7 +155,11 @@ fn read(source: &ConfigMap, store: &Store, problems: &mut Problems) -> Global {
         match key.fate {
             Fate::Works(read) => {
                 if let Err(hint) = read(&mut global, value) {
-                    let message = format!("{value:?} cannot be read; the default stands");
+                    let follows = match keys::counts_partly(name) {
+                        true => "what can be read of it counts",
+                        false => "the default stands",
+                    };
+                    let message = format!("{value:?} cannot be read; {follows}");
                     problems.error(field, message, hint);
                 }
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::backend::Discovery;
 use model::filter::response_rewrite::Replace;
+use model::filter::snippet::Edits;
 use model::filter::{ErrorPages, HeaderEdit, IngressCors, MirrorTo, ResponseRewrite, Snippet};
 use model::text::Text;
 use model::{
@@ -46,6 +47,10 @@ pub(crate) struct AnswerDefaults {
     pub(crate) cookie_domain: Option<Replace>,
     /// `proxy-cookie-path`.
     pub(crate) cookie_path: Option<Replace>,
+    /// `server-snippet` and `location-snippet`.
+    pub(crate) snippets: Snippets,
+    /// `proxy-set-headers` and `add-headers`, where they have variables in them.
+    pub(crate) edits: Edits,
 }
 
 impl AnswerDefaults {
@@ -68,6 +73,12 @@ impl AnswerDefaults {
             redirect_to: text(|rewrite| &rewrite.to),
             cookie_domain: rewrite.and_then(|rewrite| rewrite.cookie_domain.clone()),
             cookie_path: rewrite.and_then(|rewrite| rewrite.cookie_path.clone()),
+            snippets: global.snippets.clone(),
+            edits: Edits {
+                request: global.request_texts.clone(),
+                response: global.response_texts.clone(),
+                default_type: None,
+            },
         }
     }
 }
@@ -192,14 +203,26 @@ pub(super) fn resolve(parsed: &Parsed, world: &mut World<'_>, problems: &mut Pro
     if let Some(mirror) = &settings.mirror {
         said.mirror = mirror_of(parsed, mirror, &mut said, world).map(Arc::new);
     }
-    if let Some(written) = &settings.snippets {
-        snippets_of(written, &mut said, world, problems);
+    let none = Snippets::default();
+    let written = settings.snippets.as_deref().unwrap_or(&none);
+    if *written != none || defaults.snippets != none || defaults.edits != Edits::default() {
+        snippets_of(written, defaults, &mut said, world, problems);
     }
     Answers(Some(Box::new(said)))
 }
 
-fn snippets_of(written: &Snippets, said: &mut Said, world: &World<'_>, problems: &mut Problems) {
-    let read = snippets::read(written.server.as_deref(), written.location.as_deref());
+fn snippets_of(
+    written: &Snippets,
+    defaults: &AnswerDefaults,
+    said: &mut Said,
+    world: &World<'_>,
+    problems: &mut Problems,
+) {
+    let mut read = snippets::read_over(written, &defaults.snippets);
+    let edits = &mut read.snippet.location.edits;
+    let common = &defaults.edits;
+    edits.request = [&*common.request, &edits.request].concat().into();
+    edits.response = [&*common.response, &edits.response].concat().into();
     for (name, refused) in [(SERVER, read.server), (LOCATION, read.location)] {
         if let Some(refused) = refused {
             let (line, message) = (refused.line, refused.message);

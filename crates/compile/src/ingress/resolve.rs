@@ -12,7 +12,7 @@ use super::annotations::Standing;
 use super::annotations::affinity::PATH as SESSION_PATH;
 use super::answers::{self, Answers};
 use super::backend_tls::{self, BackendSpeech};
-use super::class::{self, Verdict};
+use super::class::{self, Profile, Verdict};
 use super::clients;
 use super::fastcgi;
 use super::guard::{self, Guard};
@@ -367,11 +367,15 @@ fn resolve_tls(parsed: &Parsed, world: &mut World<'_>, problems: &mut Problems) 
                     format!("a certificate with {host} among its subject alternative names"),
                 );
             }
+            // ingress-nginx shows the default one in the place of another host's.
+            let is_shown = |loaded: &&Arc<Loaded>| {
+                parsed.profile != Profile::IngressNginx || loaded.names(host)
+            };
             claims.push(TlsClaim {
                 host: host.clone(),
                 entry: entry.index,
                 listed: Some(*index),
-                certificate: certificate.clone(),
+                certificate: certificate.as_ref().filter(is_shown).cloned(),
             });
         }
     }

@@ -131,6 +131,15 @@ impl Facts {
         if let Some(remember) = self.remember.take() {
             headers.push(remember.field.as_bytes(), &remember.value);
         }
+        if self.secure.get() {
+            // In the place of what the backend says, as in ingress-nginx.
+            let extras = self.extras.borrow();
+            let held = extras.as_ref().and_then(|held| held.rule().extras.as_ref());
+            let own = held.and_then(|extras| extras.hsts.as_deref());
+            if own.is_some_and(|own| !own.is_empty()) {
+                headers.remove_named(HSTS);
+            }
+        }
         self.edit(worker, headers);
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn negotiate<'a>(
         let taken = takes(accepted, kind.name());
         coding.filter(|_| taken).map(|it| Wanted::Coded(kind, it))
     });
-    coded.or(gzip.map(Wanted::Plain))
+    coded.or_else(|| gzip.map(Wanted::Plain))
 }
 
 /// Whether Accept-Encoding has a coding with any weight but zero.

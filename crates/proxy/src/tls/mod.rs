@@ -540,7 +540,7 @@ fn is_unclaimed(sites: &TlsSites, site: Option<&Arc<TlsSite>>, name: Option<&str
     let TlsSite::Https(https) = &**site else {
         return false;
     };
-    Arc::ptr_eq(ingress, site) && !name.is_some_and(|name| https.site.hosts.find(name).is_some())
+    Arc::ptr_eq(ingress, site) && name.is_none_or(|name| https.site.hosts.find(name).is_none())
 }
 
 /// Whether clients take any certificate of a set for a name.

@@ -44,7 +44,7 @@ pub(super) const GROUP: Group = Group {
 };
 
 /// Text of nginx's configuration.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snippets {
     /// Of the host.
     pub(crate) server: Option<Box<str>>,

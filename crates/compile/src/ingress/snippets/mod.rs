@@ -10,6 +10,7 @@ use std::time::Duration;
 use model::filter::Snippet;
 use model::filter::snippet::Block;
 
+use super::annotations::snippets::Snippets;
 use directives::{Names, Reader};
 pub(crate) use sizes::time;
 
@@ -68,20 +69,55 @@ pub(crate) fn one_word(text: &str) -> Option<String> {
     }
 }
 
-/// Reads an Ingress's snippets.
-pub(super) fn read(server: Option<&str>, location: Option<&str>) -> Understood {
+/// Reads an Ingress's snippets, with those that hold for all behind them, which stay where its own
+/// are refused.
+pub(super) fn read_over(own: &Snippets, all: &Snippets) -> Understood {
+    let texts = |own: &Option<Box<str>>, all: &Option<Box<str>>| -> Vec<_> {
+        own.iter().chain(all).cloned().collect()
+    };
+    let server = texts(&own.server, &all.server);
+    let location = texts(&own.location, &all.location);
+    let understood = read_texts(&server, &location);
+    if understood.server.is_none() && understood.location.is_none() {
+        return understood;
+    }
+    let left = |refused: bool, texts: Vec<Box<str>>, all: &Option<Box<str>>| match refused {
+        true => all.iter().cloned().collect(),
+        false => texts,
+    };
+    let server = left(understood.server.is_some(), server, &all.server);
+    let location = left(understood.location.is_some(), location, &all.location);
+    Understood {
+        server: understood.server,
+        location: understood.location,
+        ..read_texts(&server, &location)
+    }
+}
+
+/// Whether a text is understood as a host's snippet, or as one of paths.
+pub(crate) fn is_understood(text: &str, of_host: bool) -> bool {
+    let text = [text.into()];
+    let understood = match of_host {
+        true => read_texts(&text, &[]),
+        false => read_texts(&[], &text),
+    };
+    understood.server.is_none() && understood.location.is_none()
+}
+
+/// Reads the snippets of a host and of its paths, each of several texts.
+fn read_texts(server: &[Box<str>], location: &[Box<str>]) -> Understood {
     let mut names = Names::default();
     let mut overrides = Overrides::default();
-    let mut one = |text: Option<&str>, place| match text {
-        None => (Block::default(), None),
-        Some(text) => {
+    let mut one = |texts: &[Box<str>], place| match texts {
+        [] => (Block::default(), None),
+        texts => {
             // A snippet that is refused leaves nothing behind.
             let (mut names_then, mut overrides_then) = (names.clone(), overrides);
             let mut reader = Reader {
                 names: &mut names_then,
                 overrides: &mut overrides_then,
             };
-            match block(text, place, &mut reader) {
+            match block(texts, place, &mut reader) {
                 Ok(block) => {
                     (names, overrides) = (names_then, overrides_then);
                     (block, None)
@@ -104,11 +140,15 @@ pub(super) fn read(server: Option<&str>, location: Option<&str>) -> Understood {
     }
 }
 
-fn block(text: &str, place: Place, reader: &mut Reader<'_>) -> Result<Block, Refused> {
-    let directives = tokens::read(text).map_err(|bad| Refused {
-        line: bad.line,
-        message: bad.message.to_owned(),
-    })?;
+fn block(texts: &[Box<str>], place: Place, reader: &mut Reader<'_>) -> Result<Block, Refused> {
+    let mut directives = Vec::new();
+    for text in texts {
+        let read = tokens::read(text).map_err(|bad| Refused {
+            line: bad.line,
+            message: bad.message.to_owned(),
+        })?;
+        directives.extend(read);
+    }
     reader.block(&directives, place)
 }
 

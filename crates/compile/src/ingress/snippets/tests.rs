@@ -3,6 +3,14 @@ use model::text::{Piece, Variable};
 
 use super::*;
 
+fn read(server: Option<&str>, location: Option<&str>) -> Understood {
+    let own = Snippets {
+        server: server.map(Into::into),
+        location: location.map(Into::into),
+    };
+    read_over(&own, &Snippets::default())
+}
+
 fn location(text: &str) -> Understood {
     read(None, Some(text))
 }
@@ -191,5 +199,28 @@ fn no_directives_are_too_odd_to_read_or_refuse() {
         }
         let again = read(Some(&text), Some(&text));
         assert_eq!(understood.snippet, again.snippet, "{seed}: {text:?}");
+    }
+}
+
+#[test]
+fn what_holds_for_all_stays_where_an_ingresss_own_is_refused() {
+    let text = |name: &str| format!("more_set_headers \"{name}: 1\";").into();
+    let own = |server: Box<str>| Snippets {
+        server: Some(server),
+        location: None,
+    };
+    let all = own(text("All"));
+    let nobody = read_over(&Snippets::default(), &all);
+    let both = read_over(&own(text("Own")), &all);
+    assert!(both.server.is_none() && both.snippet != nobody.snippet);
+    for refused in [
+        "nonsense on;",
+        "more_set_headers \"X: ",
+        "if ($a) {",
+        "return 200",
+    ] {
+        let read = read_over(&own(refused.into()), &all);
+        assert!(read.server.is_some(), "{refused}");
+        assert_eq!(read.snippet, nobody.snippet, "{refused}");
     }
 }
