@@ -312,6 +312,11 @@ impl Proxy {
         self.admission.count()
     }
 
+    /// How many client connections were taken so far.
+    pub fn connections_taken(&self) -> u64 {
+        self.metrics.connections_opened()
+    }
+
     /// How many sessions of UDP there are.
     pub fn sessions(&self) -> usize {
         self.admission.sessions()

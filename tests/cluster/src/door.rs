@@ -23,8 +23,10 @@ impl Cluster {
                     let inside = UnixStream::connect(&socket).map_err(|error| error.to_string());
                     let connected =
                         inside.and_then(|stream| exchange(&stream, &request).map(|_| stream));
-                    if let Ok(inside) = connected {
-                        relay(&client, &inside);
+                    match connected {
+                        Ok(inside) => relay(&client, &inside),
+                        // The client sees a reset, which tells nobody why.
+                        Err(error) => eprintln!("no way in by {request:?}: {error}"),
                     }
                 });
             }

@@ -137,6 +137,13 @@ spec:
         events.into_iter().filter(is_so).collect()
     }
 
+    /// Whether an order is kept, for somebody to go on with.
+    fn is_under_way(&self) -> bool {
+        let orders = ["-n", "narthex", "secret/narthex-orders"];
+        let kept = self.cluster.get(&orders);
+        kept.is_ok_and(|it| it["data"].as_object().is_some_and(|data| !data.is_empty()))
+    }
+
     /// Who holds the Lease of a certificate.
     fn holder(&self, secret: &str) -> Option<String> {
         let label = "narthex.dev/certificate=true";
@@ -160,7 +167,7 @@ spec:
 fn three_replicas_order_each_certificate_once_and_serve_one_whatever_happens() {
     let site = Site::start();
     of_three_replicas_one_orders_each_certificate_and_all_serve_it(&site);
-    a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(&site);
+    a_replica_that_is_killed_in_an_order_is_succeeded_in_the_same_order(&site);
     the_old_certificate_is_served_until_the_new_one_is_there(&site);
 }
 
@@ -223,10 +230,11 @@ fn of_three_replicas_one_orders_each_certificate_and_all_serve_it(site: &Site) {
     }
 }
 
-fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(site: &Site) {
+fn a_replica_that_is_killed_in_an_order_is_succeeded_in_the_same_order(site: &Site) {
     let door = site.cluster.door(format!("{}:443", site.balancer));
-    // An order may be quicker than its end: then once more.
-    for attempt in 0..5 {
+    let mut in_time = 0;
+    // At several points of it: the CA looks for up to four seconds.
+    for (attempt, after) in [0, 700, 1500, 2500].into_iter().enumerate() {
         let (name, host) = (
             format!("killed-{attempt}"),
             format!("killed{attempt}.example.com"),
@@ -238,6 +246,11 @@ fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(s
             let holder = site.holder(&format!("{name}-tls"));
             holder.ok_or_else(|| "nobody does".to_owned())
         });
+        // What is needed to go on is kept a moment after the order is made.
+        wait::until("the order is kept", || {
+            site.is_under_way() || site.acme.issued() > issued
+        });
+        std::thread::sleep(Duration::from_millis(after));
         let now = ["--force", "--grace-period=0", "--wait=false"];
         let what = ["-n", "narthex", "delete", "pod", &holder];
         site.cluster.kubectl(&[&what[..], &now].concat());
@@ -245,23 +258,25 @@ fn a_replica_that_is_killed_in_an_order_is_succeeded_and_the_certificate_comes(s
         std::thread::sleep(Duration::from_secs(1));
         let secret = format!("secret/{name}-tls");
         let is_kept = site.cluster.get(&["-n", "shop", &secret]).is_ok();
-        let was_in_time = site.acme.issued() == issued && !is_kept;
+        in_time += usize::from(!is_kept);
         site.until_served(door, &host, SUCCESSION);
         println!(
-            "{host}: served after {:.1} s",
+            "{host}: killed {}, served after {:.1} s",
+            if is_kept { "too late" } else { "in time" },
             begun.elapsed().as_secs_f32()
         );
-        if was_in_time {
-            // By the one that was killed, and by the one after it.
-            assert_eq!(site.acme.orders() - orders, 2, "{}", site.logs());
-            assert_eq!(site.acme.issued() - issued, 1);
+        // One order, and one certificate, whenever it was.
+        assert_eq!(site.acme.orders() - orders, 1, "{}", site.logs());
+        assert_eq!(site.acme.issued() - issued, 1);
+        if !is_kept {
             assert_ne!(site.holder(&format!("{name}-tls")), Some(holder));
-            site.cluster.rolled_out("narthex", "deployment/narthex");
-            return;
         }
+        wait::until("the order and its key are forgotten", || {
+            !site.is_under_way()
+        });
         site.cluster.rolled_out("narthex", "deployment/narthex");
     }
-    panic!("every order was quicker than its end");
+    assert!(in_time > 0, "every order was quicker than its end");
 }
 
 fn the_old_certificate_is_served_until_the_new_one_is_there(site: &Site) {

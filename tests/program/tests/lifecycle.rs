@@ -1,11 +1,12 @@
 //! From start to end: readiness, ports, signals.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use program_tests::http2::{H2, block_on, finish};
+use program_tests::load::Kind;
 use program_tests::{
     Backend, Conn, Folder, HOST, Ingress, Load, Narthex, Site, class, docs, ports, run, service,
     until,
@@ -397,6 +398,35 @@ fn the_grace_period_ends_by_itself() {
     let ended = site.narthex.ended_within(Duration::from_secs(15));
     assert_eq!(ended.code(), Some(0), "{}", site.narthex.log());
     site.narthex.until_log("500ms");
+}
+
+#[test]
+fn connections_that_still_come_when_the_grace_period_is_over_are_taken() {
+    let mut site = Site::with_flags(&["--shutdown-grace-period=6s"]);
+    site.narthex.signal(Signal::TERM);
+    // A load balancer that has not noticed.
+    let load = Load::of(Kind::Fresh, site.narthex.http, 1, HOST);
+    site.narthex.until_log("connections still come");
+    load.until_more(3);
+    let outcome = load.stop();
+    assert_eq!(outcome.failures, Vec::<String>::new());
+    let ended = site.narthex.ended_within(SOON);
+    assert_eq!(ended.code(), Some(0), "{}", site.narthex.log());
+}
+
+#[test]
+fn a_connection_that_was_taken_may_be_late_with_its_first_request_at_the_end() {
+    let mut site = Site::echo();
+    let mut conn = site.conn();
+    let http = SocketAddr::from(([127, 0, 0, 1], site.narthex.http));
+    site.narthex.signal(Signal::TERM);
+    until("nothing is accepted any more", || Conn::to(http).is_err());
+    // Longer than a kept connection is waited for.
+    std::thread::sleep(Duration::from_millis(1800));
+    let answer = conn.get(HOST, "/");
+    assert_eq!(answer.backend(), "web");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(site.narthex.ended_within(SOON).code(), Some(0));
 }
 
 #[test]

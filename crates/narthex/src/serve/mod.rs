@@ -5,6 +5,7 @@ mod admission;
 mod apply;
 mod certificates;
 mod end;
+mod grace;
 mod last_good;
 mod publish;
 mod signals;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime};
 use admin::view;
 use proxy::{Addresses, Proxy};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 use crate::config::{self, Succession};
 use crate::control::Live;
@@ -31,6 +32,7 @@ use admin_address::Admin;
 use admission::Admission;
 use apply::Control;
 use certificates::{Certificates, Told};
+use grace::Grace;
 use last_good::Keeper;
 use publish::Publish;
 use signals::{Exit, Signal, Signals};
@@ -204,35 +206,6 @@ struct Running {
     certificates: Certificates,
 }
 
-/// The time between a signal that asks to end and the end of accepting.
-#[derive(Debug, Clone, Copy)]
-enum Grace {
-    None,
-    Until(Instant, Exit),
-}
-
-impl Grace {
-    /// Whether it has begun now: not where there is none to give, and not twice.
-    fn begin(&mut self, exit: Exit, period: Duration) -> bool {
-        let begins = matches!(self, Self::None) && !period.is_zero();
-        if begins {
-            *self = Self::Until(Instant::now() + period, exit);
-        }
-        begins
-    }
-
-    /// Waits for its end. Cancel safe.
-    async fn over(&self) -> Exit {
-        match self {
-            Self::None => std::future::pending().await,
-            Self::Until(end, exit) => {
-                sleep_until(*end).await;
-                *exit
-            }
-        }
-    }
-}
-
 /// Why it ends.
 enum End {
     /// A signal asked for it.
@@ -385,13 +358,18 @@ impl Running {
     /// may take to notice.
     async fn until_end(&mut self, config: &config::Serve, signals: &mut Signals) -> End {
         let mut daily = interval_at(Instant::now() + DAILY, DAILY);
-        let mut grace = Grace::None;
+        let mut grace = Grace::default();
         let mut keeping = interval(KEEPING);
         let mut opening = interval(OPENING);
         opening.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                exit = grace.over() => return End::Asked(exit),
+                exit = grace.over() => {
+                    if grace.goes_on(self.control.proxy().connections_taken()) {
+                        continue;
+                    }
+                    return End::Asked(exit);
+                }
                 () = self.source.changed(self.is_copy) => {
                     if self.is_copy {
                         if let Err(error) = self.renew().await {

@@ -30,6 +30,11 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// the request that may be on its way.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
+/// The same of a connection that had no request yet. It was made for one, and its client knows no
+/// more than that it was taken: that it ends before is a failure to it, where the end of a kept
+/// connection is not.
+const DRAIN_FIRST: Duration = Duration::from_secs(5);
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, connection: Connection) {
     let mut session = Session {
@@ -90,14 +95,16 @@ impl Session<'_> {
             stream,
             buffer,
             timer,
+            requests,
             ..
         } = self;
         let mut draining = false;
         while buffer.is_empty() {
-            let limit = if draining {
-                DRAIN_IDLE
-            } else {
-                worker.settings().timeouts.keep_alive
+            let keep_alive = worker.settings().timeouts.keep_alive;
+            let limit = match draining {
+                true if *requests == 0 => keep_alive.min(DRAIN_FIRST),
+                true => DRAIN_IDLE,
+                false => keep_alive,
             };
             let read = timer.limit(
                 limit,

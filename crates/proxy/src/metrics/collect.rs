@@ -30,6 +30,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// Connections that clients opened, of all listeners.
+    pub(crate) fn connections_opened(&self) -> u64 {
+        let listeners = self.workers.iter().flat_map(|worker| &worker.listeners);
+        total(listeners.map(|listener| &listener.opened))
+    }
+
     pub(crate) fn new(
         workers: impl IntoIterator<Item = Arc<WorkerMetrics>>,
         spread: Arc<Spread>,
