@@ -1,9 +1,12 @@
 //! What the configuration says of the whole process, in the place of the command line
 //! (ingress-nginx: keys of its ConfigMap).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use crate::access_log::AccessLogs;
 
 /// What the configuration says of the whole process. None of it is as the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Tuning {
     pub header_bytes: Option<usize>,
     /// The most concurrent HTTP/2 streams of a connection (`http2-max-concurrent-streams`).
     pub h2_streams: Option<u32>,
+    /// What is logged of requests and connections, and how (`log-format-upstream` and others).
+    pub access_logs: Option<Arc<AccessLogs>>,
 }
 
 /// Who is believed of what clients are.

@@ -14,6 +14,8 @@ use crate::ingress::annotations::table::Risk;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
 
+use super::logs::LogKeys;
+
 /// What the ConfigMap says. The name of each key is in [`keys`](super::keys).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Global {
@@ -66,7 +68,8 @@ pub(crate) struct Global {
     /// Whether requests are sent again that may not be served twice.
     pub(crate) retry_non_idempotent: bool,
     pub(crate) forwarding: Forwarded,
-    /// What holds for the process, but for `forwarding`.
+    pub(crate) logs: LogKeys,
+    /// What holds for the process, but for `forwarding` and `logs`.
     pub(crate) tuning: Tuning,
 }
 
@@ -128,6 +131,7 @@ impl Default for Global {
             allowed_headers: Vec::new(),
             retry_non_idempotent: false,
             forwarding: Forwarded::default(),
+            logs: LogKeys::default(),
             tuning: Tuning::default(),
         }
     }
@@ -223,6 +227,7 @@ impl Global {
         Tuning {
             forwarding,
             proxy_protocol: proxy_protocol.then_some(true),
+            access_logs: self.logs.access_logs().map(Arc::new),
             ..self.tuning.clone()
         }
     }
@@ -236,6 +241,7 @@ impl Global {
     /// Reads what it refers to.
     pub(super) fn resolve(&mut self, store: &Store, problems: &mut Problems) {
         self.response_fields = fields("add-headers", self.add_headers.as_ref(), store, problems);
+        self.logs.check(problems);
         self.request_fields = fields(
             "proxy-set-headers",
             self.set_headers.as_ref(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
+use super::metrics::MetricsFlags;
 use super::values::{self, NamespacedName};
 
 /// Of what the manifests mean.
@@ -118,6 +119,9 @@ pub(crate) struct Process {
     pub(crate) verbosity: Option<u8>,
 
     #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
+
+    #[command(flatten)]
     pub(crate) idle: Idle,
 }
 
@@ -171,10 +175,9 @@ meaningless! {
         Value "maxmind-edition-ids", Value "maxmind-license-key", Value "maxmind-mirror",
         Value "maxmind-retries-count", Value "maxmind-retries-timeout";
     "metrics are always there, on the addresses for them": Switch "enable-metrics";
-    "metrics have names, labels and buckets of their own":
-        Value "monitor-max-batch-size", Switch "metrics-per-undefined-host",
-        Switch "report-status-classes", Value "exclude-socket-metrics", Value "time-buckets",
-        Value "length-buckets", Value "size-buckets", Value "bucket-factor", Value "max-buckets";
+    "metrics are counted where they arise": Value "monitor-max-batch-size";
+    "histograms have the buckets that are listed, and no native ones":
+        Value "bucket-factor", Value "max-buckets";
 }
 
 impl Args for Idle {
