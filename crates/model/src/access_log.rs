@@ -21,6 +21,8 @@ pub struct AccessLogs {
     /// Whether requests have lines that nobody claims
     /// (`enable-access-log-for-default-backend`).
     pub unclaimed: bool,
+    /// Whether what is asked for a request has a line of its own (`enable-auth-access-log`).
+    pub questions: bool,
 }
 
 impl AccessLogs {

@@ -282,3 +282,67 @@ fn the_log_is_what_the_flag_says() {
     let line = line_with(&narthex, "GET /a");
     assert!(line.contains(" [default-web-http] [] "), "{line}");
 }
+
+#[test]
+fn whoever_else_answers_is_in_the_line_too() {
+    let annotation = |name: &str| format!("nginx.ingress.kubernetes.io/{name}");
+    let web = Backend::answering("web", b"HTTP/1.1 502 No\r\nContent-Length: 2\r\n\r\nno");
+    let pages = Backend::named("pages");
+    let canary = Backend::named("canary");
+    let auth = Backend::named("auth");
+    let format = "line $request_uri $status [$proxy_upstream_name] \
+                  [$proxy_alternative_upstream_name] [$upstream_addr] [$upstream_status]";
+    let lines = [
+        ("log-format-upstream", format),
+        ("enable-auth-access-log", "true"),
+    ];
+    let asked = format!("http://{}/may", auth.address());
+    let ingress = |name: &str| Ingress::named(name).class("nginx");
+    let folder = Folder::of(&[
+        service("web", &[web.address()]),
+        service("pages", &[pages.address()]),
+        service("canary", &[canary.address()]),
+        ingress("shop")
+            .annotation(&annotation("default-backend"), "pages")
+            .annotation(&annotation("custom-http-errors"), "502")
+            .host(HOST)
+            .prefix("/shop", "web")
+            .yaml(),
+        ingress("new")
+            .annotation(&annotation("canary"), "true")
+            .annotation(&annotation("canary-by-header"), "new")
+            .host(HOST)
+            .prefix("/shop", "canary")
+            .yaml(),
+        ingress("guarded")
+            .annotation(&annotation("auth-url"), &asked)
+            .host(HOST)
+            .prefix("/guarded", "canary")
+            .yaml(),
+        config_map("controller", &lines),
+    ]);
+    let narthex = Narthex::on(&folder)
+        .args(&[FLAG, "--allow-local-external-names"])
+        .start();
+    let (web, pages, canary, auth) = (
+        web.address(),
+        pages.address(),
+        canary.address(),
+        auth.address(),
+    );
+    ask(&narthex, "GET /shop/a HTTP/1.1");
+    assert_eq!(
+        line_with(&narthex, "/shop/a"),
+        format!("line /shop/a 200 [default-web-http] [] [{web} : {pages}] [502 : 200]")
+    );
+    ask(&narthex, "GET /shop/b HTTP/1.1\r\nnew: always");
+    assert_eq!(
+        line_with(&narthex, "/shop/b"),
+        format!("line /shop/b 200 [default-web-http] [default-canary-http] [{canary}] [200]")
+    );
+    assert_eq!(ask(&narthex, "GET /guarded HTTP/1.1"), 200);
+    for endpoint in [auth, canary] {
+        let expected = format!("line /guarded 200 [default-canary-http] [] [{endpoint}] [200]");
+        line_with(&narthex, &expected);
+    }
+}

@@ -143,7 +143,9 @@ const KEYS: &[Key] = &[
         boolean(value).map(|on| global.logs.unclaimed = on)
     }),
     Key::idle("enable-aio-write", NGINX),
-    Key::later("enable-auth-access-log"),
+    Key::works("enable-auth-access-log", |global, value| {
+        boolean(value).map(|on| global.logs.questions = on)
+    }),
     Key::works("enable-brotli", |global, value| {
         boolean(value).map(|on| global.brotli.on = on)
     }),
@@ -172,7 +174,7 @@ const KEYS: &[Key] = &[
     Key::later("forwarded-for-proxy-protocol-header"),
     Key::later("forwarded-host-header"),
     Key::later("generate-request-id"),
-    Key::idle("geoip2-autoreload-in-minutes", "there is no database yet"),
+    Key::idle("geoip2-autoreload-in-minutes", "no database is read"),
     Key::works("global-allowed-response-headers", |global, value| {
         names(value).map(|names| global.allowed_headers = names)
     }),

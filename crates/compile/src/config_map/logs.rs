@@ -25,6 +25,8 @@ pub(crate) struct LogKeys {
     pub(super) skipped: Box<[Skipped]>,
     /// `enable-access-log-for-default-backend`
     pub(super) unclaimed: bool,
+    /// `enable-auth-access-log`
+    pub(super) questions: bool,
 }
 
 impl LogKeys {
@@ -44,6 +46,7 @@ impl LogKeys {
             no_streams: self.nothing || self.no_streams,
             skipped: self.skipped.clone(),
             unclaimed: self.unclaimed,
+            questions: self.questions,
         };
         (logs != AccessLogs::default()).then_some(logs)
     }

@@ -86,6 +86,16 @@ impl AccessLog {
             .then(|| Box::new(Trail::new(self.logs.borrow().clone(), request)))
     }
 
+    /// The same of a question that is asked for a request, if such have lines.
+    pub(crate) fn trail_of_question(&self, request: &RequestHead) -> Option<Box<Trail>> {
+        let wanted = self
+            .logs
+            .borrow()
+            .as_ref()
+            .is_some_and(|logs| logs.questions);
+        wanted.then(|| self.trail(request)).flatten()
+    }
+
     /// Notes one exchange.
     pub(crate) fn record(&self, record: &Record<'_>) {
         if !self.omits(record, None) {
