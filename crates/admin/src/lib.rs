@@ -14,6 +14,24 @@ pub mod view;
 pub use pages::Pages;
 pub use server::{AdminServer, BindError};
 
+/// All metrics, as Prometheus reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exposition {
+    /// In the OpenMetrics text format.
+    OpenMetrics(String),
+    /// In Prometheus' own, version 0.0.4.
+    Prometheus(String),
+}
+
+impl Exposition {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::OpenMetrics(text) | Self::Prometheus(text) => text,
+        }
+    }
+}
+
 /// What the admin address tells. Called on blocking threads, so that a long answer holds up
 /// nothing else.
 pub trait AdminState: Send + Sync + 'static {
@@ -24,8 +42,8 @@ pub trait AdminState: Send + Sync + 'static {
     /// The reason, for people.
     fn readiness(&self) -> Result<String, String>;
 
-    /// All metrics in the OpenMetrics text format.
-    fn metrics(&self) -> String;
+    /// All metrics.
+    fn metrics(&self) -> Exposition;
 
     /// Where it is answered besides `/healthz` that the process is alive.
     fn health_path(&self) -> &str {

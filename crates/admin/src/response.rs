@@ -1,5 +1,7 @@
 //! Answers.
 
+use crate::Exposition;
+
 /// An answer with its whole body.
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -12,6 +14,8 @@ pub(crate) struct Response {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+/// Prometheus' own format, in which ingress-nginx's names can be.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The format of prometheus-client, which Prometheus chooses its parser by.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,8 +43,12 @@ impl Response {
     }
 
     /// Metrics.
-    pub(crate) fn metrics(text: String) -> Self {
-        Self::new(200, OPEN_METRICS, text.into_bytes())
+    pub(crate) fn metrics(exposition: Exposition) -> Self {
+        let (content_type, text) = match exposition {
+            Exposition::OpenMetrics(text) => (OPEN_METRICS, text),
+            Exposition::Prometheus(text) => (PROMETHEUS, text),
+        };
+        Self::new(200, content_type, text.into_bytes())
     }
 
     /// 405, naming what is allowed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use admin::{AdminServer, AdminState, Pages, view};
+use admin::{AdminServer, AdminState, Exposition, Pages, view};
 use narthex_admin as admin;
 
 #[derive(Default)]
@@ -23,8 +23,8 @@ impl AdminState for State {
         }
     }
 
-    fn metrics(&self) -> String {
-        "a_total 1\n# EOF\n".to_owned()
+    fn metrics(&self) -> Exposition {
+        Exposition::OpenMetrics("a_total 1\n# EOF\n".to_owned())
     }
 
     fn status(&self) -> view::Status {

@@ -5,6 +5,7 @@
 //! [`Backend`]'s slot of endpoints, so that a pod's coming and going rebuilds no route, and an
 //! [`Endpoint`]'s health.
 
+pub mod access_log;
 pub mod address;
 pub mod backend;
 pub mod canary;
@@ -36,6 +37,7 @@ pub mod tracing;
 pub mod transport;
 pub mod tuning;
 
+pub use access_log::AccessLogs;
 pub use address::AddressSet;
 pub use backend::{Backend, Unavailable};
 pub use canary::Canary;

@@ -1,11 +1,16 @@
 //! The names of TLS cipher suites.
 
-use rustls::SupportedCipherSuite;
+use rustls::{CipherSuite, SupportedCipherSuite};
 
 /// The name of a suite in IANA's registry.
 pub fn iana(suite: &SupportedCipherSuite) -> String {
+    registered(suite.suite())
+}
+
+/// The same of a suite that is known by its number.
+pub fn registered(suite: CipherSuite) -> String {
     // Those of TLS 1.3 have no such name in rustls, which would not tell them from older ones.
-    format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
+    format!("{:?}", suite).replacen("TLS13_", "TLS_", 1)
 }
 
 /// OpenSSL's name of the suite that IANA calls so, which for TLS 1.3 is the same.

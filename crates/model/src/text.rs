@@ -35,6 +35,8 @@ pub enum Variable {
     Capture(u8),
     /// One that has a name of its own.
     Named(Named),
+    /// A name that nobody has given a meaning: it never has a value.
+    Nothing(Box<str>),
 }
 
 /// Why a text cannot be read.
@@ -134,9 +136,7 @@ named! {
     /// The issuer of the client's certificate.
     SslClientIssuer = "ssl_client_i_dn",
     /// `namespace-service-port`, of the backend that was chosen.
-    UpstreamName = "proxy_upstream_name",
-    /// The same.
-    ProxyHost = "proxy_host",
+    UpstreamName = "proxy_upstream_name" | "proxy_host",
     /// The same of a canary, where one was chosen.
     AlternativeUpstreamName = "proxy_alternative_upstream_name",
     /// Address and port of the endpoint.
@@ -144,7 +144,9 @@ named! {
     /// The endpoint's status.
     UpstreamStatus = "upstream_status",
     /// Seconds that the endpoint took, with milliseconds.
-    UpstreamResponseTime = "upstream_response_time" | "upstream_header_time",
+    UpstreamResponseTime = "upstream_response_time",
+    /// Seconds until the endpoint's response began, with milliseconds.
+    UpstreamHeaderTime = "upstream_header_time",
     /// Seconds until there was a connection to the endpoint, with milliseconds.
     UpstreamConnectTime = "upstream_connect_time",
     /// Bytes of the endpoint's response.
@@ -167,6 +169,20 @@ named! {
     Connection = "connection",
     /// How many requests the connection has had.
     ConnectionRequests = "connection_requests",
+    /// What a connection that is passed on speaks: `TCP` or `UDP`.
+    Transport = "protocol",
+    /// Bytes that the client of a connection that is passed on has sent.
+    BytesReceived = "bytes_received",
+    /// Seconds that a connection was passed on, with milliseconds.
+    SessionTime = "session_time",
+    /// Bytes that an endpoint was sent.
+    UpstreamBytesSent = "upstream_bytes_sent",
+    /// Bytes that an endpoint has sent.
+    UpstreamBytesReceived = "upstream_bytes_received",
+    /// `.`, or `p` where another request was there already.
+    Pipe = "pipe",
+    /// `OK` where the answer went out whole.
+    RequestCompletion = "request_completion",
 }
 
 impl Text {
@@ -213,6 +229,24 @@ impl Text {
         Ok(Self(pieces.into()))
     }
 
+    /// The same for a text of which everything is to be used that can be: unknown names are
+    /// variables without a value. Tells them, each once.
+    pub fn parse_known(text: &str) -> (Self, Vec<UnknownVariable>) {
+        let nothing = |name: &str| Some(Variable::Nothing(name.into()));
+        let any = |name: &str| Variable::of(name).or_else(|| nothing(name));
+        // Every name is one of these.
+        let parsed = Self::parse_with(text, any).unwrap_or_default();
+        let mut unknown: Vec<UnknownVariable> = Vec::new();
+        for piece in parsed.pieces() {
+            if let Piece::Variable(Variable::Nothing(name)) = piece
+                && !unknown.iter().any(|known| known.0 == *name)
+            {
+                unknown.push(UnknownVariable(name.clone()));
+            }
+        }
+        (parsed, unknown)
+    }
+
     /// A text without variables.
     pub fn literal(text: &str) -> Self {
         let piece = (!text.is_empty()).then(|| Piece::Literal(text.into()));
@@ -257,6 +291,7 @@ impl fmt::Display for Variable {
             Self::Argument(name) => write!(f, "$arg_{name}"),
             Self::Geo(name) => write!(f, "$geoip2_{name}"),
             Self::Capture(index) => write!(f, "${index}"),
+            Self::Nothing(name) => write!(f, "${name}"),
             Self::Named(named) => {
                 let name = Named::ALL.iter().find(|(_, known)| known == named);
                 write!(f, "${}", name.map_or("", |(name, _)| name))

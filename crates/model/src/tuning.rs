@@ -1,6 +1,7 @@
 //! What the configuration says of the whole process, in the place of the command line
 //! (ingress-nginx: keys of its ConfigMap).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,6 +9,8 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 
 use crate::tracing::Tracing;
+
+use crate::access_log::AccessLogs;
 
 /// What the configuration says of the whole process. None of it is as the command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub struct Tuning {
     pub stapling: Option<bool>,
     /// Whom traces are told, and which (`otlp-…`, `otel-…`).
     pub tracing: Option<Box<Tracing>>,
+    /// What is logged of requests and connections, and how (`log-format-upstream` and others).
+    pub access_logs: Option<Arc<AccessLogs>>,
 }
 
 /// What is negotiated with clients that come with TLS. None of it is as the command line says.

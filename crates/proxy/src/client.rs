@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use model::{CertificateSet, Entrance};
+use rustls::CipherSuite;
 
 use crate::headers::{Headers, ResponseHead};
 use crate::record::Reason;
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
 pub(crate) struct Tls {
     /// As `TLSv1.3`.
     pub(crate) version: &'static str,
+    /// Which suite, once the handshake is over.
+    pub(crate) suite: Option<CipherSuite>,
     /// The name that the client asked for (SNI).
     pub(crate) server_name: Option<Box<str>>,
     /// The certificates that the server name selected.

@@ -321,6 +321,11 @@ impl Headers {
         }
     }
 
+    /// Bytes of the head, as far as it came in one piece, and of what was added.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// How many fields there are.
     pub(crate) fn len(&self) -> usize {
         self.fields.len()

@@ -48,9 +48,10 @@ mod worker;
 
 pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
-pub use proxy::Proxy;
+pub use metrics::Connections;
+pub use proxy::{IngressCounts, Proxy};
 pub use settings::{
-    AccessLogFormat, ClientTimeouts, Forwarding, Limits, Settings, TlsSettings, TraceSettings,
-    UpstreamHttp2,
+    AccessLogFormat, ClientTimeouts, Forwarding, IngressMetrics, Limits, Settings, TlsSettings,
+    TraceSettings, UpstreamHttp2,
 };
 pub use tls::Wanted;

@@ -19,7 +19,7 @@ use crate::admission::Admission;
 use crate::health;
 use crate::inherit::{Addresses, Inherited};
 use crate::listen::{self, BindError, Bound, Group, Listening};
-use crate::metrics::{Metrics, WorkerMetrics};
+use crate::metrics::{self, ByIngress, Connections, Metrics, WorkerMetrics};
 use crate::orders::{self, Command, Order};
 use crate::settings::Settings;
 use crate::spread::{Accepted, Share, Spread};
@@ -49,11 +49,32 @@ pub struct Proxy {
     published: Mutex<Arc<Snapshot>>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    by_ingress: Option<Arc<metrics::All>>,
     health: Arc<health::Counts>,
     trust: Arc<Trust>,
     tls: Arc<tls::Context>,
     log: LogWriter,
     traces: Teller,
+}
+
+/// What is counted under ingress-nginx's names.
+#[derive(Debug, Clone)]
+pub struct IngressCounts {
+    by_ingress: Arc<metrics::All>,
+    all: Arc<Metrics>,
+}
+
+impl IngressCounts {
+    /// Writes what is known by Ingress in Prometheus' text format, with `labels` in each series:
+    /// text as it stands between braces.
+    pub fn write(&self, labels: &str, out: &mut String) {
+        self.by_ingress.write(labels, out);
+    }
+
+    /// What clients have opened and asked.
+    pub fn connections(&self) -> Connections {
+        self.all.connections()
+    }
 }
 
 #[derive(Debug)]
@@ -89,11 +110,13 @@ impl Proxy {
             Arc::clone(&health),
             traces.counts(),
         );
+        let by_ingress = settings.ingress_metrics.clone().map(metrics::All::new);
         let workers = counters.into_iter().zip(queues).enumerate();
         let workers = workers.map(|(index, (counters, handed))| {
             let start = Start {
                 settings: Arc::clone(&settings),
                 counters,
+                by_ingress: by_ingress.as_ref().map(metrics::All::worker),
                 log: log.log(settings.access_log),
                 traces: traces.queue(),
                 tls: Arc::clone(&tls),
@@ -115,6 +138,7 @@ impl Proxy {
             published: Mutex::default(),
             admission,
             metrics,
+            by_ingress,
             health,
             trust,
             tls,
@@ -297,6 +321,14 @@ impl Proxy {
         registry.register_collector(Box::new(Arc::clone(&self.metrics)));
     }
 
+    /// What is counted under ingress-nginx's names, if anything is.
+    pub fn ingress_counts(&self) -> Option<IngressCounts> {
+        self.by_ingress.as_ref().map(|by_ingress| IngressCounts {
+            by_ingress: Arc::clone(by_ingress),
+            all: Arc::clone(&self.metrics),
+        })
+    }
+
     /// Stops accepting, and lets every connection end after the request that it is at; sessions of
     /// UDP go on until they are idle, and no new one begins. Another process goes on accepting on
     /// the sockets at the addresses in `kept`, whose queues are left to it.
@@ -365,6 +397,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Start {
     settings: Arc<Settings>,
     counters: Arc<WorkerMetrics>,
+    by_ingress: Option<ByIngress>,
     log: AccessLog,
     traces: telemetry::Queue,
     tls: Arc<tls::Context>,
@@ -386,6 +419,7 @@ impl Start {
                 let Self {
                     settings,
                     counters,
+                    by_ingress,
                     log,
                     traces,
                     tls,
@@ -403,7 +437,7 @@ impl Start {
                 let notes = (log, traces);
                 let worker =
                     Worker::new(settings, counters, notes, acceptor, trust, admission, share);
-                let run = orders::run(worker.shared(), receiver, handed);
+                let run = orders::run(worker.counting(by_ingress).shared(), receiver, handed);
                 LocalSet::new().block_on(&runtime, run);
             })?;
         Ok(Handle { orders, thread })

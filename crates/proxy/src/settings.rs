@@ -31,6 +31,8 @@ pub struct Settings {
     pub all_announce: bool,
     /// The format of the access log.
     pub access_log: AccessLogFormat,
+    /// What is counted by Ingress, if anything.
+    pub ingress_metrics: Option<Arc<IngressMetrics>>,
     /// Limits on what clients send and hold.
     pub limits: Limits,
     /// Time limits towards clients.
@@ -296,8 +298,53 @@ pub enum AccessLogFormat {
     Json,
     /// The Common Log Format.
     Common,
+    /// As ingress-nginx writes it, or as its ConfigMap says.
+    IngressNginx,
     /// None.
     Off,
+}
+
+/// What is counted by Ingress, under ingress-nginx's names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IngressMetrics {
+    /// Whether hosts are told apart.
+    pub per_host: bool,
+    /// Whether requests are counted for hosts that nobody claims, where hosts are told apart.
+    pub undefined_hosts: bool,
+    /// Whether statuses are told apart by their class alone.
+    pub status_classes: bool,
+    /// Names that are left out, without `nginx_ingress_controller_`.
+    pub excluded: Box<[Box<str>]>,
+    /// Upper bounds of the buckets of times, in seconds, rising.
+    pub time_buckets: Box<[f64]>,
+    /// The same of requests and responses, in bytes.
+    pub length_buckets: Box<[f64]>,
+    /// The same of bytes that were sent.
+    pub size_buckets: Box<[f64]>,
+}
+
+impl IngressMetrics {
+    /// Whether a metric is left out.
+    pub(crate) fn leaves_out(&self, name: &str) -> bool {
+        self.excluded.iter().any(|excluded| **excluded == *name)
+    }
+}
+
+impl Default for IngressMetrics {
+    fn default() -> Self {
+        Self {
+            per_host: true,
+            undefined_hosts: false,
+            status_classes: false,
+            excluded: [].into(),
+            time_buckets: [
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ]
+            .into(),
+            length_buckets: (1..=10).map(|bound| f64::from(bound) * 10.0).collect(),
+            size_buckets: (1..=7).map(|power| 10_f64.powi(power)).collect(),
+        }
+    }
 }
 
 /// Limits on what clients send and hold.
@@ -366,6 +413,7 @@ impl Default for Settings {
             proxy_protocol: false,
             all_announce: false,
             access_log: AccessLogFormat::Json,
+            ingress_metrics: None,
             limits: Limits::default(),
             timeouts: ClientTimeouts::default(),
             idle_per_endpoint: 64,

@@ -68,8 +68,8 @@ pub(crate) fn write(variable: &Variable, scope: &Scope<'_>, out: &mut Vec<u8>) {
         Variable::Argument(name) => {
             out.extend_from_slice(argument(request.query(), name.as_bytes()));
         }
-        // There is no database.
-        Variable::Geo(_) => {}
+        // There is no database, and no such name.
+        Variable::Geo(_) | Variable::Nothing(_) => {}
         Variable::Capture(index) => {
             let captured = scope.captures.get(usize::from(*index));
             out.extend_from_slice(captured.copied().unwrap_or_default());
@@ -140,7 +140,7 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(split(service, ':').0.as_bytes());
         }
         Named::ServicePort => out.extend_from_slice(split(scope.backend, ':').1.as_bytes()),
-        Named::UpstreamName | Named::ProxyHost => {
+        Named::UpstreamName => {
             let name = scope.backend.bytes();
             out.extend(name.map(|byte| {
                 if matches!(byte, b'/' | b':') {
@@ -172,21 +172,29 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
         | Named::UpstreamAddr
         | Named::UpstreamStatus
         | Named::UpstreamResponseTime
+        | Named::UpstreamHeaderTime
         | Named::UpstreamConnectTime
         | Named::UpstreamResponseLength
         | Named::LocationPath
         | Named::Hostname
         | Named::Connection
+        | Named::Transport
+        | Named::BytesReceived
+        | Named::SessionTime
+        | Named::UpstreamBytesSent
+        | Named::UpstreamBytesReceived
+        | Named::Pipe
+        | Named::RequestCompletion
         | Named::ConnectionRequests => {}
     }
 }
 
-fn scheme(secure: bool) -> &'static [u8] {
+pub(crate) fn scheme(secure: bool) -> &'static [u8] {
     if secure { b"https" } else { b"http" }
 }
 
 /// What is before and after the first separator.
-fn split(text: &str, separator: char) -> (&str, &str) {
+pub(crate) fn split(text: &str, separator: char) -> (&str, &str) {
     text.split_once(separator).unwrap_or((text, ""))
 }
 
@@ -203,7 +211,7 @@ fn field(headers: &Headers, name: &str, out: &mut Vec<u8>) {
 }
 
 /// A parameter of the query as it was sent, its name in any case (nginx: `$arg_name`).
-fn argument<'a>(query: &'a [u8], name: &[u8]) -> &'a [u8] {
+pub(crate) fn argument<'a>(query: &'a [u8], name: &[u8]) -> &'a [u8] {
     let query = query.strip_prefix(b"?").unwrap_or(query);
     let mut pairs = query.split(|&byte| byte == b'&');
     let value = pairs.find_map(|pair| {

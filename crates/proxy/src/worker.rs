@@ -9,12 +9,13 @@ use std::task::{Poll, Waker};
 
 use model::{Rule, Snapshot};
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Detail, Trail};
 use crate::admission::Admission;
 use crate::buffer::BufferPool;
 use crate::date::Date;
 use crate::exchange::{Gathered, Mirrors, NamedHosts};
-use crate::metrics::WorkerMetrics;
+use crate::headers::RequestHead;
+use crate::metrics::{ByIngress, WorkerMetrics};
 use crate::record::Record;
 use crate::scratch::Scratch;
 use crate::settings::Settings;
@@ -36,6 +37,8 @@ pub(crate) struct Worker {
     pub(crate) buffers: BufferPool,
     pub(crate) upstreams: Pool,
     pub(crate) metrics: Arc<WorkerMetrics>,
+    /// What is counted by Ingress, if anything.
+    by_ingress: Option<Box<ByIngress>>,
     pub(crate) date: Date,
     pub(crate) acceptor: Acceptor,
     pub(crate) admission: Arc<Admission>,
@@ -113,6 +116,7 @@ impl Worker {
             buffers: BufferPool::default(),
             upstreams,
             metrics,
+            by_ingress: None,
             date: Date::default(),
             acceptor,
             admission,
@@ -128,6 +132,14 @@ impl Worker {
             draining: Cell::new(false),
             wakers: RefCell::default(),
             next_waker: Cell::new(0),
+        }
+    }
+
+    /// The same, which counts by Ingress.
+    pub(crate) fn counting(self, by_ingress: Option<ByIngress>) -> Self {
+        Self {
+            by_ingress: by_ingress.map(Box::new),
+            ..self
         }
     }
 
@@ -152,6 +164,7 @@ impl Worker {
                 self.acceptor.retune(&tuned.tls);
             }
             *self.settings.borrow_mut() = Rc::new(tuned);
+            self.log.tune(snapshot.tuning.access_logs.as_ref());
         }
         *self.view.borrow_mut() = View::new(snapshot);
         self.acceptor.served();
@@ -184,6 +197,25 @@ impl Worker {
         self.metrics.exchange(record);
         if !record.unlogged {
             self.log.record(record);
+        }
+    }
+
+    /// What is to be noted of a request that begins, if anybody will ask for it.
+    pub(crate) fn trail(&self, request: &RequestHead) -> Option<Box<Trail>> {
+        match (self.log.trail(request), &self.by_ingress) {
+            (None, Some(_)) => Some(Box::new(Trail::plain(request))),
+            (trail, _) => trail,
+        }
+    }
+
+    /// The same where more is known than other formats tell.
+    pub(crate) fn record_in_detail(&self, record: &Record<'_>, detail: &Detail<'_>) {
+        self.metrics.exchange(record);
+        if let Some(by_ingress) = &self.by_ingress {
+            by_ingress.count(record, detail);
+        }
+        if !record.unlogged {
+            self.log.record_in_detail(record, detail);
         }
     }
 

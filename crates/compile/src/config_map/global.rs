@@ -17,6 +17,8 @@ use crate::ingress::annotations::table::Risk;
 use crate::name::{Name, NameRef};
 use crate::report::Problems;
 
+use super::logs::LogKeys;
+
 /// What the ConfigMap says. The name of each key is in [`keys`](super::keys).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Global {
@@ -95,7 +97,8 @@ pub(crate) struct Global {
     pub(crate) default_type: Option<Box<str>>,
     /// What holds of TCP and UDP.
     pub(crate) streams: Streams,
-    /// What holds for the process, but for `forwarding`.
+    pub(crate) logs: LogKeys,
+    /// What holds for the process, but for `forwarding` and `logs`.
     pub(crate) tuning: Tuning,
 }
 
@@ -229,6 +232,7 @@ impl Default for Global {
             snippets: Snippets::default(),
             default_type: None,
             streams: Streams::default(),
+            logs: LogKeys::default(),
             tuning: Tuning::default(),
         }
     }
@@ -354,6 +358,7 @@ impl Global {
         let mut tuning = Tuning {
             forwarding,
             proxy_protocol: proxy_protocol.then_some(true),
+            access_logs: self.logs.access_logs().map(Arc::new),
             ..self.tuning.clone()
         };
         // In nginx, none is none, and not without end.
@@ -405,6 +410,7 @@ impl Global {
             if_there: false,
         };
         self.request_texts = found.into_iter().map(set).collect();
+        self.logs.check(problems);
     }
 }
 

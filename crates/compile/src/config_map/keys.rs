@@ -14,6 +14,7 @@ use model::told::Listed;
 use model::{AddressSet, Pattern};
 
 use super::global::{Global, everybody, http_name};
+use super::logs;
 use super::tls;
 use crate::ingress::annotations::table::Risk;
 use crate::ingress::snippets::{self, is_understood, one_word, time};
@@ -155,10 +156,10 @@ const KEYS: &[Key] = &[
     }),
     Key::said("denylist-source-range", "denylist-source-range"),
     Key::works("disable-access-log", |global, value| {
-        boolean(value).map(|off| global.said.logs.hides_requests |= off)
+        boolean(value).map(|off| global.logs.nothing = off)
     }),
     Key::works("disable-http-access-log", |global, value| {
-        boolean(value).map(|off| global.said.logs.hides_requests |= off)
+        boolean(value).map(|off| global.logs.no_requests = off)
     }),
     Key::idle("disable-ipv6", "--bind-address says where is listened"),
     Key::idle("disable-ipv6-dns", "names are resolved as the system says"),
@@ -166,10 +167,16 @@ const KEYS: &[Key] = &[
         "disable-proxy-intercept-errors",
         "disable-proxy-intercept-errors",
     ),
-    Key::later("disable-stream-access-log"),
-    Key::later("enable-access-log-for-default-backend"),
+    Key::works("disable-stream-access-log", |global, value| {
+        boolean(value).map(|off| global.logs.no_streams = off)
+    }),
+    Key::works("enable-access-log-for-default-backend", |global, value| {
+        boolean(value).map(|on| global.logs.unclaimed = on)
+    }),
     Key::idle("enable-aio-write", NGINX),
-    Key::later("enable-auth-access-log"),
+    Key::works("enable-auth-access-log", |global, value| {
+        boolean(value).map(|on| global.logs.questions = on)
+    }),
     Key::works("enable-brotli", |global, value| {
         boolean(value).map(|on| global.brotli.on = on)
     }),
@@ -314,10 +321,18 @@ const KEYS: &[Key] = &[
     Key::works("location-snippet", |global, value| {
         snippet(value, false).map(|text| global.snippets.location = text)
     }),
-    Key::later("log-format-escape-json"),
-    Key::later("log-format-escape-none"),
-    Key::later("log-format-stream"),
-    Key::later("log-format-upstream"),
+    Key::works("log-format-escape-json", |global, value| {
+        boolean(value).map(|on| global.logs.escape_json = on)
+    }),
+    Key::works("log-format-escape-none", |global, value| {
+        boolean(value).map(|on| global.logs.escape_none = on)
+    }),
+    Key::works("log-format-stream", |global, value| {
+        logs::format(value).map(|text| global.logs.streams = text)
+    }),
+    Key::works("log-format-upstream", |global, value| {
+        logs::format(value).map(|text| global.logs.requests = text)
+    }),
     Key::idle("lua-shared-dicts", NGINX),
     Key::idle("main-snippet", SNIPPETS),
     Key::idle("map-hash-bucket-size", NGINX),
@@ -469,7 +484,9 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("server-tokens", "no answer says which program made it"),
     Key::said("service-upstream", "service-upstream"),
-    Key::later("skip-access-log-urls"),
+    Key::works("skip-access-log-urls", |global, value| {
+        logs::skipped(value).map(|all| global.logs.skipped = all)
+    }),
     Key::idle("ssl-buffer-size", NGINX),
     Key::works("ssl-ciphers", |global, value| {
         tls::suites(value).map(|all| global.tuning.tls.suites = Some(all))

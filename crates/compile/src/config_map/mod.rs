@@ -5,6 +5,7 @@
 
 mod global;
 mod keys;
+mod logs;
 mod page;
 mod tls;
 

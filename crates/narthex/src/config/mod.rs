@@ -152,6 +152,10 @@ impl Serve {
                 allow_local_external_names: compilation.allow_local_external_names,
                 tracing: tracing(&compilation.tracing),
                 backend_authorities: authorities(&serving.backend_ca_file)?,
+                access_log: access_log(
+                    serving.access_log_format,
+                    compilation.ingress_nginx.configmap.is_some(),
+                ),
                 ..settings(&serving)
             },
             state_dir: state_dir_of(serving.state_dir),
@@ -172,10 +176,15 @@ impl Serve {
                 Some(address)
             }
         };
+        let per_host = self.compilation.flags.ingress_nginx.metrics_per_host;
         Self {
             health_address,
             health_path: flags.health_check_path.clone(),
             post_shutdown: flags.post_shutdown_grace_period,
+            settings: proxy::Settings {
+                ingress_metrics: flags.metrics.ingress_nginx(per_host).map(Arc::new),
+                ..self.settings
+            },
             ..self
         }
     }
@@ -359,16 +368,23 @@ fn prefer_ipv4(addresses: &[SocketAddr]) -> Option<SocketAddr> {
         .copied()
 }
 
+/// Who gives ingress-nginx's ConfigMap wants its log, unless another was asked for.
+fn access_log(given: Option<flags::AccessLogFormat>, config_map: bool) -> AccessLogFormat {
+    match given {
+        Some(flags::AccessLogFormat::Json) => AccessLogFormat::Json,
+        Some(flags::AccessLogFormat::Common) => AccessLogFormat::Common,
+        Some(flags::AccessLogFormat::IngressNginx) => AccessLogFormat::IngressNginx,
+        Some(flags::AccessLogFormat::Off) => AccessLogFormat::Off,
+        None if config_map => AccessLogFormat::IngressNginx,
+        None => AccessLogFormat::Json,
+    }
+}
+
 fn settings(serving: &flags::Serving) -> proxy::Settings {
     proxy::Settings {
         workers: serving.workers.map_or_else(workers::available, usize::from),
         trusted_proxies: serving.trusted_proxies.clone(),
         proxy_protocol: serving.proxy_protocol,
-        access_log: match serving.access_log_format {
-            flags::AccessLogFormat::Json => AccessLogFormat::Json,
-            flags::AccessLogFormat::Common => AccessLogFormat::Common,
-            flags::AccessLogFormat::Off => AccessLogFormat::Off,
-        },
         limits: Limits {
             header_bytes: serving.max_header_bytes,
             line_bytes: usize::MAX,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use admin::{AdminState, view};
+use admin::{AdminState, Exposition, view};
 use model::Snapshot;
 use prometheus_client::registry::Registry;
 
 use tokio::sync::{mpsc, watch};
 
+use super::ingress_nginx::{IngressNginx, Known, from_open_metrics};
 use super::metrics::Metrics;
 use super::objects::Objects;
 use super::routes;
@@ -31,6 +32,8 @@ pub(crate) struct Live {
     /// Where it is answered besides that the process is alive.
     health_path: OnceLock<String>,
     obtains: OnceLock<Obtains>,
+    /// Metrics under other names besides.
+    ingress_nginx: OnceLock<IngressNginx>,
     now: Mutex<Now>,
 }
 
@@ -88,6 +91,7 @@ impl Live {
             cluster: OnceLock::new(),
             health_path: OnceLock::new(),
             obtains: OnceLock::new(),
+            ingress_nginx: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
                 restored: None,
@@ -121,6 +125,12 @@ impl Live {
     pub(crate) fn lead(&self, view: watch::Receiver<cluster::View>) {
         // There is one cluster in a process's life.
         let _ = self.cluster.set(view);
+    }
+
+    /// There are metrics under ingress-nginx's names as well.
+    pub(crate) fn count_as_ingress_nginx(&self, counts: proxy::IngressCounts) {
+        // It is said once.
+        let _ = self.ingress_nginx.set(IngressNginx::new(counts));
     }
 
     /// Certificates are obtained.
@@ -187,7 +197,7 @@ impl AdminState for Live {
         }
     }
 
-    fn metrics(&self) -> String {
+    fn metrics(&self) -> Exposition {
         if let Some(applied) = self.last() {
             let served = routes::certificates(&applied.snapshot);
             let sources: BTreeMap<&str, i64> = served
@@ -199,7 +209,19 @@ impl AdminState for Live {
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
-        text
+        let Some(ingress_nginx) = self.ingress_nginx.get() else {
+            return Exposition::OpenMetrics(text);
+        };
+        let applied = self.last();
+        let running = self.start.elapsed().as_secs_f64();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mut all = ingress_nginx.write(Known {
+            applied: applied.as_deref(),
+            leads: self.cluster.get().map(|view| view.borrow().is_leader),
+            start: (now.unwrap_or_default().as_secs_f64() - running).floor(),
+        });
+        from_open_metrics(&text, &mut all);
+        Exposition::Prometheus(all)
     }
 
     fn status(&self) -> view::Status {
@@ -316,7 +338,11 @@ mod tests {
         let said = live.readiness().expect("ready");
         let degraded = "degraded: serving the configuration of 1970-01-01T00:00:00Z, age ";
         assert!(said.starts_with(degraded), "{said}");
-        assert!(live.metrics().contains("\nnarthex_config_degraded 1"));
+        assert!(
+            live.metrics()
+                .as_str()
+                .contains("\nnarthex_config_degraded 1")
+        );
         live.restored(None);
         assert_eq!(live.readiness().as_deref(), Ok("ok"));
         live.draining();
@@ -329,6 +355,7 @@ mod tests {
         let live = Live::new(|_| ());
         live.applied(applied());
         let text = live.metrics();
+        let text = text.as_str();
         for line in [
             "narthex_config_generation 3",
             "narthex_config_problems{severity=\"error\"} 0",

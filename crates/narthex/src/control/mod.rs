@@ -1,5 +1,6 @@
 //! What the running process knows of itself, for the admin address.
 
+mod ingress_nginx;
 mod live;
 mod metrics;
 mod news;

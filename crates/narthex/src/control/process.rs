@@ -56,11 +56,27 @@ impl Collector for ProcessCollector {
     }
 }
 
-fn resident_bytes() -> Option<f64> {
+/// Memory in use.
+pub(super) fn resident_bytes() -> Option<f64> {
+    status_bytes("VmRSS:")
+}
+
+/// Address space in use.
+pub(super) fn virtual_bytes() -> Option<f64> {
+    status_bytes("VmSize:")
+}
+
+/// Bytes that were read (`rchar`) or written (`wchar`), from and to anywhere.
+pub(super) fn io_bytes(field: &str) -> Option<f64> {
+    let io = fs::read_to_string("/proc/self/io").ok()?;
+    let mut fields = io.lines().filter_map(|line| line.split_once(": "));
+    let (_, value) = fields.find(|(name, _)| *name == field)?;
+    value.trim().parse().ok()
+}
+
+fn status_bytes(field: &str) -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0)
 }
@@ -71,7 +87,8 @@ fn open_fds() -> Option<f64> {
     u32::try_from(open).ok().map(f64::from)
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// Time that processors have spent on this process.
+pub(super) fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the program's name in parentheses and may hold anything; after it the
     // first field is the third one of proc(5), so that utime (14) and stime (15) follow at 11.
@@ -89,6 +106,8 @@ mod tests {
     #[test]
     fn this_process_is_measured() {
         assert!(resident_bytes().expect("Linux") > 100_000.0);
+        assert!(virtual_bytes().expect("Linux") > 100_000.0);
+        assert!(io_bytes("rchar").is_none_or(|bytes| bytes > 0.0));
         assert!(open_fds().expect("Linux") >= 3.0);
         assert!(cpu_seconds().expect("Linux") >= 0.0);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
+use super::metrics::MetricsFlags;
 use super::values::{self, NamespacedName};
 
 /// Of what the manifests mean.
@@ -118,6 +119,9 @@ pub(crate) struct Process {
     pub(crate) verbosity: Option<u8>,
 
     #[command(flatten)]
+    pub(crate) metrics: MetricsFlags,
+
+    #[command(flatten)]
     pub(crate) idle: Idle,
 }
 
@@ -167,14 +171,13 @@ meaningless! {
     "chains are served as their Secrets have them: nothing is downloaded for them": Switch "enable-ssl-chain-completion";
     "a certificate of our own is made and renewed": Value "validating-webhook-certificate", Value "validating-webhook-key";
     "the program has no profiler": Switch "profiling", Value "profiler-port";
-    "databases are not downloaded: mount one":
+    "no database of addresses is read or downloaded":
         Value "maxmind-edition-ids", Value "maxmind-license-key", Value "maxmind-mirror",
         Value "maxmind-retries-count", Value "maxmind-retries-timeout";
     "metrics are always there, on the addresses for them": Switch "enable-metrics";
-    "metrics have names, labels and buckets of their own":
-        Value "monitor-max-batch-size", Switch "metrics-per-undefined-host",
-        Switch "report-status-classes", Value "exclude-socket-metrics", Value "time-buckets",
-        Value "length-buckets", Value "size-buckets", Value "bucket-factor", Value "max-buckets";
+    "metrics are counted where they arise": Value "monitor-max-batch-size";
+    "histograms have the buckets that are listed, and no native ones":
+        Value "bucket-factor", Value "max-buckets";
 }
 
 impl Args for Idle {

@@ -8,6 +8,7 @@ mod compilation;
 mod gateways;
 pub(crate) mod ingress_nginx;
 pub(crate) mod kubectl;
+pub(crate) mod metrics;
 mod publishing;
 mod serving;
 pub(crate) mod tls;

@@ -267,10 +267,11 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Clients: time limits (0 is off)")]
     pub(crate) udp_idle_timeout: Duration,
 
-    /// How each request is written to standard output.
+    /// How each request is written to standard output. [default: ingress-nginx with --configmap,
+    /// else json]
     #[arg(long, env = "NARTHEX_ACCESS_LOG_FORMAT", value_name = "FORMAT")]
-    #[arg(default_value = "json", help_heading = "Logs and metrics")]
-    pub(crate) access_log_format: AccessLogFormat,
+    #[arg(help_heading = "Logs and metrics")]
+    pub(crate) access_log_format: Option<AccessLogFormat>,
 
     /// How the program's own log is written to standard error.
     #[arg(long, env = "NARTHEX_LOG_FORMAT", value_name = "FORMAT")]
@@ -295,6 +296,8 @@ pub(crate) enum AccessLogFormat {
     Json,
     /// The Common Log Format.
     Common,
+    /// As ingress-nginx does it, or as its ConfigMap (--configmap) says.
+    IngressNginx,
     /// Not at all.
     Off,
 }

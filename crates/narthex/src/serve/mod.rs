@@ -265,6 +265,9 @@ impl Running {
             }
         }));
         live.set_health_path(&config.health_path);
+        if let Some(counts) = proxy.ingress_counts() {
+            live.count_as_ingress_nginx(counts);
+        }
         // It was made with the metrics.
         let certificates = certificates.ok_or_else(|| Failure::new("a bug: no certificates"))?;
         let staples = match staples {

@@ -22,7 +22,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Makes the texts those of `time`. Returns the milliseconds within the second.
-    fn set(&mut self, time: SystemTime) -> u32 {
+    pub(super) fn set(&mut self, time: SystemTime) -> u32 {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         // The last second of the year 9999: the texts have four digits for the year.
         let second = since.as_secs().min(253_402_300_799);
@@ -32,6 +32,21 @@ impl Clock {
             self.write(&Civil::from_unix(second));
         }
         since.subsec_millis()
+    }
+
+    /// As `31/Jan/2026:12:00:00 +0000`.
+    pub(super) fn common(&self) -> &[u8] {
+        &self.common
+    }
+
+    /// As `2026-01-31T12:00:00`.
+    pub(super) fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// Since 1970.
+    pub(super) fn second(&self) -> u64 {
+        self.second
     }
 
     fn write(&mut self, at: &Civil) {
@@ -259,12 +274,12 @@ fn hex(out: &mut Vec<u8>, byte: u8) {
     out.push(DIGITS[usize::from(byte & 15)]);
 }
 
-fn address(out: &mut Vec<u8>, address: IpAddr) {
+pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{}", address.to_canonical());
 }
 
-fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
+pub(super) fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
     let _ = write!(out, "{canonical}");
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use model::{Action, Backend, PathMatch, Rule, Timeouts};
 
-use super::forward;
 use super::parts::{Facts, Parts, Start};
 use super::prepare::{Hop, write_head};
+use super::{begun, forward};
+use crate::access_log::{Detail, Ended, Trail};
 use crate::client::{ClientFault, Closed, Connection, Length, RequestBody, ResponseSink};
+use crate::forwarded::Client;
 use crate::headers::{Headers, Name, Names, RequestHead, ResponseHead};
-use crate::record::Reason;
+use crate::record::{Reason, Record};
 use crate::respond::Given;
 use crate::timer::Timer;
 use crate::worker::Worker;
@@ -30,6 +32,16 @@ pub(super) struct Aside<'a> {
     pub(super) limit: Duration,
     /// How much of the response's body is wanted; the rest is thrown away.
     pub(super) most: usize,
+    /// What its line in the access log tells, if it has one.
+    pub(super) logged: Option<Logged<'a>>,
+}
+
+/// What the line of a question tells of the request that it is asked for.
+pub(super) struct Logged<'a> {
+    pub(super) trail: Box<Trail>,
+    pub(super) request: &'a RequestHead,
+    pub(super) rule: &'a Rule,
+    pub(super) client: Client,
 }
 
 /// What came back.
@@ -50,6 +62,7 @@ impl Aside<'_> {
             body,
             limit,
             most,
+            logged,
         } = self;
         let rule = rule(limit);
         let mut body = Whole::new(body);
@@ -65,6 +78,10 @@ impl Aside<'_> {
         let end = tokio::time::Instant::from(start.clock) + limit;
         let facts = Facts::default();
         facts.body_done.set(body.is_done());
+        let logged = logged.map(|logged| {
+            facts.trail.replace(Some(logged.trail));
+            (logged.request, logged.rule, logged.client)
+        });
         let mut sink = Collect {
             reply: Reply::default(),
             most,
@@ -79,9 +96,43 @@ impl Aside<'_> {
             upstream_out: &mut upstream_out,
             tunnel: None,
         };
-        forward::forward(&mut parts, &mut body, &mut sink, &facts, &rule, backend).await?;
-        Ok(sink.reply)
+        let made = forward::forward(&mut parts, &mut body, &mut sink, &facts, &rule, backend).await;
+        if let (Some(logged), Some(trail)) = (logged, facts.trail.take()) {
+            log(&parts, &facts, logged, trail, made.err());
+        }
+        made.map(|()| sink.reply)
     }
+}
+
+/// Writes the line of a question, which tells the request's own line, and whom it was asked.
+fn log(
+    parts: &Parts<'_>,
+    facts: &Facts,
+    (request, rule, client): (&RequestHead, &Rule, Client),
+    mut trail: Box<Trail>,
+    reason: Option<Reason>,
+) {
+    trail.end(Ended::default());
+    let record = Record {
+        client: client.address,
+        status: facts.status.get(),
+        reason,
+        route: &rule.route,
+        endpoint: facts.endpoint.get(),
+        attempts: facts.attempts.get(),
+        bytes_out: facts.bytes_out.get(),
+        ..begun(parts.connection, request, parts.start)
+    };
+    let detail = Detail {
+        trail: &trail,
+        connection: parts.connection,
+        request: parts.request,
+        response: None,
+        rule: Some(rule),
+        share: None,
+        secure: client.secure,
+    };
+    parts.worker.log.record_in_detail(&record, &detail);
 }
 
 /// What holds for a request that no rule is about.

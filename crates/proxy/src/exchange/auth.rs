@@ -61,6 +61,7 @@ pub(super) async fn ask<B: RequestBody>(
                 body: shown,
                 limit,
                 most: MOST_BODY,
+                logged: None,
             };
             let reply = aside.make(&auth.backend).await;
             let Reply { given, .. } = reply.map_err(|reason| failed(auth, reason))?;
@@ -80,6 +81,7 @@ pub(super) async fn ask<B: RequestBody>(
                 body: &message,
                 limit,
                 most: MOST_BODY,
+                logged: None,
             };
             let reply = aside.make(&auth.backend).await;
             let reply = reply.map_err(|reason| failed(auth, reason))?;

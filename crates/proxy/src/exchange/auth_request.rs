@@ -11,7 +11,7 @@ use model::PathMatch;
 use model::filter::access::{AuthCache, AuthRequest};
 use model::text::Text;
 
-use super::aside::Aside;
+use super::aside::{Aside, Logged};
 use super::detour::Ended;
 use super::guard::{Refusal, Verdict, page};
 use super::named_host;
@@ -152,6 +152,16 @@ async fn make(
         body: &[],
         limit: auth.timeout,
         most: 0,
+        logged: parts
+            .worker
+            .log
+            .trail_of_question(parts.request)
+            .map(|trail| Logged {
+                trail,
+                request: parts.request,
+                rule: held.rule(),
+                client: pending.client,
+            }),
     };
     // Boxed: it is a whole exchange within ours.
     let reply = Box::pin(aside.make(backend)).await;

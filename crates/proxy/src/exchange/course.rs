@@ -171,8 +171,7 @@ impl<'a> Course<'a> {
             return Err(self.last.or_else(why).unwrap_or(Reason::ConnectFailed));
         };
         remember(parts, facts, members, &self.rule.path, &choice, &ask);
-        facts.endpoint.set(Some(choice.endpoint.address()));
-        facts.attempts.set(facts.attempts.get().saturating_add(1));
+        facts.begin_attempt(choice.endpoint.address(), self.now);
         Ok(choice.endpoint)
     }
 
@@ -356,10 +355,10 @@ fn remember(
                 .get(Name::UserAgent)
                 .unwrap_or_default(),
         };
-        Remember {
+        Box::new(Remember {
             field: token.field().into(),
             value: token.value(),
-        }
+        })
     });
     facts.remember.replace(remember);
 }

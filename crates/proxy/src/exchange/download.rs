@@ -143,6 +143,9 @@ impl<S: ResponseSink> Download<'_, S> {
     ) -> Result<(), Reason> {
         let status = self.response.status;
         self.facts.status.set(status);
+        if let Some(trail) = self.facts.trail.borrow_mut().as_mut() {
+            trail.answered(&self.response.headers);
+        }
         self.prepare_head(head_request);
         let keep = self.facts.body_done.get() && !self.worker.is_draining();
         self.sink

@@ -147,6 +147,11 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
         let whole = kept.as_ref().is_none_or(|kept| kept.is_whole());
         let late = |failed| late(failed, rule, total, whole && !facts.is_answering());
         let result = result.map(|result| result.map_err(late));
+        match &result {
+            Ok(Ok(())) => facts.end_attempt(Some(begin), None),
+            Ok(Err(failed)) => facts.end_attempt(Some(begin), Some(failed.reason)),
+            Err(error) => facts.end_attempt(None, Some(error.reason())),
+        }
         let failed = match result {
             Ok(result) => match course.weigh(&endpoint, facts, result, reused, begin) {
                 Next::End(result) => return result,

@@ -154,6 +154,7 @@ impl Copies {
                     },
                     limit: LIMIT,
                     most: 0,
+                    logged: None,
                 };
                 // Whatever comes of it is nobody's business.
                 if let Err(reason) = aside.make(&backend).await {

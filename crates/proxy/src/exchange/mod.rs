@@ -29,6 +29,7 @@ mod upload;
 
 use model::Rule;
 
+use crate::access_log::{Detail, Ended as Done, Trail};
 use crate::client::{Connection, RequestBody, ResponseSink};
 use crate::filters::Answer;
 use crate::forwarded;
@@ -53,6 +54,7 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
 ) -> bool {
     let facts = Facts::default();
     facts.body_done.set(body.is_done());
+    facts.trail.replace(parts.worker.trail(parts.request));
     parts.timer.total = None;
     let mut rule = None;
     let mut answer = None;
@@ -177,7 +179,36 @@ fn record(parts: &Parts<'_>, facts: &Facts, rule: Option<&Rule>, reason: Option<
         let secure = chosen.is_some_and(|backend| backend.transport.tls.is_some());
         trace::tell(parts, *trace, &record, rule, secure);
     }
-    parts.worker.record(&record);
+    match facts.trail.take() {
+        None => parts.worker.record(&record),
+        Some(mut trail) => in_detail(parts, facts, rule, &record, &mut trail),
+    }
+}
+
+/// Records what has a line in one of nginx's formats.
+#[cold]
+fn in_detail(
+    parts: &Parts<'_>,
+    facts: &Facts,
+    rule: Option<&Rule>,
+    record: &Record<'_>,
+    trail: &mut Trail,
+) {
+    // An attempt during which the whole exchange's time was over has not been told of its end.
+    trail.end(Done {
+        status: record.reason.map_or(0, respond::status),
+        ..Done::default()
+    });
+    let detail = Detail {
+        trail,
+        connection: parts.connection,
+        request: parts.request,
+        response: (record.status != 0).then_some(&*parts.response),
+        rule,
+        share: facts.share.get().map(usize::from),
+        secure: facts.secure.get(),
+    };
+    parts.worker.record_in_detail(record, &detail);
 }
 
 /// Records what was no request.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use model::policy::Affinity;
 use model::{Rule, Share, Split};
 
+use crate::access_log::{Ended, Trail};
 use crate::client::Connection;
 use crate::filters::snippet::{self, Late};
 use crate::filters::{self, Asked};
@@ -63,7 +64,9 @@ pub(crate) struct Facts {
     /// What is noted for a trace that is told.
     pub(super) trace: Cell<Option<Box<Trace>>>,
     /// The field that keeps the client with its endpoint.
-    pub(super) remember: RefCell<Option<Remember>>,
+    pub(super) remember: RefCell<Option<Box<Remember>>>,
+    /// What the access log is told besides, where its format asks for it.
+    pub(super) trail: RefCell<Option<Box<Trail>>>,
     /// What is done to the response.
     pub(super) edits: RefCell<Option<Box<Edits>>>,
     /// Which of several backends was chosen.
@@ -206,6 +209,40 @@ impl Facts {
         self.sent_at.set(None);
         self.remember.take();
         self.edits.take();
+        if let Some(trail) = self.trail.borrow_mut().as_mut() {
+            trail.turn();
+        }
+    }
+
+    /// An endpoint is asked.
+    pub(super) fn begin_attempt(&self, address: SocketAddr, now: Instant) {
+        self.endpoint.set(Some(address));
+        self.attempts.set(self.attempts.get().saturating_add(1));
+        if let Some(trail) = self.trail.borrow_mut().as_mut() {
+            trail.begin(address, now);
+        }
+    }
+
+    /// The attempt has ended, to which there was a connection at `connected`.
+    pub(super) fn end_attempt(&self, connected: Option<Instant>, reason: Option<Reason>) {
+        if let Some(trail) = self.trail.borrow_mut().as_mut() {
+            let answering = self.status.get();
+            let status = match reason {
+                Some(Reason::UpstreamStatus(status) | Reason::ErrorPage(status)) => status,
+                _ if answering != 0 => answering,
+                None | Some(Reason::ClientClosed) => 0,
+                Some(Reason::ConnectTimeout | Reason::ResponseTimeout | Reason::RequestTimeout) => {
+                    504
+                }
+                Some(_) => 502,
+            };
+            trail.end(Ended {
+                connected,
+                head: self.upstream.get(),
+                status,
+                length: self.bytes_out.get(),
+            });
+        }
     }
 
     /// Remembers what few rules say.

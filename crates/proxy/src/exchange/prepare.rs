@@ -104,6 +104,9 @@ pub(super) fn prepare<B: RequestBody>(
         .select(host, &path, &**request)
         .map_err(|_| Reason::AmbiguousPath)?;
     facts.host_slot.set(selection.host.metrics_slot);
+    if let Some(trail) = facts.trail.borrow_mut().as_mut() {
+        trail.routed(host, &selection.host.name);
+    }
     let rule = view.hold(selection.rule);
     facts.take_extras(&rule);
     let extras = rule.rule().extras.as_ref();

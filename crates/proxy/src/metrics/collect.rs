@@ -59,11 +59,36 @@ impl Metrics {
         self.hosts.store(Arc::new(labels));
     }
 
+    /// What clients have opened and asked.
+    pub(crate) fn connections(&self) -> Connections {
+        let listeners = || self.workers.iter().flat_map(|worker| &worker.listeners);
+        // In this order: a connection that comes and goes meanwhile is not counted below zero.
+        let closed = total(listeners().map(|listener| &listener.closed));
+        let accepted = total(listeners().map(|listener| &listener.opened));
+        let durations = listeners().flat_map(|listener| &listener.duration.buckets);
+        Connections {
+            accepted,
+            active: accepted.saturating_sub(closed),
+            requests: total(durations),
+        }
+    }
+
     fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
         self.workers
             .iter()
             .fold(0, |sum, worker| sum.wrapping_add(counter(worker).get()))
     }
+}
+
+/// What clients have opened and asked, on all listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Connections, ever.
+    pub accepted: u64,
+    /// Those that are open.
+    pub active: u64,
+    /// Requests that have ended, ever.
+    pub requests: u64,
 }
 
 impl fmt::Debug for Metrics {

@@ -4,6 +4,7 @@
 //! writes: no locked instruction, no cache line that two cores fight for, no hash table on the
 //! request's way. [`Metrics`] adds the workers up when somebody scrapes.
 
+mod by_ingress;
 mod collect;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,6 +14,8 @@ use std::time::Duration;
 use model::Unavailable;
 use model::path::PathError;
 
+pub(crate) use by_ingress::{All, ByIngress};
+pub use collect::Connections;
 pub(crate) use collect::Metrics;
 
 use crate::record::{Reason, Record, Version};

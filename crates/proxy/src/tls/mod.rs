@@ -442,6 +442,7 @@ impl Acceptor {
                     Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
                     _ => "TLSv1.3",
                 },
+                suite: session.negotiated_cipher_suite().map(|suite| suite.suite()),
                 certificates,
                 server_name,
                 presented: judge.map(|judge| Arc::new(judge.judge(session.peer_certificates()))),

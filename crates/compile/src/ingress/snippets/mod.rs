@@ -160,7 +160,7 @@ pub(crate) fn read_question(text: &str) -> Result<(Snippet, Overrides), Refused>
         overrides,
         location,
         ..
-    } = read(None, Some(text));
+    } = read_texts(&[], &[text.into()]);
     match location {
         Some(refused) => Err(refused),
         None => Ok((snippet, overrides)),
