@@ -50,7 +50,7 @@ pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use proxy::Proxy;
 pub use settings::{
-    AccessLogFormat, ClientTimeouts, Forwarding, Limits, Settings, TlsSettings, TraceSettings,
-    UpstreamHttp2,
+    AccessLogFormat, ClientTimeouts, Collector, Forwarding, Limits, Settings, TlsSettings,
+    TraceSettings, UpstreamHttp2,
 };
 pub use tls::Wanted;
