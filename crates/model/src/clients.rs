@@ -29,7 +29,7 @@ pub struct ClientPolicy {
     pub depth: u8,
     /// What the subject has to have in it, as RFC 2253 writes it.
     pub subject: Option<Pattern>,
-    /// Where who does not get in is sent.
+    /// Where who does not get in is sent; a path is served in the place of what was asked for.
     pub error_page: Option<Box<str>>,
     /// Whether backends get the certificate itself.
     pub pass: bool,

@@ -531,6 +531,14 @@ impl RequestHead {
         self.headers.text(self.target)
     }
 
+    /// Has this be a request for a path of our own, as nginx's `error_page` has it.
+    pub(crate) fn divert(&mut self, path: &[u8]) {
+        if self.method() != b"HEAD" {
+            self.method = self.headers.add_text(b"GET");
+        }
+        self.target = self.headers.add_text(path);
+    }
+
     /// The path without the query.
     pub(crate) fn path(&self) -> &[u8] {
         let target = self.target();

@@ -51,7 +51,7 @@ pub use listen::{BindError, Bound, Listening};
 pub use metrics::Connections;
 pub use proxy::{IngressCounts, Proxy};
 pub use settings::{
-    AccessLogFormat, ClientTimeouts, Forwarding, IngressMetrics, Limits, Settings, TlsSettings,
-    TraceSettings, UpstreamHttp2,
+    AccessLogFormat, ClientTimeouts, Collector, Forwarding, IngressMetrics, Limits, Settings,
+    TlsSettings, TraceSettings, UpstreamHttp2,
 };
 pub use tls::Wanted;

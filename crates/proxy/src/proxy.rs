@@ -94,9 +94,9 @@ impl Proxy {
     pub fn start(settings: Settings, inherited: Option<Inherited>) -> io::Result<Self> {
         let settings = Arc::new(settings);
         let log = LogWriter::stdout()?;
-        let traces = Teller::new(Arc::clone(&settings.tracing));
         let tls = tls::Context::new(&settings.tls).map_err(io::Error::other)?;
         let trust = Arc::new(Trust::new(settings.backend_authorities.clone()));
+        let traces = Teller::new(Arc::clone(&settings.tracing), Arc::clone(&trust));
         let admission = Arc::new(Admission::new(&settings.limits));
         let counters: Vec<_> = (0..settings.workers.max(1))
             .map(|_| WorkerMetrics::new())

@@ -62,8 +62,8 @@ pub struct Settings {
 /// Whom traces are told, and which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceSettings {
-    /// The collector's host and port, which takes OTLP by gRPC without TLS. None is nobody.
-    pub collector: Option<(Box<str>, u16)>,
+    /// Who takes OTLP by gRPC. None is nobody.
+    pub collector: Option<Collector>,
     /// What we are called (OpenTelemetry: `service.name`).
     pub service: Box<str>,
     /// Which traces are told that begin here.
@@ -78,6 +78,18 @@ pub struct TraceSettings {
     pub batch: usize,
     /// How long the first of them waits for others.
     pub delay: Duration,
+}
+
+/// Who takes traces: OTLP by gRPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// A name or an address.
+    pub host: Box<str>,
+    /// Its port.
+    pub port: u16,
+    /// Whether it speaks TLS, with a certificate for its host of somebody whom the system or
+    /// [`Settings::backend_authorities`] trusts.
+    pub tls: bool,
 }
 
 impl Default for TraceSettings {
@@ -103,10 +115,13 @@ impl TraceSettings {
     pub(crate) fn tuned(&self, tracing: &Tracing) -> Self {
         let mut tuned = self.clone();
         if let Some(host) = &tracing.host {
-            let port = tracing.port.unwrap_or(OTLP_PORT);
-            tuned.collector = (!host.is_empty()).then(|| (host.clone(), port));
-        } else if let (Some((_, port)), Some(given)) = (&mut tuned.collector, tracing.port) {
-            *port = given;
+            tuned.collector = (!host.is_empty()).then(|| Collector {
+                host: host.clone(),
+                port: tracing.port.unwrap_or(OTLP_PORT),
+                tls: false,
+            });
+        } else if let (Some(collector), Some(port)) = (&mut tuned.collector, tracing.port) {
+            collector.port = port;
         }
         if let Some(service) = &tracing.service {
             tuned.service = service.clone();

@@ -17,7 +17,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-use crate::h2_backend::{Asked, Behaviour, H2Backend};
+use crate::Certificate;
+use crate::h2_backend::{Asked, Behaviour, H2Backend, server_config};
 use crate::wait::eventually;
 
 /// One span, as it was told.
@@ -82,11 +83,21 @@ struct Inner {
 impl Collector {
     /// One that takes all.
     pub fn start() -> Self {
+        Self::behaving(Behaviour::default())
+    }
+
+    /// The same behind TLS.
+    pub fn secure(certificate: &Certificate) -> Self {
+        Self::behaving(Behaviour {
+            tls: Some(server_config(certificate, &["h2"])),
+            ..Behaviour::default()
+        })
+    }
+
+    fn behaving(behaviour: Behaviour) -> Self {
         let inner = Arc::<Inner>::default();
         let shared = Arc::clone(&inner);
-        let backend = H2Backend::with(Behaviour::default(), move |asked| {
-            answer(Arc::clone(&shared), asked)
-        });
+        let backend = H2Backend::with(behaviour, move |asked| answer(Arc::clone(&shared), asked));
         Self { backend, inner }
     }
 

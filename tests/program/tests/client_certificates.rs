@@ -313,6 +313,23 @@ fn subjects_depth_and_the_error_page_are_what_the_annotations_say() {
 }
 
 #[test]
+fn an_error_page_that_is_a_path_is_served_to_who_does_not_get_in() {
+    let site = world(&[("error-page", "/why")]);
+    let nobody = Client::trusting_anything();
+    let post = format!("POST /x?y=z HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n");
+    let response = site.connect(&nobody).ask(&post);
+    assert_eq!(response.status, 200);
+    let echo = response.echo();
+    assert_eq!((&*echo.method, &*echo.target), ("GET", "/why"));
+    assert_eq!(echo.header("ssl-client-verify"), Some("NONE"));
+    let known = site.connect(&showing(&alice(&site))).get(HOST, "/x");
+    assert_eq!(known.echo().target, "/x");
+    // Nothing is served to who has to have a name.
+    let named = world(&[("error-page", "/why"), ("match-cn", "CN=alice")]);
+    assert_eq!(named.ask(&nobody).status, 403);
+}
+
+#[test]
 fn what_cannot_be_read_lets_nobody_in_and_is_named() {
     let world = world(&[]);
     let client = showing(&alice(&world));

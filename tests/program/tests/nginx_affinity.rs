@@ -252,9 +252,15 @@ fn another_name_holds_from_the_next_request_on() {
 
 #[test]
 fn a_session_stays_where_its_endpoint_fails_unless_it_may_change() {
-    for (change, status) in [("false", 502), ("true", 200)] {
+    for (mode, change, status) in [
+        ("balanced", "false", 502),
+        ("balanced", "true", 200),
+        ("persistent", "false", 502),
+        ("persistent", "true", 200),
+    ] {
         let (web, gone) = (Backend::named("web"), dead());
-        let said = [COOKIE, ("session-cookie-change-on-failure", change)];
+        let moves = ("session-cookie-change-on-failure", change);
+        let said = [COOKIE, ("affinity-mode", mode), moves];
         let at = gone.address();
         let (narthex, folder) = serve_annotated(&said, &[web.address(), at]);
         // Alive for a moment, so that a client begins there.
@@ -275,7 +281,7 @@ fn a_session_stays_where_its_endpoint_fails_unless_it_may_change() {
         };
         accepting.join().expect("it ended");
         let answer = again(narthex.http, HOST, &there);
-        assert_eq!(answer.status, status, "{change}");
+        assert_eq!(answer.status, status, "{mode} {change}");
         if change == "true" {
             assert_eq!(answer.backend(), "web");
             assert_ne!(pair(&cookie(&answer)), there);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use program_tests::annotated::nginx;
 use program_tests::balancing::dead;
+use program_tests::certificate::Authority;
 use program_tests::collector::{Answers, Collector};
 use program_tests::{
     Backend, Conn, Folder, H2Backend, HOST, Ingress, Narthex, Response, eventually, serve_with,
@@ -332,6 +333,17 @@ fn what_waits_is_told_before_the_end() {
 }
 
 #[test]
+fn a_collector_that_does_not_answer_keeps_no_process_from_its_end() {
+    let (collector, web) = (Collector::start(), Backend::named("web"));
+    collector.answer(Answers::Slowly(Duration::from_secs(120)));
+    let (mut narthex, _folder) = world(&collector, &[ON], &[], &[web.address()]);
+    ask(&narthex, "/", "");
+    until("it was asked", || collector.asked() > 0);
+    narthex.signal(rustix::process::Signal::TERM);
+    assert!(narthex.ended_within(Duration::from_secs(30)).success());
+}
+
+#[test]
 fn flags_have_all_requests_traced_without_a_configmap() {
     let (collector, web) = (Collector::start(), Backend::named("web"));
     let own = Ingress::named("own").host(HOST).prefix("/", "web");
@@ -347,6 +359,29 @@ fn flags_have_all_requests_traced_without_a_configmap() {
     let silent = [&*url, "--trace-sampling=0"];
     let (narthex, _folder) = serve_with(&documents, &silent);
     assert_eq!(parent(&ask(&narthex, "/", "")).2, "00");
+}
+
+#[test]
+fn a_collector_with_tls_has_to_be_whom_we_trust() {
+    let (web, authority) = (Backend::named("web"), Authority::new());
+    let collector = Collector::secure(&authority.ecdsa(&["localhost"]));
+    let own = Ingress::named("own").host(HOST).prefix("/", "web");
+    let documents = [service("web", &[web.address()]), own.yaml()];
+    let url = format!(
+        "--otlp-endpoint=https://localhost:{}",
+        collector.address().port()
+    );
+    let (narthex, _folder) = serve_with(&documents, &[&url]);
+    ask(&narthex, "/nobody", "");
+    narthex.until_log("upstream_certificate_issuer");
+    assert!(collector.spans().is_empty());
+    let files = tempfile::tempdir().expect("a folder");
+    let file = files.path().join("ca.pem");
+    std::fs::write(&file, &authority.pem).expect("written");
+    let trusted = format!("--backend-ca-file={}", file.display());
+    let (narthex, _folder) = serve_with(&documents, &[&url, &trusted]);
+    ask(&narthex, "/somebody", "");
+    collector.request("/somebody");
 }
 
 #[test]

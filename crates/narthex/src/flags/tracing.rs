@@ -2,17 +2,18 @@
 
 use clap::Args;
 use model::Ratio;
+use proxy::Collector;
 
 use super::values;
 
 /// Flags of traces.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Tracing {
-    /// Trace requests (OpenTelemetry), and tell this collector, which takes OTLP by gRPC without
-    /// TLS: http://HOST:PORT.
+    /// Trace requests (OpenTelemetry), and tell this collector, which takes OTLP by gRPC:
+    /// http://HOST:PORT, or https.
     #[arg(long, env = "NARTHEX_OTLP_ENDPOINT", value_name = "URL")]
     #[arg(value_parser = values::collector, help_heading = "Logs and metrics")]
-    pub(crate) otlp_endpoint: Option<values::Collector>,
+    pub(crate) otlp_endpoint: Option<Collector>,
 
     /// What traces call this process: `service.name`. [default: $OTEL_SERVICE_NAME, else narthex]
     #[arg(long, env = "NARTHEX_OTEL_SERVICE_NAME", value_name = "NAME")]

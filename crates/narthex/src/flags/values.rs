@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use proxy::Collector;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// A Service, and perhaps one of its ports: `namespace/name[:port]`.
@@ -236,19 +237,16 @@ pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
         .ok_or_else(|| "two ports, the lower one first, as 20000-29999".to_owned())
 }
 
-/// A collector's host and port.
-pub(crate) type Collector = (Box<str>, u16);
-
 /// The port at which collectors take OTLP by gRPC.
 const OTLP_PORT: u16 = 4317;
 
-/// A collector of traces: `http://HOST[:PORT]`.
+/// A collector of traces: `http://HOST[:PORT]`, or with `https`.
 pub(crate) fn collector(text: &str) -> Result<Collector, String> {
     const WANTED: &str = "a URL as http://collector.example:4317";
-    if text.starts_with("https://") {
-        return Err("collectors are told without TLS: http://HOST:PORT".to_owned());
-    }
-    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let (tls, rest) = match text.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix("http://").unwrap_or(text)),
+    };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match rest.rsplit_once(':') {
         // What is after the last colon of an IPv6 address is no port.
@@ -259,7 +257,11 @@ pub(crate) fn collector(text: &str) -> Result<Collector, String> {
     };
     let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     match !host.is_empty() && port > 0 && host.bytes().all(is_right) {
-        true => Ok((host.into(), port)),
+        true => Ok(Collector {
+            host: host.into(),
+            port,
+            tls,
+        }),
         false => Err(WANTED.to_owned()),
     }
 }
@@ -276,22 +278,19 @@ mod tests {
 
     #[test]
     fn collectors_are_urls_or_hosts_with_a_port() {
-        let read = |text: &str| collector(text).ok();
-        let is = |host: &str, port| Some((host.into(), port));
+        let read = |text: &str| {
+            let read = collector(text).ok()?;
+            Some((read.host.into_string(), read.port))
+        };
+        let is = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(read("https://a:1"), is("a", 1));
+        assert!(collector("https://a").is_ok_and(|it| it.tls && it.port == 4317));
         assert_eq!(read("http://otel.example:4318/"), is("otel.example", 4318));
         assert_eq!(read("http://otel.example"), is("otel.example", 4317));
         assert_eq!(read("otel:1"), is("otel", 1));
         assert_eq!(read("http://[::1]:5"), is("[::1]", 5));
         assert_eq!(read("http://[::1]"), is("[::1]", 4317));
-        for wrong in [
-            "",
-            "http://",
-            "https://a:1",
-            "a:b",
-            "a:0",
-            "http://a/b",
-            "a b",
-        ] {
+        for wrong in ["", "http://", "a:b", "a:0", "http://a/b", "a b"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert!(ratio("0.5").is_ok() && ratio("2").is_err() && ratio("x").is_err());

@@ -18,7 +18,8 @@ const SUBJECT: &[u8] = b"ssl-client-subject-dn";
 const ISSUER: &[u8] = b"ssl-client-issuer-dn";
 const CERTIFICATE: &[u8] = b"ssl-client-cert";
 
-/// Lets a request in, and says who sent it, which nobody else does; or answers it.
+/// Lets a request in, and says who sent it, which nobody else does; or answers it, or has it ask
+/// for the page that is for who does not get in.
 ///
 /// # Errors
 /// [`Reason::Misdirected`] if the connection's client was asked by other terms than this host's.
@@ -49,13 +50,29 @@ pub(super) fn admit(
         },
     };
     if let Some(reason) = refusal(policy, presented) {
-        return match &policy.error_page {
-            Some(page) if reason != Reason::ClientCertificateDenied => Ok(Some(Answer::Redirect {
+        let page = policy.error_page.as_deref();
+        let page = page.filter(|_| reason != Reason::ClientCertificateDenied);
+        if let Some(path) = page.filter(|page| page.starts_with('/')) {
+            // nginx asks about the subject before it serves anything, this too; and of what came
+            // without TLS nothing is served.
+            let nameless = policy.subject.as_ref();
+            if nameless.is_some_and(|pattern| !pattern.is_match(b"")) {
+                return Err(Reason::ClientCertificateDenied);
+            }
+            if connection.tls.is_none() {
+                return Err(reason);
+            }
+            tell(policy, presented, request);
+            request.divert(path.as_bytes());
+            return Ok(None);
+        }
+        return match page {
+            Some(page) => Ok(Some(Answer::Redirect {
                 status: 302,
                 location: page.as_bytes().to_vec(),
                 reason,
             })),
-            _ => Err(reason),
+            None => Err(reason),
         };
     }
     tell(policy, presented, request);

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(read("A.example", false), is("a.example", 80));
         assert_eq!(read("a.example", true), is("a.example", 443));
         assert_eq!(read("a.example:8080", true), is("a.example", 8080));
-        assert_eq!(read("[::1]:5", false), is("[::1]", 5));
+        assert_eq!(read("[::1]:5", false), is("::1", 5));
         for wrong in ["", "a b", "a.example:0", "a.example:x", "a/b", "a@b"] {
             assert_eq!(read(wrong, false), None, "{wrong}");
         }

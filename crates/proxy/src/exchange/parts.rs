@@ -60,7 +60,7 @@ pub(crate) struct Facts {
     /// The client came with TLS, as far as it knows, and may be told to go on doing so.
     pub(super) secure: Cell<bool>,
     /// The rule, if it says what few rules say.
-    extras: RefCell<Option<Rc<HeldRule>>>,
+    extras: Cell<Option<Rc<HeldRule>>>,
     /// What is noted for a trace that is told.
     pub(super) trace: Cell<Option<Box<Trace>>>,
     /// The field that keeps the client with its endpoint.

@@ -1,5 +1,4 @@
-//! The thread that tells a collector: OTLP by gRPC (`TraceService/Export`), over HTTP/2 without
-//! TLS.
+//! The thread that tells a collector: OTLP by gRPC (`TraceService/Export`), over HTTP/2.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use model::{BackendTls, HttpVersion};
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::otlp::{Export, Exported, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span};
 use super::{Counts, Queue};
-use crate::settings::TraceSettings;
+use crate::settings::{Collector, TraceSettings};
+use crate::upstream::tls::Trust;
 
 /// The method that is called.
 const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -40,6 +41,7 @@ pub(crate) struct Teller {
     counts: Arc<Counts>,
     settings: watch::Sender<Arc<TraceSettings>>,
     thread: Mutex<Thread>,
+    trust: Arc<Trust>,
 }
 
 /// The thread that tells.
@@ -52,7 +54,7 @@ enum Thread {
 }
 
 impl Teller {
-    pub(crate) fn new(settings: Arc<TraceSettings>) -> Self {
+    pub(crate) fn new(settings: Arc<TraceSettings>, trust: Arc<Trust>) -> Self {
         let (to, spans) = unbounded_channel();
         let counts = Arc::<Counts>::default();
         Self {
@@ -63,6 +65,7 @@ impl Teller {
             counts,
             settings: watch::Sender::new(settings),
             thread: Mutex::new(Thread::Waits(spans)),
+            trust,
         }
     }
 
@@ -95,11 +98,11 @@ impl Teller {
             spans,
             settings: self.settings.subscribe(),
             counts: Arc::clone(&self.counts),
-            ended,
+            trust: Arc::clone(&self.trust),
             to: None,
             failing: false,
         };
-        match exporter.start() {
+        match exporter.start(ended) {
             Ok(running) => *thread = Thread::Runs(running, end),
             Err(error) => tracing::error!(%error, "no thread for traces: they are told nobody"),
         }
@@ -121,15 +124,18 @@ struct Exporter {
     spans: UnboundedReceiver<Span>,
     settings: watch::Receiver<Arc<TraceSettings>>,
     counts: Arc<Counts>,
-    ended: oneshot::Receiver<()>,
+    trust: Arc<Trust>,
     to: Option<To>,
     /// Whether the last call failed: only a change is worth a line.
     failing: bool,
 }
 
+/// Comes when the end is asked for.
+type Ended = oneshot::Receiver<()>;
+
 /// A connection to a collector.
 struct To {
-    collector: (Box<str>, u16),
+    collector: Collector,
     requests: SendRequest<Bytes>,
 }
 
@@ -143,7 +149,7 @@ enum Trouble {
 }
 
 impl Exporter {
-    fn start(mut self) -> io::Result<JoinHandle<()>> {
+    fn start(mut self, mut ended: Ended) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -151,7 +157,7 @@ impl Exporter {
             .name("traces".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
-                    let left = self.run().await;
+                    let left = self.run(&mut ended).await;
                     // What is not told by then is told nobody.
                     let _ = timeout(LAST_LIMIT, self.flush(left)).await;
                 });
@@ -161,10 +167,10 @@ impl Exporter {
     }
 
     /// Tells until the end is asked for. Returns what is in hand then.
-    async fn run(&mut self) -> Vec<Span> {
+    async fn run(&mut self, ended: &mut Ended) -> Vec<Span> {
         let mut batch = Vec::new();
         loop {
-            if !self.gather(&mut batch).await || !self.deliver(&mut batch).await {
+            if !self.gather(&mut batch, ended).await || !self.deliver(&mut batch, ended).await {
                 return batch;
             }
         }
@@ -172,7 +178,7 @@ impl Exporter {
 
     /// Waits for as many spans as are told at once, or for as long as the first may wait. False at
     /// the end.
-    async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
+    async fn gather(&mut self, batch: &mut Vec<Span>, ended: &mut Ended) -> bool {
         let mut due = None;
         loop {
             let (most, delay) = {
@@ -198,16 +204,21 @@ impl Exporter {
                     None => return false,
                 },
                 () = late => return true,
-                _ = &mut self.ended => return false,
+                _ = &mut *ended => return false,
             }
         }
     }
 
     /// Tells a batch, however often that takes. False at the end.
-    async fn deliver(&mut self, batch: &mut Vec<Span>) -> bool {
+    async fn deliver(&mut self, batch: &mut Vec<Span>, ended: &mut Ended) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
-            if self.attempt(batch).await {
+            let told = tokio::select! {
+                told = self.attempt(batch) => told,
+                // Whatever comes of it, there is no time for more than once.
+                _ = &mut *ended => return false,
+            };
+            if told {
                 batch.clear();
                 return true;
             }
@@ -215,7 +226,7 @@ impl Exporter {
             tokio::select! {
                 () = sleep(pause.mul_f64(jitter)) => pause = (pause * 2).min(LONGEST_PAUSE),
                 Ok(()) = self.settings.changed() => pause = FIRST_PAUSE,
-                _ = &mut self.ended => return false,
+                _ = &mut *ended => return false,
             }
         }
     }
@@ -230,7 +241,7 @@ impl Exporter {
         let message = message(&settings, batch);
         let answer = timeout(LIMIT, self.call(collector, message)).await;
         let answer = answer.unwrap_or_else(|_| Err(Trouble::Now("no answer in time".to_owned())));
-        let (host, port) = collector;
+        let Collector { host, port, .. } = collector;
         match answer {
             Ok(refused) => {
                 let refused = refused.min(batch.len());
@@ -262,22 +273,19 @@ impl Exporter {
     }
 
     /// Makes a call. How many spans the collector would not have.
-    async fn call(
-        &mut self,
-        collector: &(Box<str>, u16),
-        message: Bytes,
-    ) -> Result<usize, Trouble> {
+    async fn call(&mut self, collector: &Collector, message: Bytes) -> Result<usize, Trouble> {
         let to = match self.to.take() {
             Some(to) if to.collector == *collector => match to.requests.ready().await {
                 Ok(requests) => requests,
                 // It was closed meanwhile.
-                Err(_) => connect(collector).await?,
+                Err(_) => connect(collector, &self.trust).await?,
             },
-            _ => connect(collector).await?,
+            _ => connect(collector, &self.trust).await?,
         };
         let mut requests = to.ready().await.map_err(broken)?;
-        let (host, port) = collector;
-        let request = Request::post(format!("http://{host}:{port}{METHOD}"))
+        let Collector { host, port, tls } = collector;
+        let scheme = if *tls { "https" } else { "http" };
+        let request = Request::post(format!("{scheme}://{host}:{port}{METHOD}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("narthex/", env!("CARGO_PKG_VERSION")))
@@ -326,12 +334,20 @@ impl Exporter {
     }
 }
 
-async fn connect(collector: &(Box<str>, u16)) -> Result<SendRequest<Bytes>, Trouble> {
-    let (host, port) = collector;
+async fn connect(collector: &Collector, trust: &Trust) -> Result<SendRequest<Bytes>, Trouble> {
+    let Collector { host, port, tls } = collector;
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let socket = TcpStream::connect((name, *port)).await;
     let socket = socket.map_err(|error| Trouble::Now(error.to_string()))?;
     let _ = socket.set_nodelay(true);
+    if *tls {
+        let wanted = BackendTls::new(name);
+        let secured = trust.connect(socket, &wanted, HttpVersion::Http2).await;
+        let (socket, _) = secured.map_err(|fault| Trouble::Now(fault.as_str().to_owned()))?;
+        let (requests, connection) = h2::client::handshake(socket).await.map_err(broken)?;
+        tokio::spawn(connection);
+        return Ok(requests);
+    }
     let (requests, connection) = h2::client::handshake(socket).await.map_err(broken)?;
     tokio::spawn(connection);
     Ok(requests)

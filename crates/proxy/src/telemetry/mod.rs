@@ -100,6 +100,7 @@ mod tests {
     use model::Ratio;
 
     use super::*;
+    use crate::settings::Collector;
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const SILENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
@@ -120,7 +121,11 @@ mod tests {
 
     fn settings() -> TraceSettings {
         TraceSettings {
-            collector: Some(("collector".into(), 4317)),
+            collector: Some(Collector {
+                host: "collector".into(),
+                port: 4317,
+                tls: false,
+            }),
             ..TraceSettings::default()
         }
     }

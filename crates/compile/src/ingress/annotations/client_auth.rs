@@ -35,7 +35,9 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("auth-tls-error-page", Risk::High, |settings, value| {
             url(value).map(|page| of(settings).error_page = Some(page))
         })
-        .differs("clients are sent to a path, too, which nginx serves in its place")
+        .differs(
+            "of a page that is a path, the access log shows the path and not what was asked for",
+        )
         .test("client_certificates"),
         Annotation::works("auth-tls-match-cn", Risk::High, |settings, value| {
             // What cannot be read is nobody's name.
