@@ -227,6 +227,18 @@ fn what_is_written_is_accepted_and_answers() {
 }
 
 #[test]
+fn ingresses_without_their_services_are_asked_all_the_same() {
+    let folder = Folder::new();
+    folder.write("site.yaml", &ingress("a.example", "/", "nobody", &[]));
+    let ended = migrate(&folder, &["--output=json"]);
+    let found: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(host(&found, "a.example")["verdict"], "equal", "{found:#}");
+    let general = found["gateway"]["general"].to_string();
+    let said = "Service default/nobody is not there: its port http is taken for 80.";
+    assert!(general.contains(said), "{general}");
+}
+
+#[test]
 fn passthrough_is_a_route_of_tls() {
     let text = ingress("s.example", "/", "web", &[("ssl-passthrough", "true")]);
     let folder = folder(&text);
