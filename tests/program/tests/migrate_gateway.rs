@@ -173,6 +173,7 @@ fn what_is_written_is_accepted_and_answers() {
     let mirror = [
         ("mirror-target", "http://api.default.svc$request_uri"),
         ("affinity", "cookie"),
+        ("session-cookie-max-age", "172800"),
         ("proxy-next-upstream", "error http_502"),
         ("permanent-redirect-code", "308"),
     ];
@@ -197,6 +198,7 @@ fn what_is_written_is_accepted_and_answers() {
     for part in [
         "type: RequestMirror",
         "sessionPersistence:",
+        "absoluteTimeout: \"48h\"",
         "attempts: 2",
         "- 502",
     ] {

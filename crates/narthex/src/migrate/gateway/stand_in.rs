@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// The number of a port that is known by its name alone.
 const NAMED: u16 = 80;
 
+/// Ports by name, if they have any, and number.
+type Ports = BTreeSet<(Option<String>, u16)>;
+
 /// Puts something in the place of what is missing; what is to be said of it.
 pub(super) fn fill(store: &mut Store) -> Vec<String> {
     certificates(store);
@@ -20,7 +23,7 @@ pub(super) fn fill(store: &mut Store) -> Vec<String> {
 
 /// Services, with the ports that are referred to.
 fn services(store: &mut Store) -> Vec<String> {
-    let mut missing: BTreeMap<(String, String), BTreeSet<(Option<String>, u16)>> = BTreeMap::new();
+    let mut missing: BTreeMap<(String, String), Ports> = BTreeMap::new();
     for ingress in store.ingresses() {
         let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
         for service in backends(ingress).filter_map(|backend| backend.service.as_ref()) {
