@@ -173,6 +173,7 @@ fn what_is_written_is_accepted_and_answers() {
     let mirror = [
         ("mirror-target", "http://api.default.svc$request_uri"),
         ("affinity", "cookie"),
+        ("session-cookie-max-age", "172800"),
         ("proxy-next-upstream", "error http_502"),
         ("permanent-redirect-code", "308"),
     ];
@@ -197,6 +198,7 @@ fn what_is_written_is_accepted_and_answers() {
     for part in [
         "type: RequestMirror",
         "sessionPersistence:",
+        "absoluteTimeout: \"48h\"",
         "attempts: 2",
         "- 502",
     ] {
@@ -224,6 +226,18 @@ fn what_is_written_is_accepted_and_answers() {
         "{}",
         explained.stdout
     );
+}
+
+#[test]
+fn ingresses_without_their_services_are_asked_all_the_same() {
+    let folder = Folder::new();
+    folder.write("site.yaml", &ingress("a.example", "/", "nobody", &[]));
+    let ended = migrate(&folder, &["--output=json"]);
+    let found: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(host(&found, "a.example")["verdict"], "equal", "{found:#}");
+    let general = found["gateway"]["general"].to_string();
+    let said = "Service default/nobody is not there: its port http is taken for 80.";
+    assert!(general.contains(said), "{general}");
 }
 
 #[test]

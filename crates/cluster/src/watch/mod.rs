@@ -17,6 +17,7 @@ mod selected;
 mod simulation;
 mod single;
 mod sources;
+mod survey;
 mod target;
 mod task;
 mod trouble;
@@ -36,6 +37,7 @@ pub(crate) use pool::WATCHES;
 pub(crate) use read::typed;
 use references::References;
 pub use sources::Condition;
+pub use survey::{Controller, Survey};
 use target::Target;
 use task::Task;
 

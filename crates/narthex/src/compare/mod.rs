@@ -86,6 +86,12 @@ pub(crate) struct PartChange {
     pub(crate) after: String,
 }
 
+/// So many changes are told apart by their host: hosts of a log's requests are anybody's choice.
+const MOST_CHANGES: usize = 10_000;
+
+/// The host of those beyond.
+pub(crate) const OTHERS: &str = "(other hosts)";
+
 /// What tells one change from another.
 type Key = (String, ChangeKind, String, String, Vec<Part>);
 
@@ -118,12 +124,20 @@ impl Collector {
             _ => ChangeKind::Changed,
         };
         let host = if host.is_empty() { "*" } else { host };
-        let which: Vec<Part> = changes.iter().map(|change| change.part).collect();
+        // A route that comes or goes does so with all its parts.
+        let which: Vec<Part> = match kind {
+            ChangeKind::Changed => changes.iter().map(|change| change.part).collect(),
+            ChangeKind::Added | ChangeKind::Removed => Vec::new(),
+        };
         let (old, new) = (before.rule.clone(), after.rule.clone());
-        let key = (host.to_owned(), kind, old.clone(), new.clone(), which);
+        let mut key = (host.to_owned(), kind, old.clone(), new.clone(), which);
+        if self.changes.len() >= MOST_CHANGES && !self.changes.contains_key(&key) {
+            OTHERS.clone_into(&mut key.0);
+        }
+        let host = key.0.clone();
         let change = self.changes.entry(key).or_insert_with(|| Change {
             kind,
-            host: host.to_owned(),
+            host,
             before: old,
             after: new,
             example: question.to_string(),

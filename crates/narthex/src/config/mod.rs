@@ -228,6 +228,14 @@ impl Compilation {
         })
     }
 
+    /// The same, beside whatever other controllers a cluster has.
+    pub(crate) fn in_cluster(self) -> Self {
+        Self {
+            in_cluster: true,
+            ..self
+        }
+    }
+
     /// Whether certificates are obtained.
     pub(crate) fn obtains_certificates(&self) -> bool {
         self.certificates.are_obtained(self.in_cluster)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use model::Snapshot;
+use objects::Store;
 
 use crate::check::plural;
 use crate::compare::replay::{self, Formats};
@@ -78,7 +79,7 @@ fn compared(flags: &Diff) -> Result<bool, Failure> {
             found.changes.is_empty()
         }
         Some(log) => {
-            let formats = formats(&flags.replay, &pipeline, &options)?;
+            let formats = formats(&flags.replay, &stores[0], &options)?;
             let found = replay::both_ways(log, &formats, before, after);
             let found = found.map_err(|error| unreadable(log, &error))?;
             match flags.output {
@@ -103,10 +104,9 @@ pub(crate) fn unreadable(log: &Path, error: &io::Error) -> Failure {
 /// How a log is read: as the flag says, else as the ConfigMap does, else as is found out.
 pub(crate) fn formats(
     flags: &Replay,
-    pipeline: &Pipeline,
+    store: &Store,
     options: &compile::Options,
 ) -> Result<Formats, Failure> {
-    let store = pipeline.present().get();
     let named = options.config_map.as_ref();
     let map = named.and_then(|(namespace, name)| store.config_map(namespace, name));
     let of_map = map.and_then(|map| map.data.as_ref()?.get("log-format-upstream"));

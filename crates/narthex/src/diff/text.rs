@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::check::plural;
 use crate::compare::replay::{AsLogged, Counts};
-use crate::compare::{Change, ChangeKind, Comparison};
+use crate::compare::{Change, ChangeKind, Comparison, Part};
 use crate::finding::OneLine;
 use crate::terminal::{Colour, painted};
 
@@ -43,7 +43,10 @@ pub(crate) fn change(out: &mut impl Write, of: &Change, colours: bool) -> io::Re
         all => format!(", and {} like it", plural(all - 1, "other")),
     };
     writeln!(out, "  {word}: {}{more}", OneLine(&of.example))?;
-    for part in &of.parts {
+    // Of what nobody answers there is nothing else to be said.
+    let is_new = of.kind != ChangeKind::Changed;
+    let parts = of.parts.iter();
+    for part in parts.filter(|part| !is_new || part.part == Part::Answer) {
         let (before, after) = (shown(&part.before), shown(&part.after));
         let word = part.part.word();
         writeln!(out, "    {word}: {} -> {}", OneLine(before), OneLine(after))?;

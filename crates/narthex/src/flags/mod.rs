@@ -159,19 +159,26 @@ pub(crate) struct Quickstart {
 
 /// Tell what becomes of ingress-nginx's annotations and hosts, before you move.
 ///
-/// Reads manifests (not a living cluster) and says for each host whether it is ready, for each
-/// annotation and each key of the ConfigMap what becomes of it here, and which of ingress-nginx's
-/// surprising behaviours the manifests depend on.
+/// Reads manifests, or a living cluster where no PATH is given, and says for each host whether it is
+/// ready, for each annotation and each key of the ConfigMap what becomes of it here, which of
+/// ingress-nginx's surprising behaviours the manifests depend on, and what each host is in Gateway
+/// API: whether that answers the same is found out by asking both.
+///
+/// Nothing is changed. Of a cluster, Ingresses, IngressClasses and Services are listed, the
+/// controller's flags are those of its Deployment or DaemonSet, and of ConfigMaps and Secrets those
+/// alone are read that something refers to. What may not be read is named, and all else goes on.
 ///
 /// Exits with 0 if everything carries over, with 1 if anything is refused, invalid, unknown or not
-/// yet there. Give the flags that `serve` will have. The JSON has `inventory`, `hosts`, `items` and
-/// `surprises`, as docs/migrate.md describes them.
+/// yet there. Give the flags that `serve` will have. The JSON has `inventory`, `hosts`, `items`,
+/// `surprises` and `gateway`, as docs/migrate.md describes them.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct Migrate {
-    /// Files and folders (at any depth) of manifests: YAML or JSON.
-    #[arg(value_name = "PATH", required = true)]
+    /// Files and folders (at any depth) of manifests: YAML or JSON. [default: a cluster]
+    #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) living: Living,
     /// How it is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: MigrateOutput,
@@ -215,6 +222,31 @@ pub(crate) struct Diff {
     pub(crate) replay: Replay,
     #[command(flatten)]
     pub(crate) compilation: Compilation,
+}
+
+/// A cluster that is looked at.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Living {
+    /// The cluster's kubeconfig file. [default: as kubectl's]
+    #[arg(
+        long,
+        env = "NARTHEX_KUBECONFIG",
+        value_name = "FILE",
+        help_heading = "Kubernetes"
+    )]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context in it. [default: the current one]
+    #[arg(
+        long,
+        env = "NARTHEX_CONTEXT",
+        value_name = "NAME",
+        help_heading = "Kubernetes"
+    )]
+    pub(crate) context: Option<String>,
+    /// A namespace whose objects are read; repeatable. [default: all]
+    #[arg(long, env = "NARTHEX_WATCH_NAMESPACE", value_name = "NAMESPACE")]
+    #[arg(value_delimiter = ',', help_heading = "Kubernetes")]
+    pub(crate) watch_namespace: Vec<String>,
 }
 
 /// Requests of a log in the place of made-up ones.

@@ -123,11 +123,23 @@ async fn door(target: &Target) -> Result<Door, Failure> {
         let address = url.strip_prefix("http://").unwrap_or(url);
         return Ok(Door::Address(address.trim_end_matches('/').to_owned()));
     }
+    Ok(Door::Cluster {
+        client: client(target.kubeconfig.as_deref(), target.context.clone()).await?,
+        namespace: target.namespace.clone(),
+        port: target.admin_port,
+    })
+}
+
+/// Access to a cluster, as kubectl has it.
+pub(crate) async fn client(
+    kubeconfig: Option<&Path>,
+    context: Option<String>,
+) -> Result<Client, Failure> {
     let options = KubeConfigOptions {
-        context: target.context.clone(),
+        context,
         ..KubeConfigOptions::default()
     };
-    let config = match &target.kubeconfig {
+    let config = match kubeconfig {
         Some(file) => {
             let wrong = |error: kube::config::KubeconfigError| {
                 Failure::new(format!("--kubeconfig {}: {error}", file.display()))
@@ -141,13 +153,8 @@ async fn door(target: &Target) -> Result<Door, Failure> {
             .await
             .map_err(|error| Failure::new(format!("the kubeconfig: {error}")))?,
     };
-    let client = Client::try_from(config)
-        .map_err(|error| Failure::new(format!("access to the cluster: {error}")))?;
-    Ok(Door::Cluster {
-        client,
-        namespace: target.namespace.clone(),
-        port: target.admin_port,
-    })
+    Client::try_from(config)
+        .map_err(|error| Failure::new(format!("access to the cluster: {error}")))
 }
 
 /// Every replica's state.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use compile::{Fate, Host, Item, Migration, Place, Verdict};
 
 use super::gateway::{Equal, Equivalents, File};
+use super::living::Seen;
 use super::{Report, brief, host_name, verdict_word};
 use crate::compare::Change;
 use crate::compare::replay::AsLogged;
@@ -60,6 +61,9 @@ pub(super) fn write(out: &mut impl Write, report: &Report<'_>) -> io::Result<()>
     )?;
     writeln!(out, "</head>\n<body>\n<h1>Moving from ingress-nginx</h1>")?;
     counts(out, of)?;
+    if let Some(seen) = report.cluster {
+        cluster(out, seen)?;
+    }
     for it in &of.hosts {
         host(out, it)?;
     }
@@ -87,6 +91,29 @@ pub(super) fn write(out: &mut impl Write, report: &Report<'_>) -> io::Result<()>
         replayed(out, replay)?;
     }
     writeln!(out, "</body>\n</html>")
+}
+
+/// What is said of a cluster besides its objects.
+fn cluster(out: &mut impl Write, of: &Seen) -> io::Result<()> {
+    writeln!(out, "<h2>The controller</h2>")?;
+    for name in &of.controllers {
+        writeln!(out, "<p>{}</p>", Escaped(name))?;
+    }
+    if !of.flags.is_empty() {
+        head(out, &["Flag", "Fate", "Note"])?;
+        for flag in &of.flags {
+            row(out, &[&flag.flag, &flag.fate.word(), &flag.note])?;
+        }
+        writeln!(out, "</table>")?;
+    }
+    if of.unread.is_empty() {
+        return Ok(());
+    }
+    head(out, &["What could not be read"])?;
+    for unread in &of.unread {
+        row(out, &[unread])?;
+    }
+    writeln!(out, "</table>")
 }
 
 /// What the hosts are in Gateway API, with the objects themselves.

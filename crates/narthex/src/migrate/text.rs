@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use compile::{Fate, Host, Inventory, Migration, Verdict};
 
 use super::gateway::{Equal, Equivalents};
+use super::living::Seen;
 use super::{Report, brief, host_name, verdict_word};
 use crate::check::plural;
 use crate::diff;
@@ -17,6 +18,9 @@ const MOST_DIFFERENCES: usize = 10;
 pub(super) fn write(out: &mut impl Write, report: &Report<'_>, colours: bool) -> io::Result<()> {
     let of = report.migration;
     inventory(out, &of.inventory)?;
+    if let Some(seen) = report.cluster {
+        cluster(out, seen)?;
+    }
     if of.inventory.ingresses == 0 {
         return writeln!(out, "There is nothing of ingress-nginx's to move.");
     }
@@ -69,6 +73,24 @@ fn inventory(out: &mut impl Write, of: &Inventory) -> io::Result<()> {
         Some(name) => writeln!(out, "ConfigMap {}", OneLine(name)),
         None => writeln!(out, "No ConfigMap was read (--configmap)"),
     }
+}
+
+/// What is said of a cluster besides its objects.
+fn cluster(out: &mut impl Write, of: &Seen) -> io::Result<()> {
+    for name in &of.controllers {
+        writeln!(out, "{} runs ingress-nginx", OneLine(name))?;
+    }
+    for flag in &of.flags {
+        let (name, fate) = (OneLine(&flag.flag), flag.fate.word());
+        match flag.note.as_str() {
+            "" => writeln!(out, "  {name}: {fate}")?,
+            note => writeln!(out, "  {name}: {fate}: {}", OneLine(note))?,
+        }
+    }
+    for unread in &of.unread {
+        writeln!(out, "Not read: {}", OneLine(unread))?;
+    }
+    Ok(())
 }
 
 fn host(out: &mut impl Write, of: &Host, colours: bool) -> io::Result<()> {
@@ -139,7 +161,7 @@ fn gateway(out: &mut impl Write, of: &Equivalents, colours: bool) -> io::Result<
         let file = OneLine(&it.file);
         writeln!(
             out,
-            "  {}: {verdict} ({file})",
+            "\n{}: {verdict} ({file})",
             OneLine(host_name(&it.host))
         )?;
         for lost in &it.without {
@@ -148,15 +170,18 @@ fn gateway(out: &mut impl Write, of: &Equivalents, colours: bool) -> io::Result<
                 OneLine(&lost.what),
                 OneLine(&lost.why),
             );
-            writeln!(out, "    {object}: {what}: no equivalent: {why}")?;
+            writeln!(out, "  {object}: {what}: no equivalent: {why}")?;
         }
         for change in it.differences.iter().take(MOST_DIFFERENCES) {
             diff::change(out, change, colours)?;
         }
         let more = it.differences.len().saturating_sub(MOST_DIFFERENCES);
         if more > 0 {
-            writeln!(out, "    and {}: see --output=json", plural(more, "other"))?;
+            writeln!(out, "  and {}: see --output=json", plural(more, "other"))?;
         }
+    }
+    if !of.general.is_empty() {
+        writeln!(out, "\nOf all hosts in Gateway API")?;
     }
     for text in &of.general {
         writeln!(out, "  {text}")?;

@@ -16,11 +16,11 @@ pub(super) struct Lines {
 }
 
 /// A line.
-pub(super) enum Line<'a> {
+pub(super) enum Line {
     /// As it is.
     Text(String),
-    /// It is longer than is read; its beginning.
-    TooLong(#[expect(dead_code, reason = "for whoever debugs")] &'a [u8]),
+    /// It is longer than is read.
+    TooLong,
 }
 
 impl Lines {
@@ -38,7 +38,7 @@ impl Lines {
     }
 
     /// The next one; none at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         self.line.clear();
         let limit = u64::try_from(MOST).unwrap_or(u64::MAX);
         (&mut self.from)
@@ -49,7 +49,7 @@ impl Lines {
         }
         if self.line.len() == MOST && !self.line.ends_with(b"\n") {
             self.skip()?;
-            return Ok(Some(Line::TooLong(&self.line)));
+            return Ok(Some(Line::TooLong));
         }
         let text = String::from_utf8_lossy(&self.line).into_owned();
         Ok(Some(Line::Text(text)))
@@ -86,7 +86,7 @@ mod tests {
         while let Some(line) = lines.next().expect("reads") {
             match line {
                 Line::Text(_) => short += 1,
-                Line::TooLong(_) => long += 1,
+                Line::TooLong => long += 1,
             }
         }
         (short, long)

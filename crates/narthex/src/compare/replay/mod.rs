@@ -10,12 +10,15 @@ use std::path::Path;
 use model::{Action, Rule, Service, Site, Target, TlsSite};
 use serde::Serialize;
 
-use super::{Answer, Collector, Comparison, Question, Side};
+use super::{Answer, Collector, Comparison, OTHERS, Question, Side};
 pub(crate) use format::{Formats, Logged};
 use lines::{Line, Lines};
 
 /// A line without a host is asked about of no more hosts.
 const MOST_HOSTS: usize = 64;
+
+/// So many groups are told apart by their host and backend: both are what the log has.
+const MOST_GROUPS: usize = 10_000;
 
 /// How the lines of a log went.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -109,12 +112,20 @@ pub(crate) fn as_logged(log: &Path, formats: &Formats, side: Side<'_>) -> io::Re
             example: question.to_string(),
             requests: 0,
         };
-        let key = (
+        // Not by where clients are sent, which is another place for every path.
+        let status = answer.status.map(|status| status.to_string());
+        let mut key = (
             differing.host.clone(),
             differing.rule.clone(),
             differing.logged.clone(),
-            differing.answered.clone(),
+            status.unwrap_or_else(|| differing.answered.clone()),
         );
+        if found.len() >= MOST_GROUPS && !found.contains_key(&key) {
+            OTHERS.clone_into(&mut key.0);
+            key.2 = logged
+                .status
+                .map_or_else(String::new, |status| status.to_string());
+        }
         found.entry(key).or_insert(differing).requests += 1;
         Some(false)
     })?;
@@ -135,7 +146,7 @@ fn each(
         counts.lines += 1;
         let logged = match line {
             Line::Text(line) => formats.read(&line),
-            Line::TooLong(_) => None,
+            Line::TooLong => None,
         };
         let Some(logged) = logged else {
             counts.unread += 1;

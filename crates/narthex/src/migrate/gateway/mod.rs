@@ -8,14 +8,15 @@ mod refs;
 mod round;
 mod rules;
 mod site;
+mod stand_in;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use compile::Migration;
-use model::Snapshot;
+use compile::{Compiler, Migration};
 use objects::Store;
 use objects::kinds::Kind;
 use serde::Serialize;
@@ -129,12 +130,21 @@ impl Equivalents {
 /// Makes them, and asks both what they answer.
 pub(crate) fn make(
     store: &Store,
-    snapshot: &Snapshot,
     migration: &Migration,
     options: &compile::Options,
 ) -> Equivalents {
-    let made = site::make(store, snapshot, options);
-    let round = round::compare(store, &made, options);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    });
+    let mut filled = store.clone();
+    let missing = stand_in::fill(&mut filled);
+    let snapshot = Compiler::new(options.clone())
+        .compile(&filled, now)
+        .snapshot;
+    let mut made = site::make(&filled, &snapshot, options);
+    made.general.extend(missing);
+    let round = round::compare(&filled, &snapshot, &made, options, now);
     let mut without: BTreeMap<String, BTreeSet<Without>> = made.without;
     annotated(migration, &mut without);
     let mut differences = round.by_host;

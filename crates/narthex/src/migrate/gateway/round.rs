@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use compile::{Compiler, GatewayPorts, Options};
 use model::{Service, Snapshot, TlsSite};
 use objects::Store;
 use objects::kinds::Kind;
-use serde_json::json;
 
 use super::site::Made;
 use crate::compare::{Answer, Change, Collector, Part, Ports, Questions, Side};
@@ -27,10 +25,14 @@ const MADE: Ports = Ports {
     https: 443,
 };
 
-pub(super) fn compare(store: &Store, made: &Made, options: &Options) -> Round {
-    let mut ingresses = store.clone();
-    stand_in(&mut ingresses);
-    let mut gateways = ingresses.clone();
+pub(super) fn compare(
+    store: &Store,
+    before: &Snapshot,
+    made: &Made,
+    options: &Options,
+    now: i64,
+) -> Round {
+    let mut gateways = store.clone();
     for key in gateways.keys(Kind::Ingress, None) {
         gateways.delete(&key);
     }
@@ -49,20 +51,17 @@ pub(super) fn compare(store: &Store, made: &Made, options: &Options) -> Round {
         lowest_port: 0,
         ..options.clone()
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
-    let compile = |store: &Store| Compiler::new(options.clone()).compile(store, now).snapshot;
-    let (before, after) = (compile(&ingresses), compile(&gateways));
+    let after = Compiler::new(options.clone())
+        .compile(&gateways, now)
+        .snapshot;
     let own = Ports {
         http: options.http_port,
         https: options.https_port,
     };
     let before = Side {
-        snapshot: &before,
+        snapshot: before,
         ports: own,
-        store: &ingresses,
+        store,
     };
     let after = Side {
         snapshot: &after,
@@ -148,41 +147,4 @@ fn has_certificate(snapshot: &Snapshot, host: &str, fallback: &str) -> bool {
             _ => false,
         }
     })
-}
-
-/// Puts a certificate in the place of each that Ingresses name and nobody has shown us: what is
-/// answered does not depend on it.
-fn stand_in(store: &mut Store) {
-    let mut missing: Vec<(String, String, Vec<String>)> = Vec::new();
-    for ingress in store.ingresses() {
-        let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-        for entry in ingress.spec.tls.iter().flatten() {
-            let Some(name) = entry.secret_name.as_deref() else {
-                continue;
-            };
-            if !name.is_empty() && store.secret(namespace, name).is_none() {
-                let hosts = entry.hosts.iter().flatten();
-                let hosts = hosts.map(|host| host.to_ascii_lowercase()).collect();
-                missing.push((namespace.to_owned(), name.to_owned(), hosts));
-            }
-        }
-    }
-    for (namespace, name, hosts) in missing {
-        let Ok(made) = rcgen::generate_simple_self_signed(hosts) else {
-            continue;
-        };
-        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let encode = |text: String| {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.encode(text)
-        };
-        let secret = json!({
-            "metadata": {"name": name, "namespace": namespace},
-            "type": "kubernetes.io/tls",
-            "data": {"tls.crt": encode(certificate), "tls.key": encode(key)},
-        });
-        if let Ok(secret) = Kind::Secret.deserialize(&secret) {
-            store.apply(secret);
-        }
-    }
 }

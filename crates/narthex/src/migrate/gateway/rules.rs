@@ -1,5 +1,7 @@
 //! A rule as Gateway API has it.
 
+use std::time::Duration;
+
 use model::canary::CanaryHeader;
 use model::filter::ingress_cors::Origins;
 use model::filter::send::Rest;
@@ -602,7 +604,7 @@ fn manner(
         ("backendRequest", own.attempt, usual.attempt),
     ] {
         if own != usual {
-            limits[name] = format!("{}ms", own.as_millis()).into();
+            limits[name] = duration(own).into();
         }
     }
     if limits != json!({}) {
@@ -661,7 +663,8 @@ fn session(affinity: &Affinity, lose: &mut impl FnMut(&str, &str)) -> Value {
         return session;
     };
     if let Some(age) = terms.max_age.filter(|age| *age > 0) {
-        session["absoluteTimeout"] = format!("{age}s").into();
+        let age = Duration::from_secs(age.unsigned_abs());
+        session["absoluteTimeout"] = duration(age).into();
         session["cookieConfig"] = json!({"lifetimeType": "Permanent"});
         lose(
             "session-cookie-max-age",
@@ -682,6 +685,25 @@ fn session(affinity: &Affinity, lose: &mut impl FnMut(&str, &str)) -> Value {
         );
     }
     session
+}
+
+/// As Gateway API writes it: at most five digits of each unit (GEP-2257).
+fn duration(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [
+        (millis / 3_600_000, "h"),
+        (millis / 60_000 % 60, "m"),
+        (millis / 1000 % 60, "s"),
+        (millis % 1000, "ms"),
+    ];
+    let units = units.iter().filter(|(count, _)| *count > 0);
+    let text: String = units
+        .map(|(count, unit)| format!("{}{unit}", (*count).min(99_999)))
+        .collect();
+    match text.is_empty() {
+        true => "0s".to_owned(),
+        false => text,
+    }
 }
 
 /// What a backend's endpoints speak, as far as routes say it.
@@ -719,6 +741,16 @@ pub(super) fn all_to_https(redirect: HttpsRedirect) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_at_most_five_digits_of_a_unit() {
+        let of = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!(of(172_800), "48h");
+        assert_eq!(of(3_725), "1h2m5s");
+        assert_eq!(of(0), "0s");
+        assert_eq!(duration(Duration::from_millis(250)), "250ms");
+        assert_eq!(of(u64::MAX), "99999h15s");
+    }
 
     #[test]
     fn idioms_of_rewrites_are_prefixes() {
