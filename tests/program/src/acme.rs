@@ -129,6 +129,12 @@ impl Acme {
         self.count("Added order ")
     }
 
+    /// How many orders are void because a name was not seen to be whose it is: nobody can go on with
+    /// one.
+    pub fn void_orders(&self) -> usize {
+        self.count(" set INVALID by invalid authz ")
+    }
+
     /// How many orders said which certificate they replace.
     pub fn replacements(&self) -> usize {
         self.count(" is a replacement of ")
