@@ -11,6 +11,9 @@ pub struct Canary {
     pub header: Option<(Box<str>, CanaryHeader)>,
     /// A cookie by its name in any case: `always` or `never`.
     pub cookie: Option<Box<str>>,
+    /// Whether sessions of the main neither lead to the canary nor are begun there
+    /// (`affinity-canary-behavior: legacy`).
+    pub sessionless: bool,
 }
 
 /// What a header field's value tells.
@@ -86,6 +89,7 @@ mod tests {
         let of = |header| Canary {
             header: Some(("x".into(), header)),
             cookie: Some("c".into()),
+            ..Canary::default()
         };
         let pattern = Pattern::anywhere("^Do[A-Z]").expect("a pattern");
         for (canary, header, cookie, expected) in [

@@ -241,8 +241,6 @@ pub struct CookieTerms {
     pub secure: bool,
     /// A session goes on elsewhere when a request of it fails; else it stays, come what may.
     pub moves_on_failure: bool,
-    /// Whether a session does not keep its client with one of several backends.
-    pub leaves_share: bool,
 }
 
 /// Whether pages of other sites send a cookie (RFC 6265bis, `SameSite`).
@@ -272,12 +270,6 @@ impl Affinity {
     pub fn stays(&self) -> bool {
         let terms = self.cookie_terms.as_ref();
         terms.is_some_and(|terms| !terms.moves_on_failure)
-    }
-
-    /// Whether a session keeps its client with one of several backends, too.
-    pub fn keeps_share(&self) -> bool {
-        let terms = self.cookie_terms.as_ref();
-        terms.is_none_or(|terms| !terms.leaves_share)
     }
 }
 

@@ -100,6 +100,12 @@ impl Split {
         }
     }
 
+    /// Whether sessions keep clients with one of the shares.
+    pub fn keeps_sessions(&self, share: usize) -> bool {
+        let canary = self.canary.as_ref().filter(|_| share == 1);
+        canary.is_none_or(|canary| !canary.sessionless)
+    }
+
     /// Which requests are a canary's, which is the second of the two shares.
     pub fn canary(&self) -> Option<&Canary> {
         self.canary.as_deref()

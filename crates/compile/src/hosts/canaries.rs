@@ -51,11 +51,16 @@ pub(super) fn split(
     if backend.name == main.name {
         return None;
     }
+    let session = ingress.parsed.settings.affinity.as_deref();
+    let decision = model::Canary {
+        sessionless: session.is_some_and(|session| session.leaves_canary),
+        ..canary.decision()
+    };
     Some(Arc::new(Split::with_canary(
         Arc::clone(main),
         Arc::clone(backend),
         canary.weight(),
-        canary.decision(),
+        decision,
     )))
 }
 

@@ -138,7 +138,7 @@ impl<'a> Course<'a> {
         facts: &Facts,
     ) -> Result<Rc<EndpointState>, Reason> {
         let members = &*self.members;
-        let affinity = self.rule.affinity.as_ref();
+        let affinity = facts.affinity_of(self.rule);
         let client = facts.client.get();
         let keys = balance::keys(
             members.policy(),

@@ -5,9 +5,11 @@ use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use model::policy::Affinity;
 use model::{Rule, Share, Split};
 
 use crate::client::Connection;
@@ -240,6 +242,16 @@ impl Facts {
             _ => return None,
         };
         split.shares().get(usize::from(self.share.get()?))
+    }
+
+    /// What keeps clients with an endpoint of the backend that was chosen, where the rule says so.
+    pub(super) fn affinity_of<'r>(&self, rule: &'r Rule) -> Option<&'r Arc<Affinity>> {
+        let affinity = rule.affinity.as_ref()?;
+        let keeps = match (&rule.action, self.share.get()) {
+            (model::Action::Split(split), Some(share)) => split.keeps_sessions(share.into()),
+            _ => true,
+        };
+        keeps.then_some(affinity)
     }
 
     /// Whether any of a backend's response has gone to the client.

@@ -236,14 +236,14 @@ pub(super) fn choose(
         return;
     }
     let own = rule.affinity.as_ref();
-    let keeps = own.is_none_or(|affinity| affinity.keeps_share());
     let own = own.map(|affinity| (affinity, balance::session(affinity, request)));
     let has_session = |share: &Share| match &share.target {
         Target::Backend(backend) => has_session(worker, request, own, backend),
         Target::Invalid => false,
     };
-    let session = split.shares().iter().position(has_session);
-    let session = session.filter(|_| keeps);
+    let mut shares = split.shares().iter().enumerate();
+    let session = shares.find(|(index, share)| split.keeps_sessions(*index) && has_session(share));
+    let session = session.map(|(index, _)| index);
     let asked = || Some(usize::from(split.canary()?.decides(&Asking(request))?));
     let share = session
         .or_else(asked)

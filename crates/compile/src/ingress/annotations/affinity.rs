@@ -41,7 +41,7 @@ pub(super) const GROUP: Group = Group {
             "affinity-canary-behavior",
             Risk::Low,
             |settings, value| {
-                of(settings).terms.leaves_share = match value.trim() {
+                of(settings).leaves_canary = match value.trim() {
                     "sticky" => false,
                     "legacy" => true,
                     _ => return Err(BadValue::unused("sticky or legacy")),
@@ -49,7 +49,7 @@ pub(super) const GROUP: Group = Group {
                 Ok(())
             },
         )
-        .default("sticky")
+        .default("sticky; the canary's Ingress says it")
         .test("nginx_affinity"),
         Annotation::works("session-cookie-name", Risk::Medium, |settings, value| {
             let name = value.trim();
@@ -134,6 +134,8 @@ pub(crate) struct Session {
     pub(crate) wanted: bool,
     name: Option<Box<str>>,
     pub(crate) terms: CookieTerms,
+    /// Of a canary: whether its main's sessions are not its.
+    pub(crate) leaves_canary: bool,
 }
 
 impl Session {

@@ -95,6 +95,7 @@ impl Canary {
         Decision {
             header,
             cookie: self.cookie.clone(),
+            sessionless: false,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) const GROUP: Group = Group {
             target(settings, value).map(|target| of(settings).target = Some(target))
         })
         .default("the path as it came")
-        .differs("escapes in captures stay as the client sent them")
+        .differs("an escaped slash in a capture stays one")
         .test("nginx_rewrites"),
         Annotation::works("use-regex", Risk::Low, |settings, value| {
             boolean_or_default(value).map(|on| of(settings).use_regex = on)
