@@ -22,6 +22,9 @@ pub(crate) enum Profile {
     IngressNginx,
 }
 
+/// What says whose defaults hold for an Ingress, on itself or on its class.
+pub(crate) const DEFAULTS: &str = "narthex.dev/defaults";
+
 /// What says how an Ingress's paths are read, on itself or on its class.
 pub(crate) const PATH_SEMANTICS: &str = "narthex.dev/path-semantics";
 
@@ -112,7 +115,9 @@ impl Classes {
             let mut all = options.controller_classes.iter();
             let is_named = || options.ingress_class.as_deref() == Some(&*class.metadata.name);
             let ours = all.any(|ours| ours == controller) || (options.class_by_name && is_named());
-            ours.then(|| Profile::of_controller(controller))
+            let said = class.metadata.annotations.get(DEFAULTS);
+            let said = said.and_then(Profile::of_annotation);
+            ours.then(|| said.unwrap_or_else(|| Profile::of_controller(controller)))
         };
         let ours = store
             .ingress_classes()
@@ -139,14 +144,17 @@ impl Classes {
             .ingress_classes()
             .filter(|class| is_ours(class).is_some())
         {
-            let Some(value) = class.metadata.annotations.get(PATH_SEMANTICS) else {
-                continue;
-            };
+            let said = |name: &str| class.metadata.annotations.get(name);
             let key = ObjectKey::new(Kind::IngressClass, "", &class.metadata.name);
             let mut problems = Problems::of(key);
-            if let Some(read) = PathSemantics::read(PATH_SEMANTICS, value, &mut problems) {
+            let defaults =
+                said(DEFAULTS).map(|value| Profile::read(DEFAULTS, value, &mut problems));
+            let read = said(PATH_SEMANTICS)
+                .map(|value| PathSemantics::read(PATH_SEMANTICS, value, &mut problems));
+            if let Some(Some(read)) = read {
                 paths.insert(class.metadata.name.as_str().into(), read);
-            } else {
+            }
+            if defaults == Some(None) || read == Some(None) {
                 reports.push(Arc::new(problems.into_report(true)));
             }
         }
@@ -176,8 +184,18 @@ impl Classes {
         self.paths.get(name.unwrap_or(&self.default_name)).copied()
     }
 
-    /// Whose an Ingress is.
+    /// Whose an Ingress is, and whose defaults it has: those of its class, unless it says others.
     pub(crate) fn verdict(&self, ingress: &Ingress, options: &Options) -> Verdict {
+        let said = ingress.metadata.annotations.get(DEFAULTS);
+        let said = said.and_then(Profile::of_annotation);
+        match (self.of_class(ingress, options), said) {
+            (Verdict::Ours(_), Some(said)) => Verdict::Ours(said),
+            (Verdict::Undefined(_), Some(said)) => Verdict::Undefined(said),
+            (verdict, _) => verdict,
+        }
+    }
+
+    fn of_class(&self, ingress: &Ingress, options: &Options) -> Verdict {
         let annotation = ingress.metadata.annotations.get(CLASS_ANNOTATION);
         let is_flags = |class: &str| options.ingress_class.as_deref() == Some(class);
         // Of what nothing defines, only the name tells whose it was.
@@ -211,6 +229,25 @@ impl Classes {
 }
 
 impl Profile {
+    /// The value of the annotation; says so if it is none.
+    pub(crate) fn read(name: &str, value: &str, problems: &mut Problems) -> Option<Self> {
+        let read = Self::of_annotation(value);
+        if read.is_none() {
+            let message = format!("{value:?} names no defaults; those of the controller stand");
+            let hint = "narthex or ingress-nginx";
+            problems.warning(annotation_field(name), message, hint);
+        }
+        read
+    }
+
+    fn of_annotation(value: &str) -> Option<Self> {
+        match value {
+            "narthex" => Some(Self::Own),
+            "ingress-nginx" => Some(Self::IngressNginx),
+            _ => None,
+        }
+    }
+
     /// Of a class's controller.
     fn of_controller(controller: &str) -> Self {
         match controller == INGRESS_NGINX {

@@ -41,7 +41,7 @@ use std::sync::{Arc, LazyLock};
 use model::{ConnectionHeader, Suites};
 use objects::kinds::Ingress;
 
-use crate::ingress::class::{PATH_SEMANTICS, PathSemantics};
+use crate::ingress::class::{DEFAULTS, PATH_SEMANTICS, PathSemantics, Profile};
 use crate::ingress::manner::Defaults;
 use crate::issuance::OWN as ISSUANCE;
 use crate::options::Options;
@@ -253,6 +253,9 @@ pub(crate) fn read(ingress: &Ingress, reading: Reading<'_>, problems: &mut Probl
             }
         } else if name == PATH_SEMANTICS {
             settings.paths = PathSemantics::read(name, value, problems);
+        } else if name == DEFAULTS {
+            // Whoever says whose the Ingress is has read it already.
+            let _ = Profile::read(name, value, problems);
         } else if SERVICES.contains(&name) {
             let message = "has no effect on an Ingress";
             problems.warning(
