@@ -244,8 +244,6 @@ pub struct CookieTerms {
     /// Sessions are spread anew when there are more endpoints, or fewer; else each stays where it
     /// is (`affinity-mode`).
     pub balanced: bool,
-    /// Whether a session does not keep its client with one of several backends.
-    pub leaves_share: bool,
 }
 
 /// Whether pages of other sites send a cookie (RFC 6265bis, `SameSite`).
@@ -281,12 +279,6 @@ impl Affinity {
     pub fn is_balanced(&self) -> bool {
         let terms = self.cookie_terms.as_ref();
         terms.is_some_and(|terms| terms.balanced)
-    }
-
-    /// Whether a session keeps its client with one of several backends, too.
-    pub fn keeps_share(&self) -> bool {
-        let terms = self.cookie_terms.as_ref();
-        terms.is_none_or(|terms| !terms.leaves_share)
     }
 }
 

@@ -274,7 +274,9 @@ fn rewrites_beside_plain_paths_are_as_ingress_nginxs_own_tests_say() {
             .host(HOST)
             .path(any, path, "web")
     };
-    let table: &[(&[Ingress], &[(&str, &str)])] = &[
+    /// Some Ingresses, and what becomes of each path.
+    type Case<'a> = (&'a [Ingress], &'a [(&'a str, &'a str)]);
+    let table: &[Case<'_>] = &[
         (
             &[
                 plain("/.well-known/acme/challenge"),

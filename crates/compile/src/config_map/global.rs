@@ -72,7 +72,7 @@ pub(crate) struct Global {
     pub(crate) strict_paths: bool,
     /// Whether clients are told what server a backend is.
     pub(crate) tells_server: bool,
-    /// The fields that `custom-headers` may name, in lower case.
+    /// The fields that `custom-headers` may name, as they are written.
     pub(crate) allowed_headers: Vec<Box<str>>,
     /// Whether requests are sent again that may not be served twice.
     pub(crate) retry_non_idempotent: bool,

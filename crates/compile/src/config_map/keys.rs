@@ -217,7 +217,7 @@ const KEYS: &[Key] = &[
     }),
     Key::idle("geoip2-autoreload-in-minutes", "there is no database yet"),
     Key::works("global-allowed-response-headers", |global, value| {
-        names(value).map(|names| global.allowed_headers = names)
+        written_names(value).map(|names| global.allowed_headers = names.map(Box::from).collect())
     }),
     Key::said("global-auth-always-set-cookie", "auth-always-set-cookie"),
     Key::said("global-auth-cache-duration", "auth-cache-duration"),
@@ -815,14 +815,18 @@ fn name(value: &str) -> Result<Option<Name>, &'static str> {
 
 /// Names of header fields between commas, in lower case.
 fn names(value: &str) -> Result<Vec<Box<str>>, &'static str> {
-    let names = value
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty());
-    let names = names.map(|name| http_name(name).then(|| name.to_ascii_lowercase().into()));
-    names
-        .collect::<Option<_>>()
-        .ok_or("names of header fields between commas")
+    let names = written_names(value)?;
+    Ok(names.map(|name| name.to_ascii_lowercase().into()).collect())
+}
+
+/// Names of header fields between commas, as they are written.
+fn written_names(value: &str) -> Result<impl Iterator<Item = &str>, &'static str> {
+    let names = value.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    match names.clone().all(http_name) {
+        true => Ok(names),
+        false => Err("names of header fields between commas"),
+    }
 }
 
 #[cfg(test)]

@@ -136,12 +136,13 @@ impl Facts {
         }
         if self.secure.get() {
             // In the place of what the backend says, as in ingress-nginx.
-            let extras = self.extras.borrow();
-            let held = extras.as_ref().and_then(|held| held.rule().extras.as_ref());
-            let own = held.and_then(|extras| extras.hsts.as_deref());
+            let held = self.extras.take();
+            let extras = held.as_ref().and_then(|held| held.rule().extras.as_ref());
+            let own = extras.and_then(|extras| extras.hsts.as_deref());
             if own.is_some_and(|own| !own.is_empty()) {
                 headers.remove_named(HSTS);
             }
+            self.extras.set(held);
         }
         self.edit(worker, headers);
     }
