@@ -11,6 +11,8 @@ pub(crate) struct Case {
     pub(crate) backend: Kind,
     /// 1,000 hosts with 5 paths each, instead of one route.
     pub(crate) routes: bool,
+    /// Narthex alone, without and with annotations.
+    pub(crate) annotated: bool,
     /// With an access log.
     pub(crate) log: bool,
     /// Bytes are forwarded unread: the configurations of `peers/…-tcp`.
@@ -68,6 +70,7 @@ const PLAIN: Case = Case {
     load: GET,
     backend: Kind::Nginx,
     routes: false,
+    annotated: false,
     log: false,
     tcp: false,
     connections: None,
@@ -186,6 +189,12 @@ pub(crate) const ALL: &[Case] = &[
             "caddy",
             "each of its routes has a connection pool of its own, which would be measured instead",
         )],
+        ..PLAIN
+    },
+    Case {
+        name: "annotations",
+        about: "as keepalive, by Narthex without and with ten common annotations on its route",
+        annotated: true,
         ..PLAIN
     },
     Case {

@@ -87,6 +87,8 @@ fn run(cli: Cli) -> Result<(), Error> {
     let mut run = results::Run::new(&plan, machine::describe(&programs, &proxies));
     for case in cases {
         println!("{}: {}", case.name, case.about);
+        let mut proxies = proxies.clone();
+        proxies.retain(|proxy| proxy.is_in(case));
         let outcome = measure::case(case, &proxies, &programs, &plan)?;
         println!("{}", report::case(&outcome));
         run.cases.push(outcome);
@@ -110,7 +112,7 @@ fn run(cli: Cli) -> Result<(), Error> {
 fn proxies(cli: &Cli, programs: &Programs) -> Result<Vec<Proxy>, Error> {
     let named = |proxy: &Proxy| match (cli.proxies.is_empty(), cli.smoke) {
         (false, _) => cli.proxies.iter().any(|name| name == proxy.name()),
-        (true, true) => matches!(proxy, Proxy::Floor | Proxy::Narthex),
+        (true, true) => matches!(proxy, Proxy::Floor | Proxy::Narthex | Proxy::Annotated),
         (true, false) => true,
     };
     if let Some(odd) = cli.proxies.iter().find(|name| Proxy::parse(name).is_none()) {

@@ -17,6 +17,8 @@ use crate::{Error, root};
 pub(crate) enum Proxy {
     Floor,
     Narthex,
+    /// Narthex, with ten annotations on its routes.
+    Annotated,
     Nginx,
     Haproxy,
     Envoy,
@@ -24,9 +26,10 @@ pub(crate) enum Proxy {
 }
 
 impl Proxy {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Floor,
         Self::Narthex,
+        Self::Annotated,
         Self::Nginx,
         Self::Haproxy,
         Self::Envoy,
@@ -37,10 +40,20 @@ impl Proxy {
         match self {
             Self::Floor => "floor",
             Self::Narthex => "narthex",
+            Self::Annotated => "narthex-annotated",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Envoy => "envoy",
             Self::Caddy => "caddy",
+        }
+    }
+
+    /// Whether it is among those which a case compares.
+    pub(crate) fn is_in(self, case: &Case) -> bool {
+        match self {
+            Self::Annotated => case.annotated,
+            Self::Narthex => true,
+            _ => !case.annotated,
         }
     }
 
@@ -52,7 +65,7 @@ impl Proxy {
     pub(crate) fn version_flag(self) -> Option<&'static str> {
         match self {
             Self::Floor => None,
-            Self::Narthex | Self::Envoy => Some("--version"),
+            Self::Narthex | Self::Annotated | Self::Envoy => Some("--version"),
             Self::Nginx | Self::Haproxy => Some("-v"),
             Self::Caddy => Some("version"),
         }
@@ -86,7 +99,7 @@ impl Programs {
     pub(crate) fn path(&self, proxy: Proxy) -> Option<PathBuf> {
         match proxy {
             Proxy::Floor => Some(self.floor.clone()),
-            Proxy::Narthex => Some(self.narthex.clone()),
+            Proxy::Narthex | Proxy::Annotated => Some(self.narthex.clone()),
             Proxy::Nginx | Proxy::Haproxy => on_path(proxy.name()),
             Proxy::Envoy => self.peer("envoy").or_else(|| on_path("envoy")),
             Proxy::Caddy => self.peer("bin/caddy").or_else(|| on_path("caddy")),
@@ -233,7 +246,7 @@ fn command(
             .args(&["--endpoint", &format!("default/web=127.0.0.1:{backend}")])
             .args(&["--access-log-format", "off"])
             .args(&["--admin-address", &format!("127.0.0.1:{}", free_port())]),
-        Proxy::Narthex => start
+        Proxy::Narthex | Proxy::Annotated => start
             .arg("serve")
             .arg(own)
             .args(&["--workers", "1", "--bind-address", "127.0.0.1"])

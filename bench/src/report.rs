@@ -61,6 +61,7 @@ pub(crate) fn overview(run: &Run) -> String {
     let others: Vec<_> = Proxy::ALL
         .into_iter()
         .filter(|proxy| *proxy != Proxy::Narthex)
+        .filter(|proxy| run.cases.iter().any(|it| it.column(proxy.name()).is_some()))
         .collect();
     for proxy in &others {
         let _ = write!(text, " {} |", proxy.name());

@@ -327,7 +327,7 @@ fn check(
             "one line of plain text",
         ));
     }
-    if !allowed.iter().any(|one| one.eq_ignore_ascii_case(name)) {
+    if !allowed.iter().any(|one| **one == *name) {
         let hint = "its name in global-allowed-response-headers";
         return Err(("is not among the fields that may be given", hint));
     }

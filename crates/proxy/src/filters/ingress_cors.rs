@@ -1,14 +1,14 @@
 //! Tells browsers what scripts of other origins may do, in ingress-nginx's way: whatever the backend
 //! says of it is replaced, in answers of every status, and a question is answered here (`enable-cors`).
 
+use std::borrow::Cow;
+
 use model::filter::IngressCors;
 
 use super::Answer;
-use crate::headers::{Headers, RequestHead};
+use crate::headers::{Headers, Name, RequestHead};
 use crate::record::Reason;
-use crate::respond::Given;
-
-const ORIGIN: &str = "Access-Control-Allow-Origin";
+use crate::respond::{Given, decimal};
 
 /// The answer to OPTIONS from an origin that may come, whatever is asked; others' go further.
 pub(super) fn preflight(cors: &IngressCors, request: &RequestHead) -> Option<Answer> {
@@ -33,23 +33,28 @@ pub(super) fn finish(cors: &IngressCors, headers: &mut Headers, origin: Option<&
     let Some(allowed) = cors.allowed(origin) else {
         return;
     };
-    let mut set = |name: &str, value: &[u8]| {
-        headers.remove_named(name.as_bytes());
-        headers.push(name.as_bytes(), value);
+    let mut digits = [0; 20];
+    let max_age = match u64::try_from(cors.max_age) {
+        Ok(seconds) => Cow::Borrowed(decimal(&mut digits, seconds)),
+        Err(_) => Cow::Owned(cors.max_age.to_string().into_bytes()),
     };
-    set(ORIGIN, allowed);
-    if cors.credentials {
-        set("Access-Control-Allow-Credentials", b"true");
+    let credentials = if cors.credentials { "true" } else { "" };
+    let ours: [(&str, &[u8]); 6] = [
+        ("Access-Control-Allow-Origin", allowed),
+        ("Access-Control-Allow-Credentials", credentials.as_bytes()),
+        ("Access-Control-Allow-Methods", cors.methods.as_bytes()),
+        ("Access-Control-Allow-Headers", cors.headers.as_bytes()),
+        ("Access-Control-Expose-Headers", cors.expose.as_bytes()),
+        ("Access-Control-Max-Age", &max_age),
+    ];
+    let ours = ours.iter().filter(|(_, value)| !value.is_empty());
+    headers.retain(|token, name| {
+        let is = |ours: &str| ours.as_bytes().eq_ignore_ascii_case(name);
+        token != Name::Other || !ours.clone().any(|(ours, _)| is(ours))
+    });
+    for (name, value) in ours {
+        headers.push_known(Name::Other, name.as_bytes(), value);
     }
-    set("Access-Control-Allow-Methods", cors.methods.as_bytes());
-    set("Access-Control-Allow-Headers", cors.headers.as_bytes());
-    if !cors.expose.is_empty() {
-        set("Access-Control-Expose-Headers", cors.expose.as_bytes());
-    }
-    set(
-        "Access-Control-Max-Age",
-        cors.max_age.to_string().as_bytes(),
-    );
 }
 
 #[cfg(test)]

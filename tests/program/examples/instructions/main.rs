@@ -22,6 +22,23 @@ const TOLERANCE: f64 = 3.0;
 /// How many requests a round of a case has: enough that what a timer does in between does not matter.
 const REQUESTS: usize = 3_000;
 
+/// The host whose Ingress has annotations.
+const ANNOTATED: &str = "annotated.example";
+
+/// What many Ingresses have.
+const ANNOTATIONS: [(&str, &str); 10] = [
+    ("custom-http-errors", "502,503"),
+    ("enable-cors", "true"),
+    ("limit-rps", "1000000"),
+    ("proxy-body-size", "8m"),
+    ("proxy-connect-timeout", "10"),
+    ("proxy-read-timeout", "120"),
+    ("rewrite-target", "/$1"),
+    ("ssl-redirect", "false"),
+    ("use-regex", "true"),
+    ("whitelist-source-range", "127.0.0.0/8,10.0.0.0/8"),
+];
+
 const HOSTS: usize = 20;
 const PATHS: usize = 50;
 
@@ -104,8 +121,10 @@ fn count() -> Counts {
         into: &into,
         dumps: Cell::new(0),
     };
+    let annotated = get.replace(HOST, ANNOTATED);
     // Pools, buffers and code are warm before anything counts.
     kept(&get);
+    kept(&annotated);
     callgrind.control(&["--instr=on"]);
     kept(&get);
     let mut counts = Counts::new();
@@ -115,6 +134,7 @@ fn count() -> Counts {
         profile
     };
     let request = each("request: GET on a kept connection", &|| kept(&get));
+    each("request: GET through ten annotations", &|| kept(&annotated));
     each("request: POST of 4 KiB on a kept connection", &|| {
         kept(&post);
     });
@@ -151,6 +171,15 @@ fn site(web: &Backend) -> Folder {
         }
         documents.push(ingress.yaml());
     }
+    let mut ingress = Ingress::named("annotated").class("nginx").host(ANNOTATED);
+    for (name, value) in ANNOTATIONS {
+        ingress = ingress.annotation(&format!("nginx.ingress.kubernetes.io/{name}"), value);
+    }
+    documents.push(
+        ingress
+            .path("ImplementationSpecific", "/(.*)", "web")
+            .yaml(),
+    );
     Folder::of(&documents)
 }
 
