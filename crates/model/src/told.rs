@@ -20,14 +20,30 @@ impl FieldNames {
     /// Whether a field of this name goes on.
     #[inline]
     pub fn takes(self, name: &[u8]) -> bool {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        match self {
-            Self::Any => true,
-            Self::Plain => name.iter().all(is_plain),
-            Self::Underscored => name.iter().all(|byte| is_plain(byte) || *byte == b'_'),
-        }
+        let taken = match self {
+            Self::Any => return true,
+            Self::Plain => 1,
+            Self::Underscored => 1 | 2,
+        };
+        name.iter()
+            .all(|&byte| BYTES[usize::from(byte)] & taken != 0)
     }
 }
+
+/// 1 for letters, digits and hyphens, 2 for the underscore.
+const BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        bytes[byte] = match byte as u8 {
+            b'_' => 2,
+            b'-' => 1,
+            other => other.is_ascii_alphanumeric() as u8,
+        };
+        byte += 1;
+    }
+    bytes
+};
 
 /// What backends are told besides, or otherwise than by default.
 #[derive(Debug, Clone, PartialEq, Eq)]

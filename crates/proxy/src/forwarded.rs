@@ -86,8 +86,22 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// Of a request as it came.
-    pub(crate) fn of(request: &RequestHead) -> Self {
+    /// Of a request as it came, if it says any.
+    pub(crate) fn of(request: &RequestHead) -> Option<Box<Self>> {
+        const CLAIMS: Names = Names::of(&[
+            Name::Forwarded,
+            Name::XForwardedFor,
+            Name::XForwardedHost,
+            Name::XRequestId,
+        ]);
+        request
+            .headers
+            .has_any(CLAIMS)
+            .then(|| Box::new(Self::read(request)))
+    }
+
+    #[cold]
+    fn read(request: &RequestHead) -> Self {
         let said = |name: Name, text: &[u8]| {
             request.headers.get(name)?;
             request.headers.joined(text).map(Cow::into_owned)
@@ -107,23 +121,25 @@ impl Claims {
 pub(crate) fn tell_more(
     request: &mut RequestHead,
     connection: &Connection,
-    claims: Claims,
+    claims: Option<Box<Claims>>,
     told: Option<&Told>,
     rehosts: bool,
 ) {
     const FOR: &[u8] = b"X-Original-Forwarded-For";
     const HOST: &[u8] = b"X-Original-Forwarded-Host";
 
+    let claims = claims.map(|claims| *claims).unwrap_or_default();
     if rehosts && connection.trusted {
         rehost(request);
     }
     let headers = &mut request.headers;
     headers.remove(Names::of(&[Name::XForwardedScheme, Name::XScheme]));
     let not_theirs = [FOR, HOST, b"Proxy"];
-    headers.retain(|_, field| {
-        !not_theirs
-            .iter()
-            .any(|name| field.eq_ignore_ascii_case(name))
+    headers.retain(|token, field| {
+        token != Name::Other
+            || !not_theirs
+                .iter()
+                .any(|name| field.eq_ignore_ascii_case(name))
     });
     let scheme = headers.get(Name::XForwardedProto).unwrap_or_default();
     let scheme = scheme.to_vec();

@@ -313,6 +313,12 @@ impl Headers {
             .retain(|field| keep(field.token, &text[field.name.range()]));
     }
 
+    /// Whether one of these names may be there; if not, none is.
+    #[inline]
+    pub(crate) fn has_any(&self, names: Names) -> bool {
+        self.names.meets(names)
+    }
+
     /// Takes out every field of these names.
     pub(crate) fn remove(&mut self, names: Names) {
         if self.names.meets(names) {

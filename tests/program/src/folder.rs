@@ -210,3 +210,15 @@ data:
         BASE64_STANDARD.encode(key)
     )
 }
+
+/// A ConfigMap, named by its namespace and its name.
+pub fn config_map(object: &str, data: &[(&str, &str)]) -> String {
+    let (namespace, name) = object.split_once('/').expect("namespace/name");
+    let lines = data
+        .iter()
+        .map(|(key, value)| format!("\n  {key:?}: {value:?}"));
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: {namespace}, name: {name}}}\ndata:{}\n",
+        lines.collect::<String>()
+    )
+}

@@ -5,24 +5,14 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::nginx::ingress;
 use crate::{Backend, Folder, HOST, Ingress, Narthex, Response, service};
-
-/// What annotations begin with.
-pub const PREFIX: &str = "nginx.ingress.kubernetes.io";
 
 /// The host whose Ingress has no annotation.
 pub const OPEN: &str = "open.example";
 
 /// Annotations without their prefix.
 pub type Annotations<'a> = &'a [(&'a str, &'a str)];
-
-/// An Ingress of class `nginx`.
-pub fn nginx(name: &str, annotations: Annotations<'_>) -> Ingress {
-    let ingress = Ingress::named(name).class("nginx");
-    annotations.iter().fold(ingress, |ingress, (name, value)| {
-        ingress.annotation(&format!("{PREFIX}/{name}"), value)
-    })
-}
 
 /// A host that is guarded, `a.example`, beside one that is not, both before an echoing backend.
 pub struct Guarded {
@@ -39,19 +29,19 @@ impl Guarded {
 
     /// The same with more documents and flags.
     pub fn with(annotations: Annotations<'_>, documents: &[String], flags: &[&str]) -> Self {
-        let ingress = nginx("web", annotations).host(HOST).prefix("/", "web");
-        Self::of(Backend::named("web"), &ingress, documents, flags)
+        let guarded = ingress("web", annotations).host(HOST).prefix("/", "web");
+        Self::of(Backend::named("web"), &guarded, documents, flags)
     }
 
     /// Any Ingress before any backend, which is the Service `web`.
-    pub fn of(web: Backend, ingress: &Ingress, documents: &[String], flags: &[&str]) -> Self {
+    pub fn of(web: Backend, guarded: &Ingress, documents: &[String], flags: &[&str]) -> Self {
         let mut site = vec![
             service("web", &[web.address()]),
-            nginx("open", &[]).host(OPEN).prefix("/", "web").yaml(),
+            ingress("open", &[]).host(OPEN).prefix("/", "web").yaml(),
         ];
         site.extend_from_slice(documents);
         let folder = Folder::of(&site);
-        folder.write("ingress.yaml", &ingress.yaml());
+        folder.write("ingress.yaml", &guarded.yaml());
         let narthex = Narthex::on(&folder).args(flags).start();
         Self {
             narthex,
@@ -62,8 +52,8 @@ impl Guarded {
 
     /// Has the Ingress have other annotations.
     pub fn change(&self, annotations: Annotations<'_>) {
-        let ingress = nginx("web", annotations).host(HOST).prefix("/", "web");
-        self.folder.rename_over("ingress.yaml", &ingress.yaml());
+        let guarded = ingress("web", annotations).host(HOST).prefix("/", "web");
+        self.folder.rename_over("ingress.yaml", &guarded.yaml());
     }
 
     #[track_caller]
@@ -113,15 +103,6 @@ pub fn opaque(name: &str, data: &[(&str, &str)]) -> String {
     let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ndata:\n");
     for (key, value) in data {
         text += &format!("  {key}: {}\n", BASE64_STANDARD.encode(value));
-    }
-    text
-}
-
-/// A ConfigMap with texts.
-pub fn config_map(name: &str, data: &[(&str, &str)]) -> String {
-    let mut text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n");
-    for (key, value) in data {
-        text += &format!("  {key}: {value:?}\n");
     }
     text
 }

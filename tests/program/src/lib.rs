@@ -15,7 +15,6 @@
 )]
 
 pub mod acme;
-pub mod annotated;
 pub mod backend;
 pub mod balancing;
 pub mod certificate;

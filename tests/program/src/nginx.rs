@@ -1,6 +1,9 @@
 //! Sites of Ingresses of the class `nginx`, which nothing defines.
 
-use crate::site::services;
+use std::net::SocketAddr;
+
+use crate::folder::service;
+use crate::site::{HOST, serve_with, services};
 use crate::{Backend, Folder, Ingress, Narthex};
 
 /// What ingress-nginx's annotations begin with.
@@ -16,6 +19,24 @@ pub fn ingress(name: &str, annotations: &[(&str, &str)]) -> Ingress {
         };
         ingress.annotation(&name, value)
     })
+}
+
+/// The flag that names the ConfigMap [`CONTROLLER`].
+pub const CONFIGURED: &str = "--configmap=ingress-nginx/controller";
+
+/// What the controller's ConfigMap is called.
+pub const CONTROLLER: &str = "ingress-nginx/controller";
+
+/// All of [`HOST`] sent to the Service `web` with these endpoints, by one worker.
+pub fn serve_annotated(
+    annotations: &[(&str, &str)],
+    addresses: &[SocketAddr],
+) -> (Narthex, Folder) {
+    let ingress = ingress("web", annotations).host(HOST).prefix("/", "web");
+    serve_with(
+        &[service("web", addresses), ingress.yaml()],
+        &["--workers=1"],
+    )
 }
 
 /// A program with the backends `web` and `other`, which echo.

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
-use program_tests::annotated::nginx;
 use program_tests::fastcgi::{STDERR, STDOUT, Server, Wrap, end, record, whole};
+use program_tests::folder::config_map;
+use program_tests::nginx::ingress as nginx;
 use program_tests::{Conn, Folder, HOST, Narthex, Response, serve, service, until};
 
 const FCGI: (&str, &str) = ("backend-protocol", "FCGI");
@@ -19,16 +20,6 @@ fn serve_fastcgi(
     let mut documents = vec![service("web", &[address]), ingress.yaml()];
     documents.extend_from_slice(more);
     serve(&documents)
-}
-
-fn config_map(name: &str, data: &[(&str, &str)]) -> String {
-    let data: String = data
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\ndata:\n{data}"
-    )
 }
 
 fn hello() -> Server {
@@ -118,7 +109,7 @@ fn a_scripts_status_and_place_are_the_clients() {
 fn the_index_and_the_config_maps_parameters_are_told() {
     let server = hello();
     let map = config_map(
-        "params",
+        "default/params",
         &[
             ("SCRIPT_FILENAME", "/srv/app$fastcgi_script_name"),
             ("REDIRECT_STATUS", "299"),
@@ -147,10 +138,13 @@ fn paths_answer_503_while_the_config_map_is_missing_or_wrong() {
     let said = [("fastcgi-params-configmap", "default/params")];
     let (narthex, folder) = serve_fastcgi(&said, server.address(), &[]);
     assert_eq!(narthex.get(HOST, "/").status, 503);
-    folder.write("map.yaml", &config_map("params", &[("A", "b")]));
+    folder.write("map.yaml", &config_map("default/params", &[("A", "b")]));
     until("it is told", || narthex.get(HOST, "/").status == 200);
     assert_eq!(server.calls()[0].param("A"), "b");
-    folder.write("map.yaml", &config_map("params", &[("A", "b; root /;")]));
+    folder.write(
+        "map.yaml",
+        &config_map("default/params", &[("A", "b; root /;")]),
+    );
     until("it is refused", || narthex.get(HOST, "/").status == 503);
 }
 
@@ -234,7 +228,7 @@ fn a_real_server_runs_a_script() {
         .expect("open to all");
     let root = scripts.path().to_string_lossy().into_owned();
     let map = config_map(
-        "params",
+        "default/params",
         &[("SCRIPT_FILENAME", &format!("{root}$fastcgi_script_name"))],
     );
     let said = [

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use program_tests::annotated::{nginx, serve_annotated};
 use program_tests::balancing::{addresses, dead};
 use program_tests::folder::docs;
+use program_tests::nginx::{ingress as nginx, serve_annotated};
 use program_tests::tls::Client;
 use program_tests::{
     Backend, Certificate, Conn, HOST, Response, class, secret, serve, service, until,

@@ -2,7 +2,8 @@
 
 use std::thread::spawn;
 
-use program_tests::guarded::{Annotations, Guarded, basic, nginx, opaque};
+use program_tests::guarded::{Annotations, Guarded, basic, opaque};
+use program_tests::nginx::ingress as nginx;
 use program_tests::{Backend, Conn, HOST, curl, until};
 
 /// The password `bar`, by htpasswd and by crypt(3).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use program_tests::annotated::{nginx, serve_annotated};
+use program_tests::nginx::{ingress as nginx, serve_annotated};
 use program_tests::{Backend, Conn, HOST, Narthex, never, serve, service, until};
 
 fn post(narthex: &Narthex, length: usize) -> u16 {

@@ -1,22 +1,13 @@
 //! ingress-nginx's ConfigMap: what holds where its Ingresses say nothing, picked up while serving.
 
+use program_tests::folder::config_map;
+use program_tests::nginx::{CONFIGURED, CONTROLLER};
 use program_tests::tls::Client;
 use program_tests::{
     Backend, Certificate, Conn, Folder, Ingress, Narthex, Then, eventually, secret, services, until,
 };
 
-const FLAG: &str = "--configmap=ingress-nginx/controller";
 const HOST: &str = "a.example";
-
-fn config_map(name: &str, lines: &[(&str, &str)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: {name}}}\ndata:\n{lines}"
-    )
-}
 
 struct World {
     web: Backend,
@@ -41,8 +32,8 @@ fn world(lines: &[(&str, &str)]) -> World {
     documents.push(program_tests::class());
     documents.push(secret("tls", &Certificate::of(&[HOST, "own.example"])));
     let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map("controller", lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    folder.write("config.yaml", &config_map(CONTROLLER, lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     World {
         web,
         folder,
@@ -62,7 +53,7 @@ impl World {
 
     fn set(&self, lines: &[(&str, &str)]) {
         self.folder
-            .rename_over("config.yaml", &config_map("controller", lines));
+            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
     }
 }
 
@@ -140,8 +131,8 @@ fn fields_of_other_config_maps_are_added_and_hidden() {
     world.folder.write(
         "more.yaml",
         &[
-            config_map("answers", &[("X-Added", "yes, with spaces")]),
-            config_map("requests", &[("X-Told", "by us")]),
+            config_map("ingress-nginx/answers", &[("X-Added", "yes, with spaces")]),
+            config_map("ingress-nginx/requests", &[("X-Told", "by us")]),
         ]
         .join("---\n"),
     );
@@ -165,8 +156,8 @@ fn fields_of_other_config_maps_are_added_and_hidden() {
     world.folder.rename_over(
         "more.yaml",
         &[
-            config_map("answers", &[("X-Added", "no")]),
-            config_map("requests", &[("X-Told", "by us")]),
+            config_map("ingress-nginx/answers", &[("X-Added", "no")]),
+            config_map("ingress-nginx/requests", &[("X-Told", "by us")]),
         ]
         .join("---\n"),
     );
@@ -302,8 +293,8 @@ fn responses_are_compressed_for_who_takes_it() {
         ("enable-brotli", "true"),
         ("enable-zstd", "true"),
     ];
-    folder.write("config.yaml", &config_map("controller", &lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    folder.write("config.yaml", &config_map(CONTROLLER, &lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     let get = |path: &str, accepts: &str| {
         let mut conn = Conn::plain(narthex.http);
         let accepts = match accepts {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use program_tests::guarded::{Guarded, basic, config_map, nginx, url};
+use program_tests::folder::config_map;
+use program_tests::guarded::{Guarded, basic, url};
+use program_tests::nginx::ingress as nginx;
 use program_tests::websocket::WebSocket;
 use program_tests::{Backend, Conn, HOST, Response, Seen, Then, service, until};
 
@@ -169,7 +171,7 @@ fn fields_of_a_config_map_are_told() {
     let auth = asked();
     let auth_url = url(auth.address(), "/");
     let map = config_map(
-        "fields",
+        "default/fields",
         &[("My-Custom-Header", "42"), ("X-Sent-From", "$host")],
     );
     for name in ["default/fields", "fields"] {
@@ -180,11 +182,11 @@ fn fields_of_a_config_map_are_told() {
         assert_eq!(seen.header("my-custom-header"), Some("42"));
         assert_eq!(seen.header("x-sent-from"), Some("a.example"));
         site.folder
-            .write("more.yaml", &config_map("other", &[("a b", "c")]));
+            .write("more.yaml", &config_map("default/other", &[("a b", "c")]));
     }
     for name in ["other", "default/gone", "elsewhere/fields"] {
         let annotations = [("auth-url", &*auth_url), ("auth-proxy-set-headers", name)];
-        let documents = [map.clone(), config_map("other", &[("a b", "c")])];
+        let documents = [map.clone(), config_map("default/other", &[("a b", "c")])];
         let site = Guarded::with(&annotations, &documents, &[]);
         assert_eq!(site.get("/").status, 503, "{name}");
         site.assert_others_are_open();
@@ -202,7 +204,7 @@ fn a_config_map_that_changes_is_told_as_it_is() {
     let site = Guarded::by(&annotations);
     assert_eq!(site.get("/").status, 503);
     let write = |value: &str| {
-        let map = config_map("fields", &[("X-Which", value)]);
+        let map = config_map("default/fields", &[("X-Which", value)]);
         site.folder.rename_over("fields.yaml", &map);
     };
     for value in ["one", "two"] {

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use program_tests::annotated::nginx;
-use program_tests::folder::raw_secret;
+use program_tests::folder::{config_map, raw_secret};
 use program_tests::http1::Response;
+use program_tests::nginx::{CONFIGURED, CONTROLLER, ingress as nginx};
 use program_tests::tcp::{TcpBackend, connect, exchange};
 use program_tests::tls::Client;
 use program_tests::{
@@ -13,19 +13,8 @@ use program_tests::{
     until,
 };
 
-const FLAG: &str = "--configmap=ingress-nginx/controller";
 const HOST: &str = "a.example";
 const OWN: &str = "own.example";
-
-fn config_map(lines: &[(&str, &str)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: controller}}\ndata:\n{lines}"
-    )
-}
 
 struct World {
     web: Backend,
@@ -47,8 +36,8 @@ fn world(
     documents.push(nginx("own", own).host(OWN).prefix("/", "web").yaml());
     documents.extend_from_slice(more);
     let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map(lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).args(flags).start();
+    folder.write("config.yaml", &config_map(CONTROLLER, lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).args(flags).start();
     World {
         web,
         folder,
@@ -58,7 +47,8 @@ fn world(
 
 impl World {
     fn set(&self, lines: &[(&str, &str)]) {
-        self.folder.rename_over("config.yaml", &config_map(lines));
+        self.folder
+            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
     }
 
     fn get(&self, host: &str, path: &str) -> Response {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use program_tests::annotated::{nginx, serve_annotated};
 use program_tests::balancing::{addresses, annotated, ask};
+use program_tests::nginx::{ingress as nginx, serve_annotated};
 use program_tests::{Backend, HOST, Narthex, serve, serve_with, service};
 
 const NAMES: [&str; 6] = ["one", "two", "three", "four", "five", "six"];

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use program_tests::guarded::{Guarded, OPEN, nginx};
+use program_tests::guarded::{Guarded, OPEN};
+use program_tests::nginx::ingress as nginx;
 use program_tests::websocket::WebSocket;
 use program_tests::{Backend, Conn, HOST, until};
 

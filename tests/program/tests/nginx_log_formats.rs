@@ -1,19 +1,9 @@
 //! The access log as ingress-nginx writes it: `log-format-upstream` and the keys beside it.
 
+use program_tests::folder::config_map;
+use program_tests::nginx::{CONFIGURED, CONTROLLER};
 use program_tests::tcp::{TcpBackend, connect, exchange};
 use program_tests::{Backend, Conn, Folder, HOST, Ingress, Narthex, eventually, ports, service};
-
-const FLAG: &str = "--configmap=ingress-nginx/controller";
-
-fn config_map(name: &str, lines: &[(&str, &str)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("  {key:?}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: {name}}}\ndata:\n{lines}"
-    )
-}
 
 struct World {
     web: Backend,
@@ -28,8 +18,8 @@ fn world(lines: &[(&str, &str)]) -> World {
         service("web", &[web.address()]),
         ingress.host(HOST).prefix("/", "web").yaml(),
     ]);
-    folder.write("config.yaml", &config_map("controller", lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    folder.write("config.yaml", &config_map(CONTROLLER, lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     World {
         web,
         folder,
@@ -107,7 +97,7 @@ fn formats_and_escapes_are_picked_up_while_it_serves() {
     };
     let set = |lines: &[(&str, &str)]| {
         let lines = [&[("log-format-upstream", format)], lines].concat();
-        let text = config_map("controller", &lines);
+        let text = config_map(CONTROLLER, &lines);
         world.folder.rename_over("config.yaml", &text);
     };
     set(&[("log-format-escape-json", "true")]);
@@ -138,9 +128,11 @@ fn every_attempt_is_in_the_line() {
             .host(HOST)
             .prefix("/p", "web")
             .yaml(),
-        config_map("controller", &[("log-format-upstream", format)]),
+        config_map(CONTROLLER, &[("log-format-upstream", format)]),
     ]);
-    let narthex = Narthex::on(&folder).args(&[FLAG, "--workers=1"]).start();
+    let narthex = Narthex::on(&folder)
+        .args(&[CONFIGURED, "--workers=1"])
+        .start();
     let line = (0..100).find_map(|n| {
         let head =
             format!("GET /p/%41?a={n} HTTP/1.1\r\nCookie: b=1; c=2\r\nX-Forwarded-For: 192.0.2.9");
@@ -184,7 +176,7 @@ fn what_is_not_to_be_logged_has_no_line() {
     let world = world(&[("skip-access-log-urls", "/quiet,~^/static/")]);
     let narthex = &world.narthex;
     let set = |lines: &[(&str, &str)]| {
-        let text = config_map("controller", lines);
+        let text = config_map(CONTROLLER, lines);
         world.folder.rename_over("config.yaml", &text);
     };
     for path in ["/quiet", "/static/a", "/quiet?x"] {
@@ -239,11 +231,14 @@ fn connections_that_are_passed_on_have_a_format_of_their_own() {
     ] {
         let folder = Folder::of(&[
             service("tcp", &[backend.address()]),
-            config_map("controller", lines),
-            config_map("tcp", &[(&port.to_string(), "default/tcp:80")]),
+            config_map(CONTROLLER, lines),
+            config_map(
+                "ingress-nginx/tcp",
+                &[(&port.to_string(), "default/tcp:80")],
+            ),
         ]);
         let narthex = Narthex::on(&folder)
-            .args(&[FLAG, "--tcp-services-configmap=ingress-nginx/tcp"])
+            .args(&[CONFIGURED, "--tcp-services-configmap=ingress-nginx/tcp"])
             .start();
         exchange(&mut connect(port), b"hello");
         let line = line_with(&narthex, "TCP");
@@ -268,10 +263,10 @@ fn the_log_is_what_the_flag_says() {
             .host(HOST)
             .prefix("/", "web")
             .yaml(),
-        config_map("controller", &[("log-format-upstream", "mine")]),
+        config_map(CONTROLLER, &[("log-format-upstream", "mine")]),
     ]);
     let narthex = Narthex::on(&folder)
-        .args(&[FLAG, "--access-log-format=json"])
+        .args(&[CONFIGURED, "--access-log-format=json"])
         .start();
     assert_eq!(ask(&narthex, "GET /a HTTP/1.1"), 200);
     assert_eq!(narthex.access("/a")["status"], 200);
@@ -319,10 +314,10 @@ fn whoever_else_answers_is_in_the_line_too() {
             .host(HOST)
             .prefix("/guarded", "canary")
             .yaml(),
-        config_map("controller", &lines),
+        config_map(CONTROLLER, &lines),
     ]);
     let narthex = Narthex::on(&folder)
-        .args(&[FLAG, "--allow-local-external-names"])
+        .args(&[CONFIGURED, "--allow-local-external-names"])
         .start();
     let (web, pages, canary, auth) = (
         web.address(),

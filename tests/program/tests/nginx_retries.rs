@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use program_tests::annotated::serve_annotated;
 use program_tests::balancing::{addresses, closing, dead, failing, seen};
+use program_tests::nginx::serve_annotated;
 use program_tests::{Backend, Conn, HOST, Narthex, Then};
 
 fn ask(narthex: &Narthex, method: &str, path: &str, body: &str) -> u16 {

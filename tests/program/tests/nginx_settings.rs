@@ -3,23 +3,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use program_tests::folder;
 use program_tests::http1::Response;
+use program_tests::nginx::{CONFIGURED, CONTROLLER};
 use program_tests::tls::Client;
 use program_tests::{
     Backend, Certificate, Conn, Folder, Ingress, Narthex, Then, secret, services, until,
 };
 
-const FLAG: &str = "--configmap=ingress-nginx/controller";
 const HOST: &str = "a.example";
 
 fn config_map(lines: &[(&str, &str)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: controller}}\ndata:\n  ssl-redirect: \"false\"\n{lines}"
-    )
+    folder::config_map(CONTROLLER, &[&[("ssl-redirect", "false")], lines].concat())
 }
 
 struct World {
@@ -41,7 +36,7 @@ fn world(lines: &[(&str, &str)], more: &[Ingress]) -> World {
     documents.extend(more.iter().map(Ingress::yaml));
     let folder = Folder::of(&documents);
     folder.write("config.yaml", &config_map(lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     World {
         web,
         folder,
@@ -468,7 +463,7 @@ fn some_clients_are_sent_no_gzip_and_caches_are_told_of_all() {
         "config.yaml",
         &config_map(&[("use-gzip", "true"), ("gzip-disable", "msie6")]),
     );
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     let ask = |lines: &str| {
         let mut conn = Conn::plain(narthex.http);
         let answer = conn.ask(&format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n"));

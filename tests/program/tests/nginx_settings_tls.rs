@@ -5,6 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use program_tests::certificate::Authority;
+use program_tests::folder::config_map;
+use program_tests::nginx::{CONFIGURED, CONTROLLER};
 use program_tests::ocsp::{Answering, Manner, stapled};
 use program_tests::tcp::{TcpBackend, connect, exchange, is_over};
 use program_tests::tls::Client;
@@ -14,19 +16,8 @@ use program_tests::{
 use rustls::crypto::aws_lc_rs;
 use rustls::{CipherSuite, NamedGroup};
 
-const FLAG: &str = "--configmap=ingress-nginx/controller";
 const HOST: &str = "a.example";
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
-
-fn config_map(lines: &[(&str, &str)]) -> String {
-    let lines: String = lines
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: controller}}\ndata:\n{lines}"
-    )
-}
 
 struct World {
     _web: Backend,
@@ -46,8 +37,8 @@ fn world(certificate: &Certificate, lines: &[(&str, &str)], flags: &[&str]) -> W
     documents.push(of("plain", "plain.example").yaml());
     documents.push(secret("tls", certificate));
     let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map(lines));
-    let narthex = Narthex::on(&folder).arg(FLAG).args(flags).start();
+    folder.write("config.yaml", &config_map(CONTROLLER, lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).args(flags).start();
     World {
         _web: web,
         folder,
@@ -57,7 +48,8 @@ fn world(certificate: &Certificate, lines: &[(&str, &str)], flags: &[&str]) -> W
 
 impl World {
     fn set(&self, lines: &[(&str, &str)]) {
-        self.folder.rename_over("config.yaml", &config_map(lines));
+        self.folder
+            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
     }
 
     fn takes(&self, client: &Client, host: &str) -> bool {
@@ -179,14 +171,14 @@ fn connections_that_are_passed_on_end_when_they_are_silent_for_too_long() {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: tcp}}\ndata: {{\"{port}\": \"default/tcp:80\"}}\n"
     );
     let folder = Folder::of(&[service("tcp", &[backend.address()]), lines]);
-    folder.write("config.yaml", &config_map(&[]));
-    let flags = [FLAG, "--tcp-services-configmap=ingress-nginx/tcp"];
+    folder.write("config.yaml", &config_map(CONTROLLER, &[]));
+    let flags = [CONFIGURED, "--tcp-services-configmap=ingress-nginx/tcp"];
     let _narthex = Narthex::on(&folder).args(&flags).start();
     let mut patient = connect(port);
     exchange(&mut patient, b"hello");
     folder.rename_over(
         "config.yaml",
-        &config_map(&[("proxy-stream-timeout", "300ms")]),
+        &config_map(CONTROLLER, &[("proxy-stream-timeout", "300ms")]),
     );
     until("a silent one ends", || {
         let mut client = connect(port);
@@ -213,8 +205,8 @@ fn as_many_endpoints_are_tried_for_a_connection_as_the_config_map_says() {
     let all = [&gone[..], &[backend.address()]].concat();
     let folder = Folder::of(&[service("tcp", &all), lines]);
     let keys = [("proxy-stream-next-upstream", "false")];
-    folder.write("config.yaml", &config_map(&keys));
-    let flags = [FLAG, "--tcp-services-configmap=ingress-nginx/tcp"];
+    folder.write("config.yaml", &config_map(CONTROLLER, &keys));
+    let flags = [CONFIGURED, "--tcp-services-configmap=ingress-nginx/tcp"];
     let narthex = Narthex::on(&folder).args(&flags).start();
     // Reset, or at its end at once.
     let served = || {
@@ -235,7 +227,7 @@ fn as_many_endpoints_are_tried_for_a_connection_as_the_config_map_says() {
     assert!(tried().iter().all(|tries| *tries <= 1), "{:?}", tried());
     folder.rename_over(
         "config.yaml",
-        &config_map(&[("proxy-stream-next-upstream-tries", "0")]),
+        &config_map(CONTROLLER, &[("proxy-stream-next-upstream-tries", "0")]),
     );
     until("all are tried", || {
         served() && served() && served() && served()

@@ -1,6 +1,6 @@
 //! `ssl-ciphers` and `ssl-prefer-server-ciphers`: what is negotiated with a host's clients.
 
-use program_tests::annotated::nginx;
+use program_tests::nginx::ingress as nginx;
 use program_tests::tls::Client;
 use program_tests::{Backend, Certificate, Narthex, secret, serve, service};
 use rustls::CipherSuite::{

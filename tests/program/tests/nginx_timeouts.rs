@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use program_tests::annotated::serve_annotated;
 use program_tests::balancing::deaf;
+use program_tests::nginx::serve_annotated;
 use program_tests::{Backend, Conn, HOST, Then};
 
 /// A backend that answers after so long.

@@ -2,30 +2,27 @@
 
 use std::time::Duration;
 
-use program_tests::annotated::nginx;
 use program_tests::balancing::dead;
 use program_tests::certificate::Authority;
 use program_tests::collector::{Answers, Collector};
+use program_tests::folder;
+use program_tests::nginx::{CONFIGURED, CONTROLLER, ingress as nginx};
 use program_tests::{
     Backend, Conn, Folder, H2Backend, HOST, Ingress, Narthex, Response, eventually, serve_with,
     service, service_speaking, until,
 };
 
-const FLAG: &str = "--configmap=ingress-nginx/controller";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 
 fn config_map(collector: &Collector, more: &[(&str, &str)]) -> String {
-    let port = collector.address().port();
-    let lines: String = more
-        .iter()
-        .map(|(key, value)| format!("  {key}: {value:?}\n"))
-        .collect();
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: ingress-nginx, name: controller}}\n\
-         data:\n  otlp-collector-host: 127.0.0.1\n  otlp-collector-port: \"{port}\"\n  \
-         otel-schedule-delay-millis: \"50\"\n{lines}"
-    )
+    let port = collector.address().port().to_string();
+    let told = [
+        ("otlp-collector-host", "127.0.0.1"),
+        ("otlp-collector-port", &port),
+        ("otel-schedule-delay-millis", "50"),
+    ];
+    folder::config_map(CONTROLLER, &[&told, more].concat())
 }
 
 /// One Ingress with these annotations, and these keys of the ConfigMap.
@@ -42,7 +39,9 @@ fn world(
         ingress.yaml(),
     ]);
     folder.write("config.yaml", &config_map(collector, keys));
-    let narthex = Narthex::on(&folder).args(&[FLAG, "--workers=1"]).start();
+    let narthex = Narthex::on(&folder)
+        .args(&[CONFIGURED, "--workers=1"])
+        .start();
     (narthex, folder)
 }
 
@@ -323,7 +322,7 @@ fn what_waits_is_told_before_the_end() {
         ingress.yaml(),
         config,
     ]);
-    let mut narthex = Narthex::on(&folder).arg(FLAG).start();
+    let mut narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     ask(&narthex, "/late", "");
     assert!(collector.spans().is_empty());
     narthex.signal(rustix::process::Signal::TERM);
@@ -391,7 +390,7 @@ fn backends_of_http2_are_told_of_their_attempt_too() {
     let service = service_speaking("web", "kubernetes.io/h2c", &[], &[web.address()]);
     let folder = Folder::of(&[program_tests::class(), service, ingress.yaml()]);
     folder.write("config.yaml", &config_map(&collector, &[ON]));
-    let narthex = Narthex::on(&folder).arg(FLAG).start();
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
     let response = eventually("it answers", || {
         let response = ask(&narthex, "/h2", "");
         (response.status == 200).then_some(response)
