@@ -129,6 +129,11 @@ impl Acme {
         self.count("Added order ")
     }
 
+    /// How many names were seen to be whose they are.
+    pub fn found(&self) -> usize {
+        self.count(" set VALID by completed challenge ")
+    }
+
     /// How many orders are void because a name was not seen to be whose it is: nobody can go on with
     /// one.
     pub fn void_orders(&self) -> usize {
