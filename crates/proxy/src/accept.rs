@@ -382,6 +382,7 @@ async fn connection(
         peer_text: peer.ip().to_string().into(),
         trusted: forwarded::is_trusted(peer.ip(), &worker.settings().trusted_proxies),
         announced_https: announced == Some(443),
+        geo: worker.settings().geo.clone(),
         tls: None,
     };
     let sites = match &listener.service {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use model::{CertificateSet, Entrance};
 use rustls::CipherSuite;
 
+use crate::geo::Databases;
 use crate::headers::{Headers, ResponseHead};
 use crate::record::Reason;
 use crate::tls::Presented;
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     /// Whether a load balancer has announced it as one to the port of HTTPS (ingress-nginx:
     /// `use-proxy-protocol`).
     pub(crate) announced_https: bool,
+    /// What is known of addresses.
+    pub(crate) geo: Option<Arc<Databases>>,
     pub(crate) tls: Option<Tls>,
 }
 

@@ -405,6 +405,7 @@ mod tests {
             peer_text: "192.0.2.1".into(),
             trusted: is_trusted(peer.ip(), &trusted),
             announced_https: false,
+            geo: None,
             tls: None,
         };
         let mut request = RequestHead::default();

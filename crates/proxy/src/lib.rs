@@ -18,6 +18,7 @@ mod flood;
 mod forwarded;
 #[cfg(test)]
 mod fuzz;
+mod geo;
 mod grpc;
 mod guard;
 mod h2_message;
@@ -46,6 +47,7 @@ mod upstream;
 mod variables;
 mod worker;
 
+pub use geo::{BadDatabase, Databases};
 pub use inherit::{Addresses, Inherited};
 pub use listen::{BindError, Bound, Listening};
 pub use metrics::Connections;

@@ -12,6 +12,7 @@ use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, cipher_suite};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
+use crate::geo::Databases;
 use crate::tls::Wanted;
 
 /// What holds for the whole process. Every limit and time-out that is zero is off.
@@ -55,6 +56,8 @@ pub struct Settings {
     pub allow_local_external_names: bool,
     /// Whom traces are told, and which.
     pub tracing: Arc<TraceSettings>,
+    /// What is known of clients' addresses.
+    pub geo: Option<Arc<Databases>>,
     /// Whether pages of ours are nginx's, and a head that is too large is answered as nginx does.
     pub as_nginx: bool,
 }
@@ -439,6 +442,7 @@ impl Default for Settings {
             hsts: None,
             allow_local_external_names: false,
             tracing: Arc::default(),
+            geo: None,
             as_nginx: false,
         }
     }

@@ -68,8 +68,12 @@ pub(crate) fn write(variable: &Variable, scope: &Scope<'_>, out: &mut Vec<u8>) {
         Variable::Argument(name) => {
             out.extend_from_slice(argument(request.query(), name.as_bytes()));
         }
-        // There is no database, and no such name.
-        Variable::Geo(_) | Variable::Nothing(_) => {}
+        Variable::Geo(name) => {
+            if let Some(geo) = &scope.connection.geo {
+                let _ = geo.write(name, scope.client.address, out);
+            }
+        }
+        Variable::Nothing(_) => {}
         Variable::Capture(index) => {
             let captured = scope.captures.get(usize::from(*index));
             out.extend_from_slice(captured.copied().unwrap_or_default());

@@ -36,6 +36,7 @@ pub mod http1;
 pub mod http2;
 pub mod ingress;
 pub mod load;
+pub mod mmdb;
 pub mod named;
 pub mod nginx;
 pub mod ocsp;

@@ -36,8 +36,6 @@ pub(super) enum Fate {
     Said(&'static str),
     /// There is nothing for it to do: why.
     Idle(&'static str),
-    /// Nobody has built it yet.
-    Later,
 }
 
 /// Reads a value into its place, or says what would be right.
@@ -56,11 +54,6 @@ impl Key {
 
     const fn idle(name: &'static str, why: &'static str) -> Self {
         let fate = Fate::Idle(why);
-        Self { name, fate }
-    }
-
-    const fn later(name: &'static str) -> Self {
-        let fate = Fate::Later;
         Self { name, fate }
     }
 }
@@ -215,7 +208,10 @@ const KEYS: &[Key] = &[
     Key::works("generate-request-id", |global, value| {
         boolean(value).map(|on| global.tells.names_requests = on)
     }),
-    Key::idle("geoip2-autoreload-in-minutes", "there is no database yet"),
+    Key::idle(
+        "geoip2-autoreload-in-minutes",
+        "a database is read again when its file changes",
+    ),
     Key::works("global-allowed-response-headers", |global, value| {
         written_names(value).map(|names| global.allowed_headers = names.map(Box::from).collect())
     }),
@@ -531,7 +527,10 @@ const KEYS: &[Key] = &[
         "use-geoip",
         "GeoIP of the first generation has no databases any more",
     ),
-    Key::later("use-geoip2"),
+    Key::idle(
+        "use-geoip2",
+        "databases of --geoip2-database are there wherever variables are",
+    ),
     Key::works("use-gzip", |global, value| {
         boolean(value).map(|on| global.gzip.on = on)
     }),

@@ -43,8 +43,6 @@ pub(crate) enum KeyFate {
     Works,
     /// There is nothing for it to do: why.
     Idle(&'static str),
-    /// Nobody has built it yet.
-    Later,
 }
 
 /// What becomes of a key, if there is one of the name.
@@ -52,7 +50,6 @@ pub(crate) fn key_fate(name: &str) -> Option<KeyFate> {
     keys::find(name).map(|key| match key.fate {
         Fate::Works(_) | Fate::Said(_) => KeyFate::Works,
         Fate::Idle(why) => KeyFate::Idle(why),
-        Fate::Later => KeyFate::Later,
     })
 }
 
@@ -178,7 +175,6 @@ fn read(source: &ConfigMap, store: &Store, problems: &mut Problems) -> Global {
                 }
             }
             Fate::Idle(why) => problems.warning(field, "has no meaning here", why),
-            Fate::Later => problems.warning(field, "is not yet understood and has no effect", ""),
         }
     }
     global.resolve(store, problems);

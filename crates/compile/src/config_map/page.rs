@@ -25,7 +25,6 @@ pub fn markdown() -> String {
             Fate::Said(annotation) if annotation == key.name => "as the annotation".to_owned(),
             Fate::Said(annotation) => format!("as the annotation `{annotation}`"),
             Fate::Idle(why) => format!("no meaning: {why}"),
-            Fate::Later => "not yet".to_owned(),
         };
         // Writing to a String cannot fail.
         let _ = writeln!(out, "| `{}` | {fate} |", key.name);

@@ -77,7 +77,6 @@ pub(super) fn of_config_map(view: &View<'_>, configuration: &Configuration) -> V
         let field = format!("data[{name}]");
         let (fate, note) = match key_fate(name) {
             None => (Fate::Unknown, "is no key of ingress-nginx".to_owned()),
-            Some(KeyFate::Later) => (Fate::NotYet, String::new()),
             Some(KeyFate::Idle(why)) => (Fate::Accepted, why.to_owned()),
             Some(KeyFate::Works) => match errors.get(field.as_str()) {
                 Some(problem) => (Fate::Invalid, said(problem)),

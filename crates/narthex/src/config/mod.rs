@@ -152,6 +152,7 @@ impl Serve {
                 allow_local_external_names: compilation.allow_local_external_names,
                 tracing: tracing(&compilation.tracing),
                 backend_authorities: authorities(&serving.backend_ca_file)?,
+                geo: databases(&serving.geoip2_database)?,
                 access_log: access_log(
                     serving.access_log_format,
                     compilation.ingress_nginx.configmap.is_some(),
@@ -477,6 +478,31 @@ fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Invali
         }
     }
     Ok(all)
+}
+
+/// Where ingress-nginx has its databases.
+const GEOIP2: &str = "/etc/ingress-controller/geoip";
+
+/// What is known of clients' addresses: by the databases that are named, else by those that lie
+/// where ingress-nginx looks.
+fn databases(named: &[PathBuf]) -> Result<Option<Arc<proxy::Databases>>, Invalid> {
+    let found: Vec<PathBuf>;
+    let paths = match named {
+        [] => {
+            let there = std::fs::read_dir(GEOIP2).into_iter().flatten().flatten();
+            let paths = there.map(|entry| entry.path());
+            let is_database = |path: &PathBuf| path.extension().is_some_and(|end| end == "mmdb");
+            found = paths.filter(is_database).collect();
+            &found
+        }
+        named => named,
+    };
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    let databases = proxy::Databases::open(paths);
+    let databases = databases.map_err(|error| Invalid(format!("--geoip2-database {error}")))?;
+    Ok(Some(Arc::new(databases)))
 }
 
 /// Where a pod tells how it is, if nothing else is said; the port is ingress-nginx's.

@@ -171,7 +171,7 @@ meaningless! {
     "chains are served as their Secrets have them: nothing is downloaded for them": Switch "enable-ssl-chain-completion";
     "a certificate of our own is made and renewed": Value "validating-webhook-certificate", Value "validating-webhook-key";
     "the program has no profiler": Switch "profiling", Value "profiler-port";
-    "no database of addresses is read or downloaded":
+    "no database of addresses is downloaded: --geoip2-database names files":
         Value "maxmind-edition-ids", Value "maxmind-license-key", Value "maxmind-mirror",
         Value "maxmind-retries-count", Value "maxmind-retries-timeout";
     "metrics are always there, on the addresses for them": Switch "enable-metrics";

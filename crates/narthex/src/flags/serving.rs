@@ -215,6 +215,13 @@ pub(crate) struct Serving {
     #[arg(help_heading = "Backends: connections")]
     pub(crate) upstream_ping_timeout: Duration,
 
+    /// A database in MaxMind's format of where clients' addresses are, for the variables $geoip2_… of
+    /// access logs and annotations; repeatable. Read again when the file changes. [default: what is
+    /// in /etc/ingress-controller/geoip]
+    #[arg(long, env = "NARTHEX_GEOIP2_DATABASE", value_name = "FILE")]
+    #[arg(value_delimiter = ',', help_heading = "Logs and metrics")]
+    pub(crate) geoip2_database: Vec<PathBuf>,
+
     /// Certificates (PEM) of those who may have issued backends' certificates, besides those whom
     /// the system trusts; repeatable.
     #[arg(long, env = "NARTHEX_BACKEND_CA_FILE", value_name = "FILE")]

@@ -22,6 +22,8 @@ use crate::failure::Failure;
 use crate::finding::{self, Finding};
 use crate::pipeline::{Input, Outcome, Pipeline, Present};
 use crate::stapling::Staples;
+
+use super::geo;
 use crate::state::{State, default_certificate, is_fresh};
 
 /// The control plane: the manifests on one side, the proxy on the other.
@@ -80,6 +82,9 @@ impl Control {
         tokio::spawn(resolver.run(names));
         let (checked, to_check) = watch::channel(Vec::new());
         tokio::spawn(proxy.check_health(to_check));
+        if let Some(databases) = &config.settings.geo {
+            geo::watch(Arc::clone(databases));
+        }
         let pipeline = Pipeline::new(input, options.clone());
         Ok(Self {
             present: pipeline.present(),

@@ -5,6 +5,7 @@ mod admission;
 mod apply;
 mod certificates;
 mod end;
+mod geo;
 mod grace;
 mod last_good;
 mod publish;

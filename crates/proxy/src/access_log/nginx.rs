@@ -106,8 +106,12 @@ impl Line<'_> {
                 some(out, argument(query, name.as_bytes()))
             }
             Variable::Named(named) => self.named(*named, out),
-            // There is no database, no pattern, and no such name.
-            Variable::Geo(_) | Variable::Capture(_) | Variable::Nothing(_) => None,
+            Variable::Geo(name) => {
+                let geo = detail?.connection.geo.as_ref()?;
+                geo.write(name, self.record.client, out)
+            }
+            // There is no pattern, and no such name.
+            Variable::Capture(_) | Variable::Nothing(_) => None,
         }
     }
 

@@ -80,6 +80,7 @@ mod tests {
             peer_text: "192.0.2.1".into(),
             trusted: false,
             announced_https: false,
+            geo: None,
             tls: None,
         }
     }
