@@ -11,8 +11,8 @@ pub enum Value {
     Long(u64),
     Fraction(f64),
     Bool(bool),
-    Map(Vec<(&'static str, Value)>),
-    List(Vec<Value>),
+    Map(Vec<(&'static str, Self)>),
+    List(Vec<Self>),
 }
 
 /// A database of so many IPv4 addresses.

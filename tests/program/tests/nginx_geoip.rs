@@ -87,7 +87,7 @@ fn world(lines: &[(&str, &str)]) -> World {
     let folder = Folder::of(&documents);
     let narthex = Narthex::on(&folder)
         .args(&[CONFIGURED, "--trusted-proxies=127.0.0.1"])
-        .arg(&format!("--geoip2-database={}", paths.join(",")))
+        .arg(format!("--geoip2-database={}", paths.join(",")))
         .start();
     World {
         _web: web,

@@ -206,7 +206,11 @@ fn as_many_endpoints_are_tried_for_a_connection_as_the_config_map_says() {
     let folder = Folder::of(&[service("tcp", &all), lines]);
     let keys = [("proxy-stream-next-upstream", "false")];
     folder.write("config.yaml", &config_map(CONTROLLER, &keys));
-    let flags = [CONFIGURED, "--tcp-services-configmap=ingress-nginx/tcp"];
+    let flags = [
+        CONFIGURED,
+        "--tcp-services-configmap=ingress-nginx/tcp",
+        "--access-log-format=json",
+    ];
     let narthex = Narthex::on(&folder).args(&flags).start();
     // Reset, or at its end at once.
     let served = || {
