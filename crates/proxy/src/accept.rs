@@ -440,7 +440,7 @@ async fn secured(
         Secured::Https(accepted) => accepted,
         // Boxed: of another kind than most connections, whose task is to stay small.
         Secured::Stream(accepted, route) => {
-            connection.tls = Some(accepted.tls);
+            connection.tls = Some(Box::new(accepted.tls));
             let client = streams::Client::of(accepted.stream.into(), connection);
             return Box::pin(streams::serve(worker, client, &route)).await;
         }
@@ -449,7 +449,7 @@ async fn secured(
             return Box::pin(streams::serve(worker, client, &route)).await;
         }
     };
-    connection.tls = Some(accepted.tls);
+    connection.tls = Some(Box::new(accepted.tls));
     let stream = Stream::from(accepted.stream);
     if accepted.alpn_h2 {
         http2::serve(

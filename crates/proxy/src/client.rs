@@ -33,7 +33,8 @@ pub(crate) struct Connection {
     pub(crate) announced_https: bool,
     /// What is known of addresses.
     pub(crate) geo: Option<Arc<Databases>>,
-    pub(crate) tls: Option<Tls>,
+    /// Boxed, as most connections inside of a cluster have none.
+    pub(crate) tls: Option<Box<Tls>>,
 }
 
 /// What the handshake settled.
