@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::folder::service;
+use crate::folder::{config_map, service};
 use crate::site::{HOST, serve_with, services};
 use crate::{Backend, Folder, Ingress, Narthex};
 
@@ -26,6 +26,26 @@ pub const CONFIGURED: &str = "--configmap=ingress-nginx/controller";
 
 /// What the controller's ConfigMap is called.
 pub const CONTROLLER: &str = "ingress-nginx/controller";
+
+/// A program with these documents, whose ConfigMap [`CONTROLLER`] has some keys.
+pub fn configured(
+    documents: &[String],
+    lines: &[(&str, &str)],
+    flags: &[&str],
+) -> (Narthex, Folder) {
+    let folder = Folder::of(documents);
+    folder.write(CONFIG, &config_map(CONTROLLER, lines));
+    let narthex = Narthex::on(&folder).arg(CONFIGURED).args(flags).start();
+    (narthex, folder)
+}
+
+/// Has the ConfigMap have other keys.
+pub fn configure(folder: &Folder, lines: &[(&str, &str)]) {
+    folder.rename_over(CONFIG, &config_map(CONTROLLER, lines));
+}
+
+/// Where the ConfigMap is.
+const CONFIG: &str = "config.yaml";
 
 /// All of [`HOST`] sent to the Service `web` with these endpoints, by one worker.
 pub fn serve_annotated(

@@ -1,7 +1,7 @@
 //! ingress-nginx's ConfigMap: what holds where its Ingresses say nothing, picked up while serving.
 
 use program_tests::folder::config_map;
-use program_tests::nginx::{CONFIGURED, CONTROLLER};
+use program_tests::nginx::{CONFIGURED, CONTROLLER, configure, configured};
 use program_tests::tls::Client;
 use program_tests::{
     Backend, Certificate, Conn, Folder, Ingress, Narthex, Then, eventually, secret, services, until,
@@ -31,9 +31,7 @@ fn world(lines: &[(&str, &str)]) -> World {
     documents.push(own.tls(&["own.example"], "tls").yaml());
     documents.push(program_tests::class());
     documents.push(secret("tls", &Certificate::of(&[HOST, "own.example"])));
-    let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map(CONTROLLER, lines));
-    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
+    let (narthex, folder) = configured(&documents, lines, &[]);
     World {
         web,
         folder,
@@ -52,8 +50,7 @@ impl World {
     }
 
     fn set(&self, lines: &[(&str, &str)]) {
-        self.folder
-            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
+        configure(&self.folder, lines);
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use program_tests::folder::{config_map, raw_secret};
+use program_tests::folder::raw_secret;
 use program_tests::http1::Response;
-use program_tests::nginx::{CONFIGURED, CONTROLLER, ingress as nginx};
+use program_tests::nginx::{configure, configured, ingress as nginx};
 use program_tests::tcp::{TcpBackend, connect, exchange};
 use program_tests::tls::Client;
 use program_tests::{
@@ -35,9 +35,7 @@ fn world(
     documents.push(silent.yaml());
     documents.push(nginx("own", own).host(OWN).prefix("/", "web").yaml());
     documents.extend_from_slice(more);
-    let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map(CONTROLLER, lines));
-    let narthex = Narthex::on(&folder).arg(CONFIGURED).args(flags).start();
+    let (narthex, folder) = configured(&documents, lines, flags);
     World {
         web,
         folder,
@@ -47,8 +45,7 @@ fn world(
 
 impl World {
     fn set(&self, lines: &[(&str, &str)]) {
-        self.folder
-            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
+        configure(&self.folder, lines);
     }
 
     fn get(&self, host: &str, path: &str) -> Response {

@@ -1,7 +1,7 @@
 //! The access log as ingress-nginx writes it: `log-format-upstream` and the keys beside it.
 
 use program_tests::folder::config_map;
-use program_tests::nginx::{CONFIGURED, CONTROLLER};
+use program_tests::nginx::{CONFIGURED, CONTROLLER, configured};
 use program_tests::tcp::{TcpBackend, connect, exchange};
 use program_tests::{Backend, Conn, Folder, HOST, Ingress, Narthex, eventually, ports, service};
 
@@ -14,12 +14,11 @@ struct World {
 fn world(lines: &[(&str, &str)]) -> World {
     let web = Backend::named("web");
     let ingress = Ingress::named("shop").class("nginx");
-    let folder = Folder::of(&[
+    let documents = [
         service("web", &[web.address()]),
         ingress.host(HOST).prefix("/", "web").yaml(),
-    ]);
-    folder.write("config.yaml", &config_map(CONTROLLER, lines));
-    let narthex = Narthex::on(&folder).arg(CONFIGURED).start();
+    ];
+    let (narthex, folder) = configured(&documents, lines, &[]);
     World {
         web,
         folder,

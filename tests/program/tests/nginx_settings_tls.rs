@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use program_tests::certificate::Authority;
 use program_tests::folder::config_map;
-use program_tests::nginx::{CONFIGURED, CONTROLLER};
+use program_tests::nginx::{CONFIGURED, CONTROLLER, configure, configured};
 use program_tests::ocsp::{Answering, Manner, stapled};
 use program_tests::tcp::{TcpBackend, connect, exchange, is_over};
 use program_tests::tls::Client;
@@ -36,9 +36,7 @@ fn world(certificate: &Certificate, lines: &[(&str, &str)], flags: &[&str]) -> W
     documents.push(of("web", HOST).tls(&[HOST], "tls").yaml());
     documents.push(of("plain", "plain.example").yaml());
     documents.push(secret("tls", certificate));
-    let folder = Folder::of(&documents);
-    folder.write("config.yaml", &config_map(CONTROLLER, lines));
-    let narthex = Narthex::on(&folder).arg(CONFIGURED).args(flags).start();
+    let (narthex, folder) = configured(&documents, lines, flags);
     World {
         _web: web,
         folder,
@@ -48,8 +46,7 @@ fn world(certificate: &Certificate, lines: &[(&str, &str)], flags: &[&str]) -> W
 
 impl World {
     fn set(&self, lines: &[(&str, &str)]) {
-        self.folder
-            .rename_over("config.yaml", &config_map(CONTROLLER, lines));
+        configure(&self.folder, lines);
     }
 
     fn takes(&self, client: &Client, host: &str) -> bool {
