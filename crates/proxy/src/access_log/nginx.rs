@@ -15,6 +15,7 @@ use crate::client::Connection;
 use crate::headers::{RequestHead, ResponseHead};
 use crate::record::{Reason, Record};
 use crate::respond;
+use crate::upstream::balance::value_in_any_case;
 use crate::variables::{argument, escape as escape_uri, scheme, split};
 
 /// What only nginx's formats tell of a request, beside its record.
@@ -455,11 +456,7 @@ fn query(target: &[u8]) -> Option<&[u8]> {
 /// A cookie's value, its name in any case.
 fn cookie_of<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut pairs = cookies.split(|&byte| matches!(byte, b';' | b','));
-    pairs.find_map(|pair| {
-        let (own, value) = pair.trim_ascii().split_at_checked(name.len())?;
-        let value = value.strip_prefix(b"=")?;
-        own.eq_ignore_ascii_case(name).then_some(value)
-    })
+    pairs.find_map(|pair| value_in_any_case(pair, name))
 }
 
 /// Appends what is not empty.

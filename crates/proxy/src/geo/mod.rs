@@ -76,9 +76,8 @@ impl Databases {
     /// Reads those anew whose file is another one by now. One that cannot be read stays as it was.
     /// Gives what became of each that was tried.
     pub fn refresh(&self) -> Vec<(&Path, Result<(), BadDatabase>)> {
-        let refresh = |database: &'_ Database| database.refresh();
         let all = self.0.iter();
-        all.filter_map(|it| Some((&*it.path, refresh(it)?)))
+        all.filter_map(|it| Some((&*it.path, it.refresh()?)))
             .collect()
     }
 

@@ -143,11 +143,14 @@ pub(crate) fn cookie_in_any_case<'a>(request: &'a RequestHead, name: &[u8]) -> O
     fields
         .filter(|(token, field, _)| *token == Name::Other && field.eq_ignore_ascii_case(b"cookie"))
         .flat_map(|(_, _, value)| value.split(|&byte| byte == b';'))
-        .find_map(|pair| {
-            let (own, value) = pair.trim_ascii().split_at_checked(name.len())?;
-            let value = value.strip_prefix(b"=")?;
-            own.eq_ignore_ascii_case(name).then_some(value)
-        })
+        .find_map(|pair| value_in_any_case(pair, name))
+}
+
+/// The value of one `name=value` among cookies, if the name is the one, in any case.
+pub(crate) fn value_in_any_case<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (own, value) = pair.trim_ascii().split_at_checked(name.len())?;
+    let value = value.strip_prefix(b"=")?;
+    own.eq_ignore_ascii_case(name).then_some(value)
 }
 
 #[cfg(test)]
