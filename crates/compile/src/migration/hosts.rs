@@ -68,7 +68,7 @@ fn weight(fate: Fate) -> Option<Verdict> {
         Fate::Works | Fate::Accepted => None,
         // What nobody knows did nothing before either.
         Fate::Differs | Fate::Unknown => Some(Verdict::Look),
-        Fate::NotYet | Fate::Invalid | Fate::Refused => Some(Verdict::Cannot),
+        Fate::Invalid | Fate::Refused => Some(Verdict::Cannot),
     }
 }
 

@@ -52,10 +52,9 @@ fn of_annotation(annotation: Option<&Annotation>, problem: Option<&Problem>) -> 
         table::Fate::Works => (Fate::Differs, annotation.differs.to_owned()),
         table::Fate::Idle(why) => (Fate::Accepted, why.to_owned()),
         table::Fate::Refused(instead) => (Fate::Refused, instead.to_owned()),
-        table::Fate::Later => (Fate::NotYet, String::new()),
     };
     match problem {
-        // What is refused, or not there yet, has a problem for that.
+        // What is refused has a problem for that.
         Some(problem) if usual.0.carries_over() => (Fate::Invalid, said(problem)),
         _ => usual,
     }

@@ -90,8 +90,6 @@ pub enum Fate {
     Accepted,
     /// It works, but not in all as in ingress-nginx.
     Differs,
-    /// Nobody has built it yet.
-    NotYet,
     /// Its value cannot be read.
     Invalid,
     /// It has no place here.
@@ -102,11 +100,10 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, the best first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::Works,
         Self::Accepted,
         Self::Differs,
-        Self::NotYet,
         Self::Invalid,
         Self::Refused,
         Self::Unknown,
@@ -118,7 +115,6 @@ impl Fate {
             Self::Works => "works",
             Self::Accepted => "accepted",
             Self::Differs => "differs",
-            Self::NotYet => "not yet",
             Self::Invalid => "invalid",
             Self::Refused => "refused",
             Self::Unknown => "unknown",

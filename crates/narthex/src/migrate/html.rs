@@ -347,7 +347,7 @@ fn fate_class(fate: Fate) -> &'static str {
     match fate {
         Fate::Works | Fate::Accepted => "good",
         Fate::Differs | Fate::Unknown => "doubt",
-        Fate::NotYet | Fate::Invalid | Fate::Refused => "bad",
+        Fate::Invalid | Fate::Refused => "bad",
     }
 }
 

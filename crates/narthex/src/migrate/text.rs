@@ -209,6 +209,6 @@ fn fate_colour(fate: Fate) -> Colour {
     match fate {
         Fate::Works | Fate::Accepted => Colour::Green,
         Fate::Differs | Fate::Unknown => Colour::Yellow,
-        Fate::NotYet | Fate::Invalid | Fate::Refused => Colour::Red,
+        Fate::Invalid | Fate::Refused => Colour::Red,
     }
 }

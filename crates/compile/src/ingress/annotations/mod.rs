@@ -369,14 +369,8 @@ impl Settings {
             self.standing = Standing::LeftOut;
             return problems.error(field, message, hint);
         }
-        match annotation.fate {
-            Fate::Works | Fate::Idle(_) => {}
-            Fate::Refused(instead) => {
-                return problems.error(field, "has no effect here", instead);
-            }
-            Fate::Later => {
-                return problems.warning(field, "is not yet understood and has no effect", "");
-            }
+        if let Fate::Refused(instead) = annotation.fate {
+            return problems.error(field, "has no effect here", instead);
         }
         // ingress-nginx takes an empty value for none.
         let Some(read) = annotation.read.filter(|_| !value.is_empty()) else {

@@ -59,8 +59,6 @@ pub(crate) enum Fate {
     Idle(&'static str),
     /// It has no effect, which is an error of its Ingress: what to do instead.
     Refused(&'static str),
-    /// Nobody has built it yet.
-    Later,
 }
 
 impl Annotation {
@@ -94,17 +92,9 @@ impl Annotation {
     /// One that has no place here.
     pub(super) const fn refused(name: &'static str, risk: Risk, instead: &'static str) -> Self {
         Self {
-            fate: Fate::Refused(instead),
-            ..Self::later(name, risk)
-        }
-    }
-
-    /// One that is still to be built.
-    pub(super) const fn later(name: &'static str, risk: Risk) -> Self {
-        Self {
             name,
             risk,
-            fate: Fate::Later,
+            fate: Fate::Refused(instead),
             alias_of: None,
             default: "",
             differs: "",
@@ -224,7 +214,6 @@ pub fn markdown() -> String {
                 Fate::Works => "works".to_owned(),
                 Fate::Idle(why) => format!("accepted: {why}"),
                 Fate::Refused(instead) => format!("refused: {instead}"),
-                Fate::Later => "not yet".to_owned(),
             };
             let alias = it.alias_of.map(|of| format!(", as `{of}`"));
             let test = match it.test {
