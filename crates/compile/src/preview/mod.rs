@@ -16,10 +16,13 @@ use objects::{Problem, Store};
 
 use crate::compiler::Compiler;
 use crate::ingress::class::{Classes, Verdict};
+use crate::ingress::parse::Parsed;
 use crate::ingress::{backend_tls, clients, key};
 use crate::name::NameRef;
 use crate::options::Options;
 use crate::report::{Report, annotation_field};
+
+use neighbours::Reader;
 
 /// Whose an Ingress is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +93,8 @@ pub fn preview(
             others: Vec::new(),
         };
     }
-    let mut nearby = neighbours::of(store, old, new, &classes, options, now);
+    let reader = Reader::new(store, &classes, options);
+    let mut nearby = neighbours::of(store, old, new, &reader, now);
     let key = key(new);
     match old {
         Some(old) => drop(nearby.apply(Object::Ingress(Arc::clone(old)))),
@@ -107,7 +111,7 @@ pub fn preview(
             .cloned()
             .collect()
     };
-    let missing = missing(new, store, &classes, options);
+    let missing = missing(new, store, &reader.read(new), options);
     let known: BTreeSet<&Problem> = before.problems().collect();
     let others = after.problems().filter(|problem| {
         let is_other =
@@ -132,7 +136,7 @@ pub fn preview(
 fn missing(
     ingress: &Arc<Ingress>,
     store: &Store,
-    classes: &Classes,
+    parsed: &Parsed,
     options: &Options,
 ) -> BTreeSet<String> {
     let prefix = &options.annotations_prefix;
@@ -150,16 +154,15 @@ fn missing(
             fields.insert(format!("spec.tls[{index}].secretName"));
         }
     }
-    let parsed = neighbours::read(ingress, classes, options);
     let no_secret = |name: NameRef<'_>| store.secret(name.namespace, name.name).is_none();
     let no_config_map = |name: NameRef<'_>| store.config_map(name.namespace, name.name).is_none();
-    if clients::secret(&parsed).is_some_and(no_secret)
-        || clients::config_map(&parsed).is_some_and(no_config_map)
+    if clients::secret(parsed).is_some_and(no_secret)
+        || clients::config_map(parsed).is_some_and(no_config_map)
     {
-        let annotation = clients::annotation(&parsed, prefix);
+        let annotation = clients::annotation(parsed, prefix);
         fields.extend(annotation.as_deref().map(annotation_field));
     }
-    if backend_tls::secret(&parsed).is_some_and(no_secret) {
+    if backend_tls::secret(parsed).is_some_and(no_secret) {
         fields.insert(annotation_field(&backend_tls::annotation(prefix)));
     }
     fields
@@ -278,6 +281,39 @@ mod tests {
             let found = see(&store, new);
             assert!(found.problems.is_empty(), "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_config_map_has_its_say() {
+        let class = json!({
+            "metadata": {"name": "nginx"}, "spec": {"controller": "k8s.io/ingress-nginx"}
+        });
+        let mut store = store();
+        store.apply(testing::ingress_class(class));
+        let (authority, _) = testing::key_pair(&["authority"]);
+        let data = json!({"stringData": {"ca.crt": authority}});
+        store.apply(testing::secret("elsewhere", "authorities", data));
+        let object = json!({
+            "metadata": {"namespace": "default", "name": "controller"},
+            "data": {"allow-cross-namespace-resources": "true"}
+        });
+        let object = serde_json::from_value(object).expect("a ConfigMap");
+        store.apply(Object::ConfigMap(Arc::new(object)));
+        let mut new = (*ingress("new", "/a", "2025-01-01T00:00:00Z")).clone();
+        new.spec.ingress_class_name = Some("nginx".into());
+        let annotations =
+            json!({"nginx.ingress.kubernetes.io/auth-tls-secret": "elsewhere/authorities"});
+        new.metadata.annotations = serde_json::from_value(annotations).expect("texts");
+        let new = Arc::new(new);
+        assert_eq!(see(&store, &new).problems.len(), 1);
+
+        let config_map = Some(("default".to_owned(), "controller".to_owned()));
+        let options = Options {
+            config_map,
+            ..testing::options()
+        };
+        let found = preview(&store, None, &new, &options, 0);
+        assert!(found.problems.is_empty(), "{found:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use objects::Store;
 use objects::kinds::{Ingress, IngressBackend, Object};
 
 use crate::certificates::Certificates;
-use crate::config_map::Global;
+use crate::config_map::Configuration;
 use crate::ingress::annotations::Reading;
 use crate::ingress::class::Classes;
 use crate::ingress::manner::Profiles;
@@ -43,18 +43,17 @@ pub(super) fn of(
     store: &Store,
     old: Option<&Arc<Ingress>>,
     new: &Arc<Ingress>,
-    classes: &Classes,
-    options: &Options,
+    reader: &Reader<'_>,
     now: i64,
 ) -> Store {
-    let mut search = Search::new(store, classes, options, now);
+    let mut search = Search::new(store, reader, now);
     for ingress in old.into_iter().chain([new]) {
         search.want(ingress);
     }
     let own = NameRef::of(&new.metadata);
     for other in store.ingresses() {
         if NameRef::of(&other.metadata) != own {
-            search.look_at(other, classes);
+            search.look_at(other);
         }
     }
     let found = search.found();
@@ -62,7 +61,10 @@ pub(super) fn of(
     for class in store.ingress_classes() {
         nearby.apply(Object::IngressClass(Arc::clone(class)));
     }
-    if let Some((namespace, name)) = &options.config_map {
+    let own = reader.options.config_map.iter();
+    let own = own.map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+    let named = reader.configuration.global().config_maps();
+    for (namespace, name) in own.chain(named.map(|it| (it.namespace, it.name))) {
         let found = store.config_map(namespace, name);
         found.map(|found| nearby.apply(Object::ConfigMap(Arc::clone(found))));
     }
@@ -71,7 +73,7 @@ pub(super) fn of(
     }
     for ingress in old.into_iter().chain([new]) {
         take_services(&mut nearby, store, ingress);
-        take_named(&mut nearby, store, &read(ingress, classes, options));
+        take_named(&mut nearby, store, &reader.read(ingress));
     }
     for ingress in found {
         nearby.apply(Object::Ingress(Arc::clone(ingress)));
@@ -79,14 +81,33 @@ pub(super) fn of(
     nearby
 }
 
-/// What an Ingress says by itself. Of the defaults, only those of the command line are known here.
-pub(super) fn read(ingress: &Arc<Ingress>, classes: &Classes, options: &Options) -> Parsed {
-    let profile = classes.verdict(ingress, options).profile();
-    let profile = profile.unwrap_or_default();
-    let profiles = Profiles::new(options, &Global::default());
-    let reading = Reading::of(options, profiles.of(profile));
-    let reading = reading.with_paths(classes.paths(ingress));
-    parse(ingress, profile, false, reading)
+/// What it takes to know what an Ingress says by itself.
+pub(super) struct Reader<'a> {
+    classes: &'a Classes,
+    options: &'a Options,
+    configuration: Configuration,
+    profiles: Profiles,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(store: &Store, classes: &'a Classes, options: &'a Options) -> Self {
+        let mut configuration = Configuration::default();
+        configuration.update(options, store);
+        Self {
+            profiles: Profiles::new(options, configuration.global()),
+            configuration,
+            classes,
+            options,
+        }
+    }
+
+    pub(super) fn read(&self, ingress: &Arc<Ingress>) -> Parsed {
+        let profile = self.classes.verdict(ingress, self.options).profile();
+        let profile = profile.unwrap_or_default();
+        let reading = Reading::of(self.options, self.profiles.of(profile));
+        let reading = reading.with_paths(self.classes.paths(ingress));
+        parse(ingress, profile, false, reading)
+    }
 }
 
 /// The Services that an Ingress names, with the field of the backend that names it.
@@ -149,8 +170,7 @@ fn take_services(nearby: &mut Store, store: &Store, ingress: &Ingress) {
 /// One pass over the Ingresses.
 struct Search<'a> {
     store: &'a Store,
-    classes: &'a Classes,
-    options: &'a Options,
+    reader: &'a Reader<'a>,
     now: i64,
     certificates: Certificates,
     /// How many more certificates are read.
@@ -178,13 +198,12 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(store: &'a Store, classes: &'a Classes, options: &'a Options, now: i64) -> Self {
+    fn new(store: &'a Store, reader: &'a Reader<'a>, now: i64) -> Self {
         Self {
             store,
-            classes,
-            options,
+            reader,
             now,
-            certificates: Certificates::new(options),
+            certificates: Certificates::new(reader.options),
             unread: MOST_READ,
             hosts: HashSet::new(),
             paths: HashMap::new(),
@@ -203,7 +222,7 @@ impl<'a> Search<'a> {
 
     /// Searches for what `ingress` has to do with.
     fn want(&mut self, ingress: &Arc<Ingress>) {
-        let parsed = read(ingress, self.classes, self.options);
+        let parsed = self.reader.read(ingress);
         for of_host in &parsed.hosts {
             self.hosts.insert(of_host.host.clone());
             let paths = self.paths.entry(of_host.host.clone()).or_default();
@@ -254,14 +273,17 @@ impl<'a> Search<'a> {
         hosts
     }
 
-    fn look_at(&mut self, other: &'a Arc<Ingress>, classes: &Classes) {
+    fn look_at(&mut self, other: &'a Arc<Ingress>) {
         let has_default = other.spec.default_backend.is_some();
         let shares = self.shares_host(other);
         let falls_back = self.catches_all && has_default;
         if !shares && !falls_back {
             return;
         }
-        if !classes.verdict(other, self.options).is_served() {
+        let Reader {
+            classes, options, ..
+        } = self.reader;
+        if !classes.verdict(other, options).is_served() {
             return;
         }
         if falls_back {
@@ -312,7 +334,7 @@ impl<'a> Search<'a> {
     }
 
     fn is_far_reaching(&self, other: &Ingress) -> bool {
-        let prefix = &self.options.annotations_prefix;
+        let prefix = &self.reader.options.annotations_prefix;
         let said = |name: &&str| other.metadata.annotations.get(&format!("{prefix}/{name}"));
         FAR_REACHING.iter().any(|name| said(name).is_some())
     }
@@ -322,7 +344,8 @@ impl<'a> Search<'a> {
         if !self.is_far_reaching(other) {
             return false;
         }
-        read(other, self.classes, self.options)
+        self.reader
+            .read(other)
             .derived_hosts()
             .iter()
             .any(|host| self.hosts.contains(host))
