@@ -198,7 +198,7 @@ fn what_is_written_is_accepted_and_answers() {
     for part in [
         "type: RequestMirror",
         "sessionPersistence:",
-        "absoluteTimeout: \"48h\"",
+        "absoluteTimeout: 48h",
         "attempts: 2",
         "- 502",
     ] {

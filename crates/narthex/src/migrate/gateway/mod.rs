@@ -9,7 +9,6 @@ mod round;
 mod rules;
 mod site;
 mod stand_in;
-mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,7 +22,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::compare::Change;
-use yaml::Yaml;
 
 /// What was made.
 #[derive(Debug, Default, Serialize)]
@@ -102,8 +100,7 @@ pub(crate) struct File {
 impl File {
     /// As documents of YAML.
     pub(crate) fn yaml(&self) -> String {
-        let documents = self.objects.iter().map(|object| Yaml(object).to_string());
-        documents.collect::<Vec<_>>().join("---\n")
+        serde_saphyr::to_string_multiple(&self.objects).expect("JSON's values, into a String")
     }
 }
 
@@ -192,5 +189,42 @@ fn annotated(migration: &Migration, without: &mut BTreeMap<String, BTreeSet<With
                     });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_yaml_could_read_as_anything_else_is_quoted() {
+        let words = [
+            "no",
+            "y",
+            "On",
+            "~",
+            "null",
+            "012",
+            "1e3",
+            "12:30",
+            "*.b.example",
+            "a: b",
+            "",
+            "#",
+        ];
+        let lines = words.map(|word| json!({"word": word, "none": [], "long": "x ".repeat(100)}));
+        let file = File {
+            name: "host.yaml".to_owned(),
+            objects: lines.to_vec(),
+        };
+        let written = file.yaml();
+        for word in words {
+            let quoted = [format!("word: \"{word}\"\n"), format!("word: '{word}'\n")];
+            assert!(quoted.iter().any(|it| written.contains(it)), "{written}");
+        }
+        let read: Vec<Value> = serde_saphyr::from_multiple(&written).expect("YAML");
+        assert_eq!(read, file.objects);
     }
 }
