@@ -1,5 +1,8 @@
 //! Gateways, their listeners, and the routes of every host.
 
+mod listeners;
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,14 +13,13 @@ use model::{
 use objects::Store;
 use serde_json::{Value, json};
 
+use self::listeners::Listener;
+use self::routes::Rules;
 use super::rules::{self, Around};
 use super::{File, Without};
 
 /// What the Gateway and its class are called.
 const NAME: &str = "narthex";
-
-/// The API takes no more listeners in one object.
-const MOST_LISTENERS: usize = 64;
 
 /// The API takes no more rules in one route.
 const MOST_RULES: usize = 16;
@@ -32,12 +34,6 @@ pub(super) struct Made {
     pub(super) files: Vec<File>,
     /// Ports of Services that have to say that they speak HTTP/2.
     pub(super) http2: BTreeSet<(String, String, u16)>,
-}
-
-/// A listener in the making.
-struct Listener {
-    name: String,
-    spec: Value,
 }
 
 struct Maker<'a> {
@@ -452,73 +448,6 @@ impl Maker<'_> {
         ));
     }
 
-    fn http_listener(&mut self, host: &str) -> String {
-        let name = match self.isolated && !host.is_empty() {
-            true => format!("http-{}", file_name(host)),
-            false => "http".to_owned(),
-        };
-        if self.listeners.iter().any(|known| known.name == name) {
-            return name;
-        }
-        let mut spec = json!({"name": name, "port": 80, "protocol": "HTTP"});
-        if self.isolated && !host.is_empty() {
-            spec["hostname"] = host.into();
-        }
-        self.listeners.push(Listener {
-            name: name.clone(),
-            spec,
-        });
-        name
-    }
-
-    fn https_listener(&mut self, host: &str, (namespace, secret): &(String, String)) -> String {
-        let name = match host {
-            "" => "https".to_owned(),
-            host => format!("https-{}", file_name(host)),
-        };
-        let mut reference = json!({"name": secret});
-        if *namespace != self.namespace {
-            reference["namespace"] = namespace.as_str().into();
-            self.secrets.insert(namespace.clone());
-        }
-        let mut spec = json!({
-            "name": name,
-            "port": 443,
-            "protocol": "HTTPS",
-            "tls": {"certificateRefs": [reference]},
-        });
-        if !host.is_empty() {
-            spec["hostname"] = host.into();
-        }
-        self.listeners.push(Listener {
-            name: name.clone(),
-            spec,
-        });
-        name
-    }
-
-    /// The Secret with a host's certificate, as `(namespace, name)`.
-    fn secret(&self, host: &str) -> Option<(String, String)> {
-        let parent = host
-            .split_once('.')
-            .map(|(_, parent)| format!("*.{parent}"));
-        let of = |wanted: &str| {
-            self.store.ingresses().find_map(|ingress| {
-                let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-                let entries = ingress.spec.tls.iter().flatten();
-                let mut named = entries.filter(|entry| {
-                    let mut hosts = entry.hosts.iter().flatten();
-                    hosts.any(|it| it.eq_ignore_ascii_case(wanted))
-                });
-                let secret = named.find_map(|entry| entry.secret_name.as_deref());
-                let secret = secret.filter(|secret| !secret.is_empty())?;
-                Some((namespace.to_owned(), secret.to_owned()))
-            })
-        };
-        let own = of(host).or_else(|| of(&parent?));
-        own.or_else(|| self.options.default_certificate.clone())
-    }
-
     /// A name that nothing else in the namespace has.
     fn unique(&mut self, namespace: &str, name: String) -> String {
         let mut unique = name.clone();
@@ -613,141 +542,6 @@ impl Maker<'_> {
         }
         self.made
     }
-
-    /// Makes the Gateway, and sets of listeners where it has too many; which one has a listener.
-    fn attach(&mut self) -> BTreeMap<String, (&'static str, String)> {
-        let mut of = BTreeMap::new();
-        if self.listeners.is_empty() {
-            return of;
-        }
-        let group = "gateway.networking.k8s.io";
-        let version = "gateway.networking.k8s.io/v1";
-        let mut objects = vec![json!({
-            "apiVersion": version,
-            "kind": "GatewayClass",
-            "metadata": {"name": NAME},
-            "spec": {"controllerName": self.options.gateway_controller},
-        })];
-        let elsewhere = self
-            .routes
-            .iter()
-            .any(|namespace| *namespace != self.namespace);
-        if elsewhere {
-            for listener in &mut self.listeners {
-                listener.spec["allowedRoutes"] = json!({"namespaces": {"from": "All"}});
-            }
-        }
-        let chunks: Vec<&[Listener]> = self.listeners.chunks(MOST_LISTENERS).collect();
-        for (index, chunk) in chunks.iter().enumerate() {
-            let listeners: Vec<&Value> = chunk.iter().map(|listener| &listener.spec).collect();
-            let (kind, name) = match index {
-                0 => ("Gateway", NAME.to_owned()),
-                index => ("ListenerSet", format!("{NAME}-{}", index + 1)),
-            };
-            let mut spec = match index {
-                0 => json!({"gatewayClassName": NAME}),
-                _ => json!({"parentRef": {"name": NAME, "kind": "Gateway", "group": group}}),
-            };
-            if index == 0 && chunks.len() > 1 {
-                spec["allowedListeners"] = json!({"namespaces": {"from": "Same"}});
-            }
-            spec["listeners"] = json!(listeners);
-            objects.push(object(version, kind, &self.namespace, &name, &spec));
-            of.extend(
-                chunk
-                    .iter()
-                    .map(|it| (it.name.clone(), (kind, name.clone()))),
-            );
-        }
-        for namespace in &self.secrets {
-            let kinds = ["Gateway", "ListenerSet"];
-            let from = kinds
-                .map(|kind| json!({"group": group, "kind": kind, "namespace": self.namespace}));
-            let spec = json!({"from": from, "to": [{"group": "", "kind": "Secret"}]});
-            objects.push(object(version, "ReferenceGrant", namespace, NAME, &spec));
-        }
-        let name = "gateway.yaml".to_owned();
-        self.made.files.insert(0, File { name, objects });
-        of
-    }
-}
-
-/// The rules of a host.
-#[derive(Debug, Default)]
-struct Rules {
-    /// By the namespace of their route.
-    by: BTreeMap<String, Vec<Value>>,
-    policies: Vec<Value>,
-    /// Whether all backends speak HTTP/2 from the beginning.
-    is_grpc: bool,
-}
-
-impl Rules {
-    fn same(&self, other: &Self) -> bool {
-        self.by == other.by
-    }
-
-    /// The same as rules of GRPCRoutes, if they can be.
-    fn grpc(&self) -> Option<BTreeMap<String, Vec<Value>>> {
-        if !self.is_grpc {
-            return None;
-        }
-        let of = |(namespace, rules): (&String, &Vec<Value>)| {
-            let rules: Option<Vec<Value>> = rules.iter().map(grpc_rule).collect();
-            Some((
-                namespace.clone(),
-                rules.filter(|rules| rules.len() <= MOST_RULES)?,
-            ))
-        };
-        let all: Option<BTreeMap<_, _>> = self.by.iter().map(of).collect();
-        all.filter(|all| all.values().any(|rules| !rules.is_empty()))
-    }
-}
-
-fn grpc_rule(rule: &Value) -> Option<Value> {
-    let filters = rule.get("filters").and_then(Value::as_array);
-    let known = [
-        "RequestHeaderModifier",
-        "ResponseHeaderModifier",
-        "RequestMirror",
-    ];
-    let fits = |filter: &Value| {
-        filter["type"]
-            .as_str()
-            .is_some_and(|it| known.contains(&it))
-    };
-    if !filters.into_iter().flatten().all(fits) || rule.get("timeouts").is_some() {
-        return None;
-    }
-    rule.get("backendRefs")?;
-    let mut to = rule.clone();
-    let matches = rule["matches"].as_array()?.iter().map(|one| {
-        let (kind, value) = (
-            one["path"]["type"].as_str()?,
-            one["path"]["value"].as_str()?,
-        );
-        let path = value.trim_start_matches('/');
-        let mut matching = match (kind, path.split_once('/')) {
-            ("PathPrefix", _) if path.is_empty() => json!({}),
-            ("PathPrefix", None) => json!({"method": {"service": path}}),
-            ("Exact", Some((service, method))) if !method.contains('/') => {
-                json!({"method": {"service": service, "method": method}})
-            }
-            _ => return None,
-        };
-        if let Some(headers) = one.get("headers") {
-            matching["headers"] = headers.clone();
-        }
-        Some(matching)
-    });
-    let matches: Vec<Value> = matches.collect::<Option<_>>()?;
-    let fields = to.as_object_mut()?;
-    fields.remove("retry");
-    match matches.iter().all(|one| *one == json!({})) {
-        true => fields.remove("matches"),
-        false => fields.insert("matches".to_owned(), matches.into()),
-    };
-    Some(to)
 }
 
 /// How all clients of a host are sent to HTTPS, if they all are.
