@@ -511,9 +511,10 @@ fn the_default_certificate_is_for_hosts_that_their_own_is_not_for() {
 #[test]
 fn the_name_of_what_is_asked_is_there_for_snippets() {
     let said = |more: &[(&str, &str)]| {
+        // Without its semicolon, as ingress-nginx's own test has it.
         let snippet = (
             "configuration-snippet",
-            "more_set_headers \"Custom-Header: $proxy_host\";",
+            "more_set_headers \"Custom-Header: $proxy_host\"",
         );
         let all = [&[snippet], more].concat();
         let world = world(
