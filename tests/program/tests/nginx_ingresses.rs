@@ -98,7 +98,8 @@ fn a_rule_without_paths_has_the_default_backend() {
                  80}}}\n  rules: [{host: a.example}]\n";
     let site = Nginx::with_documents(&[rules.to_owned()], &[]);
     assert_eq!(site.narthex.backend(HOST, "/"), "web");
-    assert_eq!(site.narthex.backend("unknown.example", "/"), "web");
+    // It is for the hosts of the rules alone.
+    assert_eq!(site.narthex.get("unknown.example", "/").status, 404);
 }
 
 #[test]
