@@ -9,7 +9,7 @@ use model::text::{Named, Piece, Text, Variable};
 use crate::client::Connection;
 use crate::forwarded::Client;
 use crate::headers::{Headers, Name, RequestHead};
-use crate::upstream::balance::cookie;
+use crate::upstream::balance::cookie_in_any_case;
 
 /// What variables are looked up in.
 #[derive(Clone, Copy)]
@@ -63,7 +63,8 @@ pub(crate) fn write(variable: &Variable, scope: &Scope<'_>, out: &mut Vec<u8>) {
             }
         }
         Variable::Cookie(name) => {
-            out.extend_from_slice(cookie(request, name.as_bytes()).unwrap_or_default());
+            let value = cookie_in_any_case(request, name.as_bytes());
+            out.extend_from_slice(value.unwrap_or_default());
         }
         Variable::Argument(name) => {
             out.extend_from_slice(argument(request.query(), name.as_bytes()));
