@@ -342,10 +342,50 @@ impl Variable {
         } else if let Some(rest) = rest("arg_") {
             Some(Self::Argument(rest.into()))
         } else {
-            Some(Self::Geo(rest("geoip2_")?.into()))
+            let known = |name: &&str| GEO.contains(name);
+            Some(Self::Geo(rest("geoip2_").filter(known)?.into()))
         }
     }
 }
+
+/// What databases of addresses may say, by the names behind `$geoip2_`.
+pub const GEO: &[&str] = &[
+    "country_code",
+    "country_name",
+    "country_geoname_id",
+    "continent_code",
+    "continent_name",
+    "continent_geoname_id",
+    "city_country_code",
+    "city_country_name",
+    "city_country_geoname_id",
+    "city",
+    "city_geoname_id",
+    "postal_code",
+    "dma_code",
+    "latitude",
+    "longitude",
+    "time_zone",
+    "region_code",
+    "region_name",
+    "region_geoname_id",
+    "subregion_code",
+    "subregion_name",
+    "subregion_geoname_id",
+    "city_continent_code",
+    "city_continent_name",
+    "asn",
+    "org",
+    "isp",
+    "isp_org",
+    "connection_type",
+    "is_anon",
+    "is_anonymous",
+    "is_anonymous_vpn",
+    "is_hosting_provider",
+    "is_public_proxy",
+    "is_tor_exit_node",
+];
 
 #[cfg(test)]
 mod tests {
@@ -378,6 +418,10 @@ mod tests {
         assert_eq!(
             Text::parse("a${b").ok().as_ref().and_then(Text::as_literal),
             Some("a${b")
+        );
+        assert_eq!(
+            Text::parse("$geoip2_city $geoip2_typo"),
+            Err(UnknownVariable("geoip2_typo".into()))
         );
         for (name, _) in Named::ALL {
             let once = Named::ALL.iter().filter(|(other, _)| other == name).count();
