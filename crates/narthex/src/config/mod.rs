@@ -278,7 +278,8 @@ impl Compilation {
             watch_without_class: flags
                 .watch_ingress_without_class
                 .unwrap_or(!self.in_cluster),
-            serve_unknown_classes: !self.in_cluster,
+            // Whoever names the class that is ours says of the others that they are not.
+            serve_unknown_classes: !self.in_cluster && flags.ingress_class.is_none(),
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
             config_map: nginx.configmap.as_ref().map(pair),
