@@ -91,6 +91,8 @@ named! {
     RemoteAddr = "remote_addr" | "the_real_ip",
     /// The connection's other end.
     PeerAddr = "realip_remote_addr" | "proxy_protocol_addr",
+    /// What the client was forwarded for, with its own address behind.
+    ForwardedFor = "proxy_add_x_forwarded_for",
     /// The connection's port at the other end.
     RemotePort = "remote_port" | "realip_remote_port" | "proxy_protocol_port",
     /// The name that basic authentication was given.
@@ -342,10 +344,50 @@ impl Variable {
         } else if let Some(rest) = rest("arg_") {
             Some(Self::Argument(rest.into()))
         } else {
-            Some(Self::Geo(rest("geoip2_")?.into()))
+            let known = |name: &&str| GEO.contains(name);
+            Some(Self::Geo(rest("geoip2_").filter(known)?.into()))
         }
     }
 }
+
+/// What databases of addresses may say, by the names behind `$geoip2_`.
+pub const GEO: &[&str] = &[
+    "country_code",
+    "country_name",
+    "country_geoname_id",
+    "continent_code",
+    "continent_name",
+    "continent_geoname_id",
+    "city_country_code",
+    "city_country_name",
+    "city_country_geoname_id",
+    "city",
+    "city_geoname_id",
+    "postal_code",
+    "dma_code",
+    "latitude",
+    "longitude",
+    "time_zone",
+    "region_code",
+    "region_name",
+    "region_geoname_id",
+    "subregion_code",
+    "subregion_name",
+    "subregion_geoname_id",
+    "city_continent_code",
+    "city_continent_name",
+    "asn",
+    "org",
+    "isp",
+    "isp_org",
+    "connection_type",
+    "is_anon",
+    "is_anonymous",
+    "is_anonymous_vpn",
+    "is_hosting_provider",
+    "is_public_proxy",
+    "is_tor_exit_node",
+];
 
 #[cfg(test)]
 mod tests {
@@ -378,6 +420,10 @@ mod tests {
         assert_eq!(
             Text::parse("a${b").ok().as_ref().and_then(Text::as_literal),
             Some("a${b")
+        );
+        assert_eq!(
+            Text::parse("$geoip2_city $geoip2_typo"),
+            Err(UnknownVariable("geoip2_typo".into()))
         );
         for (name, _) in Named::ALL {
             let once = Named::ALL.iter().filter(|(other, _)| other == name).count();

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use model::Rule;
 use model::text::{Named, Piece, Text, Variable};
 
+use crate::access_log::{location, of_tls, user};
 use crate::client::Connection;
 use crate::forwarded::Client;
 use crate::headers::{Headers, Name, RequestHead};
-use crate::upstream::balance::cookie;
+use crate::upstream::balance::cookie_in_any_case;
 
 /// What variables are looked up in.
 #[derive(Clone, Copy)]
@@ -63,7 +64,8 @@ pub(crate) fn write(variable: &Variable, scope: &Scope<'_>, out: &mut Vec<u8>) {
             }
         }
         Variable::Cookie(name) => {
-            out.extend_from_slice(cookie(request, name.as_bytes()).unwrap_or_default());
+            let value = cookie_in_any_case(request, name.as_bytes());
+            out.extend_from_slice(value.unwrap_or_default());
         }
         Variable::Argument(name) => {
             out.extend_from_slice(argument(request.query(), name.as_bytes()));
@@ -160,18 +162,32 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
             let _ = write!(out, "{}.{:03}", now.as_secs(), now.subsec_millis());
         }
         Named::Pid => show(out, std::process::id()),
+        Named::ForwardedFor => {
+            if let Some(told) = request.headers.joined(b"x-original-forwarded-for") {
+                out.extend_from_slice(&told);
+                out.extend_from_slice(b", ");
+            }
+            show(out, client.address);
+        }
+        Named::RemoteUser => {
+            let given = request.headers.joined(b"authorization");
+            let _ = given.and_then(|given| user(&given, out));
+        }
+        Named::SslCipher
+        | Named::SslClientVerify
+        | Named::SslClientSubject
+        | Named::SslClientIssuer => {
+            let tls = connection.tls.as_ref();
+            let _ = tls.and_then(|tls| of_tls(tls, named, out));
+        }
+        Named::LocationPath => out.extend_from_slice(location(&scope.rule.path).as_bytes()),
         // Of these, the access log knows.
-        Named::RemoteUser
-        | Named::RequestLength
+        Named::RequestLength
         | Named::RequestTime
         | Named::BodyBytesSent
         | Named::BytesSent
         | Named::TimeIso8601
         | Named::TimeLocal
-        | Named::SslCipher
-        | Named::SslClientVerify
-        | Named::SslClientSubject
-        | Named::SslClientIssuer
         | Named::AlternativeUpstreamName
         | Named::UpstreamAddr
         | Named::UpstreamStatus
@@ -179,7 +195,6 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
         | Named::UpstreamHeaderTime
         | Named::UpstreamConnectTime
         | Named::UpstreamResponseLength
-        | Named::LocationPath
         | Named::Hostname
         | Named::Connection
         | Named::Transport

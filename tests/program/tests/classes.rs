@@ -125,6 +125,19 @@ fn an_ingress_whose_class_object_is_missing_is_served_with_a_warning() {
 }
 
 #[test]
+fn where_a_flag_names_the_class_others_that_nothing_defines_are_left_alone() {
+    let flags = ["--ingress-class=blue"];
+    served(&[], &Ingress::named("x").class("blue"), &flags, true);
+    served(&[], &Ingress::named("x").class("green"), &flags, false);
+    let by = |class: &str| {
+        let ingress = Ingress::named("x").without_class();
+        ingress.annotation(LEGACY, class)
+    };
+    served(&[], &by("blue"), &flags, true);
+    served(&[], &by("green"), &flags, false);
+}
+
+#[test]
 fn a_flag_names_the_old_annotations_class_that_is_ours() {
     let classes = [ingress_class(
         "blue",

@@ -358,6 +358,18 @@ fn compression_has_the_types_lengths_and_levels_that_are_said() {
     });
     assert_eq!(coding("/application_octet-23", "br"), None);
     assert_eq!(coding("/application_octet-1000", "gzip"), None);
+    // Each has types of its own, and what the preferred one is not for is the other one's.
+    world.set(&[
+        ("use-gzip", "true"),
+        ("gzip-types", "application/xml"),
+        ("enable-brotli", "true"),
+        ("brotli-types", "application/octet"),
+    ]);
+    until("gzip beside brotli", || {
+        coding("/application_xml-1000", "gzip, br").as_deref() == Some("gzip")
+    });
+    let octets = coding("/application_octet-1000", "gzip, br");
+    assert_eq!(octets.as_deref(), Some("br"));
 }
 
 #[test]
@@ -499,9 +511,10 @@ fn the_default_certificate_is_for_hosts_that_their_own_is_not_for() {
 #[test]
 fn the_name_of_what_is_asked_is_there_for_snippets() {
     let said = |more: &[(&str, &str)]| {
+        // Without its semicolon, as ingress-nginx's own test has it.
         let snippet = (
             "configuration-snippet",
-            "more_set_headers \"Custom-Header: $proxy_host\";",
+            "more_set_headers \"Custom-Header: $proxy_host\"",
         );
         let all = [&[snippet], more].concat();
         let world = world(

@@ -98,7 +98,8 @@ fn a_rule_without_paths_has_the_default_backend() {
                  80}}}\n  rules: [{host: a.example}]\n";
     let site = Nginx::with_documents(&[rules.to_owned()], &[]);
     assert_eq!(site.narthex.backend(HOST, "/"), "web");
-    assert_eq!(site.narthex.backend("unknown.example", "/"), "web");
+    // It is for the hosts of the rules alone.
+    assert_eq!(site.narthex.get("unknown.example", "/").status, 404);
 }
 
 #[test]
@@ -184,9 +185,14 @@ fn external_names_come_and_change_and_go() {
     let echo = narthex.get(HOST, "/").echo();
     assert_eq!(echo.header("host"), Some("far.example"));
     assert_eq!(echo.header("x-forwarded-host"), Some(HOST));
-    // A dot at its end changes nothing, and another port is another place.
+    // A dot at its end changes nothing, and another port is another place: the one that the
+    // Service's own port leads to.
     folder.write("far.yaml", &external("localhost.", &port(&other)));
     narthex.until_backend(HOST, "/", "other");
+    let target = web.address().port();
+    let mapped = format!("  ports: [{{name: http, port: 80, targetPort: {target}}}]\n");
+    folder.write("far.yaml", &external("localhost", &mapped));
+    narthex.until_backend(HOST, "/", "web");
     folder.remove("far.yaml");
     narthex.until_backend(HOST, "/", "503");
 }

@@ -116,7 +116,7 @@ fn every_attempt_is_in_the_line() {
         "[$upstream_connect_time] [$upstream_header_time] $namespace/$ingress_name ",
         "$service_name:$service_port $location_path $upstream_http_content_type ",
         "$sent_http_content_type $http_x_forwarded_for $scheme $host $uri $args $arg_a $cookie_c ",
-        "$server_port $is_args"
+        "$server_port $is_args $proxy_add_x_forwarded_for"
     );
     // Nothing listens there.
     let dead = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free()));
@@ -134,7 +134,7 @@ fn every_attempt_is_in_the_line() {
         .start();
     let line = (0..100).find_map(|n| {
         let head =
-            format!("GET /p/%41?a={n} HTTP/1.1\r\nCookie: b=1; c=2\r\nX-Forwarded-For: 192.0.2.9");
+            format!("GET /p/%41?a={n} HTTP/1.1\r\nCookie: b=1; C=2\r\nX-Forwarded-For: 192.0.2.9");
         assert_eq!(ask(&narthex, &head), 200);
         let line = line_with(&narthex, &format!("/p/%41?a={n} "));
         line.contains(", ").then_some((n, line))
@@ -164,7 +164,9 @@ fn every_attempt_is_in_the_line() {
             &number,
             "2",
             &port,
-            "?"
+            "?",
+            "192.0.2.9,",
+            "127.0.0.1"
         ],
         "{line}"
     );

@@ -285,6 +285,7 @@ fn a_default_backend_of_rules_is_for_their_host() {
         .prefix("/a", "other");
     let site = Nginx::with(&[rules]);
     all(&site, &[("/a", "other"), ("/b", "web")]);
+    assert_eq!(site.narthex.get("unknown.example", "/").status, 404);
     let rewritten = ingress("a", REGEX).default_backend("web").host(HOST);
     let site = Nginx::with(&[rewritten.prefix("/a", "other")]);
     all(&site, &[("/A", "other"), ("/b", "web")]);

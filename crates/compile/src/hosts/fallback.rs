@@ -12,6 +12,7 @@ use objects::{Problem, Store};
 
 use super::canaries::split;
 use super::routes::{Base, built_in, not_found, rest_rule};
+use crate::ingress::class::Profile;
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
@@ -25,7 +26,8 @@ use crate::service::Services;
 /// What answers requests that no rule claims.
 #[derive(Debug)]
 pub(crate) struct Fallbacks {
-    /// On hosts that nobody claims: an Ingress's default backend, one without rules first.
+    /// On hosts that nobody claims: an Ingress's default backend, one without rules first. With
+    /// rules, it is for their hosts alone where ingress-nginx's ways hold.
     pub(crate) any: Arc<Rule>,
     /// On hosts that somebody claims, where their Ingresses do not say: the default backend of
     /// an Ingress without rules, but not of one that is about other hosts.
@@ -147,7 +149,9 @@ impl Fallbacks {
             report: service.report,
         };
         let with_default = |ingress: &&Arc<Resolved>| {
-            ingress.default_backend.is_some() && !ingress.parsed.is_canary()
+            let parsed = &ingress.parsed;
+            let own = parsed.profile == Profile::IngressNginx && parsed.has_rules();
+            ingress.default_backend.is_some() && !parsed.is_canary() && !own
         };
         let mut concerned = service.backend;
         for old in replaced

@@ -8,7 +8,7 @@ use model::backend::Discovery;
 use model::policy::{Asked, Retry};
 use model::{HostName, Policy, Transport, Unavailable};
 use objects::Store;
-use objects::kinds::{EndpointSlice, Kind, ObjectKey, Service, ServicePort};
+use objects::kinds::{EndpointSlice, IntOrString, Kind, ObjectKey, Service, ServicePort};
 
 use super::Traffic;
 use super::balance;
@@ -126,7 +126,7 @@ impl<'a> View<'a> {
         }
         // A Service of type ExternalName need not list the ports of the host that it stands for.
         let port = match (found, port) {
-            (Ok(found), _) => found.port,
+            (Ok(found), _) => external_port(found),
             (Err(Refused::NoPort { .. }), PortRef::Number(number)) => *number,
             (Err(refused), _) => return Err(refused),
         };
@@ -338,6 +338,14 @@ impl<'a> View<'a> {
 
 fn is_external(service: &Service) -> bool {
     service.spec.type_.as_deref() == Some("ExternalName")
+}
+
+/// The port of the host that a Service of type ExternalName stands for.
+fn external_port(port: &ServicePort) -> u16 {
+    match port.target_port {
+        Some(IntOrString::Int(number)) if number > 0 => number,
+        _ => port.port,
+    }
 }
 
 fn external_host(service: &Service) -> Option<Box<str>> {

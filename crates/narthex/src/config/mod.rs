@@ -7,7 +7,7 @@ mod source;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct Serve {
     pub(crate) stapling: Stapling,
     /// Whether IPv6 is left out of the addresses because this machine has none.
     pub(crate) without_ipv6: bool,
+    /// Databases of addresses that nobody named and that are of no use.
+    pub(crate) useless_databases: Vec<proxy::BadDatabase>,
     /// Where health, metrics and the API are.
     pub(crate) admin_address: SocketAddr,
     /// Where health and metrics are besides.
@@ -126,9 +128,11 @@ impl Serve {
             return Err(Invalid(message.to_owned()));
         }
         let (bind_addresses, without_ipv6) = bind_addresses(serving.bind_address.clone());
+        let (geo, useless_databases) = databases(&serving.geoip2_database, Path::new(GEOIP2))?;
         Ok(Self {
             compilation: compiled,
             without_ipv6,
+            useless_databases,
             admin_address: serving.admin_address,
             health_address: serving.health_address.or_else(|| {
                 source
@@ -152,7 +156,7 @@ impl Serve {
                 allow_local_external_names: compilation.allow_local_external_names,
                 tracing: tracing(&compilation.tracing),
                 backend_authorities: authorities(&serving.backend_ca_file)?,
-                geo: databases(&serving.geoip2_database)?,
+                geo,
                 access_log: access_log(
                     serving.access_log_format,
                     compilation.ingress_nginx.configmap.is_some(),
@@ -274,7 +278,8 @@ impl Compilation {
             watch_without_class: flags
                 .watch_ingress_without_class
                 .unwrap_or(!self.in_cluster),
-            serve_unknown_classes: !self.in_cluster,
+            // Whoever names the class that is ours says of the others that they are not.
+            serve_unknown_classes: !self.in_cluster && flags.ingress_class.is_none(),
             default_backend_service: flags.default_backend_service.as_ref().map(pair),
             default_certificate: flags.default_ssl_certificate.as_ref().map(pair),
             config_map: nginx.configmap.as_ref().map(pair),
@@ -484,25 +489,28 @@ fn authorities(files: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Invali
 const GEOIP2: &str = "/etc/ingress-controller/geoip";
 
 /// What is known of clients' addresses: by the databases that are named, else by those that lie
-/// where ingress-nginx looks.
-fn databases(named: &[PathBuf]) -> Result<Option<Arc<proxy::Databases>>, Invalid> {
-    let found: Vec<PathBuf>;
-    let paths = match named {
+/// where ingress-nginx looks. Nobody asked for these: one that is of no use is left out, and why.
+fn databases(
+    named: &[PathBuf],
+    folder: &Path,
+) -> Result<(Option<Arc<proxy::Databases>>, Vec<proxy::BadDatabase>), Invalid> {
+    let (databases, left_out) = match named {
         [] => {
-            let there = std::fs::read_dir(GEOIP2).into_iter().flatten().flatten();
+            let there = std::fs::read_dir(folder).into_iter().flatten().flatten();
             let paths = there.map(|entry| entry.path());
             let is_database = |path: &PathBuf| path.extension().is_some_and(|end| end == "mmdb");
-            found = paths.filter(is_database).collect();
-            &found
+            let mut found: Vec<PathBuf> = paths.filter(is_database).collect();
+            found.sort();
+            proxy::Databases::open_usable(&found)
         }
-        named => named,
+        named => {
+            let databases = proxy::Databases::open(named);
+            let wrong = |error| Invalid(format!("--geoip2-database {error}"));
+            (databases.map_err(wrong)?, Vec::new())
+        }
     };
-    if paths.is_empty() {
-        return Ok(None);
-    }
-    let databases = proxy::Databases::open(paths);
-    let databases = databases.map_err(|error| Invalid(format!("--geoip2-database {error}")))?;
-    Ok(Some(Arc::new(databases)))
+    let databases = (!databases.is_empty()).then(|| Arc::new(databases));
+    Ok((databases, left_out))
 }
 
 /// Where a pod tells how it is, if nothing else is said; the port is ingress-nginx's.
@@ -577,6 +585,17 @@ mod tests {
         let xdg = |name: &str| environment(name).filter(|_| name == "XDG_STATE_HOME");
         assert_eq!(state_dir(None, xdg), Some("/home/x/.state/narthex".into()));
         assert_eq!(state_dir(None, |_| None), None);
+    }
+
+    #[test]
+    fn databases_that_nobody_named_are_left_out_if_they_are_of_no_use() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("text.mmdb");
+        std::fs::write(&file, "text").expect("the folder is writable");
+        let (found, left_out) = databases(&[], folder.path()).expect("nobody named it");
+        assert!(found.is_none());
+        assert_eq!(left_out[0].path, file);
+        assert!(databases(&[file], folder.path()).is_err());
     }
 
     #[test]

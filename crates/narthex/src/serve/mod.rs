@@ -147,6 +147,9 @@ async fn serve(
     welcome: impl FnOnce(&Open<'_>),
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen(config.ends_on_hang_up)?;
+    for database in &config.useless_databases {
+        tracing::warn!("{database}; it is left out");
+    }
     if config.without_ipv6 {
         tracing::info!("this machine has no IPv6: the ports are opened on IPv4 alone");
     }

@@ -17,24 +17,26 @@ const BROTLI_BUFFER: usize = 4096;
 
 const VARY: &[u8] = b"Accept-Encoding";
 
-/// What becomes of a client's response.
+/// What may become of a client's response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Wanted<'a> {
-    /// It is compressed.
-    Coded(Kind, &'a Coding),
-    /// It is not, but would be for others, which caches are told (nginx: `gzip_vary`).
-    Plain(&'a Coding),
+pub(crate) struct Wanted<'a> {
+    /// The codings that the client takes, the preferred one first: each is for some types and
+    /// lengths of responses, and another may be for the rest.
+    taken: [Option<(Kind, &'a Coding)>; 3],
+    /// Where none is for it: what gzip would be for, of which caches are told (nginx:
+    /// `gzip_vary`).
+    plain: Option<&'a Coding>,
 }
 
 impl<'a> Wanted<'a> {
-    fn coding(self) -> &'a Coding {
-        match self {
-            Self::Coded(_, coding) | Self::Plain(coding) => coding,
-        }
+    /// The coding for a response.
+    fn coding(&self, head: &ResponseHead, length: Length) -> Option<(Kind, &'a Coding)> {
+        let mut taken = self.taken.iter().flatten().copied();
+        taken.find(|(_, coding)| is_meant(coding, head, length))
     }
 }
 
-/// The coding for a client's response, if it takes one that the rule has.
+/// The codings for a client's response, if there are any.
 pub(crate) fn negotiate<'a>(
     compression: &'a Compression,
     request: &RequestHead,
@@ -55,11 +57,12 @@ pub(crate) fn negotiate<'a>(
         (Kind::Zstd, compression.zstd.as_ref()),
         (Kind::Gzip, gzip.filter(|_| !refused())),
     ];
-    let coded = ways.into_iter().find_map(|(kind, coding)| {
-        let taken = takes(accepted, kind.name());
-        coding.filter(|_| taken).map(|it| Wanted::Coded(kind, it))
+    let taken = ways.map(|(kind, coding)| {
+        let coding = coding.filter(|_| takes(accepted, kind.name()))?;
+        Some((kind, coding))
     });
-    coded.or_else(|| gzip.map(Wanted::Plain))
+    let is_any = taken.iter().any(Option::is_some);
+    (is_any || gzip.is_some()).then_some(Wanted { taken, plain: gzip })
 }
 
 /// Whether Accept-Encoding has a coding with any weight but zero.
@@ -198,11 +201,12 @@ impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
         length: Length,
         keep: bool,
     ) -> Result<(), ClientFault> {
-        if !is_meant(self.wanted.coding(), head, length) {
-            return self.sink.head(head, length, keep).await;
-        }
-        let Wanted::Coded(kind, coding) = self.wanted else {
-            return self.sink.head(&rewritten(head, None), length, keep).await;
+        let Some((kind, coding)) = self.wanted.coding(head, length) else {
+            let plain = self.wanted.plain;
+            return match plain.is_some_and(|coding| is_meant(coding, head, length)) {
+                true => self.sink.head(&rewritten(head, None), length, keep).await,
+                false => self.sink.head(head, length, keep).await,
+            };
         };
         let Ok(encoder) = Encoder::new(kind, coding.level) else {
             // There is no memory for it: as it is, then.

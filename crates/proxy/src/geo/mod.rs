@@ -62,15 +62,25 @@ impl Databases {
     /// # Errors
     /// A file cannot be read, is no database, or is one of which no variable tells.
     pub fn open(paths: &[PathBuf]) -> Result<Self, BadDatabase> {
-        let open = |path: &PathBuf| {
-            let (content, written) = Content::read(path)?;
-            Ok(Database {
-                path: path.clone(),
-                written: Mutex::new(written),
-                content: ArcSwap::from_pointee(content),
-            })
-        };
-        Ok(Self(paths.iter().map(open).collect::<Result<_, _>>()?))
+        let databases = paths.iter().map(|path| Database::open(path));
+        Ok(Self(databases.collect::<Result<_, _>>()?))
+    }
+
+    /// Reads those that are of use, and tells why the others are not.
+    pub fn open_usable(paths: &[PathBuf]) -> (Self, Vec<BadDatabase>) {
+        let (mut usable, mut bad) = (Vec::new(), Vec::new());
+        for path in paths {
+            match Database::open(path) {
+                Ok(database) => usable.push(database),
+                Err(why) => bad.push(why),
+            }
+        }
+        (Self(usable.into()), bad)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Reads those anew whose file is another one by now. One that cannot be read stays as it was.
@@ -96,6 +106,15 @@ impl Databases {
 }
 
 impl Database {
+    fn open(path: &Path) -> Result<Self, BadDatabase> {
+        let (content, written) = Content::read(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            written: Mutex::new(written),
+            content: ArcSwap::from_pointee(content),
+        })
+    }
+
     fn refresh(&self) -> Option<Result<(), BadDatabase>> {
         let now = modified(&self.path);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_that_may_be_named_is_somewhere() {
+        for name in model::text::GEO {
+            assert!(places(name).next().is_some(), "{name}");
+        }
+        for place in PLACES {
+            assert!(model::text::GEO.contains(&place.name), "{}", place.name);
+        }
+    }
+
+    #[test]
     fn a_variable_may_be_in_two_databases() {
         let kinds: Vec<_> = places("asn").map(|place| place.kind).collect();
         assert_eq!(kinds, [Kind::Asn, Kind::Isp]);

@@ -119,10 +119,19 @@ fn what_is_not_understood_is_named_and_refuses_only_its_own_snippet() {
         ("more_set_headers -x 'X-A: a';", 1),
         ("include /etc/passwd;", 1),
         ("return 200", 1),
+        ("add_header X-A b", 1),
+        ("if ($host) { more_set_headers 'X-A: a' }", 1),
     ] {
         let refused = location(text).location.expect(text);
         assert_eq!(refused.line, line, "{text}: {}", refused.message);
     }
+}
+
+#[test]
+fn a_directive_of_as_many_words_as_there_are_may_end_with_its_text() {
+    let read = location("more_clear_headers X-B;\nmore_set_headers 'X-A: a'");
+    assert_eq!(read.location, None);
+    assert_eq!(read.snippet.location.edits.response.len(), 2);
 }
 
 #[test]

@@ -108,6 +108,9 @@ impl Reader<'_> {
                         Stop::Semicolon => None,
                         Stop::Open if depth < MOST_DEPTH => Some(self.block(depth + 1)?),
                         Stop::Open => return Err(self.bad("blocks are too deep")),
+                        // These take as many words as there are: behind the last one nginx
+                        // would go on reading in its own text.
+                        Stop::End if depth == 0 && name.starts_with("more_") => None,
                         Stop::Close | Stop::End => {
                             return Err(self.bad("a semicolon is missing"));
                         }

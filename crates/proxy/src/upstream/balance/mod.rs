@@ -36,8 +36,7 @@ pub(crate) use balanced::mark;
 use budget::Budget;
 use field::Field;
 pub(crate) use key::{
-    Keys, cookie, cookie_in_any_case, flow, flow_keys, keys, session, stream_keys,
-    value_in_any_case,
+    Keys, cookie_in_any_case, flow, flow_keys, keys, session, stream_keys, value_in_any_case,
 };
 pub(crate) use token::Token;
 
