@@ -19,6 +19,7 @@ use crate::grpc;
 use crate::h2_message::{self, Gone, Unfit};
 use crate::headers::{Headers, Name, Names, RequestHead, ResponseHead};
 use crate::io::Owned;
+use crate::linger;
 use crate::record::{Reason, Version};
 use crate::respond::{self, Form};
 use crate::timer::Timer;
@@ -190,6 +191,7 @@ async fn stream(
         begun: false,
         head_request: head.method == Method::HEAD,
     };
+    let mut unread = None;
     let wanted = match read_head(worker, &head, &mut scratch.request, tunnel.is_some()) {
         Ok(()) => {
             let mut body = Body::new(stream, &head.headers, tunnel.is_some());
@@ -203,7 +205,11 @@ async fn stream(
                 upstream_out: &mut scratch.upstream_out,
                 tunnel,
             };
-            exchange::run(&mut parts, &mut body, &mut sink).await || sink.begun
+            let whole = exchange::run(&mut parts, &mut body, &mut sink).await;
+            if whole && sink.begun && !body.is_done() {
+                unread = Some(body);
+            }
+            whole || sink.begun
         }
         Err(reason) => {
             let content_type = head.headers.get(http::header::CONTENT_TYPE);
@@ -228,6 +234,10 @@ async fn stream(
         }
     };
     worker.give_scratch(scratch);
+    if let Some(mut body) = unread {
+        // The stream's reset would otherwise reach the client before it has read the answer.
+        linger::linger(linger::BODY, async || body.skip().await).await;
+    }
     wanted
 }
 
@@ -347,6 +357,13 @@ impl Body {
             length,
             trailers: Headers::default(),
         }
+    }
+
+    /// Reads and forgets something; how much, which is nothing at the end.
+    async fn skip(&mut self) -> usize {
+        let count = self.fill().await.map_or(0, <[u8]>::len);
+        self.consume(count);
+        count
     }
 
     async fn read_trailers(&mut self) -> Result<(), ClientFault> {

@@ -28,6 +28,7 @@ mod http1;
 mod http2;
 mod inherit;
 mod io;
+mod linger;
 mod listen;
 mod metrics;
 mod orders;

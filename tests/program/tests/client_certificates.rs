@@ -148,9 +148,11 @@ fn another_hosts_connection_is_no_way_in() {
     for client in [Client::trusting_anything(), showing(&alice(&world))] {
         let (mut conn, _) = client.connect(world.narthex.https, OPEN).expect("TLS");
         assert_eq!(conn.get(HOST, "/").status, 421);
+        // Who named no host was not asked, and has shown nothing.
         let nameless = client.without_sni();
         let (mut conn, _) = nameless.connect(world.narthex.https, HOST).expect("TLS");
-        assert_eq!(conn.get(HOST, "/").status, 421);
+        assert_eq!(conn.get(HOST, "/nameless").status, 400);
+        assert_eq!(world.reason("/nameless"), "client_certificate_missing");
     }
     // Nor is the port without TLS, where clients are sent to HTTPS.
     assert_eq!(world.narthex.get(HOST, "/").status, 308);
@@ -292,11 +294,17 @@ fn who_is_revoked_is_out_and_a_list_out_of_date_lets_nobody_in() {
 #[test]
 fn subjects_depth_and_the_error_page_are_what_the_annotations_say() {
     let page = "https://a.example/why";
-    let world = world(&[("match-cn", "CN=(alice|carol)"), ("error-page", page)]);
+    let said = [("match-cn", "CN=(alice|carol)"), ("error-page", page)];
+    let world = world(&said);
     assert_eq!(world.ask(&showing(&alice(&world))).status, 200);
     let bob = showing(&world.authority.client("bob", "x"));
     assert_eq!(world.connect(&bob).get(HOST, "/bob").status, 403);
     assert_eq!(world.reason("/bob"), "client_certificate_denied");
+    let other = [("match-cn", "CN=bob"), ("error-page", page)];
+    world.folder.write("asking.yaml", &ingress(&other));
+    until("bob gets in", || world.ask(&bob).status == 200);
+    world.folder.write("asking.yaml", &ingress(&said));
+    until("bob does not", || world.ask(&bob).status == 403);
     let response = world.ask(&Client::trusting_anything());
     assert_eq!(response.status, 302);
     assert_eq!(response.header("location"), Some(page));

@@ -389,6 +389,28 @@ fn a_body_too_long_is_413() {
 }
 
 #[test]
+fn who_reads_no_answer_before_a_body_is_sent_is_not_reset() {
+    let (site, ..) = Site::secure(&["--max-body-bytes=1000"]);
+    let answer = block_on(async {
+        let h2 = H2::connect(site.narthex.https, HOST).await;
+        let request = Request::post("https://a.example/x")
+            .body(())
+            .expect("a request");
+        let (response, mut stream) = h2.open(request, false).await.expect("a stream");
+        // More than its window has room for.
+        for _ in 0..32 {
+            let part = Bytes::from(vec![0; 64 * 1024]);
+            send_all(&mut stream, part, false).await.expect("no reset");
+        }
+        send_all(&mut stream, Bytes::new(), true)
+            .await
+            .expect("no reset");
+        finish(response).await.expect("an answer")
+    });
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[test]
 fn a_flood_of_resets_ends_the_connection_and_no_other() {
     let (site, ..) = Site::secure(&[]);
     block_on(async {

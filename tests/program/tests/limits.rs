@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use program_tests::tls::Client;
 use program_tests::{
     Backend, Conn, HOST, Ingress, Site, Then, eventually, run, serve_with, service, until,
 };
@@ -113,6 +114,27 @@ fn a_body_too_long_by_its_length_is_413_and_reaches_nobody() {
         "x".repeat(1000)
     ));
     assert_eq!(fine.status, 200);
+}
+
+#[test]
+fn who_reads_no_answer_before_a_body_is_sent_reads_that_it_is_too_long() {
+    let flags = ["--max-body-bytes=1000"];
+    let plain = Site::with_flags(&flags);
+    let (site, ..) = Site::secure(&flags);
+    let secure = Client::trusting_anything().connect(site.narthex.https, HOST);
+    let (secure, _) = secure.expect("TLS");
+    // More than sockets have room for.
+    let (parts, part) = (24, vec![b'x'; 1 << 20]);
+    for mut conn in [plain.conn(), secure] {
+        let length = parts * part.len();
+        conn.send(format!(
+            "POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        for _ in 0..parts {
+            conn.send(&part);
+        }
+        assert_eq!(conn.response().status, 413);
+    }
 }
 
 #[test]

@@ -289,3 +289,32 @@ fn a_session_stays_where_its_endpoint_fails_unless_it_may_change() {
         drop(folder);
     }
 }
+
+#[test]
+fn a_session_that_persists_stays_while_others_come_until_its_endpoint_is_gone() {
+    let backends: [_; 9] = std::array::from_fn(|at| Backend::named(&format!("b{at}")));
+    let all = addresses(&backends);
+    let said = [COOKIE, ("affinity-mode", "persistent")];
+    let (narthex, folder) = serve_annotated(&said, &all[..3]);
+    let first = narthex.get(HOST, "/");
+    let (own, pair) = (first.backend(), pair(&cookie(&first)));
+    let again = || again(narthex.http, HOST, &pair);
+    let ingress = nginx("web", &said).host(HOST).prefix("/", "web").yaml();
+    let have = |addresses: &[_]| {
+        let documents = [service("web", addresses), ingress.clone()];
+        folder.rename_over("site.yaml", &docs(&documents));
+    };
+    for count in [5, 7] {
+        have(&all[..count]);
+        until("the new ones are asked", || {
+            let newest = format!("b{}", count - 1);
+            narthex.get(HOST, "/").backend() == newest
+        });
+        assert_eq!(again().backend(), own, "{count}");
+    }
+    have(&[]);
+    until("nobody is there", || again().status == 503);
+    have(&all[7..]);
+    until("others are", || again().status == 200);
+    assert!(["b7", "b8"].contains(&&*again().backend()));
+}

@@ -1,7 +1,9 @@
 //! What ingress-nginx's own tests assert of annotations, where no test of one annotation does.
 
 use program_tests::nginx::{Nginx, ingress};
+use program_tests::tls::Client;
 use program_tests::{Backend, Conn, HOST, Ingress, Response, service, until};
+use rustls::version::TLS12;
 
 /// A GET with more lines of a head, each ended by CRLF.
 fn get(site: &Nginx, host: &str, path: &str, lines: &str) -> Response {
@@ -337,4 +339,36 @@ fn the_services_own_address_is_used_where_the_config_map_says_so_and_the_ingress
         site.narthex.backend(HOST, "/") == "own"
     });
     assert_eq!(site.narthex.backend("b.example", "/"), "ready");
+}
+
+#[test]
+fn satisfy_alone_keeps_nobody_out() {
+    for word in ["any", "all"] {
+        let rules = ingress("web", &[("satisfy", word)]);
+        let site = Nginx::with(&[rules.host(HOST).prefix("/", "web")]);
+        assert_eq!(site.narthex.backend(HOST, "/"), "web", "{word}");
+    }
+}
+
+#[test]
+fn suites_that_are_not_there_any_more_keep_nobody_out() {
+    let tail = "+MEDIUM:+LOW:+SSLv2:+EXP";
+    for (suites, prefers) in [
+        ("ALL:!aNULL:!EXPORT56:RC4+RSA:+HIGH", "false"),
+        (
+            "ALL:!aNULL:!EXPORT56:RC4+RSA@STRENGTH:+HIGH@SECLEVEL=0",
+            "true",
+        ),
+    ] {
+        let said = [
+            ("ssl-ciphers", &*format!("{suites}:{tail}")),
+            ("ssl-prefer-server-ciphers", prefers),
+        ];
+        let rules = ingress("web", &said).host(HOST).prefix("/something", "web");
+        let site = Nginx::with(&[rules]);
+        for client in [Client::trusting_anything(), Client::speaking(&[&TLS12])] {
+            let (mut conn, _) = client.connect(site.narthex.https, HOST).expect("TLS");
+            assert_eq!(conn.get(HOST, "/something").status, 200, "{suites}");
+        }
+    }
 }

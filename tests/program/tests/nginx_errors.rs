@@ -1,13 +1,18 @@
 //! `custom-http-errors`, `default-backend` and `disable-proxy-intercept-errors`.
 
 use program_tests::backend::Then;
-use program_tests::{Backend, Conn, Echo, Folder, HOST, Ingress, Narthex, Response, service};
+use program_tests::{
+    Backend, Conn, Echo, Folder, HOST, Ingress, Narthex, Response, service, until,
+};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
+/// The file of the Ingress.
+const SITE: &str = "ingress.yaml";
+
 struct World {
     narthex: Narthex,
-    _folder: Folder,
+    folder: Folder,
     web: Backend,
     errors: Backend,
     general: Backend,
@@ -28,33 +33,50 @@ fn world(annotations: &[(&str, &str)], flags: &[&str]) -> World {
         Ok(Then::Keep)
     });
     let (errors, general) = (Backend::named("errors"), Backend::named("general"));
-    let mut ingress = Ingress::named("site").class("nginx");
-    for (name, value) in annotations {
-        ingress = ingress.annotation(&format!("{PREFIX}{name}"), value);
-    }
-    let ingress = ingress
-        .host(HOST)
-        .prefix("/", "web")
-        .prefix("/nobody", "nobody")
-        .prefix("/empty", "empty");
     let folder = Folder::of(&[
         service("web", &[web.address()]),
         service("empty", &[]),
         service("errors", &[errors.address()]),
         service("general", &[general.address()]),
-        ingress.yaml(),
     ]);
+    folder.write(SITE, &site(annotations));
     let narthex = Narthex::on(&folder).args(flags).start();
     World {
         narthex,
-        _folder: folder,
+        folder,
         web,
         errors,
         general,
     }
 }
 
+/// The Ingress, with annotations.
+fn site(annotations: &[(&str, &str)]) -> String {
+    annotated("site", annotations)
+        .host(HOST)
+        .prefix("/", "web")
+        .prefix("/nobody", "nobody")
+        .prefix("/empty", "empty")
+        .yaml()
+}
+
+fn annotated(name: &str, annotations: &[(&str, &str)]) -> Ingress {
+    let ingress = Ingress::named(name).class("nginx");
+    annotations.iter().fold(ingress, |ingress, (name, value)| {
+        ingress.annotation(&format!("{PREFIX}{name}"), value)
+    })
+}
+
 impl World {
+    /// What answers for a status of the backend.
+    fn of(&self, path: &str) -> String {
+        let answer = self.get(path);
+        match answer.status {
+            200 => answer.backend(),
+            status => status.to_string(),
+        }
+    }
+
     fn get(&self, path: &str) -> Response {
         Conn::plain(self.narthex.http).ask(&format!(
             "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/x\r\nX-Request-ID: unique\r\n\r\n"
@@ -267,4 +289,33 @@ fn a_path_that_is_closed_says_no_more_than_that() {
     assert_eq!(answer.status, 503);
     assert_eq!(answer.header("access-control-allow-origin"), None);
     assert!(world.errors.seen().is_empty());
+}
+
+#[test]
+fn codes_and_who_answers_for_them_change_while_it_serves() {
+    let flags = ["--default-backend-service=default/general"];
+    let world = world(&[("custom-http-errors", "404,500")], &flags);
+    let found = || [404, 500, 503].map(|status| world.of(&format!("/status/{status}")));
+    assert_eq!(found(), ["general", "general", "503"]);
+    let change = |said: &[(&str, &str)], expected: [&str; 3]| {
+        world.folder.rename_over(SITE, &site(said));
+        until("it is so", || found() == expected);
+    };
+    change(&[("custom-http-errors", "503")], ["404", "500", "general"]);
+    // Another Ingress of the host has its own.
+    let said = [
+        ("custom-http-errors", "404, 503"),
+        ("rewrite-target", "/status/404"),
+    ];
+    let other = annotated("else", &said).host(HOST).prefix("/else", "web");
+    world.folder.write("else.yaml", &other.yaml());
+    until("it is there", || world.of("/else") == "general");
+    assert_eq!(found(), ["404", "500", "general"]);
+    let own = [("custom-http-errors", "503"), ("default-backend", "errors")];
+    change(&own, ["404", "500", "errors"]);
+    assert_eq!(world.of("/else"), "general");
+    let left = ("disable-proxy-intercept-errors", "true");
+    change(&[own[0], own[1], left], ["404", "500", "503"]);
+    let taken = ("disable-proxy-intercept-errors", "false");
+    change(&[own[0], own[1], taken], ["404", "500", "errors"]);
 }

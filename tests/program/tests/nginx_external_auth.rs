@@ -427,6 +427,13 @@ fn a_snippet_changes_the_question_and_may_answer_it() {
     assert_eq!(auth.seen().len(), before);
     assert_eq!(site.get("/").status, 200);
     assert_eq!(auth.seen().len(), before + 1);
+    // Without somebody to ask it is nobody's.
+    let before = auth.seen().len();
+    let said = [("auth-snippet", "proxy_set_header My-Own 1;\nreturn 403;")];
+    let response = Guarded::with(&said, &[], &flags).get("/");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.echo().header("my-own"), None);
+    assert_eq!(auth.seen().len(), before);
     let site = with("lua_code_cache off;");
     assert_eq!(site.get("/").status, 503, "it is not asked as it was to be");
     site.narthex.until_log("auth-snippet");

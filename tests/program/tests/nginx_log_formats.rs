@@ -1,7 +1,7 @@
 //! The access log as ingress-nginx writes it: `log-format-upstream` and the keys beside it.
 
 use program_tests::folder::config_map;
-use program_tests::nginx::{CONFIGURED, CONTROLLER, configured};
+use program_tests::nginx::{CONFIGURED, CONTROLLER, configure, configured};
 use program_tests::tcp::{TcpBackend, connect, exchange};
 use program_tests::{Backend, Conn, Folder, HOST, Ingress, Narthex, eventually, ports, service};
 
@@ -251,6 +251,42 @@ fn connections_that_are_passed_on_have_a_format_of_their_own() {
             }
             _ => assert_eq!(line, format!("via TCP to {}: 200", backend.address())),
         }
+    }
+}
+
+#[test]
+fn requests_and_connections_can_go_without_a_line() {
+    let (web, tcp) = (Backend::named("web"), TcpBackend::named("tcp"));
+    for (key, has_request, has_connection) in [
+        ("disable-access-log", false, false),
+        ("disable-http-access-log", false, true),
+        ("disable-stream-access-log", true, false),
+    ] {
+        let port = ports::free();
+        let ingress = Ingress::named("shop").class("nginx");
+        let documents = [
+            service("web", &[web.address()]),
+            service("tcp", &[tcp.address()]),
+            ingress.host(HOST).prefix("/", "web").yaml(),
+            config_map(
+                "ingress-nginx/tcp",
+                &[(&port.to_string(), "default/tcp:80")],
+            ),
+        ];
+        let flags = ["--workers=1", "--tcp-services-configmap=ingress-nginx/tcp"];
+        let (narthex, folder) = configured(&documents, &[(key, "true")], &flags);
+        assert_eq!(ask(&narthex, "GET /silent HTTP/1.1"), 200);
+        exchange(&mut connect(port), b"hello");
+        configure(&folder, &[]);
+        let log = eventually("lines of both", || {
+            ask(&narthex, "GET /later HTTP/1.1");
+            exchange(&mut connect(port), b"hello again");
+            let log = narthex.stdout();
+            (log.contains("GET /later") && log.contains("] TCP 200 14 11 ")).then_some(log)
+        });
+        let connection = log.contains("] TCP 200 8 5 ");
+        let found = (log.contains("GET /silent"), connection);
+        assert_eq!(found, (has_request, has_connection), "{key}: {log}");
     }
 }
 

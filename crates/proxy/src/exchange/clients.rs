@@ -34,20 +34,17 @@ pub(super) fn admit(
     let Some(policy) = &host.clients else {
         return Ok(None);
     };
-    let presented = match &connection.tls {
-        Some(tls) => {
-            let presented = tls.presented.as_deref().ok_or(Reason::Misdirected)?;
-            let same = Arc::ptr_eq(&presented.policy, policy) || presented.policy == *policy;
-            Some(presented)
-                .filter(|_| same)
-                .ok_or(Reason::Misdirected)?
+    let nothing;
+    let presented = match presented(connection, policy)? {
+        Some(presented) => presented,
+        None => {
+            nothing = Presented {
+                policy: Arc::clone(policy),
+                found: Found::None,
+                shown: None,
+            };
+            &nothing
         }
-        // Nobody can show anything without TLS.
-        None => &Presented {
-            policy: Arc::clone(policy),
-            found: Found::None,
-            shown: None,
-        },
     };
     if let Some(reason) = refusal(policy, presented) {
         let page = policy.error_page.as_deref();
@@ -77,6 +74,27 @@ pub(super) fn admit(
     }
     tell(policy, presented, request);
     Ok(None)
+}
+
+/// What the client has shown by these terms; nothing if it was asked by none.
+fn presented<'a>(
+    connection: &'a Connection,
+    policy: &Arc<ClientPolicy>,
+) -> Result<Option<&'a Presented>, Reason> {
+    // Nobody can show anything without TLS.
+    let Some(tls) = &connection.tls else {
+        return Ok(None);
+    };
+    match tls.presented.as_deref() {
+        Some(presented) => {
+            let same = Arc::ptr_eq(&presented.policy, policy) || presented.policy == *policy;
+            same.then_some(Some(presented)).ok_or(Reason::Misdirected)
+        }
+        // Who named no host meant no other one: as nginx has it, that is a client without a
+        // certificate.
+        None if tls.server_name.is_none() => Ok(None),
+        None => Err(Reason::Misdirected),
+    }
 }
 
 fn refusal(policy: &ClientPolicy, presented: &Presented) -> Option<Reason> {

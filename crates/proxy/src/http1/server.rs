@@ -13,6 +13,7 @@ use crate::http1::parse::{self, EndFinder, Framing};
 use crate::http1::stream::{Reader, Writer};
 use crate::http2;
 use crate::io::{Owned, Stream};
+use crate::linger;
 use crate::record::{Reason, Version};
 use crate::respond::{self, Form, Given};
 use crate::scratch::Scratch;
@@ -22,9 +23,8 @@ use crate::worker::Worker;
 /// What HTTP/2 with prior knowledge begins with (RFC 9113, section 3.4), as far as HTTP/1 reads.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
-/// How long, and how much, a client may go on sending after an answer that did not wait for it.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+/// How long a client may take to hear of the end.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// How long a connection without a request stays open once the process is going down: time for
 /// the request that may be on its way.
@@ -56,7 +56,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, connection: Connec
             Next::Request => {}
             Next::Close => return session.close().await,
             Next::Cut => return,
-            Next::Linger => return session.linger().await,
+            Next::Linger(most) => return session.linger(most).await,
             Next::Http2 => break,
         }
     }
@@ -72,8 +72,8 @@ enum Next {
     Close,
     /// Nothing: the response was cut, and the client must see it.
     Cut,
-    /// The close, once the client has had time to read the answer.
-    Linger,
+    /// The close, once the client has had time to read the answer, and to send so much more.
+    Linger(usize),
     /// It was no request, but the beginning of HTTP/2.
     Http2,
 }
@@ -134,7 +134,7 @@ impl Session<'_> {
             Err(None) => return Next::Cut,
             Err(Some(reason)) => {
                 self.refuse(scratch, start, reason).await;
-                return Next::Linger;
+                return Next::Linger(linger::NO_REQUEST);
             }
         };
         self.requests += 1;
@@ -175,7 +175,7 @@ impl Session<'_> {
         match (whole, sink.kept, body.is_done()) {
             (true, true, true) => Next::Request,
             (true, _, true) => Next::Close,
-            (true, _, false) => Next::Linger,
+            (true, _, false) => Next::Linger(linger::BODY),
             (false, ..) => Next::Cut,
         }
     }
@@ -284,33 +284,25 @@ impl Session<'_> {
     /// Says that nothing more comes, which with TLS is more than closing.
     async fn close(&self) {
         // The close follows, whether the client heard of it or not.
-        let _ = tokio::time::timeout(LINGER, self.stream.shutdown()).await;
+        let _ = tokio::time::timeout(CLOSE, self.stream.shutdown()).await;
     }
 
     /// Lets the client read our answer before the close: what it still sends would otherwise
-    /// reset the connection under it.
-    async fn linger(&mut self) {
+    /// reset the connection under it. Many clients read nothing before all of a body is sent.
+    async fn linger(&mut self, most: usize) {
+        self.close().await;
         let Self {
             worker,
             stream,
             buffer,
             ..
         } = self;
-        let drain = async {
-            stream.shutdown().await?;
-            let mut left = LINGER_BYTES;
-            while left > 0 {
-                buffer.consume(buffer.bytes().len());
-                let count = fill(buffer, stream, &worker.buffers).await?;
-                if count == 0 {
-                    break;
-                }
-                left = left.saturating_sub(count);
-            }
-            std::io::Result::Ok(())
-        };
-        // Whatever ends it, the close follows.
-        let _ = tokio::time::timeout(LINGER, drain).await;
+        linger::linger(most, async || {
+            buffer.consume(buffer.bytes().len());
+            let count = fill(buffer, stream, &worker.buffers).await;
+            count.unwrap_or_default()
+        })
+        .await;
     }
 }
 
