@@ -12,6 +12,7 @@ use objects::{Problem, Store};
 
 use super::canaries::split;
 use super::routes::{Base, built_in, not_found, rest_rule};
+use crate::ingress::class::Profile;
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
 use crate::ingress::resolve::Resolved;
@@ -37,7 +38,7 @@ pub(crate) struct Fallbacks {
     pub(crate) last: Arc<Rule>,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
-    /// Every Ingress with a default backend, the one that wins first.
+    /// Every Ingress with a default backend for them, the one that wins first.
     candidates: BTreeSet<Candidate>,
     /// Those that get some of the requests for it, the one that does first.
     canaries: BTreeSet<Candidate>,
@@ -146,9 +147,8 @@ impl Fallbacks {
             winner: false,
             report: service.report,
         };
-        let with_default = |ingress: &&Arc<Resolved>| {
-            ingress.default_backend.is_some() && !ingress.parsed.is_canary()
-        };
+        let with_default =
+            |ingress: &&Arc<Resolved>| falls_back(ingress) && !ingress.parsed.is_canary();
         let mut concerned = service.backend;
         for old in replaced
             .iter()
@@ -205,9 +205,8 @@ impl Fallbacks {
 
     /// Whether the one changed that gets some of the requests that nobody claims.
     fn update_canaries(&mut self, replaced: &[Replaced]) -> bool {
-        let is_canary = |ingress: &&Arc<Resolved>| {
-            ingress.default_backend.is_some() && ingress.parsed.is_canary()
-        };
+        let is_canary =
+            |ingress: &&Arc<Resolved>| falls_back(ingress) && ingress.parsed.is_canary();
         let first = |all: &BTreeSet<Candidate>| all.first().map(|it| Arc::clone(&it.0));
         let former = first(&self.canaries);
         let olds = replaced.iter().filter_map(|change| change.old.as_ref());
@@ -333,6 +332,13 @@ impl Fallbacks {
         );
         Some(problems.into_shared())
     }
+}
+
+/// Whether an Ingress's default backend may answer what nobody claims. To ingress-nginx that of one
+/// with rules is about their hosts alone.
+fn falls_back(ingress: &Resolved) -> bool {
+    let is_nginxs = ingress.parsed.profile == Profile::IngressNginx;
+    ingress.default_backend.is_some() && !(is_nginxs && ingress.parsed.has_rules())
 }
 
 /// Whether an Ingress wants every request that nobody claims, and nothing else.
