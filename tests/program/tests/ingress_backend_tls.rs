@@ -79,8 +79,8 @@ fn what_is_verified_is_the_authority_of_the_secret_and_the_name() {
         ("proxy-ssl-server-name", "on"),
     ];
     let (narthex, folder) = serve(&backend, &base);
-    // Nobody is believed before the Secret is there.
-    assert_eq!(narthex.get(HOST, "/early").status, 502);
+    // Nobody is asked before the Secret is there.
+    assert_eq!(narthex.get(HOST, "/early").status, 503);
     folder.write("secret.yaml", &upstream(Some(&authority), None));
     until("the backend is believed", || {
         narthex.get(HOST, "/").status == 200
@@ -142,7 +142,12 @@ fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
                 ("proxy-ssl-secret", "other/upstream"),
             ][..],
             "is no Secret of namespace default",
-            502,
+            503,
+        ),
+        (
+            &[("proxy-ssl-secret", "default/nobodys")],
+            "its paths answer 503",
+            503,
         ),
         (
             &[("backend-protocol", "HTTPS"), ("proxy-ssl-verify", "yes")],

@@ -148,6 +148,9 @@ fn the_cookie_says_what_is_said_and_no_more() {
         (("session-cookie-max-age", "1h"), "Path=/a; HttpOnly"),
         (("session-cookie-path", "/a; Domain=b"), "Path=/a; HttpOnly"),
         (("session-cookie-name", "a=b;"), "Path=/a; HttpOnly"),
+        (("session-cookie-samesite", "none"), "Path=/a; HttpOnly"),
+        // A path that others make a pattern of is one still.
+        (("rewrite-target", "/b"), "Path=/a; HttpOnly"),
     ] {
         assert_eq!(value(&[said], "/a"), named(expected), "{said:?}");
     }

@@ -191,6 +191,39 @@ fn a_canary_alone_serves_nothing() {
 }
 
 #[test]
+fn a_canary_without_endpoints_gets_nothing() {
+    for service in ["nobody", "missing"] {
+        let nobody = "apiVersion: v1\nkind: Service\nmetadata: {name: nobody}\n\
+                      spec: {ports: [{port: 80}]}\n";
+        let with = |name: &str, said: &[(&str, &str)], service: &str| {
+            ingress(name, said)
+                .host(HOST)
+                .prefix("/info", service)
+                .yaml()
+        };
+        let said = [("canary", "true"), ("canary-weight", "100")];
+        let site = Nginx::with_documents(
+            &[
+                with("main", &[], "web"),
+                with("the-canary", &said, service),
+                nobody.to_owned(),
+            ],
+            &[],
+        );
+        all(&site, &[("", "web")]);
+        let site = Nginx::with_documents(
+            &[
+                with("main", &[], service),
+                with("the-canary", &said, "other"),
+                nobody.to_owned(),
+            ],
+            &[],
+        );
+        all(&site, &[("", "503")]);
+    }
+}
+
+#[test]
 fn a_canary_of_what_catches_all_gets_a_part_of_it() {
     let main = ingress("a", &[]).default_backend("web");
     let annotations = [("canary", "true"), ("canary-by-header", "X")];

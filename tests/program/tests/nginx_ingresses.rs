@@ -98,8 +98,52 @@ fn a_rule_without_paths_has_the_default_backend() {
                  80}}}\n  rules: [{host: a.example}]\n";
     let site = Nginx::with_documents(&[rules.to_owned()], &[]);
     assert_eq!(site.narthex.backend(HOST, "/"), "web");
-    // It is for the hosts of the rules alone.
-    assert_eq!(site.narthex.get("unknown.example", "/").status, 404);
+}
+
+#[test]
+fn the_default_backend_of_an_ingress_with_rules_is_for_their_hosts_alone() {
+    let with_rules = ingress("a", &[])
+        .default_backend("web")
+        .host(HOST)
+        .prefix("/foo", "other");
+    let site = Nginx::with(std::slice::from_ref(&with_rules));
+    assert_eq!(site.narthex.backend(HOST, "/foo"), "other");
+    assert_eq!(site.narthex.backend(HOST, "/bar"), "web");
+    assert_eq!(site.narthex.backend("unknown.example", "/"), "404");
+    let without = ingress("b", &[]).default_backend("other");
+    let site = Nginx::with(&[with_rules, without]);
+    assert_eq!(site.narthex.backend(HOST, "/bar"), "web");
+    assert_eq!(site.narthex.backend("unknown.example", "/"), "other");
+}
+
+#[test]
+fn a_tls_entry_leads_all_hosts_of_the_rules_to_https() {
+    for (entry, status) in [
+        ("[{hosts: [other.example], secretName: none}]", 308),
+        ("[{}]", 308),
+        ("[]", 200),
+    ] {
+        let document = ingress("a", &[]).host(HOST).prefix("/", "web").yaml();
+        let document = document.replacen("spec:\n", &format!("spec:\n  tls: {entry}\n"), 1);
+        let site = Nginx::with_documents(&[document], &[]);
+        assert_eq!(site.narthex.get(HOST, "/x").status, status, "{entry}");
+    }
+}
+
+#[test]
+fn values_for_redirects_and_cookies_that_cannot_be_read_leave_the_ingress_as_it_is() {
+    for (name, value) in [
+        ("proxy-redirect-from", "~*^/(.*)"),
+        ("proxy-redirect-from", "a;b"),
+        ("proxy-cookie-domain", "x"),
+        ("proxy-cookie-path", "/a;b /c"),
+    ] {
+        let site = Nginx::with(&[ingress("a", &[(name, value)]).host(HOST).prefix("/", "web")]);
+        assert_eq!(site.narthex.backend(HOST, "/"), "web", "{name}: {value}");
+    }
+    let subset = ingress("a", &[("upstream-hash-by-subset-size", "x")]);
+    let site = Nginx::with(&[subset.host(HOST).prefix("/", "web")]);
+    assert_eq!(site.narthex.backend(HOST, "/"), "404");
 }
 
 #[test]

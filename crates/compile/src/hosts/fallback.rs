@@ -26,8 +26,7 @@ use crate::service::Services;
 /// What answers requests that no rule claims.
 #[derive(Debug)]
 pub(crate) struct Fallbacks {
-    /// On hosts that nobody claims: an Ingress's default backend, one without rules first. With
-    /// rules, it is for their hosts alone where ingress-nginx's ways hold.
+    /// On hosts that nobody claims: an Ingress's default backend, one without rules first.
     pub(crate) any: Arc<Rule>,
     /// On hosts that somebody claims, where their Ingresses do not say: the default backend of
     /// an Ingress without rules, but not of one that is about other hosts.
@@ -39,7 +38,7 @@ pub(crate) struct Fallbacks {
     pub(crate) last: Arc<Rule>,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
-    /// Every Ingress with a default backend, the one that wins first.
+    /// Every Ingress with a default backend for them, the one that wins first.
     candidates: BTreeSet<Candidate>,
     /// Those that get some of the requests for it, the one that does first.
     canaries: BTreeSet<Candidate>,
@@ -148,11 +147,8 @@ impl Fallbacks {
             winner: false,
             report: service.report,
         };
-        let with_default = |ingress: &&Arc<Resolved>| {
-            let parsed = &ingress.parsed;
-            let own = parsed.profile == Profile::IngressNginx && parsed.has_rules();
-            ingress.default_backend.is_some() && !parsed.is_canary() && !own
-        };
+        let with_default =
+            |ingress: &&Arc<Resolved>| falls_back(ingress) && !ingress.parsed.is_canary();
         let mut concerned = service.backend;
         for old in replaced
             .iter()
@@ -209,9 +205,8 @@ impl Fallbacks {
 
     /// Whether the one changed that gets some of the requests that nobody claims.
     fn update_canaries(&mut self, replaced: &[Replaced]) -> bool {
-        let is_canary = |ingress: &&Arc<Resolved>| {
-            ingress.default_backend.is_some() && ingress.parsed.is_canary()
-        };
+        let is_canary =
+            |ingress: &&Arc<Resolved>| falls_back(ingress) && ingress.parsed.is_canary();
         let first = |all: &BTreeSet<Candidate>| all.first().map(|it| Arc::clone(&it.0));
         let former = first(&self.canaries);
         let olds = replaced.iter().filter_map(|change| change.old.as_ref());
@@ -337,6 +332,13 @@ impl Fallbacks {
         );
         Some(problems.into_shared())
     }
+}
+
+/// Whether an Ingress's default backend may answer what nobody claims. To ingress-nginx that of one
+/// with rules is about their hosts alone.
+fn falls_back(ingress: &Resolved) -> bool {
+    let is_nginxs = ingress.parsed.profile == Profile::IngressNginx;
+    ingress.default_backend.is_some() && !(is_nginxs && ingress.parsed.has_rules())
 }
 
 /// Whether an Ingress wants every request that nobody claims, and nothing else.

@@ -53,7 +53,7 @@ struct Host {
     claims: Vec<Claim>,
     /// Those that have to do with it otherwise, which few hosts have.
     others: Option<Box<Others>>,
-    /// Whether a `tls` entry names it.
+    /// Whether it has TLS by one of its Ingresses.
     tls: bool,
     /// Whether one of its Ingresses says what answers the paths that no rule claims.
     own_default: bool,
@@ -220,7 +220,7 @@ impl Hosts {
             let tls = host
                 .claims
                 .iter()
-                .any(|claim| !claim.ingress.tls_claims(name).is_empty());
+                .any(|claim| claim.ingress.gives_tls(name));
             if tls != host.tls
                 && let Some(suffix) = name.strip_prefix("*.")
             {

@@ -89,6 +89,13 @@ impl BackendSpeech {
         self
     }
 
+    fn denied() -> Self {
+        Self(Some(Box::new(Said {
+            is_denied: true,
+            ..Said::default()
+        })))
+    }
+
     fn speech(&self) -> Option<&Speech> {
         self.0.as_ref()?.speech.as_ref()
     }
@@ -168,7 +175,7 @@ pub(crate) fn annotation(prefix: &str) -> String {
     format!("{prefix}/{SECRET}")
 }
 
-/// What is spoken to backends. Where the Secret is no good, no backend is believed.
+/// What is spoken to backends: nothing, where the Secret is no good.
 pub(super) fn resolve(
     parsed: &Parsed,
     world: &mut World<'_>,
@@ -180,6 +187,18 @@ pub(super) fn resolve(
     let prefix = world.options.annotations_prefix.clone();
     let field = |name: &str| annotation_field(&format!("{prefix}/{name}"));
     let protocol = settings.protocol;
+    let secret = match settings.secret.as_deref() {
+        None => None,
+        Some(written) => match read(parsed, written, world) {
+            Ok(read) => Some(read),
+            Err(message) => {
+                let message = format!("{message}; its paths answer 503");
+                let hint = "a Secret of the same namespace with ca.crt, or tls.crt and tls.key";
+                problems.error(field(SECRET), message, hint);
+                return BackendSpeech::denied();
+            }
+        },
+    };
     if !protocol.has_tls() {
         if settings.about_tls {
             problems.warning(
@@ -194,10 +213,7 @@ pub(super) fn resolve(
                     fastcgi: Some(told),
                     ..Speech::default()
                 }),
-                None => BackendSpeech(Some(Box::new(Said {
-                    is_denied: true,
-                    ..Said::default()
-                }))),
+                None => BackendSpeech::denied(),
             },
             Protocol::Grpc => BackendSpeech::from(Speech {
                 http2: true,
@@ -214,26 +230,12 @@ pub(super) fn resolve(
         ..BackendTls::new("")
     };
     let mut client = None;
-    if let Some(written) = &settings.secret {
-        match read(parsed, written, world) {
-            Ok((authorities, loaded)) => {
-                tls.authorities = authorities.map(Into::into);
-                tls.client = loaded
-                    .as_ref()
-                    .map(|loaded| Arc::clone(&loaded.certificate));
-                client = loaded;
-            }
-            Err(message) => {
-                let hint = "a Secret of the same namespace with ca.crt, or tls.crt and tls.key";
-                problems.error(
-                    field(SECRET),
-                    format!("{message}; no backend is believed"),
-                    hint,
-                );
-                tls.verify = true;
-                tls.authorities = Some([].into());
-            }
-        }
+    if let Some((authorities, loaded)) = secret {
+        tls.authorities = authorities.map(Into::into);
+        tls.client = loaded
+            .as_ref()
+            .map(|loaded| Arc::clone(&loaded.certificate));
+        client = loaded;
     }
     unverified(settings, &tls, field(VERIFY), problems);
     BackendSpeech::from(Speech {

@@ -89,6 +89,16 @@ impl Resolved {
         &claims[..claims.partition_point(|claim| &*claim.host == host)]
     }
 
+    /// Whether `host` has TLS by this Ingress: a `tls` entry names it. To ingress-nginx any entry
+    /// means all hosts of the rules.
+    pub(crate) fn gives_tls(&self, host: &str) -> bool {
+        let parsed = &self.parsed;
+        let by_any = parsed.profile == Profile::IngressNginx
+            && parsed.source.spec.tls.iter().flatten().next().is_some()
+            && parsed.host_index(host).is_some();
+        by_any || !self.tls_claims(host).is_empty()
+    }
+
     /// Whether requests for `host` are this Ingress's business: it has a rule for the host, or
     /// the host is one of its certificates' and nothing but its default backend can be meant.
     pub(crate) fn claims_requests(&self, host: &str) -> bool {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use model::backend::Discovery;
 use model::canary::CanaryView;
 use model::policy::Affinity;
 use model::{
@@ -291,7 +292,24 @@ pub(super) fn choose(
     let share = session
         .or_else(asked)
         .unwrap_or_else(|| split.index(fastrand::u32(..split.total())));
+    // Without endpoints a canary gets nothing; beside a main backend without any it is not asked
+    // either, as by ingress-nginx.
+    let share = match split.canary() {
+        Some(_) if share > 0 && split.shares().iter().any(has_nobody) => 0,
+        _ => share,
+    };
     facts.share.set(u16::try_from(share).ok());
+}
+
+/// Whether it is known that nobody gets what would be a share's part. Of a name that is resolved
+/// nothing is known before somebody asks.
+fn has_nobody(share: &Share) -> bool {
+    match &share.target {
+        Target::Backend(backend) => {
+            backend.discovery == Discovery::Listed && backend.endpoints().ready.is_empty()
+        }
+        Target::Invalid => true,
+    }
 }
 
 /// A request as canaries look at it.

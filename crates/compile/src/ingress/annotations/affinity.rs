@@ -86,10 +86,10 @@ pub(super) const GROUP: Group = Group {
         .default("none: until the browser ends")
         .test("nginx_affinity"),
         Annotation::works("session-cookie-samesite", Risk::Low, |settings, value| {
-            of(settings).terms.same_site = Some(match &*value.trim().to_ascii_lowercase() {
-                "none" => SameSite::None,
-                "lax" => SameSite::Lax,
-                "strict" => SameSite::Strict,
+            of(settings).terms.same_site = Some(match value.trim() {
+                "None" => SameSite::None,
+                "Lax" => SameSite::Lax,
+                "Strict" => SameSite::Strict,
                 _ => return Err(BadValue::unused("None, Lax or Strict")),
             });
             Ok(())

@@ -57,7 +57,7 @@ pub(super) const GROUP: Group = Group {
             "upstream-hash-by-subset-size",
             Risk::Low,
             |settings, value| {
-                let size = whole(value)?;
+                let size = whole(value).map_err(|bad| BadValue::invalid(bad.hint))?;
                 let size = u16::try_from(size).unwrap_or(u16::MAX);
                 of(settings).size = Some(size).filter(|size| *size > 0);
                 Ok(())

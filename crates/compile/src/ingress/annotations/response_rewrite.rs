@@ -20,9 +20,9 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("proxy-cookie-domain", Risk::Medium, |settings, value| {
             let valid = "off, or a domain and what takes its place";
             if !has_only_or_blanks(value, &format!("{OF_NAMES}\t")) {
-                return Err(BadValue::invalid(valid));
+                return Err(BadValue::unused(valid));
             }
-            let pair = pair(value).ok_or_else(|| BadValue::invalid(valid))?;
+            let pair = pair(value).ok_or_else(|| BadValue::unused(valid))?;
             let replace = |(from, to): (&str, &str)| {
                 // The dot in front of a domain means nothing any more.
                 let bare = |domain: &str| domain.strip_prefix('.').unwrap_or(domain).to_owned();
@@ -38,7 +38,7 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("proxy-cookie-path", Risk::Medium, |settings, value| {
             let valid = "off, or a path and what takes its place";
             if !has_only_or_blanks(value, OF_URLS) {
-                return Err(BadValue::invalid(valid));
+                return Err(BadValue::unused(valid));
             }
             let pair = pair(value).ok_or_else(|| BadValue::unused(valid))?;
             let replace = |(from, to): (&str, &str)| {
@@ -98,7 +98,7 @@ fn url(value: &str) -> Result<Box<str>, BadValue> {
     match has_only_or_blanks(value, OF_URLS) {
         true if lines.contains(' ') => Err(BadValue::unused(URL)),
         true => Ok(lines.into()),
-        false => Err(BadValue::invalid(URL)),
+        false => Err(BadValue::unused(URL)),
     }
 }
 

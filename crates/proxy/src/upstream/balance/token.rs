@@ -83,7 +83,11 @@ impl Token<'_> {
         if let Some(domain) = &terms.domain {
             text += &format!("; Domain={domain}");
         }
-        let own = || self.path.map_or("/", cookie_path);
+        let own = || match self.path {
+            // Other paths may make patterns of plain ones, which then match as they did.
+            Some(PathMatch::Pattern(path)) if is_plain(path.as_str()) => path.as_str(),
+            path => path.map_or("/", cookie_path),
+        };
         text += &format!("; Path={}", terms.path.as_deref().unwrap_or_else(own));
         if terms.secure || self.secure {
             text += "; Secure";
@@ -204,6 +208,12 @@ fn cookie_path(path: &PathMatch) -> &str {
         true => path,
         false => "/",
     }
+}
+
+/// Whether a pattern is only what it says.
+fn is_plain(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~%".contains(&byte);
+    path.starts_with('/') && path.bytes().all(plain)
 }
 
 #[cfg(test)]
