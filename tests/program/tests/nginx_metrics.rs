@@ -301,6 +301,21 @@ fn flags_say_what_is_told_apart() {
 }
 
 #[test]
+fn hosts_that_nobody_has_are_told_apart_where_a_flag_says_so() {
+    let counted = |flags: &[&str]| {
+        let world = world(flags);
+        assert_eq!(world.send("nobody.example", "GET /", ""), 404);
+        assert_eq!(world.send(HOST, "GET /a", ""), 200);
+        until("the second one is counted", || {
+            world.sum("requests", &[("host", HOST)]) >= 1.0
+        });
+        world.sum("requests", &[("host", "nobody.example")])
+    };
+    assert_eq!(counted(&[]), 0.0);
+    assert_eq!(counted(&["--metrics-per-undefined-host=true"]), 1.0);
+}
+
+#[test]
 fn there_are_narthexs_own_names_alone_unless_others_are_asked_for() {
     let folder = Folder::of(&[]);
     let narthex = Narthex::on(&folder).start();
