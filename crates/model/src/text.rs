@@ -91,6 +91,8 @@ named! {
     RemoteAddr = "remote_addr" | "the_real_ip",
     /// The connection's other end.
     PeerAddr = "realip_remote_addr" | "proxy_protocol_addr",
+    /// What the client was forwarded for, with its own address behind.
+    ForwardedFor = "proxy_add_x_forwarded_for",
     /// The connection's port at the other end.
     RemotePort = "remote_port" | "realip_remote_port" | "proxy_protocol_port",
     /// The name that basic authentication was given.

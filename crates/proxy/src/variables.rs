@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use model::Rule;
 use model::text::{Named, Piece, Text, Variable};
 
+use crate::access_log::{location, of_tls, user};
 use crate::client::Connection;
 use crate::forwarded::Client;
 use crate::headers::{Headers, Name, RequestHead};
@@ -161,18 +162,32 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
             let _ = write!(out, "{}.{:03}", now.as_secs(), now.subsec_millis());
         }
         Named::Pid => show(out, std::process::id()),
+        Named::ForwardedFor => {
+            if let Some(told) = request.headers.joined(b"x-original-forwarded-for") {
+                out.extend_from_slice(&told);
+                out.extend_from_slice(b", ");
+            }
+            show(out, client.address);
+        }
+        Named::RemoteUser => {
+            let given = request.headers.joined(b"authorization");
+            let _ = given.and_then(|given| user(&given, out));
+        }
+        Named::SslCipher
+        | Named::SslClientVerify
+        | Named::SslClientSubject
+        | Named::SslClientIssuer => {
+            let tls = connection.tls.as_ref();
+            let _ = tls.and_then(|tls| of_tls(tls, named, out));
+        }
+        Named::LocationPath => out.extend_from_slice(location(&scope.rule.path).as_bytes()),
         // Of these, the access log knows.
-        Named::RemoteUser
-        | Named::RequestLength
+        Named::RequestLength
         | Named::RequestTime
         | Named::BodyBytesSent
         | Named::BytesSent
         | Named::TimeIso8601
         | Named::TimeLocal
-        | Named::SslCipher
-        | Named::SslClientVerify
-        | Named::SslClientSubject
-        | Named::SslClientIssuer
         | Named::AlternativeUpstreamName
         | Named::UpstreamAddr
         | Named::UpstreamStatus
@@ -180,7 +195,6 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
         | Named::UpstreamHeaderTime
         | Named::UpstreamConnectTime
         | Named::UpstreamResponseLength
-        | Named::LocationPath
         | Named::Hostname
         | Named::Connection
         | Named::Transport

@@ -129,7 +129,14 @@ fn fields_of_other_config_maps_are_added_and_hidden() {
         "more.yaml",
         &[
             config_map("ingress-nginx/answers", &[("X-Added", "yes, with spaces")]),
-            config_map("ingress-nginx/requests", &[("X-Told", "by us")]),
+            config_map(
+                "ingress-nginx/requests",
+                &[
+                    ("X-Told", "by us"),
+                    ("X-Known", "$cookie_sid $location_path $remote_user"),
+                    ("X-For", "$proxy_add_x_forwarded_for"),
+                ],
+            ),
         ]
         .join("---\n"),
     );
@@ -149,6 +156,15 @@ fn fields_of_other_config_maps_are_added_and_hidden() {
         seen.last().and_then(|seen| seen.header("x-told")),
         Some("by us")
     );
+    let mut conn = Conn::plain(world.narthex.http);
+    conn.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: SID=one\r\nX-Forwarded-For: 192.0.2.9\r\n\
+         Authorization: Basic dXNlcjpwYXNzd29yZA==\r\n\r\n"
+    ));
+    let seen = world.web.seen();
+    let field = |name| seen.last().and_then(|seen| seen.header(name));
+    assert_eq!(field("x-known"), Some("one / user"));
+    assert_eq!(field("x-for"), Some("192.0.2.9, 127.0.0.1"));
     // And what they say may change, too.
     world.folder.rename_over(
         "more.yaml",

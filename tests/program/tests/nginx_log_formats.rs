@@ -116,7 +116,7 @@ fn every_attempt_is_in_the_line() {
         "[$upstream_connect_time] [$upstream_header_time] $namespace/$ingress_name ",
         "$service_name:$service_port $location_path $upstream_http_content_type ",
         "$sent_http_content_type $http_x_forwarded_for $scheme $host $uri $args $arg_a $cookie_c ",
-        "$server_port $is_args"
+        "$server_port $is_args $proxy_add_x_forwarded_for"
     );
     // Nothing listens there.
     let dead = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free()));
@@ -164,7 +164,9 @@ fn every_attempt_is_in_the_line() {
             &number,
             "2",
             &port,
-            "?"
+            "?",
+            "192.0.2.9,",
+            "127.0.0.1"
         ],
         "{line}"
     );

@@ -23,7 +23,7 @@ use crate::settings::AccessLogFormat;
 
 use format::Clock;
 use nginx::Composer;
-pub(crate) use nginx::Detail;
+pub(crate) use nginx::{Detail, location, of_tls, user};
 pub(crate) use trail::{Claim, Ended, Trail};
 pub(crate) use writer::LogWriter;
 use writer::{Batch, Message};

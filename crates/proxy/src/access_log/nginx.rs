@@ -11,7 +11,7 @@ use model::{Action, NormalPath, PathMatch, Rule, Target};
 
 use super::format::{Clock, address, socket_address};
 use super::trail::{Attempt, Step, Trail};
-use crate::client::Connection;
+use crate::client::{Connection, Tls};
 use crate::headers::{RequestHead, ResponseHead};
 use crate::record::{Reason, Record};
 use crate::respond;
@@ -134,7 +134,15 @@ impl Line<'_> {
         let record = self.record;
         match named {
             Named::RemoteAddr => address(out, record.client),
-            Named::RemoteUser => return user(self.detail?, out),
+            Named::RemoteUser => {
+                return user(self.detail?.trail.request_field("authorization")?, out);
+            }
+            Named::ForwardedFor => {
+                if self.field("x-forwarded-for", out).is_some() {
+                    out.extend_from_slice(b", ");
+                }
+                address(out, record.client);
+            }
             Named::TimeLocal => out.extend_from_slice(self.clock.common()),
             Named::TimeIso8601 => {
                 out.extend_from_slice(self.clock.json());
@@ -282,25 +290,7 @@ impl Line<'_> {
             Named::ServerPort => show(out, connection.local.port()),
             Named::PassPort => show(out, connection.public_port),
             Named::SslServerName => return some(out, tls?.server_name.as_deref()?.as_bytes()),
-            Named::SslCipher => {
-                let name = model::suite::openssl(&model::suite::registered(tls?.suite?));
-                out.extend_from_slice(name.as_bytes());
-            }
-            Named::SslClientVerify => {
-                let presented = tls?.presented.as_ref();
-                let found = presented.map(|presented| presented.found.for_backends());
-                let found = found.unwrap_or_else(|| "NONE".to_owned());
-                out.extend_from_slice(found.as_bytes());
-            }
-            Named::SslClientSubject => {
-                let shown = tls?.presented.as_ref()?.shown.as_ref()?;
-                out.extend_from_slice(shown.subject.as_bytes());
-            }
-            Named::SslClientIssuer => {
-                let shown = tls?.presented.as_ref()?.shown.as_ref()?;
-                out.extend_from_slice(shown.issuer.as_bytes());
-            }
-            _ => return None,
+            _ => return of_tls(tls?, named, out),
         }
         Some(())
     }
@@ -342,12 +332,7 @@ impl<'a> Detail<'a> {
 
     /// The path of the Ingress's rule as it stands there.
     pub(crate) fn location(&self) -> &'a str {
-        match self.rule.map(|rule| &rule.path) {
-            None => "",
-            Some(PathMatch::Prefix(path)) if path.is_empty() => "/",
-            Some(PathMatch::Exact(path) | PathMatch::Prefix(path)) => path,
-            Some(PathMatch::Pattern(pattern)) => pattern.as_str(),
-        }
+        self.rule.map_or("", |rule| location(&rule.path))
     }
 
     /// The rule's own backend, and another that was chosen in its place, as
@@ -384,9 +369,39 @@ fn backends(rule: &Rule, share: Option<usize>) -> (&str, &str) {
     }
 }
 
+/// What a handshake has settled, and whom the client has shown to be.
+pub(crate) fn of_tls(tls: &Tls, named: Named, out: &mut Vec<u8>) -> Option<()> {
+    let shown = || tls.presented.as_ref()?.shown.as_ref();
+    match named {
+        Named::SslCipher => {
+            let name = model::suite::openssl(&model::suite::registered(tls.suite?));
+            out.extend_from_slice(name.as_bytes());
+        }
+        Named::SslClientVerify => {
+            let presented = tls.presented.as_ref();
+            let found = presented.map(|presented| presented.found.for_backends());
+            let found = found.unwrap_or_else(|| "NONE".to_owned());
+            out.extend_from_slice(found.as_bytes());
+        }
+        Named::SslClientSubject => out.extend_from_slice(shown()?.subject.as_bytes()),
+        Named::SslClientIssuer => out.extend_from_slice(shown()?.issuer.as_bytes()),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// A rule's path as its Ingress has it.
+pub(crate) fn location(path: &PathMatch) -> &str {
+    match path {
+        PathMatch::Prefix(path) if path.is_empty() => "/",
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
+        PathMatch::Pattern(pattern) => pattern.as_str(),
+    }
+}
+
 /// The name that basic authentication was given.
-fn user(detail: &Detail<'_>, out: &mut Vec<u8>) -> Option<()> {
-    let field = detail.trail.request_field("authorization")?;
+/// The name that basic authentication was given, in the field's value.
+pub(crate) fn user(field: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (scheme, given) = field.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;

@@ -202,6 +202,7 @@ fn asked(piece: &Piece) -> Option<&str> {
         Piece::Variable(Variable::Header(name)) => Some(name),
         Piece::Variable(Variable::Cookie(_)) => Some("cookie"),
         Piece::Variable(Variable::Named(Named::RemoteUser)) => Some("authorization"),
+        Piece::Variable(Variable::Named(Named::ForwardedFor)) => Some("x-forwarded-for"),
         Piece::Variable(Variable::Named(Named::ContentLength)) => Some("content-length"),
         Piece::Variable(Variable::Named(Named::ContentType)) => Some("content-type"),
         _ => None,
