@@ -169,10 +169,10 @@ pub(crate) async fn send<S: ResponseSink>(
     let phrase = phrase(status(reason));
     let mut text = [0; PAGE];
     let text = match form {
-        Form::Text => page(&mut text, code, as_nginx),
+        Form::Text => page(&mut text, code, as_nginx, about(reason)),
         Form::Redirect(_, location) => {
             head.headers.push(b"Location", location);
-            page(&mut text, code, as_nginx)
+            page(&mut text, code, as_nginx, None)
         }
         Form::Grpc(content_type) => {
             let fields = &mut head.headers;
@@ -218,7 +218,7 @@ async fn send_given<S: ResponseSink>(
     }
     let mut text = [0; PAGE];
     let body = match given.page {
-        true => page(&mut text, given.status, as_nginx),
+        true => page(&mut text, given.status, as_nginx, None),
         false => &given.body,
     };
     if given.page {
@@ -242,15 +242,30 @@ async fn send_given<S: ResponseSink>(
 /// Room for a page of ours.
 const PAGE: usize = 256;
 
+/// What nginx's page says besides the status (its own 495 and 496).
+fn about(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::ClientCertificateMissing => Some("No required SSL certificate was sent"),
+        Reason::ClientCertificateInvalid => Some("The SSL certificate error"),
+        _ => None,
+    }
+}
+
 /// A page of ours: a line of plain text, or nginx's page.
-fn page(to: &mut [u8; PAGE], status: u16, as_nginx: bool) -> &[u8] {
+fn page<'a>(to: &'a mut [u8; PAGE], status: u16, as_nginx: bool, about: Option<&str>) -> &'a [u8] {
     use std::io::Write as _;
     let words = words(status, as_nginx);
     let mut rest = &mut to[..];
-    // The longest phrase has 31 bytes, and stands in nginx's page twice.
-    let _ = match as_nginx {
-        false => writeln!(rest, "{status} {words}"),
-        true => write!(
+    // The longest phrase has 36 bytes, and stands in nginx's page twice.
+    let _ = match (as_nginx, about) {
+        (false, _) => writeln!(rest, "{status} {words}"),
+        (true, Some(about)) => write!(
+            rest,
+            "<html>\r\n<head><title>{status} {about}</title></head>\r\n<body>\r\n\
+             <center><h1>{status} {words}</h1></center>\r\n<center>{about}</center>\r\n\
+             <hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+        ),
+        (true, None) => write!(
             rest,
             "<html>\r\n<head><title>{status} {words}</title></head>\r\n<body>\r\n\
              <center><h1>{status} {words}</h1></center>\r\n<hr><center>nginx</center>\r\n\
@@ -304,9 +319,22 @@ mod tests {
         for status in (100..=599).filter(|&status| !phrase(status).is_empty()) {
             for as_nginx in [false, true] {
                 let mut to = [0; PAGE];
-                let page = page(&mut to, status, as_nginx);
+                let page = page(&mut to, status, as_nginx, None);
                 assert!(page.ends_with(b"\n"), "{status}");
             }
         }
+        for reason in [
+            Reason::ClientCertificateMissing,
+            Reason::ClientCertificateInvalid,
+        ] {
+            let mut to = [0; PAGE];
+            let page = page(&mut to, 400, true, about(reason));
+            assert!(page.ends_with(b"\n"), "{reason:?}");
+        }
+        let mut to = [0; PAGE];
+        let page = page(&mut to, 400, true, about(Reason::ClientCertificateMissing));
+        let page = String::from_utf8_lossy(page);
+        let said = "<center>No required SSL certificate was sent</center>\r\n<hr>";
+        assert!(page.contains(said), "{page}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
     DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
@@ -113,6 +115,35 @@ data:
         self.sign(named(Some(organization), name), &ecdsa())
     }
 
+    /// What a client shows that is of X.509's first version, which has no extensions.
+    pub fn first_version(&self, name: &str) -> Certificate {
+        let made = self.client(name, "First");
+        let whole = elements(elements(&made.der)[0].1);
+        let fields = elements(whole[0].1);
+        let fields = fields.iter().map(|(all, _)| *all);
+        let fields: Vec<_> = fields
+            .filter(|all| !matches!(all[0], 0xa0 | 0xa3))
+            .collect();
+        let signed = der(0x30, &fields);
+        let signature = der(0x03, &[&[0], &self.signature(&signed)]);
+        let whole = der(0x30, &[&signed, whole[1].0, &signature]);
+        let pem = BASE64_STANDARD.encode(&whole);
+        Certificate {
+            chain_pem: format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n"),
+            key_pem: made.key_pem,
+            der: whole.into(),
+        }
+    }
+
+    /// Its own certificate, as something that a client shows.
+    pub fn itself(&self) -> Certificate {
+        Certificate {
+            chain_pem: self.pem.clone(),
+            key_pem: self.key_pem(),
+            der: self.der.clone(),
+        }
+    }
+
     /// The same, whose time is over.
     pub fn expired_client(&self, name: &str) -> Certificate {
         let mut parameters = named(None, name);
@@ -207,6 +238,26 @@ data:
     fn issue(&self, names: &[&str], key: &KeyPair) -> Certificate {
         self.sign(parameters(names), key)
     }
+}
+
+/// The elements of DER, each as a whole and as what is in it.
+fn elements(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let mut all = Vec::new();
+    while let [_, length, ..] = *bytes {
+        let more = usize::from(length & 0x7f);
+        let (head, length) = match length < 0x80 {
+            true => (2, more),
+            false => {
+                let digits = bytes[2..2 + more].iter();
+                let length = digits.fold(0, |all, &byte| all << 8 | usize::from(byte));
+                (2 + more, length)
+            }
+        };
+        let (element, rest) = bytes.split_at(head + length);
+        all.push((element, &element[head..]));
+        bytes = rest;
+    }
+    all
 }
 
 /// With a name of an organisation, if there is one, and a person.

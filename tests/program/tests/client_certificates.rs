@@ -245,6 +245,32 @@ fn certificates_are_passed_only_if_that_is_wanted() {
 }
 
 #[test]
+fn what_openssl_makes_without_being_told_more_is_taken() {
+    let world = world(&[]);
+    for mine in [
+        world.authority.first_version("old"),
+        world.authority.itself(),
+    ] {
+        let response = world.ask(&showing(&mine));
+        assert_eq!(response.status, 200);
+        assert_eq!(response.echo().header("ssl-client-verify"), Some("SUCCESS"));
+        let (mut conn, _) = Client::speaking(&[&rustls::version::TLS12])
+            .showing(&mine)
+            .connect(world.narthex.https, HOST)
+            .expect("TLS");
+        assert_eq!(conn.get(HOST, "/").status, 200);
+    }
+    let other = Authority::new();
+    for stranger in [other.first_version("old"), other.itself()] {
+        assert_eq!(world.ask(&showing(&stranger)).status, 400);
+    }
+    let annotations = [("verify-client", "optional_no_ca")];
+    world.folder.write("asking.yaml", &ingress(&annotations));
+    let stranger = showing(&other.itself());
+    until("strangers get in", || world.ask(&stranger).status == 200);
+}
+
+#[test]
 fn optional_takes_none_and_optional_no_ca_strangers_too() {
     let stranger = showing(&Authority::new().client("mallory", "x"));
     let nobody = Client::trusting_anything();

@@ -66,6 +66,8 @@ fn a_server_is_told_of_the_request_as_cgi_has_it_and_answers() {
         ("CONTENT_TYPE", "text/x"),
         ("CONTENT_LENGTH", "4"),
         ("REQUEST_URI", "/a/../b%20c/"),
+        ("SCRIPT_NAME", "/b c/"),
+        ("DOCUMENT_URI", "/b c/"),
         ("HTTP_X_MY_OWN", "2"),
         ("HTTP_PROXY", ""),
     ] {
@@ -103,6 +105,16 @@ fn a_scripts_status_and_place_are_the_clients() {
     let answer = conn.try_response(true).expect("a head");
     assert_eq!((answer.status, &*answer.text()), (200, ""));
     assert_eq!(conn.get(HOST, "/any").text(), "fine");
+}
+
+#[test]
+fn a_scripts_errors_are_its_own() {
+    let server = Server::answering(|_| whole("Status: 404\r\n\r\nmine"));
+    let annotations = [("custom-http-errors", "404"), ("default-backend", "web")];
+    let (narthex, _folder) = serve_fastcgi(&annotations, server.address(), &[]);
+    let answer = narthex.get(HOST, "/");
+    assert_eq!((answer.status, &*answer.text()), (404, "mine"));
+    assert_eq!(server.calls().len(), 1);
 }
 
 #[test]

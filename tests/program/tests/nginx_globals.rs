@@ -336,6 +336,21 @@ fn compression_has_the_types_lengths_and_levels_that_are_said() {
         coding("/application_xml-1000", "gzip").as_deref() == Some("gzip")
     });
     assert_eq!(coding("/application_xml-255", "gzip"), None);
+    assert_eq!(coding("/application_xml-1000", "*"), None, "as nginx");
+    let asked = |line: &str| {
+        let mut conn = Conn::plain(world.narthex.http);
+        let accepts = "Accept-Encoding: gzip";
+        conn.send(format!("{line}\r\nHost: {HOST}\r\n{accepts}\r\n\r\n"));
+        conn.try_response(line.starts_with("HEAD"))
+            .expect("an answer")
+    };
+    let head = asked("HEAD /application_xml-1000 HTTP/1.1");
+    assert_eq!(head.header("content-encoding"), Some("gzip"));
+    assert_eq!(head.header("content-length"), None);
+    assert_eq!(head.header("transfer-encoding"), None);
+    let old = asked("GET /application_xml-1000 HTTP/1.0");
+    assert_eq!(old.header("content-encoding"), None, "as nginx");
+    assert_eq!(old.header("vary"), Some("Accept-Encoding"));
     assert_eq!(coding("/application_octet-stream-1000", "gzip"), None);
     world.set(&[
         ("use-gzip", "true"),

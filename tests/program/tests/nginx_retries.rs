@@ -153,3 +153,33 @@ fn what_is_no_http_is_followed_by_the_next_where_that_is_asked_for() {
     let answers: Vec<_> = (0..4).map(|_| ask(&narthex, "GET", "/", "")).collect();
     assert!(answers.contains(&502), "{answers:?}");
 }
+
+#[test]
+fn a_head_that_is_cut_counts_as_an_error() {
+    let web = Backend::scripted("web", |exchange| {
+        exchange.read_body()?;
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Le")?;
+        Ok(Then::Close)
+    });
+    let (narthex, _folder) = serve_annotated(&[], &[web.address()]);
+    assert_eq!(ask(&narthex, "GET", "/", ""), 502);
+    assert_eq!(seen(&[&web]), 3);
+    assert_eq!(ask(&narthex, "POST", "/", "body"), 502);
+    assert_eq!(seen(&[&web]), 4);
+}
+
+#[test]
+fn a_kept_connection_that_is_closed_is_one_of_the_attempts() {
+    let web = Backend::scripted("web", |exchange| {
+        let ready = exchange.request.target == "/ready";
+        match ready {
+            true => exchange.echo(),
+            false => Ok(Then::Close),
+        }
+    });
+    let (narthex, _folder) = serve_annotated(&[], &[web.address()]);
+    assert_eq!(ask(&narthex, "GET", "/ready", ""), 200);
+    let before = seen(&[&web]);
+    assert_eq!(ask(&narthex, "GET", "/", ""), 502);
+    assert_eq!(seen(&[&web]) - before, 3);
+}

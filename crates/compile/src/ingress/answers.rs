@@ -14,6 +14,7 @@ use model::{
     Backend, BackendTls, Endpoint, EndpointSet, Filter, Member, Policy, Timeouts, Transport,
 };
 
+use super::annotations::backend::Protocol;
 use super::annotations::errors::{DEFAULT_BACKEND, Errors};
 use super::annotations::mirror::{Mirror, Target};
 use super::annotations::response_headers::CUSTOM_HEADERS;
@@ -355,6 +356,13 @@ fn errors_of(
         Some(codes) => (codes, general_intercepts || leaves != Some(true)),
         None => (&defaults.error_codes, general_intercepts),
     };
+    // What nginx takes over is of backends that speak HTTP/1 (`proxy_intercept_errors`).
+    let speaks = parsed.settings.backend.as_ref().map(|it| it.protocol);
+    let other = matches!(
+        speaks,
+        Some(Protocol::FastCgi | Protocol::Grpc | Protocol::Grpcs)
+    );
+    let intercepts = intercepts && !other;
     if codes.is_empty() && own.is_none() {
         return;
     }

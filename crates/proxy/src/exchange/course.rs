@@ -197,6 +197,11 @@ impl<'a> Course<'a> {
                 self.fresh = true;
                 self.last = Some(failed.reason);
                 self.worker.metrics.retried();
+                // It may have been read all the same: where a rule says how often a request is sent,
+                // no endpoint sees it more often, but for the one time that is always made up for.
+                if self.rule.retry.is_some() && self.tried.count + 1 < self.retry.attempts {
+                    self.retry.attempts -= 1;
+                }
                 self.now = Instant::now();
                 Next::Reconnect
             }

@@ -63,7 +63,14 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
         backend: backend.map_or("", |backend| &backend.name),
         status,
     };
-    error_page::answer(pages, failed, parts, sink, facts).await
+    let compress = filters::compression(&rule.filters);
+    match compress.and_then(|how| compression::negotiate(how, parts.request)) {
+        Some(wanted) => {
+            let mut sink = compression::Sink::new(sink, wanted, parts.request);
+            Box::pin(error_page::answer(pages, failed, parts, &mut sink, facts)).await
+        }
+        None => error_page::answer(pages, failed, parts, sink, facts).await,
+    }
 }
 
 /// Runs the filters, and forwards what they let pass.
@@ -139,7 +146,7 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     let coding = compress.and_then(|how| compression::negotiate(how, parts.request));
     let forwarded = match coding.filter(|_| parts.tunnel.is_none()) {
         Some(wanted) => {
-            let mut sink = compression::Sink::new(sink, wanted);
+            let mut sink = compression::Sink::new(sink, wanted, parts.request);
             // Boxed: a future of its own for those who have it.
             let forwarded = forward::forward(parts, &mut spool, &mut sink, facts, rule, backend);
             Box::pin(forwarded).await

@@ -73,7 +73,9 @@ impl Limits<'_> {
         self.repeatable
             && match reason {
                 Reason::UpstreamStatus(_) => true,
-                Reason::UpstreamClosed | Reason::UpstreamReset => on.error,
+                Reason::UpstreamClosed | Reason::UpstreamReset | Reason::UpstreamTruncated => {
+                    on.error
+                }
                 Reason::ResponseTimeout => on.timeout,
                 Reason::UpstreamProtocol => on.malformed,
                 _ => false,

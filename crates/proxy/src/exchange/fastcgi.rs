@@ -92,7 +92,8 @@ fn params(parts: &Parts<'_>, facts: &Facts, way: &Way<'_>, length: Length) -> Pa
     let path = target.next().unwrap_or_default();
     let normal = NormalPath::parse(path);
     let path = normal.as_ref().map_or(path, |path| path.routed());
-    let script = script_name(path, way.settings);
+    let document = unescaped(path);
+    let script = script_name(&document, way.settings);
     let host = HostName::parse(request.authority());
     let scope = Scope {
         request,
@@ -110,7 +111,7 @@ fn params(parts: &Parts<'_>, facts: &Facts, way: &Way<'_>, length: Length) -> Pa
     };
     let given = &way.settings.params;
     let mut params = Params::default();
-    for (name, value) in standard(&scope, &script, length) {
+    for (name, value) in standard(&scope, &document, &script, length) {
         if !given.iter().any(|own| &*own.name == name) {
             params.push(name.as_bytes(), &value);
         }
@@ -135,6 +136,7 @@ fn params(parts: &Parts<'_>, facts: &Facts, way: &Way<'_>, length: Length) -> Pa
 /// What every server is told, where it is given nothing else of that name.
 fn standard<'a>(
     scope: &Scope<'a>,
+    document: &'a [u8],
     script: &'a [u8],
     length: Length,
 ) -> impl Iterator<Item = (&'static str, Cow<'a, [u8]>)> {
@@ -161,7 +163,7 @@ fn standard<'a>(
         ("CONTENT_LENGTH", length),
         ("SCRIPT_NAME", known(script)),
         ("REQUEST_URI", known(request.target())),
-        ("DOCUMENT_URI", known(scope.path)),
+        ("DOCUMENT_URI", known(document)),
         ("DOCUMENT_ROOT", known(FastCgi::DOCUMENT_ROOT.as_bytes())),
         (
             "SERVER_PROTOCOL",
@@ -183,6 +185,29 @@ fn standard<'a>(
     ];
     all.into_iter()
         .filter(move |(name, _)| tls || *name != "HTTPS")
+}
+
+/// A path as files are named: servers look for the script by it.
+fn unescaped(path: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| {
+        let digit = path.get(at).and_then(|&byte| char::from(byte).to_digit(16));
+        digit.and_then(|digit| u8::try_from(digit).ok())
+    };
+    let mut out = Vec::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = path.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
 }
 
 /// The script of a path: that of the index, where the path ends with a slash (nginx:

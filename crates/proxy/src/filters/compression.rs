@@ -8,6 +8,7 @@ use model::filter::{Coding, Compression};
 
 use crate::client::{ClientFault, Length, ResponseSink, passes_on};
 use crate::headers::{Headers, Name, RequestHead, ResponseHead, list};
+use crate::record::Version;
 
 /// How much a brotli encoder remembers: 2 to this power, in bytes (nginx: `brotli_window`).
 const BROTLI_WINDOW: u32 = 19;
@@ -41,13 +42,14 @@ pub(crate) fn negotiate<'a>(
     compression: &'a Compression,
     request: &RequestHead,
 ) -> Option<Wanted<'a>> {
-    if request.method() == b"HEAD" {
-        return None;
-    }
     let gzip = compression.gzip.as_ref();
     let accepted = request.headers.joined(b"accept-encoding");
     let accepted = accepted.as_deref().unwrap_or_default();
     let refused = || {
+        // Clients as old may not know codings (nginx: `gzip_http_version`).
+        if request.version == Version::Http10 {
+            return true;
+        }
         let agent = request.headers.get(Name::UserAgent).unwrap_or_default();
         let some = compression.not_gzip.as_ref();
         some.is_some_and(|some| some.has(agent))
@@ -65,7 +67,8 @@ pub(crate) fn negotiate<'a>(
     (is_any || gzip.is_some()).then_some(Wanted { taken, plain: gzip })
 }
 
-/// Whether Accept-Encoding has a coding with any weight but zero.
+/// Whether Accept-Encoding names a coding, with any weight but zero. An asterisk names none, as nginx
+/// has it.
 fn takes(accepted: &[u8], coding: &[u8]) -> bool {
     let weight = |item: &[u8]| {
         let mut parts = item.split(|&byte| byte == b';');
@@ -79,10 +82,9 @@ fn takes(accepted: &[u8], coding: &[u8]) -> bool {
         });
         (name.to_ascii_lowercase(), !refused)
     };
-    let items: Vec<_> = list(accepted).map(weight).collect();
-    let named = items.iter().find(|(name, _)| *name == coding);
-    let any = items.iter().find(|(name, _)| *name == b"*");
-    named.or(any).is_some_and(|(_, taken)| *taken)
+    let mut items = list(accepted).map(weight);
+    let named = items.find(|(name, _)| *name == coding);
+    named.is_some_and(|(_, taken)| taken)
 }
 
 /// A content coding.
@@ -107,16 +109,19 @@ impl Kind {
 pub(crate) struct Sink<'a, S> {
     sink: &'a mut S,
     wanted: Wanted<'a>,
+    /// The client asks for the head alone, which says what GET would be answered.
+    head_alone: bool,
     encoder: Option<Encoder>,
     /// Something was written that may not have come out yet.
     pending: bool,
 }
 
 impl<'a, S: ResponseSink> Sink<'a, S> {
-    pub(crate) fn new(sink: &'a mut S, wanted: Wanted<'a>) -> Self {
+    pub(crate) fn new(sink: &'a mut S, wanted: Wanted<'a>, request: &RequestHead) -> Self {
         Self {
             sink,
             wanted,
+            head_alone: request.method() == b"HEAD",
             encoder: None,
             pending: false,
         }
@@ -140,6 +145,13 @@ impl<'a, S: ResponseSink> Sink<'a, S> {
         }
         sent
     }
+}
+
+/// How long the body would be that the answer to HEAD does not have.
+fn told(head: &ResponseHead) -> Length {
+    let length = head.headers.get(Name::ContentLength);
+    let length = length.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    length.map_or(Length::Unknown, Length::Known)
 }
 
 /// Whether a response is one that is compressed.
@@ -177,8 +189,11 @@ fn rewritten(head: &ResponseHead, kind: Option<Kind>) -> ResponseHead {
             && list(value).any(|it| it == b"*" || it.eq_ignore_ascii_case(VARY));
         // The bytes are others (RFC 9110, section 8.8.1).
         let is_tag = kind.is_some() && name.eq_ignore_ascii_case(b"etag");
-        if is_tag && value.starts_with(b"\"") {
-            new.headers.push(name, &[b"W/", value].concat());
+        if is_tag && !value.starts_with(b"W/") {
+            // What is no tag cannot be made a weak one.
+            if value.starts_with(b"\"") {
+                new.headers.push(name, &[b"W/", value].concat());
+            }
             continue;
         }
         new.headers.push_known(token, name, value);
@@ -201,13 +216,21 @@ impl<S: ResponseSink> ResponseSink for Sink<'_, S> {
         length: Length,
         keep: bool,
     ) -> Result<(), ClientFault> {
-        let Some((kind, coding)) = self.wanted.coding(head, length) else {
+        let of_body = match self.head_alone {
+            true => told(head),
+            false => length,
+        };
+        let Some((kind, coding)) = self.wanted.coding(head, of_body) else {
             let plain = self.wanted.plain;
-            return match plain.is_some_and(|coding| is_meant(coding, head, length)) {
+            return match plain.is_some_and(|coding| is_meant(coding, head, of_body)) {
                 true => self.sink.head(&rewritten(head, None), length, keep).await,
                 false => self.sink.head(head, length, keep).await,
             };
         };
+        if self.head_alone {
+            let head = rewritten(head, Some(kind));
+            return self.sink.head(&head, Length::Unknown, keep).await;
+        }
         let Ok(encoder) = Encoder::new(kind, coding.level) else {
             // There is no memory for it: as it is, then.
             return self.sink.head(head, length, keep).await;
@@ -319,9 +342,9 @@ mod tests {
             ("GZIP;q=0.1", true, false),
             ("gzip;q=0, br", false, true),
             ("gzip;q=0.000", false, false),
-            ("*", true, true),
-            ("*;q=0", false, false),
-            ("br;q=0, *", true, false),
+            ("*", false, false),
+            ("br;q=0, *", false, false),
+            ("gzip, *;q=0", true, false),
             ("identity", false, false),
             ("", false, false),
         ] {

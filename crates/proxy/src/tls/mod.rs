@@ -21,6 +21,7 @@ mod clients;
 mod demand;
 pub(crate) mod hello;
 mod opening;
+pub(crate) mod plain;
 mod presented;
 mod tickets;
 

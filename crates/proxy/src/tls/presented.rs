@@ -21,6 +21,8 @@ use webpki::{
 use x509_parser::der_parser::asn1_rs::{Any, ToDer};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
+use super::plain;
+
 /// What a client has shown for a host.
 #[derive(Debug)]
 pub(crate) struct Presented {
@@ -121,6 +123,9 @@ impl Judge {
                 Err(webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey) => {
                     Found::Unknown
                 }
+                Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion) => {
+                    self.find_plainly(leaf)
+                }
                 Err(error) => Found::Invalid(words(&error)),
             },
         };
@@ -128,6 +133,15 @@ impl Judge {
             policy: Arc::clone(&self.policy),
             found,
             shown,
+        }
+    }
+
+    /// What is found of a certificate that webpki has nothing to say of.
+    fn find_plainly(&self, leaf: &CertificateDer<'_>) -> Found {
+        match self.policy.revocations.is_empty() {
+            true => plain::find(leaf, &self.policy.authorities, UnixTime::now()),
+            // Nobody looks into the lists for it.
+            false => Found::Invalid(words(&webpki::Error::UnknownRevocationStatus)),
         }
     }
 
@@ -174,7 +188,6 @@ fn words(error: &webpki::Error) -> &'static str {
         webpki::Error::UnknownRevocationStatus => "unable to get certificate CRL",
         webpki::Error::MaximumPathDepthExceeded => "certificate chain too long",
         webpki::Error::RequiredEkuNotFoundContext(_) => "unsuitable certificate purpose",
-        webpki::Error::CaUsedAsEndEntity => "invalid CA certificate",
         _ => "certificate rejected",
     }
 }

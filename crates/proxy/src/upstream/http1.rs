@@ -87,7 +87,7 @@ async fn find_head(reader: &mut Reader<'_>) -> Result<usize, Reason> {
         }
         match reader.read().await {
             Ok(0) | Err(_) if reader.buffer.is_empty() => return Err(Reason::UpstreamClosed),
-            Ok(0) | Err(_) => return Err(Reason::UpstreamProtocol),
+            Ok(0) | Err(_) => return Err(Reason::UpstreamTruncated),
             Ok(_) => {}
         }
     }

@@ -38,7 +38,7 @@ pub(super) const GROUP: Group = Group {
         .test("nginx_cors"),
         Annotation::works("cors-allow-methods", Risk::Medium, |settings, value| {
             of(settings).methods = words(value, |_| false)
-                .filter(|value| !value.starts_with([',', ' ']))
+                .filter(|value| is_list(value))
                 .ok_or(BadValue::unused("methods with commas in between"))?;
             Ok(())
         })
@@ -62,6 +62,7 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("cors-expose-headers", Risk::Medium, |settings, value| {
             let is_more = |byte| matches!(byte, b'-' | b'_' | b'*' | b'0'..=b'9');
             of(settings).expose = words(value, is_more)
+                .filter(|value| is_list(value))
                 .ok_or(BadValue::unused("names with commas in between, or *"))?;
             Ok(())
         })
@@ -131,6 +132,13 @@ fn words(value: &str, is_more: impl Fn(u8) -> bool) -> Option<Box<str>> {
     (!value.is_empty() && value.bytes().all(is_ours)).then(|| value.into())
 }
 
+/// Whether there is a comma, a space, or the one and then the other, between words, and nothing before
+/// them.
+fn is_list(value: &str) -> bool {
+    let wrong = ["  ", " ,", ",,"];
+    !value.starts_with([',', ' ']) && !wrong.iter().any(|wrong| value.contains(wrong))
+}
+
 /// The origins of a list, and whether anything of it is none. An asterisk among them is all.
 fn origins(value: &str) -> (Origins, bool) {
     let all = || {
@@ -143,7 +151,7 @@ fn origins(value: &str) -> (Origins, bool) {
         return (Origins::Any, false);
     }
     // What its validation refuses as a whole counts as nothing said.
-    if !all().all(is_valid) {
+    if lines(value).contains('\n') || !all().all(is_valid) {
         return (Origins::Any, true);
     }
     let origins = all().filter(|one| is_origin(one)).map(Origin::new);
@@ -207,6 +215,11 @@ mod tests {
             ("https://a.example/path", Origins::Any, true),
             ("https://a$pid", Origins::Any, true),
             ("https://a.*.example", Origins::Any, true),
+            (
+                "https://a.example,\n  https://b.example",
+                Origins::Any,
+                true,
+            ),
         ] {
             assert_eq!(origins(value), (expected, ignored), "{value}");
         }
@@ -218,6 +231,16 @@ mod tests {
         assert_eq!(words("POST, GET", none).as_deref(), Some("POST, GET"));
         for wrong in ["GET;", "GET\nPOST", "", "X-1"] {
             assert_eq!(words(wrong, none), None, "{wrong:?}");
+        }
+        for (value, is) in [
+            ("GET, POST,PUT DELETE", true),
+            ("GET, ", true),
+            (",GET", false),
+            ("GET ,POST", false),
+            ("GET,,POST", false),
+            ("GET,  POST", false),
+        ] {
+            assert_eq!(is_list(value), is, "{value:?}");
         }
     }
 }
