@@ -236,6 +236,17 @@ impl Headers {
         self.push_field(token, name, value);
     }
 
+    /// Adds a field with a value that stands here already.
+    fn push_copy(&mut self, token: Name, name: &[u8], value: Span) {
+        let name = self.add_text(name);
+        self.text.extend_from_slice(b": ");
+        let start = self.text.len();
+        self.text.extend_from_within(value.range());
+        let value = Span::new(start, value.range().len());
+        self.text.extend_from_slice(b"\r\n");
+        self.push_field(token, name, value);
+    }
+
     /// Adds a field of `whole`, the head that [`Self::load`] has taken over.
     #[inline]
     pub(crate) fn push_loaded(&mut self, token: Name, whole: &[u8], name: &[u8], value: &[u8]) {
@@ -521,6 +532,11 @@ impl RequestHead {
 
     pub(crate) fn set_authority(&mut self, authority: &[u8]) {
         self.authority = self.headers.add_text(authority);
+    }
+
+    /// Adds a field that says the authority.
+    pub(crate) fn push_authority(&mut self, token: Name, name: &[u8]) {
+        self.headers.push_copy(token, name, self.authority);
     }
 
     /// Takes the Host fields out; the first is the authority. Tells how many there were.
