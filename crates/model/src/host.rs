@@ -17,11 +17,28 @@ pub struct HostName {
     len: u8,
 }
 
+impl Default for HostName {
+    fn default() -> Self {
+        Self {
+            bytes: [0; MAX_LEN],
+            len: 0,
+        }
+    }
+}
+
 impl HostName {
     /// Reads the value of a Host header or an `:authority`: a name or an address, and perhaps a
     /// port (RFC 9110, section 7.2). `None` if it is no host: a character outside of host names,
     /// a port that is no number, longer than DNS allows.
     pub fn parse(authority: &[u8]) -> Option<Self> {
+        let mut name = Self::default();
+        name.read(authority)?;
+        Some(name)
+    }
+
+    /// The same in the place of this name, which then need not be moved. If it is no host, this
+    /// one stays.
+    pub fn read(&mut self, authority: &[u8]) -> Option<()> {
         let (host, port) = split_port(authority)?;
         if port.is_some_and(|port| !is_port(port)) {
             return None;
@@ -31,18 +48,18 @@ impl HostName {
         if host.is_empty() || host.len() > MAX_LEN || host.ends_with(b".") {
             return None;
         }
-        let mut bytes = [0; MAX_LEN];
-        for (to, &from) in bytes.iter_mut().zip(host) {
-            if !is_host_byte(from) {
-                return None;
-            }
-            *to = from.to_ascii_lowercase();
+        if !host.iter().all(|&byte| is_host_byte(byte)) {
+            return None;
         }
         let len = u8::try_from(host.len()).ok()?;
-        Some(Self { bytes, len })
+        for (to, &from) in self.bytes.iter_mut().zip(host) {
+            *to = from.to_ascii_lowercase();
+        }
+        self.len = len;
+        Some(())
     }
 
-    /// The name.
+    /// The name; empty if none was read.
     pub fn as_str(&self) -> &str {
         // Every byte was found to be ASCII when it was copied.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
@@ -316,6 +333,17 @@ mod tests {
         assert_eq!(parse("[::1]:8080").as_deref(), Some("::1"));
         assert_eq!(parse("192.0.2.1").as_deref(), Some("192.0.2.1"));
         assert_eq!(parse("example.com:").as_deref(), Some("example.com"));
+    }
+
+    #[test]
+    fn a_host_that_is_read_takes_the_place_of_the_one_before() {
+        let mut host = HostName::default();
+        assert_eq!(host.as_str(), "");
+        assert!(host.read(b"Much.Longer.Example:80").is_some());
+        assert!(host.read(b"Short.example").is_some());
+        assert_eq!(host.as_str(), "short.example");
+        assert!(host.read(b"no host").is_none());
+        assert_eq!(host.as_str(), "short.example");
     }
 
     #[test]

@@ -349,10 +349,7 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
         }
     }
     if !host && !request.authority().is_empty() {
-        let authority = request.authority().to_vec();
-        request
-            .headers
-            .push_known(Name::XForwardedHost, b"X-Forwarded-Host", &authority);
+        request.push_authority(Name::XForwardedHost, b"X-Forwarded-Host");
     }
     let headers = &mut request.headers;
     if !port {
@@ -375,11 +372,11 @@ fn set_missing(request: &mut RequestHead, connection: &Connection, client: IpAdd
 
 /// 128 random bits in hexadecimal.
 fn new_request_id() -> [u8; 32] {
-    let mut bits = fastrand::u128(..);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut id = [0; 32];
-    for digit in id.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[usize::try_from(bits & 15).unwrap_or_default()];
-        bits >>= 4;
+    for (digits, byte) in id.chunks_exact_mut(2).zip(fastrand::u128(..).to_be_bytes()) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
     }
     id
 }

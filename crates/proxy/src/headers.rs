@@ -54,21 +54,18 @@ impl Name {
         }
     }
 
-    /// The name of the proxy's own that this one is to readers who take an underscore for a
-    /// hyphen, as CGI-like backends do; `Other` for all others.
-    pub(crate) fn disguised(name: &[u8]) -> Self {
+    /// The same for a request's field. An error is the name of the proxy's own that this one is
+    /// to readers who take an underscore for a hyphen, as CGI-like backends do.
+    #[inline]
+    pub(crate) fn undisguised(name: &[u8]) -> Result<Self, Self> {
         match Self::candidate(name) {
-            Some((token, expected)) if !is_spelled(name, expected) => {
-                let plain = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
-                let disguised = name.iter().map(|&byte| plain(byte));
-                // The proxy says nothing of Content-Type itself: there is nothing to guard.
-                if token != Self::ContentType && disguised.eq(expected.iter().copied()) {
-                    token
-                } else {
-                    Self::Other
-                }
-            }
-            _ => Self::Other,
+            Some((token, expected)) if is_spelled(name, expected) => Ok(token),
+            Some((token, expected)) if is_disguised(name, expected) => match token {
+                // The proxy says nothing of it itself: there is nothing to guard.
+                Self::ContentType => Ok(Self::Other),
+                token => Err(token),
+            },
+            _ => Ok(Self::Other),
         }
     }
 
@@ -140,6 +137,13 @@ impl Name {
 fn is_spelled(name: &[u8], expected: &[u8]) -> bool {
     let differ = |differ: u8, (byte, expected): (&u8, &u8)| differ | ((byte | 0x20) ^ expected);
     name.iter().zip(expected).fold(0, differ) == 0
+}
+
+/// The same if underscores stand for hyphens.
+fn is_disguised(name: &[u8], expected: &[u8]) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte | 0x20 };
+    let disguised = name.iter().map(|&byte| plain(byte));
+    disguised.eq(expected.iter().copied())
 }
 
 /// A set of names.
@@ -232,7 +236,19 @@ impl Headers {
         self.push_field(token, name, value);
     }
 
+    /// Adds a field with a value that stands here already.
+    fn push_copy(&mut self, token: Name, name: &[u8], value: Span) {
+        let name = self.add_text(name);
+        self.text.extend_from_slice(b": ");
+        let start = self.text.len();
+        self.text.extend_from_within(value.range());
+        let value = Span::new(start, value.range().len());
+        self.text.extend_from_slice(b"\r\n");
+        self.push_field(token, name, value);
+    }
+
     /// Adds a field of `whole`, the head that [`Self::load`] has taken over.
+    #[inline]
     pub(crate) fn push_loaded(&mut self, token: Name, whole: &[u8], name: &[u8], value: &[u8]) {
         let (name, value) = (self.loaded(whole, name), self.loaded(whole, value));
         self.push_field(token, name, value);
@@ -245,6 +261,7 @@ impl Headers {
     }
 
     /// Where `part` is, if it is a part of `whole`, which has been loaded; else it is added.
+    #[inline]
     fn loaded(&mut self, whole: &[u8], part: &[u8]) -> Span {
         let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
         if start <= whole.len() && part.len() <= whole.len() - start {
@@ -373,6 +390,10 @@ impl Headers {
     pub(crate) fn remove_hop_by_hop(&mut self) {
         let mut named: Vec<Vec<u8>> = Vec::new();
         for value in self.get_all(Name::Connection) {
+            // As nearly all say.
+            if value.eq_ignore_ascii_case(b"keep-alive") {
+                continue;
+            }
             for token in list(value) {
                 let known = Name::of(token);
                 let essential = matches!(known, Name::Host | Name::ContentLength);
@@ -513,6 +534,11 @@ impl RequestHead {
         self.authority = self.headers.add_text(authority);
     }
 
+    /// Adds a field that says the authority.
+    pub(crate) fn push_authority(&mut self, token: Name, name: &[u8]) {
+        self.headers.push_copy(token, name, self.authority);
+    }
+
     /// Takes the Host fields out; the first is the authority. Tells how many there were.
     pub(crate) fn take_hosts(&mut self) -> usize {
         let before = self.headers.fields.len();
@@ -641,9 +667,13 @@ mod tests {
     fn names_are_known_in_any_case_and_in_disguise() {
         assert_eq!(Name::of(b"HOST"), Name::Host);
         assert_eq!(Name::of(b"X_Forwarded-For"), Name::Other);
-        assert_eq!(Name::disguised(b"X_Forwarded-For"), Name::XForwardedFor);
-        assert_eq!(Name::disguised(b"Content_Length"), Name::ContentLength);
-        assert_eq!(Name::disguised(b"X-Forwarded-For"), Name::Other);
+        let read = Name::undisguised;
+        assert_eq!(read(b"X_Forwarded-For"), Err(Name::XForwardedFor));
+        assert_eq!(read(b"Content_Length"), Err(Name::ContentLength));
+        assert_eq!(read(b"Content_Type"), Ok(Name::Other));
+        assert_eq!(read(b"Content-Type"), Ok(Name::ContentType));
+        assert_eq!(read(b"X-Forwarded-For"), Ok(Name::XForwardedFor));
+        assert_eq!(read(b"X_Other"), Ok(Name::Other));
         assert_eq!(Name::of(b"Sec-WebSocket-Key"), Name::SecWebSocketKey);
         assert_eq!(Name::of(b"X-Forwarded-Proto"), Name::XForwardedProto);
         assert_eq!(Name::of(b"cookie"), Name::Other);

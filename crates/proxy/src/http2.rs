@@ -284,13 +284,13 @@ fn read_head(
     let mut cookies: Vec<u8> = Vec::new();
     for (name, value) in &from.headers {
         let name = name.as_str().as_bytes();
-        match Name::disguised(name) {
-            Name::Other => {}
-            Name::ContentLength | Name::TransferEncoding | Name::Host => {
+        let token = match Name::undisguised(name) {
+            Ok(token) => token,
+            Err(Name::ContentLength | Name::TransferEncoding | Name::Host) => {
                 return Err(Reason::BadRequest);
             }
-            _ => continue,
-        }
+            Err(_) => continue,
+        };
         if name == b"host" {
         } else if name == b"cookie" {
             // RFC 9113, section 8.2.3: HTTP/1 has one field for all crumbs.
@@ -299,7 +299,7 @@ fn read_head(
             }
             cookies.extend_from_slice(value.as_bytes());
         } else {
-            to.headers.push(name, value.as_bytes());
+            to.headers.push_known(token, name, value.as_bytes());
         }
     }
     if !cookies.is_empty() {

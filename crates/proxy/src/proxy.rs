@@ -438,7 +438,14 @@ impl Start {
                 let worker =
                     Worker::new(settings, counters, notes, acceptor, trust, admission, share);
                 let run = orders::run(worker.counting(by_ingress).shared(), receiver, handed);
-                LocalSet::new().block_on(&runtime, run);
+                let tasks = LocalSet::new();
+                // A task like any other: what is given to `block_on` itself is polled whenever any
+                // connection is.
+                let run = tasks.spawn_local(run);
+                let ended = tasks.block_on(&runtime, run);
+                if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+                    std::panic::resume_unwind(panic);
+                }
             })?;
         Ok(Handle { orders, thread })
     }

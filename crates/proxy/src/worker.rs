@@ -54,7 +54,11 @@ pub(crate) struct Worker {
     pub(crate) named_hosts: NamedHosts,
     this: OnceCell<Weak<Self>>,
     view: RefCell<Rc<View>>,
-    scratch: RefCell<Vec<Scratch>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "it is taken and given back with every request, and is large to move"
+    )]
+    scratch: RefCell<Vec<Box<Scratch>>>,
     draining: Cell<bool>,
     /// The tasks of connections, to be woken when draining begins.
     wakers: RefCell<HashMap<u64, Waker>>,
@@ -225,11 +229,11 @@ impl Worker {
         self.log.record(record);
     }
 
-    pub(crate) fn take_scratch(&self) -> Scratch {
+    pub(crate) fn take_scratch(&self) -> Box<Scratch> {
         self.scratch.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn give_scratch(&self, scratch: Scratch) {
+    pub(crate) fn give_scratch(&self, scratch: Box<Scratch>) {
         const LARGEST: usize = 64 * 1024;
         let mut free = self.scratch.borrow_mut();
         let small = scratch.upstream_out.capacity() + scratch.client_out.capacity() <= LARGEST;

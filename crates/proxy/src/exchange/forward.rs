@@ -62,8 +62,15 @@ pub(super) async fn forward<B: RequestBody, S: ResponseSink>(
             let connected = Box::pin(in_time(total, connect)).await?;
             connected.map(Connected::Http1)
         } else if endpoint.is_plain_http1() {
-            let connect = worker.upstreams.connect(Rc::clone(&endpoint), fresh, limit);
-            in_time(total, connect).await?.map(Connected::Http1)
+            match worker.upstreams.idle(&endpoint, fresh) {
+                Some(upstream) => Ok(Connected::Http1(upstream)),
+                None => {
+                    let connect = worker.upstreams.connect(Rc::clone(&endpoint), limit);
+                    // Boxed: most requests find a connection, and have no such future to carry.
+                    let connected = Box::pin(in_time(total, connect)).await?;
+                    connected.map(Connected::Http1)
+                }
+            }
         } else {
             let upgrade = parts.tunnel.is_some();
             let endpoint = Rc::clone(&endpoint);

@@ -89,8 +89,9 @@ pub(super) fn prepare<B: RequestBody>(
     let view = worker.view();
     let listener = view.snapshot.listener(connection.entrance);
     let listener = listener.ok_or(Reason::NoRoute)?;
-    let host = read_host(request)?;
-    let host = host.as_ref().map_or("", HostName::as_str);
+    let mut host = HostName::default();
+    read_host(&mut host, request)?;
+    let host = host.as_str();
     let site = site(listener, connection, request.version, host)?;
     let admitted = match site.asks_clients {
         true => clients::admit(site.host(host), connection, request),
@@ -401,10 +402,11 @@ fn wanted_upgrade(request: &RequestHead) -> Option<Vec<u8>> {
     (asked && !refused).then(|| protocol.to_vec())
 }
 
-fn read_host(request: &RequestHead) -> Result<Option<HostName>, Reason> {
+/// Reads the host that is asked for; HTTP/1.0 need not name one.
+fn read_host(host: &mut HostName, request: &RequestHead) -> Result<(), Reason> {
     match request.authority() {
-        b"" if request.version == Version::Http10 => Ok(None),
-        authority => HostName::parse(authority).map(Some).ok_or(Reason::BadHost),
+        b"" if request.version == Version::Http10 => Ok(()),
+        authority => host.read(authority).ok_or(Reason::BadHost),
     }
 }
 

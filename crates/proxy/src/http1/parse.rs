@@ -122,16 +122,13 @@ pub(crate) fn request(
     head.load(version, bytes, method.as_bytes(), target);
     for field in request.headers.iter() {
         let name = field.name.as_bytes();
-        match Name::disguised(name) {
-            Name::Other => {
-                let token = Name::of(name);
-                head.headers.push_loaded(token, bytes, name, field.value);
-            }
-            Name::ContentLength | Name::TransferEncoding | Name::Host => {
+        match Name::undisguised(name) {
+            Ok(token) => head.headers.push_loaded(token, bytes, name, field.value),
+            Err(Name::ContentLength | Name::TransferEncoding | Name::Host) => {
                 return Err(Reason::BadRequest);
             }
             // Nobody smuggles a field that we set past us in another spelling.
-            _ => {}
+            Err(_) => {}
         }
     }
     take_host(head, authority)?;

@@ -122,7 +122,7 @@ impl Pool {
     }
 
     async fn http1(&self, lease: &Lease, fresh: bool) -> Result<Upstream, ConnectError> {
-        if !fresh && let Some(idle) = self.idle(lease) {
+        if let Some(idle) = self.idle(&lease.0, fresh) {
             return Ok(idle);
         }
         let (stream, _) = self.dial(lease, HttpVersion::Http1).await?;
@@ -144,8 +144,7 @@ impl Pool {
                 return Ok(Connected::Http2(stream));
             }
             if connections.prefers_http1()
-                && !fresh
-                && let Some(idle) = self.idle(lease)
+                && let Some(idle) = self.idle(&lease.0, fresh)
             {
                 return Ok(Connected::Http1(idle));
             }
@@ -163,11 +162,6 @@ impl Pool {
             let stream = opening.begin(stream, lease, &self.http2).await;
             return stream.map(Connected::Http2).ok_or(ConnectError::Failed);
         }
-    }
-
-    fn idle(&self, lease: &Lease) -> Option<Upstream> {
-        let stream = self.take_idle(&lease.0)?;
-        Some(Upstream::kept(stream, lease.again()))
     }
 
     /// A new connection; tells whether it is one of HTTP/2.

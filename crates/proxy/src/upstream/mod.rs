@@ -140,17 +140,23 @@ impl Pool {
         Rc::clone(state)
     }
 
-    /// A connection to an endpoint: the one used last, unless it is to be fresh, or a new one.
+    /// The connection to an endpoint that was used last, if there is one, unless it is to be fresh.
+    #[inline]
+    pub(crate) fn idle(&self, endpoint: &Rc<EndpointState>, fresh: bool) -> Option<Upstream> {
+        if fresh {
+            return None;
+        }
+        let stream = self.take_idle(endpoint)?;
+        Some(Upstream::kept(stream, Lease::new(Rc::clone(endpoint))))
+    }
+
+    /// A new connection to an endpoint.
     pub(crate) async fn connect(
         &self,
         endpoint: Rc<EndpointState>,
-        fresh: bool,
         limit: Duration,
     ) -> Result<Upstream, ConnectError> {
         let lease = Lease::new(endpoint);
-        if !fresh && let Some(stream) = self.take_idle(&lease.0) {
-            return Ok(Upstream::kept(stream, lease));
-        }
         let connect = connect::tcp(lease.0.address());
         let connected = Timer::default().limit(limit, connect).await;
         let socket = connected.map_err(|_| ConnectError::Timeout)??;
