@@ -41,7 +41,7 @@ fn a_client_with_the_cookie_stays_and_is_not_given_another() {
         let said = [COOKIE, ("affinity-mode", mode)];
         let (narthex, _folder) = serve_annotated(&said, &addresses(&backends));
         let mut met = BTreeSet::new();
-        for _ in 0..6 {
+        for _ in 0..20 {
             let first = narthex.get(HOST, "/");
             let pair = pair(&cookie(&first));
             met.insert(first.backend());
