@@ -10,6 +10,7 @@ use super::canaries::Canaries;
 use super::slots::Slots;
 use super::{Claim, locations, redirects};
 use crate::ingress::chain::{self, Part, Place};
+use crate::ingress::class::Profile;
 use crate::ingress::key;
 use crate::ingress::manner::Profiles;
 use crate::ingress::resolve::Resolved;
@@ -228,6 +229,17 @@ pub(super) fn rest_rule(ingress: &Resolved, base: Base<'_>) -> Rule {
 /// The rule for what nobody claims at all.
 pub(super) fn not_found(options: &Options) -> Rule {
     built_in(Action::NotFound, options)
+}
+
+/// The same in ingress-nginx's manner, as its default server has it.
+pub(super) fn in_nginxs_manner(rule: Rule, base: Base<'_>) -> Rule {
+    let defaults = base.profiles.of(Profile::IngressNginx);
+    Rule {
+        filters: chain::of_nobody(defaults).into(),
+        max_body: defaults.manner.max_body,
+        extras: defaults.manner.extras.clone(),
+        ..rule
+    }
 }
 
 /// A rule that comes from no object.

@@ -23,7 +23,6 @@ pub(super) fn preflight(cors: &IngressCors, request: &RequestHead) -> Option<Ans
     };
     let headers = &mut given.headers;
     finish(cors, headers, origin.as_deref());
-    headers.push(b"Content-Type", b"text/plain charset=UTF-8");
     headers.push(b"Content-Length", b"0");
     Some(Answer::Given(Box::new(given), Reason::CorsPreflight))
 }
