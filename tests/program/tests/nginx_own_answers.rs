@@ -324,3 +324,28 @@ fn a_www_that_is_another_name_as_well_leads_elsewhere() {
     assert_eq!(narthex.get(&www, "/").status, 308);
     assert_eq!(narthex.get(HOST, "/").status, 200);
 }
+
+#[test]
+fn who_makes_all_pages_makes_those_of_its_own_errors() {
+    let errors = Backend::scripted("errors", |exchange| {
+        exchange.read_body()?;
+        let field = |name| exchange.header(name).unwrap_or_default().to_owned();
+        let body = format!("{}:{}", field("x-code"), field("x-service-name"));
+        let length = body.len();
+        exchange.send(format!(
+            "HTTP/1.1 404 No\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))?;
+        Ok(Then::Keep)
+    });
+    let web = Backend::named("web");
+    let mut documents = services(&[("web", &web), ("errors", &errors)]);
+    let ingress = nginx("web", &[]).host(HOST).prefix("/foo", "web");
+    documents.push(ingress.yaml());
+    let codes = [("custom-http-errors", "404")];
+    let flags = ["--default-backend-service=default/errors"];
+    let (narthex, _folder) = configured(&documents, &codes, &flags);
+    for host in [HOST, "x.example"] {
+        let answer = narthex.get(host, "/");
+        assert_eq!((answer.status, &*answer.text()), (404, "404:"), "{host}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, ClientPolicy, PathMatch, Rule, Split, VirtualHost};
+use model::{Action, Backend, ClientPolicy, Filter, PathMatch, Rule, Split, VirtualHost};
 use objects::kinds::Shared;
 
 use super::canaries::Canaries;
@@ -234,8 +234,13 @@ pub(super) fn not_found(options: &Options) -> Rule {
 /// The same in ingress-nginx's manner, as its default server has it.
 pub(super) fn in_nginxs_manner(rule: Rule, base: Base<'_>) -> Rule {
     let defaults = base.profiles.of(Profile::IngressNginx);
+    let mut filters = chain::of_nobody(defaults);
+    if let Action::Forward(backend) = &rule.action {
+        let pages = defaults.answers.pages(backend);
+        filters.extend(pages.map(|pages| Filter::ErrorPages(Arc::new(pages))));
+    }
     Rule {
-        filters: chain::of_nobody(defaults).into(),
+        filters: filters.into(),
         max_body: defaults.manner.max_body,
         extras: defaults.manner.extras.clone(),
         ..rule

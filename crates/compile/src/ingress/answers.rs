@@ -64,6 +64,17 @@ impl AnswerDefaults {
         (snippet != Snippet::default()).then(|| Filter::Snippet(Arc::new(snippet)))
     }
 
+    /// Who answers in the place of what nobody claims where that fails: the same once more.
+    pub(crate) fn pages(&self, backend: &Arc<Backend>) -> Option<ErrorPages> {
+        (!self.error_codes.is_empty()).then(|| ErrorPages {
+            codes: self.error_codes.clone(),
+            intercepts: !self.leaves_backends,
+            answers: false,
+            own: None,
+            general: Some(Arc::clone(backend)),
+        })
+    }
+
     /// As the ConfigMap says.
     pub(crate) fn of(global: &Global) -> Self {
         let errors = global.said.errors.as_deref();

@@ -1,8 +1,9 @@
 //! The way of requests whose rules have filters that do more than send clients to HTTPS.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use model::{Filter, Rule};
+use model::{Backend, Filter, Rule};
 
 use super::gather::Holding;
 use super::mirror::{self, Copies};
@@ -60,7 +61,13 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     let Some(status) = status.filter(|status| pages.replaces(*status)) else {
         return Err(ended);
     };
-    let backend = prepare::backend(rule, facts);
+    // Who makes all pages is nobody's Service.
+    let is_general = |backend: &Arc<Backend>| {
+        let general = pages.general.as_ref();
+        general.is_some_and(|general| Arc::ptr_eq(general, backend))
+    };
+    let backend = prepare::backend(rule, facts).ok();
+    let backend = backend.filter(|backend| !is_general(backend));
     let failed = error_page::Failed {
         rule,
         backend: backend.map_or("", |backend| &backend.name),
