@@ -217,9 +217,10 @@ impl Compiler {
             options: &self.options,
             profiles: &self.profiles,
         };
-        let fallbacks = self
-            .fallbacks
-            .update(&replaced, &changes, &mut self.services, store, base);
+        let nginx = self.ingresses.numbers().nginx > 0;
+        let fallbacks =
+            self.fallbacks
+                .update(&replaced, &changes, &mut self.services, store, nginx, base);
         stale.extend(self.fallbacks.report());
         let streams = self.stream_services.update(
             &self.options,

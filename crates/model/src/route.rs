@@ -51,6 +51,9 @@ pub struct Extras {
     pub tells_more: bool,
     /// Whether clients are not told what server a backend is (the field Server).
     pub hides_server: bool,
+    /// Whether clients are told that they are answered as nginx would (the field Server), where they
+    /// are told nothing else.
+    pub names_server: bool,
     /// Whether its requests have no line in the access log.
     pub unlogged: bool,
     /// Whether it is logged when a request goes on with another path.

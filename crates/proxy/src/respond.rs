@@ -196,7 +196,7 @@ pub(crate) async fn send<S: ResponseSink>(
     }
     edit(&mut head.headers);
     let length = match text.len() {
-        0 => Length::Absent,
+        0 if matches!(form, Form::Grpc(_)) => Length::Absent,
         length => Length::Known(length as u64),
     };
     sink.head(head, length, keep).await?;
@@ -221,7 +221,7 @@ async fn send_given<S: ResponseSink>(
         true => page(&mut text, given.status, as_nginx, None),
         false => &given.body,
     };
-    if given.page {
+    if given.page && !body.is_empty() {
         let kind = page_type(as_nginx);
         head.headers
             .push_known(Name::ContentType, b"Content-Type", kind);
@@ -255,6 +255,9 @@ fn about(reason: Reason) -> Option<&'static str> {
 fn page<'a>(to: &'a mut [u8; PAGE], status: u16, as_nginx: bool, about: Option<&str>) -> &'a [u8] {
     use std::io::Write as _;
     let words = words(status, as_nginx);
+    if as_nginx && !has_page(status) {
+        return &[];
+    }
     let mut rest = &mut to[..];
     // The longest phrase has 36 bytes, and stands in nginx's page twice.
     let _ = match (as_nginx, about) {
@@ -274,6 +277,14 @@ fn page<'a>(to: &'a mut [u8; PAGE], status: u16, as_nginx: bool, about: Option<&
     };
     let left = rest.len();
     &to[..PAGE - left]
+}
+
+/// Whether nginx has a page for a status; it says nothing with the others.
+fn has_page(status: u16) -> bool {
+    matches!(
+        status,
+        301..=303 | 307 | 308 | 400..=416 | 421 | 429 | 431 | 500..=505 | 507
+    )
 }
 
 fn page_type(as_nginx: bool) -> &'static [u8] {
@@ -320,7 +331,8 @@ mod tests {
             for as_nginx in [false, true] {
                 let mut to = [0; PAGE];
                 let page = page(&mut to, status, as_nginx, None);
-                assert!(page.ends_with(b"\n"), "{status}");
+                let is_bare = as_nginx && !has_page(status);
+                assert!(is_bare || page.ends_with(b"\n"), "{status}");
             }
         }
         for reason in [

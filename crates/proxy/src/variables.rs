@@ -121,7 +121,10 @@ fn write_named(named: Named, scope: &Scope<'_>, out: &mut Vec<u8>) {
         Named::RemotePort => show(out, connection.peer.port()),
         Named::ServerAddr => show(out, connection.local.ip()),
         Named::ServerPort => show(out, connection.local.port()),
-        Named::PassPort => show(out, connection.public_port),
+        Named::PassPort => match known(Name::XForwardedPort) {
+            [] => show(out, connection.public_port),
+            told => out.extend_from_slice(told),
+        },
         Named::RequestId => out.extend_from_slice(known(Name::XRequestId)),
         Named::ContentType => out.extend_from_slice(known(Name::ContentType)),
         Named::ContentLength => out.extend_from_slice(known(Name::ContentLength)),

@@ -103,10 +103,10 @@ fn with_canary(main: &[(&str, &str)], canary: &[(&str, &str)]) -> Nginx {
 }
 
 #[test]
-fn a_canary_without_endpoints_is_503_and_its_main_is_served() {
+fn without_endpoints_a_main_backend_is_503_and_a_canary_is_passed_over() {
     let by_header = [("canary", "true"), ("canary-by-header", "CanaryByHeader")];
     for (main, canary, always, never) in
-        [("web", "gone", "503", "web"), ("gone", "web", "web", "503")]
+        [("web", "gone", "web", "web"), ("gone", "web", "503", "503")]
     {
         let gone = service("gone", &[]);
         let rules = [

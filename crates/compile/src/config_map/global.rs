@@ -72,6 +72,8 @@ pub(crate) struct Global {
     pub(crate) strict_paths: bool,
     /// Whether clients are told what server a backend is.
     pub(crate) tells_server: bool,
+    /// `server-tokens`.
+    pub(crate) names_server: bool,
     /// The fields that `custom-headers` may name, as they are written.
     pub(crate) allowed_headers: Vec<Box<str>>,
     /// Whether requests are sent again that may not be served twice.
@@ -219,6 +221,7 @@ impl Default for Global {
             no_tls_redirect: [ACME.into()].into(),
             strict_paths: true,
             tells_server: false,
+            names_server: false,
             allowed_headers: Vec::new(),
             retry_non_idempotent: false,
             forwarding: Forwarded::default(),

@@ -478,7 +478,9 @@ const KEYS: &[Key] = &[
     Key::works("server-snippet", |global, value| {
         snippet(value, true).map(|text| global.snippets.server = text)
     }),
-    Key::idle("server-tokens", "no answer says which program made it"),
+    Key::works("server-tokens", |global, value| {
+        boolean(value).map(|on| global.names_server = on)
+    }),
     Key::said("service-upstream", "service-upstream"),
     Key::works("skip-access-log-urls", |global, value| {
         logs::skipped(value).map(|all| global.logs.skipped = all)

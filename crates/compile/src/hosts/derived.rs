@@ -37,21 +37,25 @@ pub(super) fn of<'a>(name: &str, host: &'a Host, all: &'a Hosts) -> Option<Deriv
     hosts.sort_unstable();
     hosts.dedup();
     let known = |of: &str| all.get_key_value(of);
-    let alias = hosts.iter().find_map(|of| {
-        let (of, host) = known(of)?;
-        let aliases = aliases(of, &host.claims)?;
-        let is_it = aliases.parsed.settings.aliases()?;
-        is_it
-            .names
-            .iter()
-            .any(|alias| **alias == *name)
-            .then_some((of, host, None))
-    });
-    let (of, host, redirects) = alias.or_else(|| {
+    let alias = || {
+        hosts.iter().find_map(|of| {
+            let (of, host) = known(of)?;
+            let aliases = aliases(of, &host.claims)?;
+            let is_it = aliases.parsed.settings.aliases()?;
+            is_it
+                .names
+                .iter()
+                .any(|alias| **alias == *name)
+                .then_some((of, host, None))
+        })
+    };
+    // What leads elsewhere goes before what is another name.
+    let redirect = || {
         let (of, host) = known(&counterpart(name)?)?;
         let ingress = from_to_www(of, &host.claims)?;
         Some((of, host, Some(ingress)))
-    })?;
+    };
+    let (of, host, redirects) = redirect().or_else(alias)?;
     Some(Derived {
         of: Arc::clone(of),
         claims: &host.claims,

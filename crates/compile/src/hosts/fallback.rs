@@ -11,7 +11,7 @@ use objects::kinds::{Kind, ObjectKey};
 use objects::{Problem, Store};
 
 use super::canaries::split;
-use super::routes::{Base, built_in, not_found, rest_rule};
+use super::routes::{Base, built_in, in_nginxs_manner, not_found, rest_rule};
 use crate::ingress::class::Profile;
 use crate::ingress::list::Replaced;
 use crate::ingress::parse::PortRef;
@@ -36,6 +36,10 @@ pub(crate) struct Fallbacks {
     not_found: Arc<Rule>,
     /// What the last resort is: the Service that the command line names, or 404.
     pub(crate) last: Arc<Rule>,
+    /// The same on hosts that nobody claims, where ingress-nginx says more.
+    nobodys: Arc<Rule>,
+    /// Whether it does.
+    nginx: bool,
     /// The Ingress that `any` comes from.
     winner: Option<Arc<Resolved>>,
     /// Every Ingress with a default backend for them, the one that wins first.
@@ -110,7 +114,9 @@ impl Fallbacks {
             host: Arc::clone(&rule),
             virtual_host: as_host(Arc::clone(&rule)),
             not_found: Arc::clone(&rule),
-            last: rule,
+            last: Arc::clone(&rule),
+            nobodys: rule,
+            nginx: false,
             winner: None,
             candidates: BTreeSet::new(),
             canaries: BTreeSet::new(),
@@ -137,6 +143,7 @@ impl Fallbacks {
         changes: &Changes,
         services: &mut Services,
         store: &Store,
+        nginx: bool,
         base: Base<'_>,
     ) -> FallbacksChanged {
         let options = base.options;
@@ -149,7 +156,9 @@ impl Fallbacks {
         };
         let with_default =
             |ingress: &&Arc<Resolved>| falls_back(ingress) && !ingress.parsed.is_canary();
-        let mut concerned = service.backend;
+        let manner = nginx != self.nginx || (nginx && changes.defaults);
+        self.nginx = nginx;
+        let mut concerned = service.backend || manner;
         for old in replaced
             .iter()
             .filter_map(|change| change.old.as_ref())
@@ -174,23 +183,26 @@ impl Fallbacks {
         }
         let winner = self.candidates.first().map(|candidate| &candidate.0);
         let winner_changed = !super::same(winner, self.winner.as_ref());
-        if !service.backend && !winner_changed && !canaries {
+        if !service.backend && !manner && !winner_changed && !canaries {
             return unchanged;
         }
         self.winner = winner.cloned();
         if service.backend {
-            self.last = Arc::new(match &self.service {
-                Some(service) => built_in(Action::Forward(Arc::clone(&service.backend)), options),
-                None => not_found(options),
-            });
+            self.last = Arc::new(self.last_resort(options));
+        }
+        if service.backend || manner {
+            self.nobodys = match nginx {
+                true => Arc::new(in_nginxs_manner(self.last_resort(options), base)),
+                false => Arc::clone(&self.last),
+            };
         }
         self.any = match &self.winner {
             Some(ingress) => Arc::new(self.with_canary(rest_rule(ingress, base))),
-            None => Arc::clone(&self.last),
+            None => Arc::clone(&self.nobodys),
         };
         let host = match &self.winner {
-            Some(ingress) if ingress.parsed.has_rules() => &self.last,
-            _ => &self.any,
+            Some(ingress) if !ingress.parsed.has_rules() => &self.any,
+            _ => &self.last,
         };
         let hosts = !Arc::ptr_eq(host, &self.host);
         self.host = Arc::clone(host);
@@ -200,6 +212,13 @@ impl Fallbacks {
             hosts,
             winner: winner_changed,
             ..unchanged
+        }
+    }
+
+    fn last_resort(&self, options: &Options) -> Rule {
+        match &self.service {
+            Some(service) => built_in(Action::Forward(Arc::clone(&service.backend)), options),
+            None => not_found(options),
         }
     }
 

@@ -15,6 +15,7 @@ use super::routes::{Base, Context, built_in, rule_with};
 use crate::ingress::annotations::Standing;
 use crate::ingress::chain::{self, Part, Place};
 use crate::ingress::class::Profile;
+use crate::ingress::manner::Defaults;
 use crate::ingress::resolve::Resolved;
 use crate::name::NameRef;
 
@@ -54,14 +55,16 @@ fn app_root(
     Some(Rule {
         path: PathMatch::Exact("/".into()),
         field: format!("{} (app-root)", placed.rule.place).into(),
-        filters: [Filter::Send(Box::new(Send {
-            status: 302,
-            to,
-            rest: Rest::Nothing,
-            absolute: false,
-            names_port: false,
-        }))]
-        .into(),
+        filters: sending(
+            context.base.profiles.of(ingress.parsed.profile),
+            Send {
+                status: 302,
+                to,
+                rest: Rest::Nothing,
+                absolute: false,
+                names_port: false,
+            },
+        ),
         action: rule.action.clone(),
         ..bare(ingress, context.base)
     })
@@ -105,7 +108,7 @@ fn slashes(context: &Context<'_>, claims: &[Claim], laid: &Layout<'_>) -> Vec<Ru
         own.push(Rule {
             path: PathMatch::Exact(path.into()),
             field: format!("{} (its slash)", placed.rule.place).into(),
-            filters: [Filter::Send(Box::new(send))].into(),
+            filters: sending(place.defaults, send),
             action: Action::Forward(Arc::clone(placed.backend)),
             extras: ingress.manner.extras.clone(),
             ..bare(ingress, context.base)
@@ -133,7 +136,17 @@ pub(super) fn unclaimed(context: &Context<'_>, ingress: &Resolved) -> Rule {
     let action = context.last.action.clone();
     let field = String::new();
     let base = context.base;
-    rule_with(ingress, field, action, Part::ROOT, context.has_tls, base)
+    let rule = rule_with(ingress, field, action, Part::ROOT, context.has_tls, base);
+    if base.options.default_backend_service.is_some() {
+        return rule;
+    }
+    // An Ingress's own default backend makes the pages of its own paths alone.
+    let filters = rule.filters.into_iter();
+    let filters = filters.filter(|filter| !matches!(filter, Filter::ErrorPages(_)));
+    Rule {
+        filters: filters.collect(),
+        ..rule
+    }
 }
 
 /// Answers for the host with or without `www.`, where another one is meant (`from-to-www-redirect`).
@@ -143,16 +156,25 @@ pub(super) fn to_host(ingress: &Resolved, host: &str, base: Base<'_>) -> Rule {
     let defaults = base.profiles.of(ingress.parsed.profile);
     Rule {
         field: "metadata.annotations (from-to-www-redirect)".into(),
-        filters: [Filter::Send(Box::new(Send {
-            status: defaults.redirects.code,
-            to: to.unwrap_or_default(),
-            rest: Rest::TargetWithoutSlash,
-            absolute: false,
-            names_port: false,
-        }))]
-        .into(),
+        filters: sending(
+            defaults,
+            Send {
+                status: defaults.redirects.code,
+                to: to.unwrap_or_default(),
+                rest: Rest::TargetWithoutSlash,
+                absolute: false,
+                names_port: false,
+            },
+        ),
         ..bare(ingress, base)
     }
+}
+
+/// Sends clients elsewhere, and says what all answers say.
+fn sending(defaults: &Defaults, send: Send) -> Box<[Filter]> {
+    let mut filters = chain::of_nobody(defaults);
+    filters.insert(0, Filter::Send(Box::new(send)));
+    filters.into()
 }
 
 fn place<'a>(ingress: &Resolved, context: &Context<'a>) -> Place<'a> {

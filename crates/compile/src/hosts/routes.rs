@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use model::{Action, Backend, ClientPolicy, PathMatch, Rule, Split, VirtualHost};
+use model::{Action, Backend, ClientPolicy, Filter, PathMatch, Rule, Split, VirtualHost};
 use objects::kinds::Shared;
 
 use super::canaries::Canaries;
 use super::slots::Slots;
 use super::{Claim, locations, redirects};
 use crate::ingress::chain::{self, Part, Place};
+use crate::ingress::class::Profile;
 use crate::ingress::key;
 use crate::ingress::manner::Profiles;
 use crate::ingress::resolve::Resolved;
@@ -228,6 +229,22 @@ pub(super) fn rest_rule(ingress: &Resolved, base: Base<'_>) -> Rule {
 /// The rule for what nobody claims at all.
 pub(super) fn not_found(options: &Options) -> Rule {
     built_in(Action::NotFound, options)
+}
+
+/// The same in ingress-nginx's manner, as its default server has it.
+pub(super) fn in_nginxs_manner(rule: Rule, base: Base<'_>) -> Rule {
+    let defaults = base.profiles.of(Profile::IngressNginx);
+    let mut filters = chain::of_nobody(defaults);
+    if let Action::Forward(backend) = &rule.action {
+        let pages = defaults.answers.pages(backend);
+        filters.extend(pages.map(|pages| Filter::ErrorPages(Arc::new(pages))));
+    }
+    Rule {
+        filters: filters.into(),
+        max_body: defaults.manner.max_body,
+        extras: defaults.manner.extras.clone(),
+        ..rule
+    }
 }
 
 /// A rule that comes from no object.

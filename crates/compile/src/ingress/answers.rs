@@ -55,6 +55,27 @@ pub(crate) struct AnswerDefaults {
 }
 
 impl AnswerDefaults {
+    /// What is said where no Ingress says anything.
+    pub(crate) fn snippet(&self) -> Option<Filter> {
+        let none = Snippets::default();
+        if self.snippets == none && self.edits == Edits::default() {
+            return None;
+        }
+        let snippet = read_snippets(&none, self).snippet;
+        (snippet != Snippet::default()).then(|| Filter::Snippet(Arc::new(snippet)))
+    }
+
+    /// Who answers in the place of what nobody claims where that fails: the same once more.
+    pub(crate) fn pages(&self, backend: &Arc<Backend>) -> Option<ErrorPages> {
+        (!self.error_codes.is_empty()).then(|| ErrorPages {
+            codes: self.error_codes.clone(),
+            intercepts: !self.leaves_backends,
+            answers: false,
+            own: None,
+            general: Some(Arc::clone(backend)),
+        })
+    }
+
     /// As the ConfigMap says.
     pub(crate) fn of(global: &Global) -> Self {
         let errors = global.said.errors.as_deref();
@@ -219,11 +240,7 @@ fn snippets_of(
     world: &World<'_>,
     problems: &mut Problems,
 ) {
-    let mut read = snippets::read_over(written, &defaults.snippets);
-    let edits = &mut read.snippet.location.edits;
-    let common = &defaults.edits;
-    edits.request = [&*common.request, &edits.request].concat().into();
-    edits.response = [&*common.response, &edits.response].concat().into();
+    let read = read_snippets(written, defaults);
     for (name, refused) in [(SERVER, read.server), (LOCATION, read.location)] {
         if let Some(refused) = refused {
             let (line, message) = (refused.line, refused.message);
@@ -234,6 +251,15 @@ fn snippets_of(
     }
     said.overrides = read.overrides;
     said.snippet = (read.snippet != Snippet::default()).then(|| Arc::new(read.snippet));
+}
+
+fn read_snippets(written: &Snippets, defaults: &AnswerDefaults) -> snippets::Understood {
+    let mut read = snippets::read_over(written, &defaults.snippets);
+    let edits = &mut read.snippet.location.edits;
+    let common = &defaults.edits;
+    edits.request = [&*common.request, &edits.request].concat().into();
+    edits.response = [&*common.response, &edits.response].concat().into();
+    read
 }
 
 fn field(name: &str, world: &World<'_>) -> String {

@@ -62,28 +62,30 @@ pub(crate) fn filters(ingress: &Resolved, place: Place<'_>) -> Vec<Filter> {
     ingress.guard.filters(path, place.defaults, &mut filters);
     upstream_host(ingress, &mut filters);
     filters.extend(ingress.answers.filters());
-    let Defaults {
-        request,
-        response,
-        compression,
-        ..
-    } = place.defaults;
     filters.extend(
-        compression
+        place
+            .defaults
+            .compression
             .iter()
             .map(|how| Filter::Compress(Arc::clone(how))),
     );
-    filters.extend(
-        request
-            .iter()
-            .map(|edit| Filter::RequestHeaders(edit.as_ref().clone().into())),
-    );
-    filters.extend(
-        response
-            .iter()
-            .map(|edit| Filter::ResponseHeaders(edit.as_ref().clone().into())),
-    );
+    filters.extend(fields(place.defaults));
     filters
+}
+
+/// The filters of what no Ingress has a say in: those of the ConfigMap.
+pub(crate) fn of_nobody(defaults: &Defaults) -> Vec<Filter> {
+    let snippet = defaults.answers.snippet().into_iter();
+    snippet.chain(fields(defaults)).collect()
+}
+
+/// What all requests and all answers say.
+fn fields(defaults: &Defaults) -> impl Iterator<Item = Filter> {
+    let request = defaults.request.iter();
+    let request = request.map(|edit| Filter::RequestHeaders(edit.as_ref().clone().into()));
+    let response = defaults.response.iter();
+    let response = response.map(|edit| Filter::ResponseHeaders(edit.as_ref().clone().into()));
+    request.chain(response)
 }
 
 /// Nothing else is said to who is not to be here.

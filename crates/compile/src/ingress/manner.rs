@@ -156,6 +156,7 @@ impl Profiles {
             keeps_request_id: true,
             tells_more: true,
             hides_server: !global.tells_server,
+            names_server: global.names_server,
             gather: NGINX_GATHER,
             fields: global.field_names(),
             told: global.told().map(Arc::new),

@@ -535,6 +535,7 @@ impl Course<'_> {
                 (extras.keeps_request_id, "X-Request-ID is kept"),
                 (extras.tells_more, "X-Scheme and the like are told"),
                 (extras.hides_server, "Server is hidden"),
+                (extras.names_server, "Server is nginx"),
                 (extras.unlogged, "not logged"),
                 (extras.logs_rewrites, "rewrites are logged"),
                 (extras.gather > 0, "bodies are gathered"),

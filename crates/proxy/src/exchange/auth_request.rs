@@ -116,7 +116,9 @@ async fn make(
             rule: held.rule(),
         };
         let request = asking.insert(parts.request.clone());
-        match snippet::run(snippet, request, &mut pending.path.clone(), frame).answer {
+        let done = snippet::run(snippet, request, &mut pending.path.clone(), frame);
+        snippet::tell(done.told, request);
+        match done.answer {
             Some(Answer::Given(given, _)) => return Ok(*given),
             Some(Answer::Redirect { status, .. }) => {
                 return Ok(Given {

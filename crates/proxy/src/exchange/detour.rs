@@ -1,8 +1,9 @@
 //! The way of requests whose rules have filters that do more than send clients to HTTPS.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use model::{Filter, Rule};
+use model::{Backend, Filter, Rule};
 
 use super::gather::Holding;
 use super::mirror::{self, Copies};
@@ -42,7 +43,10 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     mut pending: Pending,
 ) -> Result<(), Ended> {
     let passed = match pending.refused {
-        Some(reason) => Err(reason.into()),
+        Some(reason) => {
+            refuse(parts, facts, held, &pending);
+            Err(reason.into())
+        }
         None => pass(parts, body, sink, facts, held, &mut pending).await,
     };
     let Err(ended) = passed else {
@@ -57,7 +61,13 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     let Some(status) = status.filter(|status| pages.replaces(*status)) else {
         return Err(ended);
     };
-    let backend = prepare::backend(rule, facts);
+    // Who makes all pages is nobody's Service.
+    let is_general = |backend: &Arc<Backend>| {
+        let general = pages.general.as_ref();
+        general.is_some_and(|general| Arc::ptr_eq(general, backend))
+    };
+    let backend = prepare::backend(rule, facts).ok();
+    let backend = backend.filter(|backend| !is_general(backend));
     let failed = error_page::Failed {
         rule,
         backend: backend.map_or("", |backend| &backend.name),
@@ -67,9 +77,9 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     match compress.and_then(|how| compression::negotiate(how, parts.request)) {
         Some(wanted) => {
             let mut sink = compression::Sink::new(sink, wanted, parts.request);
-            Box::pin(error_page::answer(pages, failed, parts, &mut sink, facts)).await
+            Box::pin(error_page::answer(pages, failed, (held, &ended), parts, &mut sink, facts)).await
         }
-        None => error_page::answer(pages, failed, parts, sink, facts).await,
+        None => error_page::answer(pages, failed, (held, &ended), parts, sink, facts).await,
     }
 }
 
@@ -94,11 +104,15 @@ async fn pass<B: RequestBody, S: ResponseSink>(
     }
     let logged = rule.extras.as_ref().filter(|extras| extras.logs_rewrites);
     let former = logged.map(|_| pending.path.clone());
-    run_snippet(parts, facts, rule, pending)?;
+    let told = run_snippet(parts, facts, rule, pending)?;
+    if let Some(answer) = pending.answer.take() {
+        return Err(Ended::Answer(answer));
+    }
     // What stands before the guard, a redirect, is for those as well who do not come in.
     let (before, after) = guard::split(&rule.filters);
     filter(parts, &mut spool, before, rule, pending).await?;
     let _busy = guard::enter(parts, facts, held, pending).await?;
+    snippet::tell(told, parts.request);
     if !after.is_empty() {
         filter(parts, &mut spool, after, rule, pending).await?;
     }
@@ -180,26 +194,54 @@ fn write(parts: &mut Parts<'_>, rule: &Rule, pending: &Pending, length: Length) 
     target
 }
 
-/// Does what snippets say, which goes before all else that a rule says.
+/// Has the answer to a request that is refused say what all answers say.
+fn refuse(parts: &Parts<'_>, facts: &Facts, held: &Rc<HeldRule>, pending: &Pending) {
+    let rule = held.rule();
+    if !filters::touch_response(&rule.filters) {
+        return;
+    }
+    facts.edit_refusal(held);
+    if let Some(snippet) = filters::snippet(&rule.filters) {
+        let frame = frame(parts, rule, pending);
+        facts.edit_late(snippet::of_refusal(
+            snippet,
+            parts.request,
+            &pending.path,
+            frame,
+        ));
+    }
+}
+
+/// Does what snippets say, which goes before all else that a rule says. Tells what the backend, and
+/// nobody else, is to be told.
 fn run_snippet(
-    parts: &mut Parts<'_>,
+    parts: &Parts<'_>,
     facts: &Facts,
     rule: &Rule,
     pending: &mut Pending,
-) -> Result<(), Ended> {
+) -> Result<Vec<snippet::Telling>, Ended> {
     let Some(snippet) = filters::snippet(&rule.filters) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    let frame = snippet::Frame {
+    let mut path = std::mem::take(&mut pending.path);
+    let frame = frame(parts, rule, pending);
+    let done = snippet::run(snippet, parts.request, &mut path, frame);
+    pending.path = path;
+    facts.edit_late(done.late);
+    match done.answer {
+        Some(answer) => Err(Ended::Answer(answer)),
+        None => Ok(done.told),
+    }
+}
+
+/// What snippets look at besides the request.
+fn frame<'a>(parts: &Parts<'a>, rule: &'a Rule, pending: &'a Pending) -> snippet::Frame<'a> {
+    snippet::Frame {
         connection: parts.connection,
         client: pending.client,
         host: &pending.host,
         rule,
-    };
-    let done = snippet::run(snippet, parts.request, &mut pending.path, frame);
-    facts.edit_late(done.late);
-    done.answer
-        .map_or(Ok(()), |answer| Err(Ended::Answer(answer)))
+    }
 }
 
 /// What filters look at besides the request.

@@ -1,6 +1,7 @@
 //! Somebody else answers in the place of a backend that fails, or that has no endpoint (ingress-nginx:
 //! `custom-http-errors`, `default-backend`).
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use model::filter::ErrorPages;
@@ -13,9 +14,10 @@ use super::parts::{Facts, Parts};
 use super::prepare::{Hop, write_head};
 use crate::client::{Length, ResponseSink};
 use crate::filters::{Answer, snippet};
-use crate::headers::RequestHead;
+use crate::headers::{Name, Names, RequestHead};
 use crate::record::Reason;
 use crate::respond::{self, Given, decimal};
+use crate::worker::HeldRule;
 
 /// The status for which somebody else may answer.
 pub(super) fn status_of(ended: &Ended) -> Option<u16> {
@@ -31,6 +33,19 @@ pub(super) fn status_of(ended: &Ended) -> Option<u16> {
     }
 }
 
+/// How to be let in, where that is what has failed.
+fn challenges(ended: &Ended) -> Vec<Vec<u8>> {
+    match ended {
+        Ended::Answer(Answer::Given(given, _)) => {
+            let fields = given.headers.iter();
+            let fields =
+                fields.filter(|(_, name, _)| name.eq_ignore_ascii_case(b"www-authenticate"));
+            fields.map(|(_, _, value)| value.to_vec()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// What the request for an error's page, or for who stands in, is told of the request that failed.
 pub(super) struct Failed<'a> {
     pub(super) rule: &'a Rule,
@@ -43,10 +58,13 @@ pub(super) struct Failed<'a> {
 pub(super) async fn answer<S: ResponseSink>(
     pages: &ErrorPages,
     failed: Failed<'_>,
+    (held, ended): (&Rc<HeldRule>, &Ended),
     parts: &mut Parts<'_>,
     sink: &mut S,
     facts: &Facts,
 ) -> Result<(), Ended> {
+    // The page is no word of the host's.
+    facts.secure.set(false);
     let Some(backend) = pages.backend() else {
         return Err(Ended::Answer(not_found()));
     };
@@ -62,6 +80,8 @@ pub(super) async fn answer<S: ResponseSink>(
         "X-Forwarded-For",
         address.unwrap_or_default().as_bytes(),
     );
+    // Whoever makes it is told of the error alone.
+    parts.request.headers.remove(UNTOLD);
     parts.request.set_upstream_authority(b"");
     let query = parts.request.query().to_vec();
     write_head(
@@ -74,11 +94,21 @@ pub(super) async fn answer<S: ResponseSink>(
     parts.request.set_upstream_target(&[b"/", &*query].concat());
     parts.tunnel = None;
     facts.begin_anew();
+    facts.challenge(held, challenges(ended));
     let rule = rule(failed.rule);
     let mut body = Whole::new(&[]);
     forward::forward(parts, &mut body, sink, facts, &rule, backend).await?;
     Ok(())
 }
+
+/// What only the backend itself is told of the client's connection.
+const UNTOLD: Names = Names::of(&[
+    Name::XForwardedHost,
+    Name::XForwardedPort,
+    Name::XForwardedProto,
+    Name::XForwardedScheme,
+    Name::XScheme,
+]);
 
 /// Who takes the request itself, for want of an endpoint of its own backend.
 pub(super) fn stand_in(pages: &ErrorPages, reason: Reason) -> Option<&Arc<Backend>> {

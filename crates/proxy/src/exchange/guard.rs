@@ -119,11 +119,20 @@ async fn admit(
     let signin = access.external.as_ref();
     let signin = signin.and_then(|external| external.signin.as_ref());
     match signin.filter(|_| refusal.status == 401) {
-        Some(signin) => Err(Ended::Answer(Answer::Redirect {
-            status: 302,
-            location: auth_request::signin(signin, parts, held, pending),
-            reason: refusal.reason,
-        })),
+        Some(signin) => {
+            let location = auth_request::signin(signin, parts, held, pending);
+            // It is told of the refusal and nothing else, as ingress-nginx has it.
+            facts.secure.set(false);
+            let mut given = Given::page(302);
+            for challenge in refusal.challenges {
+                given.headers.push(b"WWW-Authenticate", &challenge);
+            }
+            given.headers.push(b"Location", &location);
+            Err(Ended::Answer(Answer::Given(
+                Box::new(given),
+                refusal.reason,
+            )))
+        }
         None => Err(page(refusal.status, refusal.reason, refusal.challenges)),
     }
 }

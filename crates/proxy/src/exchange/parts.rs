@@ -95,6 +95,18 @@ pub(super) struct Edits {
     pub(super) cookies: Option<Cookies>,
     /// What snippets say of it.
     pub(super) late: Vec<Late>,
+    reach: Reach,
+}
+
+/// How much is done to a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// What all filters say.
+    All,
+    /// The request was refused before most filters have a say.
+    Refusal,
+    /// The page of an error, which is somebody else's.
+    Page,
 }
 
 /// Cookies for the client.
@@ -157,6 +169,9 @@ impl Facts {
         if extras.is_some_and(|extras| extras.hides_server) {
             headers.remove_named(b"server");
         }
+        if extras.is_some_and(|extras| extras.names_server) && headers.joined(b"server").is_none() {
+            headers.push(b"Server", b"nginx");
+        }
         if !self.secure.take() {
             return;
         }
@@ -194,6 +209,34 @@ impl Facts {
             },
             cookies: former.and_then(|former| former.cookies),
             late: Vec::new(),
+            reach: Reach::All,
+        })));
+    }
+
+    /// Has the answer to a request that is refused be edited as all answers are.
+    pub(super) fn edit_refusal(&self, held: &Rc<HeldRule>) {
+        self.edits.replace(Some(Box::new(Edits {
+            rule: Rc::clone(held),
+            asked: Asked::default(),
+            cookies: None,
+            late: Vec::new(),
+            reach: Reach::Refusal,
+        })));
+    }
+
+    /// Has the page of an error say how to be let in, where the error is that nobody knows who asks.
+    pub(super) fn challenge(&self, held: &Rc<HeldRule>, challenges: Vec<Vec<u8>>) {
+        if challenges.is_empty() {
+            return;
+        }
+        let late = challenges.into_iter();
+        let late = late.map(|value| Late::add("WWW-Authenticate", value));
+        self.edits.replace(Some(Box::new(Edits {
+            rule: Rc::clone(held),
+            asked: Asked::default(),
+            cookies: None,
+            late: late.collect(),
+            reach: Reach::Page,
         })));
     }
 
@@ -262,6 +305,7 @@ impl Facts {
                 asked: Asked::default(),
                 cookies: None,
                 late: Vec::new(),
+                reach: Reach::All,
             })
         });
         edits.cookies = Some(cookies);
@@ -272,6 +316,12 @@ impl Facts {
             return;
         };
         let rule = edits.rule.rule();
+        if edits.reach != Reach::All {
+            if edits.reach == Reach::Refusal {
+                filters::finish_refusal(&rule.filters, headers);
+            }
+            return snippet::finish(&edits.late, headers, self.status.get());
+        }
         filters::finish(&rule.filters, headers, &edits.asked);
         if let Some(share) = self.share_of(rule) {
             filters::finish(&share.filters, headers, &edits.asked);

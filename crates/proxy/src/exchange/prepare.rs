@@ -50,6 +50,8 @@ pub(super) struct Pending {
     pub(super) trailers: bool,
     /// Why it is not let pass, where somebody else says so.
     pub(super) refused: Option<Reason>,
+    /// What it is answered, unless a snippet says something else.
+    pub(super) answer: Option<Answer>,
 }
 
 /// The phases before anything is sent: client, host, path, route, filters, limits. Leaves the
@@ -112,6 +114,11 @@ pub(super) fn prepare<B: RequestBody>(
     let rule = view.hold(selection.rule);
     facts.take_extras(&rule);
     let extras = rule.rule().extras.as_ref();
+    if extras.is_some_and(|extras| extras.hsts.is_some()) {
+        // In ingress-nginx, it is told to who came with TLS to us, unless the path is closed.
+        let is_closed = matches!(rule.rule().action, Action::Denied);
+        facts.secure.set(connection.tls.is_some() && !is_closed);
+    }
     let keeps = extras.is_some_and(|extras| extras.keeps_request_id);
     let tells = extras.is_some_and(|extras| extras.tells_more);
     let renamed = named && !keeps;
@@ -144,32 +151,41 @@ pub(super) fn prepare<B: RequestBody>(
     let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
-    if !blocked && let Some(answer) = filters::to_https(filters, request, &path, client, host) {
-        if filters::touch_response(filters) {
-            facts.edit_with(&rule, connection, request, host);
-        }
-        let next = Next::Answer(answer);
-        return Ok(Routed { rule, next });
-    }
-    if !blocked && let Some(answer) = admitted? {
-        let next = Next::Answer(answer);
-        return Ok(Routed { rule, next });
-    }
     let most = rule.rule().max_body;
     let too_large = most > 0 && matches!(body.length(), Length::Known(length) if length > most);
+    // Before anybody is sent elsewhere, as nginx does.
     let refused = match (blocked, too_large) {
         (true, _) => Some((Reason::Blocked, 403)),
         (false, true) => Some((Reason::BodyTooLarge, 413)),
         (false, false) => None,
     };
+    let mut answer = match refused {
+        None => filters::to_https(filters, request, &path, client, host),
+        Some(_) => None,
+    };
+    if answer.is_some() && filters::snippet(filters).is_none() {
+        if filters::touch_response(filters) {
+            facts.edit_with(&rule, connection, request, host);
+        }
+    } else if answer.is_none() && !blocked {
+        answer = admitted?;
+    }
+    if filters::snippet(filters).is_none()
+        && let Some(answer) = answer.take()
+    {
+        let next = Next::Answer(answer);
+        return Ok(Routed { rule, next });
+    }
     if let Some((reason, status)) = refused
+        && !filters::touch_response(filters)
         && !filters::error_pages(filters).is_some_and(|pages| pages.replaces(status))
     {
         return Err(reason);
     }
     let refused = refused.map(|(reason, _)| reason);
-    let special =
-        refused.is_some() || gather::concerns(rule.rule().extras.as_deref(), body.length());
+    let special = refused.is_some()
+        || answer.is_some()
+        || gather::concerns(rule.rule().extras.as_deref(), body.length());
     let simple = !special && filters::are_simple(filters) && {
         choose(worker, request, connection, facts, rule.rule());
         let share = facts.share_of(rule.rule());
@@ -182,6 +198,7 @@ pub(super) fn prepare<B: RequestBody>(
             path: path.into_owned(),
             trailers,
             refused,
+            answer,
         });
         let next = Next::Filter(pending);
         return Ok(Routed { rule, next });

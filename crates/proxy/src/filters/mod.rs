@@ -242,6 +242,16 @@ pub(crate) struct Asked {
     pub(crate) host: Box<[u8]>,
 }
 
+/// Runs the filters that change the answer to a request that was refused at once.
+pub(crate) fn finish_refusal(filters: &[Filter], headers: &mut Headers) {
+    for filter in filters {
+        if let Filter::ResponseHeaders(edit) = filter {
+            // A response has no host.
+            let _ = self::headers::edit(edit, headers);
+        }
+    }
+}
+
 /// Runs the filters that change a response.
 pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, asked: &Asked) {
     let origin = asked.origin.as_deref();

@@ -36,22 +36,50 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Done {
     /// The answer, where it gives one.
     pub(crate) answer: Option<Answer>,
+    /// What the backend is to be told.
+    pub(crate) told: Vec<Telling>,
     /// What is to be done to the response.
     pub(crate) late: Vec<Late>,
+}
+
+/// A field that a backend is told; an empty value is none.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    name: Box<str>,
+    value: Vec<u8>,
+}
+
+/// Tells a backend what it is to be told.
+pub(crate) fn tell(told: Vec<Telling>, request: &mut RequestHead) {
+    for Telling { name, value } in told {
+        if name.eq_ignore_ascii_case("host") {
+            request.set_upstream_authority(&value);
+        } else {
+            set(&mut request.headers, &name, &value);
+        }
+    }
+}
+
+/// What is to be done to the answer to a request that is refused before any step is run.
+pub(crate) fn of_refusal(
+    snippet: &Snippet,
+    request: &RequestHead,
+    path: &[u8],
+    frame: Frame<'_>,
+) -> Vec<Late> {
+    let run = Run::new(snippet, frame);
+    let levels = [&snippet.server.edits, &snippet.location.edits];
+    run.late(&levels, request, path)
 }
 
 /// Runs a snippet. `path` is what goes upstream.
 pub(crate) fn run(
     snippet: &Snippet,
-    request: &mut RequestHead,
+    request: &RequestHead,
     path: &mut Vec<u8>,
     frame: Frame<'_>,
 ) -> Done {
-    let variables = usize::from(Snippet::OWN) + usize::from(snippet.variables);
-    let mut run = Run {
-        frame,
-        values: vec![Vec::new(); variables],
-    };
+    let mut run = Run::new(snippet, frame);
     let mut levels: Vec<&Edits> = Vec::new();
     let mut answer = None;
     for block in [&snippet.server, &snippet.location] {
@@ -63,11 +91,13 @@ pub(crate) fn run(
             break;
         }
     }
-    if answer.is_none() {
-        run.edit(&levels, request, path);
-    }
+    let told = match answer {
+        None => run.told(&levels, request, path),
+        Some(_) => Vec::new(),
+    };
     Done {
         answer,
+        told,
         late: run.late(&levels, request, path),
     }
 }
@@ -91,7 +121,15 @@ enum Flow {
     Answer(Answer),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(snippet: &Snippet, frame: Frame<'a>) -> Self {
+        let variables = usize::from(Snippet::OWN) + usize::from(snippet.variables);
+        Self {
+            frame,
+            values: vec![Vec::new(); variables],
+        }
+    }
+
     /// Runs a block's steps. Tells the answer, and the last condition that held.
     fn block<'b>(
         &mut self,
@@ -291,27 +329,25 @@ impl Run<'_> {
         }
     }
 
-    /// Does to the request what is to be done to it.
-    fn edit(&self, levels: &[&Edits], request: &mut RequestHead, path: &[u8]) {
-        for edit in levels.iter().flat_map(|edits| &edits.request) {
+    /// What the backend is to be told, in order; what is said later of a field counts.
+    fn told(&self, levels: &[&Edits], request: &RequestHead, path: &[u8]) -> Vec<Telling> {
+        let edits = levels.iter().flat_map(|edits| &edits.request);
+        let told = edits.filter_map(|edit| {
             let RequestEdit {
                 name,
                 value,
                 if_there,
             } = edit;
             if *if_there && request.headers.joined(name.as_bytes()).is_none() {
-                continue;
+                return None;
             }
             let value = self.expand(value, request, path);
-            if !is_value(&value) {
-                continue;
-            }
-            if name.eq_ignore_ascii_case("host") {
-                request.set_upstream_authority(&value);
-            } else {
-                set(&mut request.headers, name, &value);
-            }
-        }
+            is_value(&value).then(|| Telling {
+                name: name.clone(),
+                value,
+            })
+        });
+        told.collect()
     }
 
     /// What is to be done to the response. Of fields that are added, those of the innermost place

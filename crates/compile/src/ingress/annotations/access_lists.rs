@@ -14,6 +14,7 @@ pub(super) const GROUP: Group = Group {
     annotations: &[
         Annotation::works(ALLOW, Risk::Medium, allow)
             .default("everybody")
+            .even_empty()
             .test("nginx_access_lists"),
         Annotation::works("whitelist-source-range", Risk::Medium, allow)
             .alias_of(ALLOW)
@@ -21,6 +22,7 @@ pub(super) const GROUP: Group = Group {
         Annotation::works("denylist-source-range", Risk::Medium, |settings, value| {
             list(value).map(|list| of(settings).deny = Some(list))
         })
+        .even_empty()
         .default("nobody")
         .test("nginx_access_lists"),
     ],

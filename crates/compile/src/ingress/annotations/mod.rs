@@ -355,7 +355,7 @@ impl Settings {
         problems: &mut Problems,
     ) {
         let field = annotation_field(name);
-        // ingress-nginx takes these off before it looks at what they risk.
+        // ingress-nginx leaves an Ingress out that has one; here, the rest of it is served.
         if annotation.name.ends_with(snippets::SUFFIX) && !reading.snippets {
             let message = "is not allowed, and has no effect";
             let hint =
@@ -372,8 +372,9 @@ impl Settings {
         if let Fate::Refused(instead) = annotation.fate {
             return problems.error(field, "has no effect here", instead);
         }
-        // ingress-nginx takes an empty value for none.
-        let Some(read) = annotation.read.filter(|_| !value.is_empty()) else {
+        // ingress-nginx takes most empty values for none.
+        let is_said = !value.is_empty() || annotation.even_empty;
+        let Some(read) = annotation.read.filter(|_| is_said) else {
             return;
         };
         let Err(BadValue { hint, consequence }) = read(self, value) else {

@@ -15,8 +15,11 @@ pub(super) const GROUP: Group = Group {
         })
         .test("nginx_redirects"),
         Annotation::works("permanent-redirect-code", Risk::Low, |settings, value| {
-            number(value).map(|code| of(settings).permanent_code = Some(code))
+            let code = code(settings, value)?;
+            of(settings).permanent_code = Some(code);
+            Ok(())
         })
+        .even_empty()
         .default("301")
         .test("nginx_redirects"),
         Annotation::works("temporal-redirect", Risk::Medium, |settings, value| {
@@ -31,8 +34,11 @@ pub(super) const GROUP: Group = Group {
         })
         .test("nginx_redirects"),
         Annotation::works("temporal-redirect-code", Risk::Low, |settings, value| {
-            number(value).map(|code| of(settings).temporal_code = Some(code))
+            let code = code(settings, value)?;
+            of(settings).temporal_code = Some(code);
+            Ok(())
         })
+        .even_empty()
         .default("302")
         .test("nginx_redirects"),
         Annotation::works("from-to-www-redirect", Risk::Low, |settings, value| {
@@ -107,6 +113,17 @@ impl Redirect {
 
 fn of(settings: &mut Settings) -> &mut Redirect {
     settings.routing_mut().redirect.get_or_insert_default()
+}
+
+/// An empty one is no number, with which all is void that ingress-nginx reads with it.
+fn code(settings: &mut Settings, value: &str) -> Result<i64, BadValue> {
+    if value.is_empty() {
+        of(settings).is_void = true;
+        return Err(BadValue::unused(
+            "a status from 300 on, or no such annotation",
+        ));
+    }
+    number(value)
 }
 
 fn url(settings: &Settings, value: &str) -> Result<Text, BadValue> {

@@ -31,10 +31,12 @@ pub(crate) struct Annotation {
     pub(crate) differs: &'static str,
     /// Whole-program tests that show it, by file.
     pub(crate) test: &'static str,
+    /// Whether an empty value is read, too.
+    pub(crate) even_empty: bool,
     pub(crate) read: Option<Reader>,
 }
 
-/// Reads a value, which is not empty, into its place.
+/// Reads a value into its place.
 pub(crate) type Reader = fn(&mut Settings, &str) -> Result<(), BadValue>;
 
 /// How much harm an annotation may do in the wrong hands (ingress-nginx: `annotations-risk-level`).
@@ -72,7 +74,16 @@ impl Annotation {
             default: "",
             differs: "",
             test: "",
+            even_empty: false,
             read: Some(read),
+        }
+    }
+
+    /// The same, where ingress-nginx does not take an empty value for none.
+    pub(super) const fn even_empty(self) -> Self {
+        Self {
+            even_empty: true,
+            ..self
         }
     }
 
@@ -99,6 +110,7 @@ impl Annotation {
             default: "",
             differs: "",
             test: "",
+            even_empty: false,
             read: None,
         }
     }

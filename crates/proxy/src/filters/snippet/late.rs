@@ -28,6 +28,17 @@ pub(crate) enum Late {
     Expires(Expires),
 }
 
+impl Late {
+    /// Adds a field to whatever the response is.
+    pub(crate) fn add(name: &str, value: Vec<u8>) -> Self {
+        Self::Add {
+            name: name.into(),
+            value: vec![Part::Known(value)],
+            always: true,
+        }
+    }
+}
+
 /// A part of a text of which the request's parts are known.
 #[derive(Debug)]
 pub(crate) enum Part {

@@ -494,6 +494,10 @@ impl Maker<'_> {
                 "Clients see the field Server of backends.",
             ),
             (
+                extras(|extras| extras.names_server),
+                "Answers no longer say Server: nginx.",
+            ),
+            (
                 extras(|extras| extras.keeps_request_id),
                 "The X-Request-ID of clients is kept from trusted peers alone.",
             ),
