@@ -231,6 +231,7 @@ pub(super) fn resolve(
     };
     let mut client = None;
     if let Some((authorities, loaded)) = secret {
+        tls.as_openssl = authorities.is_some();
         tls.authorities = authorities.map(Into::into);
         tls.client = loaded
             .as_ref()
