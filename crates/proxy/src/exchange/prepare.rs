@@ -143,7 +143,8 @@ pub(super) fn prepare<B: RequestBody>(
     let total = timeouts.total;
     parts.timer.total = (!total.is_zero()).then(|| (parts.start.clock + total).into());
     let filters = &rule.rule().filters;
-    if !blocked && let Some(answer) = filters::to_https(filters, request, &path, client, host) {
+    let leads = !blocked && !clients::is_foremost(&admitted);
+    if leads && let Some(answer) = filters::to_https(filters, request, &path, client, host) {
         if filters::touch_response(filters) {
             facts.edit_with(&rule, connection, request, host);
         }

@@ -75,6 +75,7 @@ impl Found {
     pub(crate) fn satisfies(self, demand: Demand) -> bool {
         match self {
             _ if demand == Demand::Nothing => false,
+            _ if demand == Demand::Unasked => true,
             Self::Valid => true,
             Self::None => demand != Demand::Required,
             Self::Unknown => demand == Demand::Any,
