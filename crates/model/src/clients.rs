@@ -44,6 +44,8 @@ pub enum Demand {
     Optional,
     /// The same, and who shows one of an authority that is not known.
     Any,
+    /// Everybody: nobody is asked.
+    Unasked,
     /// Nobody: what was to be asked for cannot be read.
     Nothing,
 }

@@ -97,6 +97,9 @@ pub struct BackendTls {
     pub verify: bool,
     /// Who may have issued it; none is everybody that the process trusts.
     pub authorities: Option<Arc<[CertificateDer<'static>]>>,
+    /// Whether a certificate that OpenSSL takes is enough: one whose subject's common name is the
+    /// right one and that names no hosts, of X.509's first version, or an authority's own.
+    pub as_openssl: bool,
     /// What we show if the backend asks for a certificate.
     pub client: Option<Arc<Certificate>>,
     /// What the certificate has to have one of instead of `server_name`; none is that one.
@@ -142,6 +145,7 @@ impl BackendTls {
             tells_name: true,
             verify: true,
             authorities: None,
+            as_openssl: false,
             client: None,
             names: Box::default(),
             versions: Versions::default(),
@@ -161,6 +165,7 @@ impl PartialEq for BackendTls {
             && self.tells_name == other.tells_name
             && self.verify == other.verify
             && self.authorities == other.authorities
+            && self.as_openssl == other.as_openssl
             && self.names == other.names
             && self.versions == other.versions
             && self.suites == other.suites

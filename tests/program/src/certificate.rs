@@ -42,6 +42,19 @@ impl Certificate {
         }
     }
 
+    /// The same, which says that it is an authority's.
+    pub fn authority_of(names: &[&str]) -> Self {
+        let key = ecdsa();
+        let mut parameters = parameters(names);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let made = parameters.self_signed(&key).expect("signable");
+        Self {
+            chain_pem: made.pem(),
+            key_pem: key.serialize_pem(),
+            der: made.der().clone(),
+        }
+    }
+
     /// One whose time is over.
     pub fn expired(names: &[&str]) -> Self {
         let key = ecdsa();

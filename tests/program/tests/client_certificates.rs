@@ -291,13 +291,6 @@ fn optional_takes_none_and_optional_no_ca_strangers_too() {
     assert_eq!(found, "FAILED:unable to get local issuer certificate");
     let late = showing(&world.authority.expired_client("alice"));
     assert_eq!(world.ask(&late).status, 400);
-    world
-        .folder
-        .write("asking.yaml", &ingress(&[("verify-client", "off")]));
-    until("nobody is asked", || {
-        let response = world.ask(&nobody);
-        response.status == 200 && response.echo().header("ssl-client-verify").is_none()
-    });
 }
 
 #[test]
@@ -324,8 +317,12 @@ fn subjects_depth_and_the_error_page_are_what_the_annotations_say() {
     let world = world(&said);
     assert_eq!(world.ask(&showing(&alice(&world))).status, 200);
     let bob = showing(&world.authority.client("bob", "x"));
-    assert_eq!(world.connect(&bob).get(HOST, "/bob").status, 403);
+    let response = world.connect(&bob).get(HOST, "/bob");
+    assert_eq!(response.status, 403);
+    assert_eq!(response.text(), "client certificate unauthorized");
     assert_eq!(world.reason("/bob"), "client_certificate_denied");
+    // Who came without TLS has no subject, and is not sent to come again.
+    assert_eq!(world.narthex.get(HOST, "/").status, 403);
     let other = [("match-cn", "CN=bob"), ("error-page", page)];
     world.folder.write("asking.yaml", &ingress(&other));
     until("bob gets in", || world.ask(&bob).status == 200);
@@ -406,6 +403,7 @@ fn a_secret_that_is_none_answers_403_as_ingress_nginx_does() {
             .iter()
             .all(|who| world.ask(who).status == 403)
     });
+    assert_eq!(world.narthex.get(HOST, "/").status, 403);
     let (mut conn, _) = nobody.connect(world.narthex.https, OPEN).expect("TLS");
     assert_eq!(conn.get(OPEN, "/").status, 200);
 }
@@ -415,4 +413,56 @@ fn a_depth_or_demand_that_is_none_is_the_default() {
     let world = world(&[("verify-depth", "deep"), ("verify-client", "perhaps")]);
     assert_eq!(world.ask(&showing(&alice(&world))).status, 200);
     assert_eq!(world.ask(&Client::trusting_anything()).status, 400);
+}
+
+#[test]
+fn off_asks_nobody_and_says_so_to_backends() {
+    let world = world(&[("verify-client", "off")]);
+    for client in [Client::trusting_anything(), showing(&alice(&world))] {
+        let response = world.ask(&client);
+        assert_eq!(response.status, 200);
+        let echo = response.echo();
+        assert_eq!(echo.header("ssl-client-verify"), Some("NONE"));
+        assert_eq!(echo.header("ssl-client-subject-dn"), None);
+    }
+    let said = ingress(&[("verify-client", "off"), ("match-cn", "CN=alice")]);
+    world.folder.write("asking.yaml", &said);
+    until("who is not asked has no subject", || {
+        world.ask(&showing(&alice(&world))).status == 403
+    });
+    // What is not there lets nobody in all the same.
+    let gone = ingress(&[("verify-client", "off")]).replace("default/clients", "default/gone");
+    world.folder.write("asking.yaml", &gone);
+    world.narthex.until_log("there is no Secret default/gone");
+    assert_eq!(world.ask(&Client::trusting_anything()).status, 403);
+}
+
+#[test]
+fn a_secret_without_its_namespace_is_none_for_ingress_nginx() {
+    let world = world(&[]);
+    let bare = ingress(&[]).replace("default/clients", "clients");
+    world.folder.write("asking.yaml", &bare);
+    let client = showing(&alice(&world));
+    assert_eq!(
+        world.ask(&client).status,
+        200,
+        "a class of our own takes it"
+    );
+    let nginx = bare.replace("ingressClassName: narthex", "ingressClassName: nginx");
+    world.folder.write("asking.yaml", &nginx);
+    until("nobody gets in", || world.ask(&client).status == 403);
+}
+
+#[test]
+fn one_of_a_hosts_that_cannot_be_read_lets_nobody_in() {
+    let world = world(&[]);
+    let second = ingress(&[])
+        .replace("name: asking", "name: second")
+        .replace("default/clients", "default/gone")
+        .replace("path: /", "path: /second");
+    world.folder.write("second.yaml", &second);
+    let client = showing(&alice(&world));
+    until("nobody gets in", || world.ask(&client).status == 403);
+    world.folder.remove("second.yaml");
+    until("it is well again", || world.ask(&client).status == 200);
 }

@@ -50,6 +50,12 @@ fn upstream(authority: Option<&Authority>, client: Option<&Certificate>) -> Stri
     text
 }
 
+/// The Secret `upstream` with these authorities.
+fn authorities(pem: &str) -> String {
+    let pem = BASE64_STANDARD.encode(pem);
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: upstream}}\ndata:\n  ca.crt: {pem}\n")
+}
+
 #[test]
 fn https_is_spoken_without_a_name_and_unverified_as_ingress_nginx_does() {
     let backend = H2Backend::secure(&Certificate::expired(&["nobody"]), &["http/1.1"]);
@@ -154,6 +160,11 @@ fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
             "proxy-ssl-verify",
             200,
         ),
+        (
+            &[("backend-protocol", "HTTPS"), ("proxy-ssl-verify", "true")],
+            "proxy-ssl-verify",
+            200,
+        ),
         (&[("proxy-ssl-verify", "on")], "have no effect", 0),
         (
             &[("backend-protocol", "smoke-signals")],
@@ -167,6 +178,46 @@ fn what_is_wrong_is_named_and_nobody_is_believed_by_mistake() {
         }
         let said = run(&["check", &folder.path().to_string_lossy()]).said();
         assert!(said.contains(named), "{said}");
+    }
+}
+
+#[test]
+fn what_openssl_takes_is_believed() {
+    let authority = Authority::new();
+    let common = authority.client(NAME, "Team");
+    let itself = Certificate::authority_of(&[NAME]);
+    for (shown, known, right, wrong) in [
+        (&common, &authority.pem, NAME, "other.example"),
+        (
+            &authority.first_version(NAME),
+            &authority.pem,
+            NAME,
+            "b.example",
+        ),
+        (&itself, &itself.chain_pem, NAME, "other.example"),
+        (&itself, &authority.pem, "", NAME),
+    ] {
+        let backend = H2Backend::secure(shown, &["http/1.1"]);
+        for (name, status) in [(right, 200), (wrong, 502)] {
+            if name.is_empty() {
+                continue;
+            }
+            let (narthex, folder) = serve(
+                &backend,
+                &[
+                    ("backend-protocol", "HTTPS"),
+                    ("proxy-ssl-secret", "default/upstream"),
+                    ("proxy-ssl-verify", "on"),
+                    ("proxy-ssl-name", name),
+                ],
+            );
+            assert_eq!(narthex.get(HOST, "/early").status, 503);
+            folder.write("secret.yaml", &authorities(known));
+            until("the Secret is there", || {
+                narthex.get(HOST, "/").status != 503
+            });
+            assert_eq!(narthex.get(HOST, "/").status, status, "{name}");
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! `custom-headers`, `proxy-redirect-from`, `proxy-cookie-domain` and their like.
 
 use program_tests::backend::Then;
-use program_tests::{Backend, Folder, HOST, Ingress, Narthex, Response, service};
+use program_tests::folder::config_map;
+use program_tests::nginx::{configured, ingress};
+use program_tests::{Backend, Conn, Folder, HOST, Ingress, Narthex, Response, service};
 
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -131,4 +133,44 @@ fn fields_of_a_configmap_that_is_not_there_close_the_paths() {
     folder.write("map.yaml", &map("data: {My-Header: '42'}\n"));
     narthex.until_backend(HOST, "/", "503");
     narthex.until_log("global-allowed-response-headers");
+}
+
+#[test]
+fn what_cors_says_goes_before_fields_of_a_configmap() {
+    let web = Backend::named("web");
+    let ingress = ingress(
+        "web",
+        &[
+            ("custom-headers", "default/fields"),
+            ("enable-cors", "true"),
+            ("cors-allow-origin", "https://a.example"),
+        ],
+    );
+    let fields = [
+        ("Access-Control-Allow-Methods", "BREW"),
+        ("My-Header", "42"),
+    ];
+    let (narthex, _folder) = configured(
+        &[
+            service("web", &[web.address()]),
+            config_map("default/fields", &fields),
+            ingress.host(HOST).prefix("/", "web").yaml(),
+        ],
+        &[(
+            "global-allowed-response-headers",
+            "My-Header,Access-Control-Allow-Methods",
+        )],
+        &[],
+    );
+    let ask = |origin: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nOrigin: {origin}\r\n\r\n");
+        Conn::plain(narthex.http).ask(&request)
+    };
+    const METHODS: &str = "access-control-allow-methods";
+    let response = ask("https://a.example");
+    assert_eq!(response.header("my-header"), Some("42"));
+    let methods = "GET, PUT, POST, DELETE, PATCH, OPTIONS";
+    assert_eq!(response.header(METHODS), Some(methods));
+    // Who is not meant is told nothing by it.
+    assert_eq!(ask("https://b.example").header(METHODS), Some("BREW"));
 }

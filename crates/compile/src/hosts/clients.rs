@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use model::ClientPolicy;
+use model::clients::Demand;
 
 use super::Claim;
 use crate::ingress::key;
 use crate::report::Problems;
 
 /// The first Ingress by precedence that asks decides for the host as a whole: a connection is asked
-/// before it says which path it wants. `problems` has one entry for each claim.
+/// before it says which path it wants. But nobody gets in where any of them cannot be read, and who
+/// has nobody asked is no match for who asks. `problems` has one entry for each claim.
 pub(super) fn build(
     host: &str,
     claims: &[Claim],
@@ -26,6 +28,7 @@ pub(super) fn build(
         match first {
             None => first = Some((claim, own)),
             Some((_, policy)) if **policy == **own => {}
+            Some((_, policy)) if rank(own) > rank(policy) => first = Some((claim, own)),
             Some((winner, _)) => problems.warning(
                 "metadata.annotations",
                 format!(
@@ -37,4 +40,12 @@ pub(super) fn build(
         }
     }
     first.map(|(_, policy)| Arc::clone(policy))
+}
+
+fn rank(policy: &ClientPolicy) -> u8 {
+    match policy.demand {
+        Demand::Unasked => 0,
+        Demand::Required | Demand::Optional | Demand::Any => 1,
+        Demand::Nothing => 2,
+    }
 }

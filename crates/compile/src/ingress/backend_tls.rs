@@ -167,7 +167,7 @@ impl Speech {
 /// The Secret that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     let written = parsed.settings.backend.as_ref()?.secret.as_deref()?;
-    parsed.named(written)
+    parsed.named_wholly(written)
 }
 
 /// The annotation that names it.
@@ -231,6 +231,7 @@ pub(super) fn resolve(
     };
     let mut client = None;
     if let Some((authorities, loaded)) = secret {
+        tls.as_openssl = authorities.is_some();
         tls.authorities = authorities.map(Into::into);
         tls.client = loaded
             .as_ref()
@@ -273,7 +274,10 @@ type Read = (Option<Vec<CertificateDer<'static>>>, Option<Arc<Loaded>>);
 fn read(parsed: &Parsed, written: &str, world: &mut World<'_>) -> Result<Read, String> {
     let Some(name) = secret(parsed) else {
         let own = parsed.namespace();
-        return Err(format!("{written:?} is no Secret of namespace {own}"));
+        return Err(match written.contains('/') {
+            true => format!("{written:?} is no Secret of namespace {own}"),
+            false => format!("{written:?} does not name the Secret's namespace"),
+        });
     };
     let secret = world.store.secret(name.namespace, name.name);
     let Some(secret) = secret.map(Arc::clone) else {

@@ -22,7 +22,7 @@ const REVOCATIONS: &str = "ca.crl";
 /// The Secret that an Ingress names for this, if it is one of its namespace.
 pub(crate) fn secret(parsed: &Parsed) -> Option<NameRef<'_>> {
     match source(parsed)? {
-        Source::Secret(written) => parsed.named(written),
+        Source::Secret(written) => parsed.named_wholly(written),
         Source::ConfigMap(_) => None,
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn resolve(
         let hint = "one of the two";
         problems.warning(annotation_field(CONFIG_MAP), message, hint);
     }
-    let demand = settings.demand?;
+    let demand = settings.demand;
     let read = read(source, parsed, world.store);
     let (authorities, revocations, demand) = match read {
         Ok((authorities, revocations)) => (authorities, revocations, demand),
@@ -129,10 +129,16 @@ type Lists = (
 
 fn read(source: Source<'_>, parsed: &Parsed, store: &Store) -> Result<Lists, String> {
     let kind = source.kind();
-    let (Source::Secret(written) | Source::ConfigMap(written)) = source;
-    let name = parsed.named(written).ok_or_else(|| {
+    let (written, name) = match source {
+        Source::Secret(written) => (written, parsed.named_wholly(written)),
+        Source::ConfigMap(written) => (written, parsed.named(written)),
+    };
+    let name = name.ok_or_else(|| {
         let namespace = parsed.namespace();
-        format!("{written:?} is no {kind} of namespace {namespace}")
+        match written.contains('/') {
+            true => format!("{written:?} is no {kind} of namespace {namespace}"),
+            false => format!("{written:?} does not name the {kind}'s namespace"),
+        }
     })?;
     let missing = || format!("there is no {kind} {name}");
     let (authorities, revocations) = match source {

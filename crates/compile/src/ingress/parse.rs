@@ -126,6 +126,12 @@ impl Parsed {
         (is_allowed && is_name).then_some(NameRef { namespace, name })
     }
 
+    /// The same where ingress-nginx wants the namespace written, if it is by its ways.
+    pub(crate) fn named_wholly<'a>(&'a self, written: &'a str) -> Option<NameRef<'a>> {
+        let is_whole = self.profile != Profile::IngressNginx || written.contains('/');
+        self.named(written).filter(|_| is_whole)
+    }
+
     pub(crate) fn namespace(&self) -> &str {
         self.source
             .metadata

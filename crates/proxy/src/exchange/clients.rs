@@ -10,6 +10,7 @@ use crate::client::Connection;
 use crate::filters::Answer;
 use crate::headers::RequestHead;
 use crate::record::Reason;
+use crate::respond::Given;
 use crate::tls::{Found, Presented};
 
 /// What only we say to backends.
@@ -46,15 +47,22 @@ pub(super) fn admit(
             &nothing
         }
     };
+    if policy.demand == Demand::Nothing {
+        return Err(Reason::ClientCertificateDenied);
+    }
+    // Of what came without TLS nothing can be shown, and nginx asks about the subject all the same.
+    let is_denied = !has_subject(policy, presented);
+    if is_denied && connection.tls.is_none() {
+        return Ok(Some(unauthorized()));
+    }
     if let Some(reason) = refusal(policy, presented) {
         let page = policy.error_page.as_deref();
-        let page = page.filter(|_| reason != Reason::ClientCertificateDenied);
         if let Some(path) = page.filter(|page| page.starts_with('/')) {
             // nginx asks about the subject before it serves anything, this too; and of what came
             // without TLS nothing is served.
             let nameless = policy.subject.as_ref();
             if nameless.is_some_and(|pattern| !pattern.is_match(b"")) {
-                return Err(Reason::ClientCertificateDenied);
+                return Ok(Some(unauthorized()));
             }
             if connection.tls.is_none() {
                 return Err(reason);
@@ -72,8 +80,33 @@ pub(super) fn admit(
             None => Err(reason),
         };
     }
+    if is_denied {
+        return Ok(Some(unauthorized()));
+    }
     tell(policy, presented, request);
     Ok(None)
+}
+
+/// Whether it is said before anything else, sending clients to HTTPS too: as of nginx, whoever can
+/// show nothing that would do.
+pub(super) fn is_foremost(admitted: &Result<Option<Answer>, Reason>) -> bool {
+    match admitted {
+        Ok(answer) => answer
+            .as_ref()
+            .is_some_and(|answer| answer.reason() == Reason::ClientCertificateDenied),
+        Err(reason) => *reason == Reason::ClientCertificateDenied,
+    }
+}
+
+/// What nginx says to who has another subject.
+fn unauthorized() -> Answer {
+    let mut given = Given {
+        status: 403,
+        body: b"client certificate unauthorized".to_vec(),
+        ..Given::default()
+    };
+    given.headers.push(b"Content-Type", b"text/html");
+    Answer::Given(Box::new(given), Reason::ClientCertificateDenied)
 }
 
 /// What the client has shown by these terms; nothing if it was asked by none.
@@ -85,6 +118,9 @@ fn presented<'a>(
     let Some(tls) = &connection.tls else {
         return Ok(None);
     };
+    if policy.demand == Demand::Unasked {
+        return Ok(None);
+    }
     match tls.presented.as_deref() {
         Some(presented) => {
             let same = Arc::ptr_eq(&presented.policy, policy) || presented.policy == *policy;
@@ -98,19 +134,17 @@ fn presented<'a>(
 }
 
 fn refusal(policy: &ClientPolicy, presented: &Presented) -> Option<Reason> {
-    if policy.demand == Demand::Nothing {
-        return Some(Reason::ClientCertificateDenied);
-    }
-    if !presented.found.satisfies(policy.demand) {
-        return Some(match presented.found {
-            Found::None => Reason::ClientCertificateMissing,
-            _ => Reason::ClientCertificateInvalid,
-        });
-    }
+    let is_enough = presented.found.satisfies(policy.demand);
+    (!is_enough).then_some(match presented.found {
+        Found::None => Reason::ClientCertificateMissing,
+        _ => Reason::ClientCertificateInvalid,
+    })
+}
+
+fn has_subject(policy: &ClientPolicy, presented: &Presented) -> bool {
     let subject = presented.shown.as_ref().map_or("", |shown| &shown.subject);
-    let is_right = |pattern: &model::Pattern| pattern.is_match(subject.as_bytes());
-    let denied = policy.subject.as_ref().is_some_and(|it| !is_right(it));
-    denied.then_some(Reason::ClientCertificateDenied)
+    let wanted = policy.subject.as_ref();
+    wanted.is_none_or(|pattern| pattern.is_match(subject.as_bytes()))
 }
 
 fn tell(policy: &ClientPolicy, presented: &Presented, request: &mut RequestHead) {

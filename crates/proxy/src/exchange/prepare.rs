@@ -160,8 +160,10 @@ pub(super) fn prepare<B: RequestBody>(
         (false, false) => None,
     };
     let mut answer = match refused {
-        None => filters::to_https(filters, request, &path, client, host),
-        Some(_) => None,
+        None if !clients::is_foremost(&admitted) => {
+            filters::to_https(filters, request, &path, client, host)
+        }
+        _ => None,
     };
     if answer.is_some() && filters::snippet(filters).is_none() {
         if filters::touch_response(filters) {

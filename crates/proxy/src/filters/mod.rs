@@ -258,7 +258,6 @@ pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, asked: &Asked) {
     for filter in filters {
         match filter {
             Filter::Cors(cors) => cors::finish(cors, headers, origin),
-            Filter::IngressCors(cors) => ingress_cors::finish(cors, headers, origin),
             Filter::ResponseRewrite(rewrite) => {
                 let outside = response_rewrite::Outside {
                     scheme: asked.scheme,
@@ -271,6 +270,12 @@ pub(crate) fn finish(filters: &[Filter], headers: &mut Headers, asked: &Asked) {
                 let _ = self::headers::edit(edit, headers);
             }
             _ => {}
+        }
+    }
+    // It stands in front, as it answers first; but as of nginx nobody changes what it says.
+    for filter in filters {
+        if let Filter::IngressCors(cors) = filter {
+            ingress_cors::finish(cors, headers, origin);
         }
     }
 }

@@ -391,7 +391,8 @@ impl Acceptor {
         let asked = match site.map(|site| &**site) {
             Some(TlsSite::Https(https)) if https.site.asks_clients => {
                 let host = https.site.host(name.as_deref().unwrap_or_default());
-                host.clients.as_ref()
+                let clients = host.clients.as_ref();
+                clients.filter(|clients| clients.demand != model::clients::Demand::Unasked)
             }
             _ => None,
         };

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, RawPublicKeyEntity};
 use x509_parser::der_parser::asn1_rs::ToDer;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -19,11 +19,31 @@ use super::presented::Found;
 
 const UNREADABLE: &str = "certificate cannot be read";
 
+/// What a certificate is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be let in.
+    Client,
+    /// To be believed.
+    Server,
+}
+
+impl Purpose {
+    fn suits(self, usage: &ExtendedKeyUsage<'_>) -> bool {
+        usage.any
+            || match self {
+                Self::Client => usage.client_auth,
+                Self::Server => usage.server_auth,
+            }
+    }
+}
+
 /// What is found of a certificate that one of the authorities has signed, without anybody in between,
 /// or that is one of them itself.
-pub(super) fn find(
+pub(crate) fn find(
     leaf: &CertificateDer<'_>,
     authorities: &[CertificateDer<'_>],
+    purpose: Purpose,
     now: UnixTime,
 ) -> Found {
     let Some(certificate) = read(leaf) else {
@@ -45,7 +65,7 @@ pub(super) fn find(
     }
     for extension in certificate.extensions() {
         match extension.parsed_extension() {
-            ParsedExtension::ExtendedKeyUsage(usage) if !usage.any && !usage.client_auth => {
+            ParsedExtension::ExtendedKeyUsage(usage) if !purpose.suits(usage) => {
                 return Found::Invalid("unsuitable certificate purpose");
             }
             ParsedExtension::UnsupportedExtension { .. } if extension.critical => {
@@ -100,7 +120,7 @@ pub(crate) fn verify_tls12(
     signed: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let Some(key) = key_of_first_version(certificate) else {
+    let Some(key) = key_of_unread(certificate) else {
         return verify_tls12_signature(message, certificate, signed, algorithms);
     };
     let key = SubjectPublicKeyInfoDer::from(key.raw);
@@ -124,7 +144,7 @@ pub(crate) fn verify_tls13(
     signed: &DigitallySignedStruct,
     algorithms: &WebPkiSupportedAlgorithms,
 ) -> Result<HandshakeSignatureValid, Error> {
-    match key_of_first_version(certificate) {
+    match key_of_unread(certificate) {
         Some(key) => {
             let key = SubjectPublicKeyInfoDer::from(key.raw);
             verify_tls13_signature_with_raw_key(message, &key, signed, algorithms)
@@ -133,11 +153,10 @@ pub(crate) fn verify_tls13(
     }
 }
 
-/// The key of a certificate that webpki cannot read for its version.
-fn key_of_first_version<'a>(
-    certificate: &'a CertificateDer<'_>,
-) -> Option<SubjectPublicKeyInfo<'a>> {
-    let end = EndEntityCert::try_from(certificate);
-    matches!(end, Err(webpki::Error::UnsupportedCertVersion)).then_some(())?;
+/// The key of a certificate that webpki does not read.
+fn key_of_unread<'a>(certificate: &'a CertificateDer<'_>) -> Option<SubjectPublicKeyInfo<'a>> {
+    EndEntityCert::try_from(certificate)
+        .is_err()
+        .then_some(())?;
     Some(read(certificate)?.tbs_certificate.subject_pki)
 }

@@ -75,6 +75,7 @@ impl Found {
     pub(crate) fn satisfies(self, demand: Demand) -> bool {
         match self {
             _ if demand == Demand::Nothing => false,
+            _ if demand == Demand::Unasked => true,
             Self::Valid => true,
             Self::None => demand != Demand::Required,
             Self::Unknown => demand == Demand::Any,
@@ -139,7 +140,10 @@ impl Judge {
     /// What is found of a certificate that webpki has nothing to say of.
     fn find_plainly(&self, leaf: &CertificateDer<'_>) -> Found {
         match self.policy.revocations.is_empty() {
-            true => plain::find(leaf, &self.policy.authorities, UnixTime::now()),
+            true => {
+                let authorities = &self.policy.authorities;
+                plain::find(leaf, authorities, plain::Purpose::Client, UnixTime::now())
+            }
             // Nobody looks into the lists for it.
             false => Found::Invalid(words(&webpki::Error::UnknownRevocationStatus)),
         }

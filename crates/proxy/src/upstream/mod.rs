@@ -1,6 +1,7 @@
 //! Connections to endpoints, and what is known of them, kept by each worker for itself.
 
 pub(crate) mod balance;
+mod common;
 mod connect;
 mod endpoint;
 pub(crate) mod fastcgi;

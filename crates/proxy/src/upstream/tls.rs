@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::common::Common;
 use super::subject::OneOf;
 
 /// The most configurations that one worker keeps; beyond, they are made again as needed.
@@ -186,11 +187,17 @@ impl Trust {
             let chain = builder
                 .build()
                 .map_err(|_| CertificateError::UnknownIssuer)?;
-            if tls.names.is_empty() {
-                chain
-            } else {
-                let names = tls.names.clone();
-                Arc::new(OneOf { names, chain })
+            match &tls.authorities {
+                Some(authorities) if tls.as_openssl => Arc::new(Common {
+                    authorities: Arc::clone(authorities),
+                    chain,
+                    provider: Arc::clone(&self.provider),
+                }),
+                _ if tls.names.is_empty() => chain,
+                _ => {
+                    let names = tls.names.clone();
+                    Arc::new(OneOf { names, chain })
+                }
             }
         } else {
             Arc::new(Unverified(Arc::clone(&self.provider)))

@@ -7,7 +7,7 @@ use rustls::SupportedCipherSuite;
 use super::Settings;
 use super::suites;
 use super::table::{Annotation, Group, Risk};
-use super::values::{BadValue, boolean};
+use super::values::BadValue;
 
 /// Without their prefix.
 pub(crate) const PROTOCOL: &str = "backend-protocol";
@@ -182,7 +182,7 @@ fn on(value: &str) -> Result<bool, BadValue> {
     match value {
         "on" => Ok(true),
         "off" => Ok(false),
-        other => boolean(other).map_err(|_| BadValue::unused("\"on\" or \"off\"")),
+        _ => Err(BadValue::unused("\"on\" or \"off\"")),
     }
 }
 

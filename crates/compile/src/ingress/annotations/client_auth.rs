@@ -64,8 +64,7 @@ pub(crate) struct ClientAuth {
     pub(crate) secret: Option<Box<str>>,
     /// The same of a ConfigMap.
     pub(crate) config_map: Option<Box<str>>,
-    /// None is nobody's business.
-    pub(crate) demand: Option<Demand>,
+    pub(crate) demand: Demand,
     pub(crate) depth: u8,
     pub(crate) error_page: Option<Box<str>>,
     /// What the subject has to have in it.
@@ -78,7 +77,7 @@ impl Default for ClientAuth {
         Self {
             secret: None,
             config_map: None,
-            demand: Some(Demand::Required),
+            demand: Demand::Required,
             depth: 1,
             error_page: None,
             subject: None,
@@ -105,12 +104,12 @@ pub(crate) fn pattern(text: &str) -> Option<Pattern> {
     Pattern::beginning(&format!("(?s:.*?)(?:{text})")).ok()
 }
 
-fn demand(value: &str) -> Result<Option<Demand>, BadValue> {
+fn demand(value: &str) -> Result<Demand, BadValue> {
     match value.trim() {
-        "on" => Ok(Some(Demand::Required)),
-        "off" => Ok(None),
-        "optional" => Ok(Some(Demand::Optional)),
-        "optional_no_ca" => Ok(Some(Demand::Any)),
+        "on" => Ok(Demand::Required),
+        "off" => Ok(Demand::Unasked),
+        "optional" => Ok(Demand::Optional),
+        "optional_no_ca" => Ok(Demand::Any),
         _ => Err(BadValue::unused("on, off, optional or optional_no_ca")),
     }
 }
