@@ -77,7 +77,15 @@ pub(super) async fn run<B: RequestBody, S: ResponseSink>(
     match compress.and_then(|how| compression::negotiate(how, parts.request)) {
         Some(wanted) => {
             let mut sink = compression::Sink::new(sink, wanted, parts.request);
-            Box::pin(error_page::answer(pages, failed, (held, &ended), parts, &mut sink, facts)).await
+            Box::pin(error_page::answer(
+                pages,
+                failed,
+                (held, &ended),
+                parts,
+                &mut sink,
+                facts,
+            ))
+            .await
         }
         None => error_page::answer(pages, failed, (held, &ended), parts, sink, facts).await,
     }
