@@ -1,11 +1,12 @@
 //! Bodies larger than any buffer.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use program_tests::backend::Hash;
+use program_tests::wait::PATIENCE;
 use program_tests::{Backend, HOST, Site, Then, until};
 
 const MIB: u64 = 1024 * 1024;
@@ -158,8 +159,11 @@ fn a_client_that_does_not_read_holds_the_backend_back() {
 
 #[test]
 fn a_backend_that_does_not_read_holds_the_client_back() {
-    let web = Backend::scripted("web", |_| {
-        std::thread::sleep(Duration::from_secs(3));
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let web = Backend::scripted("web", move |_| {
+        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(PATIENCE);
         Ok(Then::Close)
     });
     let site = Site::of(web, &[]);
@@ -168,7 +172,7 @@ fn a_backend_that_does_not_read_holds_the_client_back() {
     conn.send(format!(
         "PUT / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {LARGE}\r\n\r\n"
     ));
-    // Less than the backend takes: what comes after its failure is read and forgotten.
+    // While the backend stays: what comes after its failure is read and forgotten.
     conn.set_write_timeout(Duration::from_secs(1));
     let block = pattern();
     let mut sent = 0;
@@ -181,6 +185,7 @@ fn a_backend_that_does_not_read_holds_the_client_back() {
     );
     let (_, peak) = site.narthex.memory();
     assert!(peak < before + GROWTH, "{before} before, {peak} at most");
+    drop(end);
 }
 
 #[test]
