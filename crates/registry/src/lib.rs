@@ -1,0 +1,7 @@
+//! Container images: a registry, what fills it, and who may use it.
+//!
+//! In: requests of registry clients, lists of images that are wanted, and registries elsewhere.
+//! Out: images in a registry. Nothing here knows Kubernetes or the proxy.
+//!
+//! - [`name`]: names of repositories and tags
+pub mod name;
