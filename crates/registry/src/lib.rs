@@ -3,5 +3,7 @@
 //! In: requests of registry clients, lists of images that are wanted, and registries elsewhere.
 //! Out: images in a registry. Nothing here knows Kubernetes or the proxy.
 //!
+//! - [`access`]: who may do what
 //! - [`name`]: names of repositories and tags
+pub mod access;
 pub mod name;
