@@ -4,4 +4,9 @@
 //! Out: images in a registry. Nothing here knows Kubernetes or the proxy.
 //!
 //! - [`name`]: names of repositories and tags
+//! - [`store`]: what a registry keeps, on any object storage
+//! - [`serve`]: its HTTP API
+
 pub mod name;
+pub mod serve;
+pub mod store;
