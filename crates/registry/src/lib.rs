@@ -5,5 +5,10 @@
 //!
 //! - [`access`]: who may do what
 //! - [`name`]: names of repositories and tags
+//! - [`store`]: what a registry keeps, on any object storage
+//! - [`serve`]: its HTTP API
+
 pub mod access;
 pub mod name;
+pub mod serve;
+pub mod store;

@@ -82,7 +82,7 @@ impl Gate {
 impl Asked {
     /// Reads a query, or a form, in which alone there are secrets.
     fn read(&mut self, text: &[u8], is_form: bool) {
-        for (name, value) in form_urlencoded::parse(text) {
+        for (name, value) in url::form_urlencoded::parse(text) {
             match name.as_ref() {
                 "scope" => {
                     let room = super::scope::MOST.saturating_sub(self.scopes.len());
