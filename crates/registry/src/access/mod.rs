@@ -12,6 +12,7 @@
 mod attempts;
 pub mod certificate;
 mod credentials;
+mod door;
 mod endpoint;
 mod htpasswd;
 mod pattern;
@@ -337,6 +338,11 @@ impl Visitor {
     /// Whether the catalog shows a repository; [`Self::require_catalog`] comes first.
     pub fn may_see(&self, repository: &str) -> bool {
         self.has_right(Action::List, repository)
+    }
+
+    /// Whether every repository may be pulled, by no token that was asked for some.
+    pub fn may_pull_all(&self) -> bool {
+        self.scopes.is_none() && self.rules.allow_all(&self.identity, Action::Pull)
     }
 
     fn has_right(&self, action: Action, repository: &str) -> bool {

@@ -59,6 +59,11 @@ impl Pattern {
         Ok(Self(pieces))
     }
 
+    /// Whether every name is of it: `**`.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.0 == [Piece::Any]
+    }
+
     /// Whether a repository's name is of this pattern.
     pub(crate) fn matches(&self, name: &str) -> bool {
         let name = name.as_bytes();

@@ -113,6 +113,18 @@ impl Rules {
         }
     }
 
+    /// Whether somebody may do something to every repository, by one rule.
+    pub fn allow_all(&self, who: &Identity, action: Action) -> bool {
+        match &self.0 {
+            Kind::Plain { anonymous } => plain_leave(who, *anonymous).has(action),
+            Kind::Written { groups, rules } => rules.iter().any(|rule| {
+                rule.actions.contains(&action)
+                    && rule.subjects.iter().any(|it| it.is(who, groups))
+                    && rule.repositories.iter().any(Pattern::is_everything)
+            }),
+        }
+    }
+
     /// Whether a rule is about a group of the cluster.
     pub(crate) fn names_group(&self, group: &str) -> bool {
         match &self.0 {
