@@ -1,10 +1,14 @@
 //! Flags of `narthex registry`: one file a subcommand.
 
+mod list;
 mod serve;
+mod sync;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use list::{List, ListOutput};
 pub(crate) use serve::Serve;
+pub(crate) use sync::{Filling, IndexForm, Status, Sync};
 
 /// Keep container images, and fill and look at registries of them.
 #[derive(Debug, Args)]
@@ -17,4 +21,10 @@ pub(crate) struct Registry {
 pub(crate) enum RegistryCommand {
     /// Keep images, and serve them to whoever speaks the OCI distribution specification.
     Serve(Box<Serve>),
+    /// Copy the images of a list into a registry: those that it does not have.
+    Sync(Box<Sync>),
+    /// Tell which images of a list a registry has, and which not.
+    Status(Box<Status>),
+    /// Name the images that manifests, or a cluster's workloads, need.
+    List(Box<List>),
 }

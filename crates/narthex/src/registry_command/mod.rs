@@ -1,6 +1,11 @@
 //! `narthex registry`: one file a subcommand.
 
+mod filling;
+mod list;
+mod progress;
 mod serve;
+mod status;
+mod sync;
 
 use std::process::ExitCode;
 
@@ -11,5 +16,8 @@ use crate::flags::registry::{Registry, RegistryCommand};
 pub(crate) fn run(flags: Registry) -> Result<ExitCode, Failure> {
     match flags.command {
         RegistryCommand::Serve(flags) => serve::run(*flags),
+        RegistryCommand::Sync(flags) => sync::run(&flags),
+        RegistryCommand::Status(flags) => status::run(&flags),
+        RegistryCommand::List(flags) => list::run(&flags),
     }
 }
