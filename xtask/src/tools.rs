@@ -66,6 +66,14 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "fcgiwrap",
         package: "fcgiwrap",
     },
+    Tool {
+        command: "skopeo",
+        package: "skopeo",
+    },
+    Tool {
+        command: "docker-registry",
+        package: "docker-registry",
+    },
 ];
 
 /// What counts instructions.

@@ -1,10 +1,14 @@
 //! Flags of `narthex registry`: one file a subcommand.
 
+mod beside;
 mod serve;
+mod upkeep;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use beside::Beside;
 pub(crate) use serve::Serve;
+pub(crate) use upkeep::{Gc, Scrub};
 
 /// Keep container images, and fill and look at registries of them.
 #[derive(Debug, Args)]
@@ -17,4 +21,8 @@ pub(crate) struct Registry {
 pub(crate) enum RegistryCommand {
     /// Keep images, and serve them to whoever speaks the OCI distribution specification.
     Serve(Box<Serve>),
+    /// Take away what nothing needs: blobs that no manifest names, and abandoned uploads.
+    Gc(Gc),
+    /// Read everything and say what is not what it was, and which images that hits.
+    Scrub(Scrub),
 }
