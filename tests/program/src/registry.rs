@@ -3,7 +3,9 @@
 pub mod debian;
 pub mod gate;
 pub mod image;
+pub mod server;
 
 pub use debian::{DebianRegistry, PASSWORD};
 pub use gate::{Asked, Gate, Verdict};
 pub use image::{Image, Layout, digest, skopeo};
+pub use server::Registry;

@@ -100,6 +100,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) webhook: Webhook,
     #[command(flatten)]
+    pub(crate) registry: Box<registry::Beside>,
+    #[command(flatten)]
     pub(crate) ingress_nginx: Box<ingress_nginx::Process>,
     #[command(flatten)]
     pub(crate) compilation: Compilation,

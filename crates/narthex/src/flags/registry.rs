@@ -1,14 +1,18 @@
 //! Flags of `narthex registry`: one file a subcommand.
 
+mod beside;
 mod list;
 mod serve;
 mod sync;
+mod upkeep;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use beside::Beside;
 pub(crate) use list::{List, ListOutput};
 pub(crate) use serve::Serve;
 pub(crate) use sync::{Filling, IndexForm, Status, Sync};
+pub(crate) use upkeep::{Gc, Scrub};
 
 /// Keep container images, and fill and look at registries of them.
 #[derive(Debug, Args)]
@@ -27,4 +31,8 @@ pub(crate) enum RegistryCommand {
     Status(Box<Status>),
     /// Name the images that manifests, or a cluster's workloads, need.
     List(Box<List>),
+    /// Take away what nothing needs: blobs that no manifest names, and abandoned uploads.
+    Gc(Gc),
+    /// Read everything and say what is not what it was, and which images that hits.
+    Scrub(Scrub),
 }

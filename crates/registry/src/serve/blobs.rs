@@ -70,7 +70,11 @@ pub(super) async fn read(
         return answer;
     }
     let is_whole = status == StatusCode::OK;
-    let content = match exchange.store.read(digest, (!is_whole).then_some(range)).await {
+    let content = match exchange
+        .store
+        .read(digest, (!is_whole).then_some(range))
+        .await
+    {
         Ok(content) => content,
         Err(error) => return failed(&error),
     };
@@ -172,7 +176,12 @@ fn part(head: &Parts, digest: &Digest, size: u64) -> Part {
         return Part::All;
     };
     let number = |text: &str| text.trim().parse::<u64>().ok();
-    match (number(first), number(last), first.is_empty(), last.is_empty()) {
+    match (
+        number(first),
+        number(last),
+        first.is_empty(),
+        last.is_empty(),
+    ) {
         (Some(first), _, _, true) if first < size => Part::Some(first..size),
         (Some(first), Some(last), ..) if first <= last && first < size => {
             Part::Some(first..last.saturating_add(1).min(size))
@@ -206,7 +215,13 @@ mod tests {
         assert_eq!(of("bytes=10-12", 10), Part::None);
         assert_eq!(of("bytes=-0", 10), Part::None);
         assert_eq!(of("bytes=0-", 0), Part::None);
-        for all in ["bytes=5-1", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b", "bytes=-"] {
+        for all in [
+            "bytes=5-1",
+            "bytes=0-1,3-4",
+            "lines=1-2",
+            "bytes=a-b",
+            "bytes=-",
+        ] {
             assert_eq!(of(all, 10), Part::All, "{all}");
         }
     }

@@ -119,9 +119,17 @@ pub(super) async fn write(
     if let Reference::Tag(tag) = reference {
         tags.push(tag.clone());
     }
-    let put = exchange.store.put_manifest(name, &stored, bytes, &manifest, &tags);
+    let put = exchange
+        .store
+        .put_manifest(name, &stored, bytes, &manifest, &tags);
     match put.await {
-        Ok(()) => created(name, reference, &stored.digest, &manifest, &tags[..by_parameter]),
+        Ok(()) => created(
+            name,
+            reference,
+            &stored.digest,
+            &manifest,
+            &tags[..by_parameter],
+        ),
         Err(NotAccepted::Needs(missing)) => {
             let missing: Vec<&str> = missing.iter().map(AsRef::as_ref).collect();
             error_with(
@@ -194,7 +202,10 @@ async fn collect(exchange: &Exchange<'_>, body: &mut Incoming) -> Result<Bytes, 
             Code::ManifestInvalid,
             &format!("the manifest broke off: {error}"),
         )),
-        Err(_) => Err(invalid(Code::ManifestInvalid, "the manifest came too slowly")),
+        Err(_) => Err(invalid(
+            Code::ManifestInvalid,
+            "the manifest came too slowly",
+        )),
     }
 }
 

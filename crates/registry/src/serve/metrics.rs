@@ -1,7 +1,7 @@
 //! What a registry counts.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -112,9 +112,14 @@ impl Metrics {
 
     /// A collection has ended.
     pub fn collected(&self, collected: Option<&Collected>) {
-        let result = if collected.is_some() { "done" } else { "failed" };
+        let result = if collected.is_some() {
+            "done"
+        } else {
+            "failed"
+        };
         self.collections.get_or_create(&[("result", result)]).inc();
-        self.collected_bytes.inc_by(collected.map_or(0, |it| it.bytes));
+        self.collected_bytes
+            .inc_by(collected.map_or(0, |it| it.bytes));
     }
 
     /// How many connections there are.

@@ -11,10 +11,10 @@ mod route;
 mod tls;
 mod uploads;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::io;
 
 use http::header::{ALLOW, EXPECT, HeaderName};
 use http::request::Parts;
@@ -66,6 +66,23 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Whether blobs are digested while they are pulled.
     pub verify_pulls: bool,
+}
+
+impl Default for Limits {
+    /// As the flags' defaults are.
+    fn default() -> Self {
+        Self {
+            largest_manifest: 4 * 1024 * 1024,
+            largest_blob: 64 * 1024 * 1024 * 1024,
+            connections: 1024,
+            uploads: 64,
+            header_bytes: 64 * 1024,
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            verify_pulls: false,
+        }
+    }
 }
 
 /// A registry that is served.
@@ -175,7 +192,8 @@ impl Serving {
             drain(&mut body).await;
         }
         let (method, status) = (head.method.as_str(), answer.status().as_u16());
-        self.metrics.answered(about, method, status, began.elapsed());
+        self.metrics
+            .answered(about, method, status, began.elapsed());
         tracing::debug!(
             peer = %peer.address,
             method,
@@ -237,9 +255,7 @@ impl Exchange<'_> {
             (Target::Upload(name, id), &Method::PATCH) => {
                 uploads::append(self, body, name, id).await
             }
-            (Target::Upload(name, id), &Method::PUT) => {
-                uploads::finish(self, body, name, id).await
-            }
+            (Target::Upload(name, id), &Method::PUT) => uploads::finish(self, body, name, id).await,
             (Target::Upload(name, id), &Method::DELETE) => uploads::cancel(self, name, id).await,
             (Target::Upload(name, id), _) => uploads::status(self, name, id).await,
         }

@@ -72,9 +72,7 @@ impl Target {
         match (kind, &*last) {
             ("blobs", "uploads") => Ok(Self::Uploads(named(name)?)),
             ("blobs", digest) => Ok(Self::Blob(named(name)?, digested(digest)?)),
-            ("manifests", reference) => {
-                Ok(Self::Manifest(named(name)?, Reference::of(reference)?))
-            }
+            ("manifests", reference) => Ok(Self::Manifest(named(name)?, Reference::of(reference)?)),
             ("tags", "list") => Ok(Self::Tags(named(name)?)),
             ("referrers", digest) => Ok(Self::Referrers(named(name)?, digested(digest)?)),
             _ => Err(Wrong::NotFound),
@@ -136,7 +134,9 @@ impl Reference {
 }
 
 /// The parameters of a request.
-pub(super) fn parameters(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+pub(super) fn parameters(
+    query: Option<&str>,
+) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes())
 }
 
@@ -211,7 +211,10 @@ mod tests {
         );
         let escaped = digest.replace(':', "%3A");
         let expected = Target::Blob(name("a/b"), digest.parse().expect("a digest"));
-        assert_eq!(Target::of(&format!("/v2/a/b/blobs/{escaped}")), Ok(expected));
+        assert_eq!(
+            Target::of(&format!("/v2/a/b/blobs/{escaped}")),
+            Ok(expected)
+        );
         assert_eq!(Target::of("/v2"), Ok(Target::Base));
     }
 

@@ -72,9 +72,8 @@ fn written(file: &PathBuf) -> Option<SystemTime> {
 }
 
 fn read(certificate: &PathBuf, key: &PathBuf) -> Result<Arc<ServerConfig>, String> {
-    let wrong = |file: &PathBuf, error: &dyn std::fmt::Display| {
-        format!("{}: {error}", file.display())
-    };
+    let wrong =
+        |file: &PathBuf, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificate, &error))?;

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE, RETRY_AFTER};
 use http::request::Parts;
-use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use oci_spec::image::Digest;
@@ -36,7 +36,10 @@ pub(super) async fn begin(
             Err(answer) => return answer,
         }
     }
-    let digest = match parameter(query, "digest").map(|it| digested(&it)).transpose() {
+    let digest = match parameter(query, "digest")
+        .map(|it| digested(&it))
+        .transpose()
+    {
         Ok(digest) => digest,
         Err(error) => return wrong(error),
     };
@@ -158,7 +161,10 @@ async fn add(
     body: &mut Incoming,
     upload: &mut Upload,
 ) -> Result<(), Refused> {
-    let _turn = exchange.uploading.try_acquire().map_err(|_| Refused::Busy)?;
+    let _turn = exchange
+        .uploading
+        .try_acquire()
+        .map_err(|_| Refused::Busy)?;
     let length = content_length(exchange.head);
     if let Some(range) = exchange.head.headers.get(CONTENT_RANGE) {
         let range = range.to_str().ok().and_then(content_range);
@@ -240,7 +246,11 @@ fn refused(refused: Refused, name: &RepositoryName, upload: Option<&Upload>) -> 
         Refused::Busy => {
             let message = "too much is being uploaded: try again";
             let status = StatusCode::TOO_MANY_REQUESTS;
-            with(error(status, Code::TooManyRequests, message), RETRY_AFTER, "2")
+            with(
+                error(status, Code::TooManyRequests, message),
+                RETRY_AFTER,
+                "2",
+            )
         }
         Refused::OutOfOrder(offset) => error(
             StatusCode::RANGE_NOT_SATISFIABLE,
@@ -271,7 +281,12 @@ fn refused(refused: Refused, name: &RepositoryName, upload: Option<&Upload>) -> 
 }
 
 pub(super) fn content_length(head: &Parts) -> Option<u64> {
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    head.headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// `FIRST-LAST`; some clients write it as HTTP does, `bytes FIRST-LAST/SIZE`.

@@ -113,7 +113,12 @@ mod tests {
             Algorithm::Sha256.digest(b"").as_ref(),
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
-        assert!(Algorithm::Sha512.digest(b"").as_ref().starts_with("sha512:cf83e1357eef"));
+        assert!(
+            Algorithm::Sha512
+                .digest(b"")
+                .as_ref()
+                .starts_with("sha512:cf83e1357eef")
+        );
     }
 
     #[test]

@@ -157,7 +157,13 @@ mod tests {
 
     #[test]
     fn what_is_no_manifest_is_named() {
-        for wrong in ["", "[]", "{", r#"{"config":{"digest":"x"}}"#, r#"{"fsLayers":[]}"#] {
+        for wrong in [
+            "",
+            "[]",
+            "{",
+            r#"{"config":{"digest":"x"}}"#,
+            r#"{"fsLayers":[]}"#,
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(Manifest::read(br#"{"mediaType":"a"}"#, Some("b")).is_err());

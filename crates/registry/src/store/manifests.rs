@@ -236,7 +236,11 @@ impl Store {
             let is_it = self.tagged(name, &tag).await?.as_ref() == Some(digest);
             Ok::<_, Error>(is_it.then_some(tag))
         });
-        let tags: Vec<_> = looked.buffer_unordered(AT_ONCE).boxed().try_collect().await?;
+        let tags: Vec<_> = looked
+            .buffer_unordered(AT_ONCE)
+            .boxed()
+            .try_collect()
+            .await?;
         Ok(tags.into_iter().flatten().collect())
     }
 }

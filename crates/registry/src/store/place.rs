@@ -48,7 +48,9 @@ impl FromStr for Place {
                 Err(()) => Err("a file's URL has no host: file:///DIR".to_owned()),
             },
             "s3" | "s3a" | "gs" | "az" | "azure" | "abfs" | "abfss" => Ok(Self::Bucket(url)),
-            other => Err(format!("`{other}` is no kind of storage: s3, gs and az are")),
+            other => Err(format!(
+                "`{other}` is no kind of storage: s3, gs and az are"
+            )),
         }
     }
 }
