@@ -74,6 +74,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "docker-registry",
         package: "docker-registry",
     },
+    Tool {
+        command: "containerd",
+        package: "containerd",
+    },
 ];
 
 /// What counts instructions.

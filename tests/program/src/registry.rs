@@ -2,6 +2,7 @@
 
 pub mod debian;
 pub mod gate;
+pub mod guarded;
 pub mod image;
 pub mod server;
 

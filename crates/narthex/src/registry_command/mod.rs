@@ -1,9 +1,11 @@
 //! `narthex registry`: one file a subcommand.
 
+mod access;
 mod beside;
 mod filling;
 mod gc;
 mod list;
+mod node_config;
 mod plan;
 mod progress;
 mod running;
@@ -11,6 +13,7 @@ mod scrub;
 mod serve;
 mod status;
 mod sync;
+mod tools;
 mod upkeep;
 
 use std::process::ExitCode;
@@ -30,6 +33,13 @@ pub(crate) fn run(flags: Registry) -> Result<ExitCode, Failure> {
         RegistryCommand::List(flags) => list::run(&flags),
         RegistryCommand::Gc(flags) => gc::run(&flags),
         RegistryCommand::Scrub(flags) => scrub::run(&flags),
+        RegistryCommand::Ls(flags) => tools::ls(&flags),
+        RegistryCommand::Tags(flags) => tools::tags(&flags),
+        RegistryCommand::Inspect(flags) => tools::inspect(&flags),
+        RegistryCommand::Copy(flags) => tools::copy(&flags),
+        RegistryCommand::Rm(flags) => tools::rm(&flags),
+        RegistryCommand::LoginCheck(flags) => tools::login_check(&flags),
+        RegistryCommand::NodeConfig(flags) => node_config::run(&flags),
     }
 }
 

@@ -8,7 +8,7 @@ use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Beside, Serve};
+use crate::flags::registry::{Access, Beside, Serve};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -17,6 +17,7 @@ pub(crate) struct Plan {
     pub(super) place: Place,
     /// A certificate and its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
+    pub(super) access: Access,
     pub(super) limits: Limits,
     /// Zero is never.
     pub(super) gc_interval: Duration,
@@ -28,11 +29,13 @@ impl Plan {
     pub(super) fn of(flags: &Serve) -> Result<Self, Invalid> {
         let tls = flags.tls_cert_file.clone().zip(flags.tls_key_file.clone());
         guard(flags.address, flags.insecure, tls.is_some(), "")?;
+        certificates(flags.access.client_ca_file.is_some(), tls.is_some(), "")?;
         let limits = &flags.limits;
         Ok(Self {
             address: flags.address,
             place: flags.storage.clone(),
             tls,
+            access: flags.access.clone(),
             limits: Limits {
                 largest_manifest: limits.max_manifest_size,
                 largest_blob: limits.max_blob_size,
@@ -60,10 +63,13 @@ impl Plan {
         let certificate = flags.registry_tls_cert_file.clone();
         let tls = certificate.zip(flags.registry_tls_key_file.clone());
         guard(address, flags.registry_insecure, tls.is_some(), "registry-")?;
+        let has_authority = flags.access.registry_client_ca_file.is_some();
+        certificates(has_authority, tls.is_some(), "registry-")?;
         Ok(Some(Self {
             address,
             place,
             tls,
+            access: flags.access.plain(),
             limits: Limits {
                 largest_blob: flags.registry_max_blob_size,
                 verify_pulls: flags.registry_verify_pulls,
@@ -85,6 +91,17 @@ fn guard(address: SocketAddr, insecure: bool, tls: bool, prefix: &str) -> Result
          they pull: give --{prefix}tls-cert-file and --{prefix}tls-key-file, or --{prefix}insecure \
          if you want that"
     )))
+}
+
+/// Nobody shows a certificate without TLS.
+fn certificates(are_asked_for: bool, tls: bool, prefix: &str) -> Result<(), Invalid> {
+    match are_asked_for && !tls {
+        true => Err(Invalid(format!(
+            "--{prefix}client-ca-file takes TLS: give --{prefix}tls-cert-file and \
+             --{prefix}tls-key-file"
+        ))),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use registry::serve::door::Open;
+use registry::access::{Gate, Key};
+use registry::serve::door::Door;
 use registry::serve::{Metrics, Server, Tls};
 use registry::store::{Lock, Place, Store};
 
-use super::Plan;
 use super::upkeep::Upkeep;
+use super::{Plan, access};
 use crate::failure::Failure;
 
 /// A registry that is ready to be served.
@@ -15,6 +16,7 @@ use crate::failure::Failure;
 pub(super) struct Running {
     server: Server,
     upkeep: Upkeep,
+    gate: Arc<Gate>,
     /// Nobody else writes to the folder. A bucket has none.
     lock: Option<Lock>,
 }
@@ -51,11 +53,21 @@ impl Running {
         let store = Store::open(place, plan.limits.largest_blob)
             .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
         let tls = match plan.tls.clone() {
-            Some((certificate, key)) => Some(Tls::new(certificate, key).map_err(failed)?),
+            Some((certificate, key)) => {
+                let authorities = plan.access.client_ca_file.clone();
+                Some(Tls::new(certificate, key, authorities).map_err(failed)?)
+            }
             None => None,
         };
         let upkeep = Upkeep::new(plan, store.clone(), metrics.clone());
-        let (address, door) = (plan.address, Arc::new(Open));
+        let key = async || {
+            let opened = place.storage().map_err(|error| error.to_string())?;
+            Key::shared(&*opened).await
+        };
+        let gate = access::gate(&plan.access, key)
+            .await
+            .map_err(Unready::Failed)?;
+        let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
         let bound = Server::bind(address, store, door, plan.limits, tls, metrics).await;
         let server = bound.map_err(|error| {
             let failure = Failure::new(format!("{address} cannot be bound: {error}"));
@@ -67,6 +79,7 @@ impl Running {
         Ok(Self {
             server,
             upkeep,
+            gate,
             lock,
         })
     }
@@ -79,7 +92,10 @@ impl Running {
     /// Serves until `end` is over and what is under way has ended.
     pub(super) async fn serve(self, end: impl Future<Output = ()>) {
         let upkeep = tokio::spawn(self.upkeep.keep());
+        let gate = self.gate;
+        let watch = tokio::spawn(async move { gate.watch().await });
         self.server.serve(end).await;
+        watch.abort();
         upkeep.abort();
         // What it was doing is over before the folder is another's.
         let _ = upkeep.await;

@@ -210,7 +210,7 @@ impl Exchange<'_> {
     async fn admitted(&self, target: Target, body: &mut Incoming) -> Answer {
         let method = &self.head.method;
         let action = match (&target, method) {
-            (Target::Catalog, _) => Some(Action::List),
+            (Target::Catalog | Target::Tags(_), _) => Some(Action::List),
             (Target::Base, _) => None,
             (Target::Uploads(_) | Target::Upload(..), _) => Some(Action::Push),
             (_, &Method::PUT) => Some(Action::Push),

@@ -1,13 +1,15 @@
 //! The registry's certificate, read again when its files change.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::access::certificate::verifier;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -17,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
+    /// Those that have issued clients' certificates.
+    authorities: Option<PathBuf>,
     now: Mutex<Now>,
 }
 
@@ -28,22 +32,31 @@ struct Now {
 }
 
 /// When the files were written.
-type Written = [Option<SystemTime>; 2];
+type Written = [Option<SystemTime>; 3];
 
 impl Tls {
-    /// Reads both files, in PEM. The error is for people.
-    pub fn new(certificate: PathBuf, key: PathBuf) -> Result<Self, String> {
-        let written = [&certificate, &key].map(|file| written(file));
-        let config = read(&certificate, &key)?;
-        Ok(Self {
+    /// Reads both files, in PEM, and that of the authorities that have issued clients'
+    /// certificates, if clients may show some. The error is for people.
+    pub fn new(
+        certificate: PathBuf,
+        key: PathBuf,
+        authorities: Option<PathBuf>,
+    ) -> Result<Self, String> {
+        let config = read(&certificate, &key, authorities.as_deref())?;
+        let mut this = Self {
             certificate,
             key,
+            authorities,
             now: Mutex::new(Now {
                 config,
                 looked: Instant::now(),
-                written,
+                written: Written::default(),
             }),
-        })
+        };
+        let written = this.written();
+        let now = this.now.get_mut().unwrap_or_else(PoisonError::into_inner);
+        now.written = written;
+        Ok(this)
     }
 
     /// What the next handshake is done with.
@@ -51,10 +64,10 @@ impl Tls {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if now.looked.elapsed() >= LOOK {
             now.looked = Instant::now();
-            let written = [&self.certificate, &self.key].map(|file| written(file));
+            let written = self.written();
             if written != now.written {
                 now.written = written;
-                match read(&self.certificate, &self.key) {
+                match read(&self.certificate, &self.key, self.authorities.as_deref()) {
                     Ok(config) => {
                         tracing::info!("the registry's certificate was read again");
                         now.config = config;
@@ -65,13 +78,26 @@ impl Tls {
         }
         Arc::clone(&now.config)
     }
+
+    fn written(&self) -> Written {
+        let files = [
+            Some(&self.certificate),
+            Some(&self.key),
+            self.authorities.as_ref(),
+        ];
+        files.map(|file| file.and_then(written))
+    }
 }
 
 fn written(file: &PathBuf) -> Option<SystemTime> {
     fs::metadata(file).and_then(|meta| meta.modified()).ok()
 }
 
-fn read(certificate: &PathBuf, key: &PathBuf) -> Result<Arc<ServerConfig>, String> {
+fn read(
+    certificate: &PathBuf,
+    key: &PathBuf,
+    authorities: Option<&Path>,
+) -> Result<Arc<ServerConfig>, String> {
     let wrong =
         |file: &PathBuf, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let chain = CertificateDer::pem_file_iter(certificate)
@@ -81,8 +107,12 @@ fn read(certificate: &PathBuf, key: &PathBuf) -> Result<Arc<ServerConfig>, Strin
         return Err(wrong(certificate, &"has no certificate in PEM"));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
+    let config = ServerConfig::builder();
+    let config = match authorities {
+        Some(file) => config.with_client_cert_verifier(verifier(file)?),
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config
         .with_single_cert(chain, private)
         .map_err(|error| wrong(certificate, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -72,6 +72,11 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// The storage itself, for what is no image.
+    pub fn storage(&self) -> Result<Arc<dyn ObjectStore>> {
+        self.open().map(|(storage, _)| storage)
+    }
+
     /// Makes the folder if there is none.
     pub(super) fn open(&self) -> Result<(Arc<dyn ObjectStore>, Option<PathBuf>)> {
         match self {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use registry::store::Place;
 
+use super::BesideAccess;
 use crate::flags::values;
 
 /// A registry of images in the same process.
@@ -38,6 +39,9 @@ pub(crate) struct Beside {
     #[arg(long, env = "NARTHEX_REGISTRY_TLS_KEY_FILE", value_name = "FILE")]
     #[arg(requires = "registry_tls_cert_file", help_heading = "Image registry")]
     pub(crate) registry_tls_key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) access: BesideAccess,
 
     /// The largest blob (413 beyond).
     #[arg(long, env = "NARTHEX_REGISTRY_MAX_BLOB_SIZE", value_name = "SIZE")]

@@ -8,12 +8,14 @@ use clap::{ArgAction, Args};
 use registry::store::Place;
 use tracing_subscriber::filter::Targets;
 
+use super::Access;
 use crate::flags::{LogFormat, values};
 
 /// Keep images, and serve them to whoever speaks the OCI distribution specification.
 ///
-/// Whoever reaches the address may read and write. It is this machine's own unless another one is
-/// given, which needs --tls-cert-file and --tls-key-file, or --insecure.
+/// Without users, clients of this machine may do everything and others pull; with them, whoever
+/// shows nothing may nothing. The address is this machine's own unless another one is given, which
+/// needs --tls-cert-file and --tls-key-file, or --insecure.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct Serve {
@@ -42,6 +44,9 @@ pub(crate) struct Serve {
     #[arg(long, env = "NARTHEX_REGISTRY_TLS_KEY_FILE", value_name = "FILE")]
     #[arg(requires = "tls_cert_file")]
     pub(crate) tls_key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) access: Access,
 
     #[command(flatten)]
     pub(crate) limits: Limits,
