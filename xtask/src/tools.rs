@@ -66,6 +66,18 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "fcgiwrap",
         package: "fcgiwrap",
     },
+    Tool {
+        command: "skopeo",
+        package: "skopeo",
+    },
+    Tool {
+        command: "docker-registry",
+        package: "docker-registry",
+    },
+    Tool {
+        command: "containerd",
+        package: "containerd",
+    },
 ];
 
 /// What counts instructions.

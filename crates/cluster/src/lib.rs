@@ -21,6 +21,7 @@ pub mod reach;
 mod replicas;
 mod status;
 mod token;
+mod token_review;
 pub mod watch;
 pub mod webhook;
 
@@ -34,6 +35,7 @@ pub use metrics::Metrics;
 pub use publish::{Alone, End, Identity, Options as PublishOptions, Publisher, Served, View};
 pub use replicas::Position;
 pub use status::{Address, Classes, Publish};
+pub use token_review::{TokenReviews, TokenUser};
 pub use watch::{Batch, Condition, Inbox, Offer, Optional, Watches};
 
 /// What our writes are known by in `metadata.managedFields`.

@@ -44,6 +44,7 @@ pub mod origins;
 pub mod ports;
 pub mod program;
 pub mod raw_backend;
+pub mod registry;
 pub mod site;
 pub mod tcp;
 pub mod tls;

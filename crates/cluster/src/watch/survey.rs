@@ -95,29 +95,48 @@ impl Survey {
     pub async fn controllers(&mut self, client: &Client, namespaces: &[String]) -> Vec<Controller> {
         let mut all = Vec::new();
         for (kind, plural) in [("Deployment", "deployments"), ("DaemonSet", "daemonsets")] {
-            let places = match namespaces {
-                [] => vec![format!("/apis/apps/v1/{plural}")],
-                some => some
-                    .iter()
-                    .map(|namespace| format!("/apis/apps/v1/namespaces/{namespace}/{plural}"))
-                    .collect(),
-            };
-            for place in places {
-                let mut items = Vec::new();
-                let request = Request::new(place);
-                let listed = pages(client, &request, |raw| {
-                    items.extend(serde_json::from_str::<Value>(raw.get()).ok());
-                });
-                match listed.await {
-                    Ok(()) => all.extend(items.iter().filter_map(|it| controller(kind, it))),
-                    Err(trouble) => self.unread.push(format!(
-                        "{kind}s: {trouble}; it takes a ClusterRole with the rule {{apiGroups: \
-                         [\"apps\"], resources: [{plural}], verbs: [list]}}"
-                    )),
-                }
-            }
+            let items = self
+                .values(client, "/apis/apps/v1", plural, namespaces)
+                .await;
+            all.extend(items.iter().filter_map(|it| controller(kind, it)));
         }
         all
+    }
+
+    /// Objects of a resource as the API server has them, everywhere or in some namespaces. `api` is
+    /// its path, as `/apis/apps/v1`. What may not be listed is left out, and told.
+    pub async fn values(
+        &mut self,
+        client: &Client,
+        api: &str,
+        plural: &str,
+        namespaces: &[String],
+    ) -> Vec<Value> {
+        let places = match namespaces {
+            [] => vec![format!("{api}/{plural}")],
+            some => some
+                .iter()
+                .map(|namespace| format!("{api}/namespaces/{namespace}/{plural}"))
+                .collect(),
+        };
+        let mut items = Vec::new();
+        for place in places {
+            let request = Request::new(place);
+            let listed = pages(client, &request, |raw| {
+                items.extend(serde_json::from_str::<Value>(raw.get()).ok());
+            });
+            if let Err(trouble) = listed.await {
+                let group = api
+                    .strip_prefix("/apis/")
+                    .and_then(|it| it.split('/').next());
+                let group = group.unwrap_or_default();
+                self.unread.push(format!(
+                    "{plural}: {trouble}; it takes a ClusterRole with the rule {{apiGroups: \
+                     [\"{group}\"], resources: [{plural}], verbs: [list]}}"
+                ));
+            }
+        }
+        items
     }
 
     async fn list_one(&mut self, client: &Client, target: &Target) -> Result<(), Trouble> {

@@ -70,6 +70,8 @@ pub(crate) struct Serve {
     pub(crate) ends_on_hang_up: bool,
     /// How it comes to its ports, and who may have them after it.
     pub(crate) succession: Succession,
+    /// The registry of images that is served besides, if any.
+    pub(crate) registry: Option<crate::registry_command::Plan>,
 }
 
 /// Whom to ask about certificates.
@@ -146,6 +148,7 @@ impl Serve {
             shutdown_timeout: serving.shutdown_timeout,
             ends_on_hang_up: false,
             succession: Succession::None,
+            registry: None,
             stapling: Stapling {
                 on: compilation.ocsp_stapling,
                 configurable: compilation.ingress_nginx.configmap.is_some(),

@@ -25,10 +25,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
+use crate::registry_command::Beside;
 use crate::stapling::{self, Staples};
 use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
-use crate::{flags, log};
+use crate::{flags, log, registry_command};
 use admin_address::Admin;
 use admission::Admission;
 use apply::Control;
@@ -36,7 +37,8 @@ use certificates::{Certificates, Told};
 use grace::Grace;
 use last_good::Keeper;
 use publish::Publish;
-use signals::{Exit, Signal, Signals};
+pub(crate) use signals::Signals;
+use signals::{Exit, Signal};
 use source::Source;
 use succession::Heirs;
 
@@ -74,6 +76,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         publishing,
         gateways,
         webhook,
+        registry,
         ingress_nginx,
         compilation,
         serving,
@@ -94,6 +97,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     )?;
     let config = config::Serve::new(source, &compilation, serving)?;
     let mut config = config.with_ingress_nginx(&ingress_nginx);
+    config.registry = registry_command::Plan::beside(&registry)?;
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
@@ -175,6 +179,7 @@ async fn serve(
         kept,
         keeping,
         publish,
+        images,
     } = running.leave(end);
     let stay = config.post_shutdown;
     let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
@@ -184,6 +189,10 @@ async fn serve(
     }
     // A signal that ended it at once ends this too.
     if matches!(&done, Ok(code) if *code == ExitCode::SUCCESS) {
+        if let Some(images) = images {
+            // It has a limit of its own.
+            let _ = tokio::task::spawn_blocking(move || images.join()).await;
+        }
         publish.wait(&mut signals).await;
         if !stay.is_zero() {
             tokio::select! {
@@ -208,6 +217,8 @@ struct Running {
     heirs: Heirs,
     publish: Publish,
     certificates: Certificates,
+    /// The registry of images.
+    images: Option<Beside>,
 }
 
 /// Why it ends.
@@ -228,6 +239,8 @@ struct Left {
     keeping: Option<JoinHandle<()>>,
     /// What the cluster is told of the end.
     publish: Publish,
+    /// What the registry of images has under way.
+    images: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -255,6 +268,7 @@ impl Running {
         let mut admission_metrics = None;
         let mut certificates = None;
         let mut staples = None;
+        let mut images = None;
         let live = Arc::new(Live::new(|registry| {
             certificates = Some(Certificates::open(config, &state, demand, registry));
             let asked = config.stapling;
@@ -267,7 +281,10 @@ impl Running {
             if admission.is_some() {
                 admission_metrics = Some(cluster::webhook::Metrics::register(registry));
             }
+            let plan = config.registry.clone();
+            images = plan.map(|plan| Beside::start(plan, take_over.is_some(), registry));
         }));
+        let images = images.transpose()?;
         live.set_health_path(&config.health_path);
         if let Some(counts) = proxy.ingress_counts() {
             live.count_as_ingress_nginx(counts);
@@ -358,6 +375,7 @@ impl Running {
             admin,
             live,
             heirs,
+            images,
         })
     }
 
@@ -467,6 +485,7 @@ impl Running {
     /// Ends all but the data plane. Also says where another process goes on.
     fn leave(mut self, end: End) -> Left {
         let (store, served) = (self.control.store(), self.control.served_since());
+        let images = self.images.map(Beside::end);
         let keeper = self.keeper;
         let keeps = !self.is_copy && matches!(end, End::Asked(_));
         let keeping =
@@ -486,6 +505,7 @@ impl Running {
                     proxy,
                     keeping,
                     publish: self.publish,
+                    images,
                 }
             }
             End::Replaced { pid, kept } => {
@@ -499,6 +519,7 @@ impl Running {
                     kept,
                     keeping,
                     publish: self.publish,
+                    images,
                 }
             }
         }

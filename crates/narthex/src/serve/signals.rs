@@ -7,7 +7,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 use crate::failure::Failure;
 
 /// The signals that are listened to.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hang_up: unix::Signal,
@@ -25,14 +25,14 @@ pub(super) enum Signal {
 
 /// Which signal asked to end.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Exit {
+pub(crate) enum Exit {
     Terminate,
     Interrupt,
     HangUp,
 }
 
 impl Exit {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
@@ -52,7 +52,7 @@ impl Exit {
 
 impl Signals {
     /// From here on they do not kill the process any more.
-    pub(super) fn listen(ends_on_hang_up: bool) -> Result<Self, Failure> {
+    pub(crate) fn listen(ends_on_hang_up: bool) -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind).map_err(|error| Failure::new(format!("signals cannot be heard: {error}")))
         };
@@ -77,7 +77,7 @@ impl Signals {
     }
 
     /// Waits for one that asks to end. Cancel safe.
-    pub(super) async fn end(&mut self) -> Exit {
+    pub(crate) async fn end(&mut self) -> Exit {
         loop {
             if let Signal::End(exit) = self.next().await {
                 return exit;

@@ -1,0 +1,104 @@
+//! A registry in the life of a process: its storage opened, its address bound, served.
+
+use std::sync::Arc;
+
+use registry::access::{Gate, Key};
+use registry::serve::door::Door;
+use registry::serve::{Metrics, Server, Tls};
+use registry::store::{Lock, Place, Store};
+
+use super::upkeep::Upkeep;
+use super::{Plan, access};
+use crate::failure::Failure;
+
+/// A registry that is ready to be served.
+#[derive(Debug)]
+pub(super) struct Running {
+    server: Server,
+    upkeep: Upkeep,
+    gate: Arc<Gate>,
+    /// Nobody else writes to the folder. A bucket has none.
+    lock: Option<Lock>,
+}
+
+/// Why a registry is not ready.
+#[derive(Debug)]
+pub(super) enum Unready {
+    /// Another process has its storage or its address.
+    Taken(Failure),
+    /// Something else.
+    Failed(Failure),
+}
+
+impl From<Unready> for Failure {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Taken(failure) | Unready::Failed(failure) => failure,
+        }
+    }
+}
+
+impl Running {
+    /// Opens the storage and binds the address.
+    pub(super) async fn open(plan: &Plan, metrics: Metrics) -> Result<Self, Unready> {
+        let place = &plan.place;
+        let failed = |message: String| Unready::Failed(Failure::new(message));
+        let lock = place
+            .lock()
+            .map_err(|error| failed(format!("{place} cannot be locked: {error}")))?;
+        if lock.is_none() && matches!(place, Place::Folder(_)) {
+            let message = format!("another process serves {place}: one at a time writes to it");
+            return Err(Unready::Taken(Failure::new(message)));
+        }
+        let store = Store::open(place, plan.limits.largest_blob)
+            .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
+        let tls = match plan.tls.clone() {
+            Some((certificate, key)) => {
+                let authorities = plan.access.client_ca_file.clone();
+                Some(Tls::new(certificate, key, authorities).map_err(failed)?)
+            }
+            None => None,
+        };
+        let upkeep = Upkeep::new(plan, store.clone(), metrics.clone());
+        let key = async || {
+            let opened = place.storage().map_err(|error| error.to_string())?;
+            Key::shared(&*opened).await
+        };
+        let gate = access::gate(&plan.access, key)
+            .await
+            .map_err(Unready::Failed)?;
+        let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
+        let bound = Server::bind(address, store, door, plan.limits, tls, metrics).await;
+        let server = bound.map_err(|error| {
+            let failure = Failure::new(format!("{address} cannot be bound: {error}"));
+            match error.kind() {
+                std::io::ErrorKind::AddrInUse => Unready::Taken(failure),
+                _ => Unready::Failed(failure),
+            }
+        })?;
+        Ok(Self {
+            server,
+            upkeep,
+            gate,
+            lock,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> std::net::SocketAddr {
+        self.server.address()
+    }
+
+    /// Serves until `end` is over and what is under way has ended.
+    pub(super) async fn serve(self, end: impl Future<Output = ()>) {
+        let upkeep = tokio::spawn(self.upkeep.keep());
+        let gate = self.gate;
+        let watch = tokio::spawn(async move { gate.watch().await });
+        self.server.serve(end).await;
+        watch.abort();
+        upkeep.abort();
+        // What it was doing is over before the folder is another's.
+        let _ = upkeep.await;
+        drop(self.lock);
+    }
+}

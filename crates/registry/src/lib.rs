@@ -1,0 +1,20 @@
+//! Container images: a registry, what fills it, and who may use it.
+//!
+//! In: requests of registry clients, lists of images that are wanted, and registries elsewhere.
+//! Out: images in a registry. Nothing here knows Kubernetes or the proxy.
+//!
+//! - [`access`]: who may do what
+//! - [`client`]: speaking to a registry
+//! - [`list`]: which images are wanted, and what manifests need
+//! - [`name`]: names of repositories and tags
+//! - [`serve`]: its HTTP API
+//! - [`store`]: what a registry keeps, on any object storage
+//! - [`sync`]: copying what is missing, and saying what there is
+
+pub mod access;
+pub mod client;
+pub mod list;
+pub mod name;
+pub mod serve;
+pub mod store;
+pub mod sync;

@@ -1,0 +1,352 @@
+//! Each form with what its users write.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::client::Transport;
+use crate::list::Login;
+
+fn environment(name: &str) -> Option<String> {
+    (name == "WHO").then(|| "me".to_owned())
+}
+
+#[track_caller]
+fn list(text: &str) -> ImageList {
+    match ImageList::of_text(text, Path::new("/l/list.yaml"), &environment) {
+        Ok(list) => list,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+#[track_caller]
+fn problems(text: &str) -> Vec<String> {
+    let read = ImageList::of_text(text, Path::new("list.yaml"), &environment);
+    let problems = read.expect_err("something is wrong");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn shown(list: &ImageList) -> Vec<String> {
+    let images = list.images.iter();
+    images
+        .map(|it| {
+            let target = it.repository.as_deref().unwrap_or("-");
+            let tag = it.tag.as_deref().unwrap_or("-");
+            format!("{} {:?} {target} {tag}", it.source, it.tags.exact)
+        })
+        .collect()
+}
+
+const OWN: &str = r#"
+apiVersion: narthex.dev/v1alpha1
+kind: ImageList
+metadata: {name: shop}
+spec:
+  defaults:
+    platforms: [linux/amd64]
+    exclude: ["-debug$"]
+  registries:
+    - host: quay.io
+      credentials: {username: robot, passwordEnv: QUAY}
+      tls: {mode: verify, caFile: ca.pem}
+      requestsPerSecond: 2.5
+      parallel: 2
+    - host: localhost:5000
+      tls: {mode: disabled}
+  images:
+    - docker.io/library/busybox:1.36
+    - source: quay.io/team/app
+      target: apps/app
+      tags: {semver: ">=1.2", regex: "^edge", exact: [latest]}
+      platforms: [linux/amd64, linux/arm64]
+      index: filtered
+      referrers: true
+    - source: oci:layouts/app:v1
+      target: app:v2
+    - source: nginx
+      tags: ["1.27"]
+"#;
+
+#[test]
+fn our_own_form_is_read() {
+    let list = list(OWN);
+    assert_eq!(
+        shown(&list),
+        [
+            "docker.io/library/busybox [\"1.36\"] - -",
+            "quay.io/team/app [\"latest\"] apps/app -",
+            "oci:/l/layouts/app [\"v1\"] app v2",
+            "docker.io/library/nginx [\"1.27\"] - -",
+        ]
+    );
+    let app = &list.images[1];
+    assert_eq!((app.index, app.referrers), (Index::Filtered, true));
+    assert_eq!(app.platforms.len(), 2);
+    let there = ["1.3", "edge-2", "1.4-debug", "0.9"].map(str::to_owned);
+    assert_eq!(app.tags.of(&there), ["latest", "1.3", "edge-2"]);
+    assert_eq!(list.images[0].platforms.len(), 1);
+    assert_eq!(
+        list.registries["localhost:5000"].transport,
+        Transport::Plain
+    );
+    let quay = &list.registries["quay.io"];
+    assert_eq!(
+        (quay.parallel, quay.requests_per_second),
+        (Some(2), Some(2.5))
+    );
+    assert_eq!(quay.authorities, [Path::new("/l/ca.pem")]);
+    assert!(matches!(quay.login, Some(Login::Elsewhere { .. })));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line_and_field() {
+    let text = OWN
+        .replace("semver: \">=1.2\"", "semver: \">=one\"")
+        .replace("index: filtered", "index: some")
+        .replace("passwordEnv: QUAY", "password: sesame")
+        .replace("target: app:v2", "target: App")
+        .replace(
+            "- docker.io/library/busybox:1.36",
+            "- docker.io/library/Busybox:1.36",
+        );
+    let found = problems(&text);
+    let has = |text: &str| {
+        assert!(
+            found.iter().any(|it| it.contains(text)),
+            "{text}: {found:#?}"
+        )
+    };
+    has("list.yaml:11: spec.registries[0].credentials");
+    has("list.yaml:18: spec.images[0]");
+    has("spec.images[1].tags.semver: \">=one\" is no range");
+    has("list.yaml:23: spec.images[1].index: write sparse, filtered or single");
+    has("list.yaml:26: spec.images[2].target: \"App\" is no target");
+    assert!(!found.concat().contains("sesame"), "{found:#?}");
+}
+
+const SKOPEO: &str = r#"
+registry.example.com:
+    images:
+        busybox: []
+        redis:
+            - "1.0"
+            - "2.0"
+            - "sha256:0000000000000000000000000000000011111111111111111111111111111111"
+    images-by-tag-regex:
+        nginx: ^1\.13\.[12]-alpine-perl$
+    credentials:
+        username: john
+        password: this is a secret
+    tls-verify: true
+    cert-dir: /home/john/certs
+quay.io:
+    tls-verify: false
+    images:
+        coreos/etcd:
+            - latest
+registry.k8s.io:
+    images-by-semver:
+        coredns/coredns: ">= 1.9.0"
+"#;
+
+#[test]
+fn skopeo_s_form_is_read() {
+    let list = list(SKOPEO);
+    assert_eq!(list.images.len(), 5);
+    assert!(list.images[0].tags.all);
+    assert_eq!(list.images[1].tags.exact.len(), 3);
+    let nginx = &list.images[2].tags;
+    let there = ["1.13.1-alpine-perl", "1.13.3-alpine-perl"].map(str::to_owned);
+    assert_eq!(nginx.of(&there), ["1.13.1-alpine-perl"]);
+    assert_eq!(list.images[3].source.to_string(), "quay.io/coreos/etcd");
+    assert_eq!(list.registries["quay.io"].transport, Transport::Either);
+    assert!(matches!(
+        list.registries["registry.example.com"].login,
+        Some(Login::Here(_))
+    ));
+    assert!(list.images[4].tags.ranges[0].takes("v1.9.3"));
+    let found = problems("quay.io:\n  images:\n    a: [\"b c\"]\n  image: {}\n");
+    assert!(
+        found[0].starts_with("list.yaml:4: [quay.io].image: there is no such field")
+            || found[0].contains("there is no such field"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("\"b c\" is neither a tag nor a digest"),
+        "{found:?}"
+    );
+}
+
+const REGSYNC: &str = r#"
+version: 1
+x-sched-a: &sched-a "15 01 * * *"
+x-common: &common
+  type: repository
+  schedule: *sched-a
+creds:
+  - registry: localhost:5000
+    tls: disabled
+    scheme: http
+  - registry: docker.io
+    user: "{{env \"WHO\"}}"
+    pass: "{{ env \"WHO\" }}"
+defaults:
+  ratelimit:
+    min: 100
+    retry: 15m
+  parallel: 2
+  referrers: true
+sync:
+  - source: busybox:latest
+    target: localhost:5000/library/busybox:latest
+    type: image
+    interval: 60m
+    backup: "backup-{{.Ref.Tag}}"
+  - source: alpine
+    target: registry:5000/library/alpine
+    <<: *common
+    tags:
+      allow: ["3", "3.\\d+"]
+      deny: ["3.0"]
+      semverRange: [">=3.1"]
+    platforms: [linux/amd64, linux/arm64]
+  - source: ghcr.io
+    target: localhost:5000/mirror
+    type: registry
+    repos: {allow: ["team/.*"], deny: [".*-old"]}
+    platform: linux/amd64
+    referrers: false
+"#;
+
+#[test]
+fn regsync_s_form_is_read() {
+    let list = list(REGSYNC);
+    assert_eq!(
+        shown(&list),
+        [
+            "docker.io/library/busybox [\"latest\"] library/busybox latest",
+            "docker.io/library/alpine [] library/alpine -",
+            "ghcr.io [] mirror -",
+        ]
+    );
+    let alpine = &list.images[1];
+    let there = ["3", "3.0", "3.1", "3.12", "3.1-x", "4"].map(str::to_owned);
+    assert_eq!(alpine.tags.of(&there), ["3.1", "3.12"]);
+    assert!(alpine.referrers && !list.images[2].referrers);
+    assert_eq!(list.images[2].index, Index::Single);
+    let Source::Registry { repositories, .. } = &list.images[2].source else {
+        panic!("a registry");
+    };
+    assert!(repositories.take("team/a") && !repositories.take("team/a-old"));
+    assert!(!repositories.take("my/team/a"));
+    let Some(Login::Here(crate::client::Credential::Password { username, .. })) =
+        &list.registries["docker.io"].login
+    else {
+        panic!("a password");
+    };
+    assert_eq!(username, "me");
+}
+
+#[test]
+fn a_template_that_is_not_simple_is_named() {
+    let text = REGSYNC
+        .replace(
+            "source: busybox:latest",
+            "source: \"{{ printf \\\"x\\\" }}\"",
+        )
+        .replace("source: ghcr.io", "source: '{{env \"NONE\"}}'");
+    let found = problems(&text);
+    assert!(
+        found[0].contains("sync[0].source: the template {{printf"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("sync[2].source: the environment has no NONE"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn zot_s_form_is_read() {
+    let list = list(
+        r#"{"storage": {"rootDirectory": "/z"}, "extensions": {"sync": {"registries": [{
+            "urls": ["https://registry.k8s.io"], "tlsVerify": true, "pollInterval": "6h",
+            "content": [
+                {"prefix": "/pause", "tags": {"regex": "^3", "semver": true}},
+                {"prefix": "/repo2", "destination": "/kube", "stripPrefix": true},
+                {"prefix": "/ingress-nginx/**"}
+            ]}]}}}"#,
+    );
+    assert_eq!(
+        shown(&list),
+        [
+            "registry.k8s.io/pause [] pause -",
+            "registry.k8s.io/repo2 [] kube -",
+            "registry.k8s.io [] - -",
+        ]
+    );
+    let Source::Registry { repositories, .. } = &list.images[2].source else {
+        panic!("a registry");
+    };
+    assert!(repositories.take("ingress-nginx/a/b") && !repositories.take("ingress/a"));
+}
+
+#[test]
+fn lines_are_read() {
+    let list = list(
+        "# what we need\nnginx:1.27\n\nquay.io/a/b  mirror/b:v1 # there\noci:app\r\ndocker-archive:/x.tar:a:b\n",
+    );
+    assert_eq!(
+        shown(&list),
+        [
+            "docker.io/library/nginx [\"1.27\"] - -",
+            "quay.io/a/b [\"latest\"] mirror/b v1",
+            "oci:/l/app [] - -",
+            "docker-archive:/x.tar [\"a:b\"] - -",
+        ]
+    );
+    let found = problems("nginx\nNGINX\na b c\n");
+    assert!(
+        found[0].starts_with("list.yaml:2: \"NGINX\" is no image"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].starts_with("list.yaml:3: write SOURCE"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_is_no_list_says_what_would_be_one() {
+    assert_eq!(problems("# nothing\n"), ["list.yaml:1: it names no image"]);
+    let found = problems("- a\n- b\n");
+    assert!(
+        found[0].contains("no list of images: write `kind: ImageList`"),
+        "{found:?}"
+    );
+    let found = problems("kind: Pod\napiVersion: v1\n");
+    assert!(
+        found[1].contains("a list of images has `kind: ImageList`"),
+        "{found:?}"
+    );
+    assert!(!problems("a: [").is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_strange(text in "(?s).{0,200}") {
+        let _ = ImageList::of_text(&text, Path::new("l"), &environment);
+    }
+
+    #[test]
+    fn no_change_of_a_list_is_too_strange(
+        which in 0usize..3, at in 0usize..1_000, with in "[ -~\n]{0,8}", less in 0usize..20,
+    ) {
+        let text = [OWN, SKOPEO, REGSYNC][which];
+        let at = at.min(text.len());
+        let end = (at + less).min(text.len());
+        let changed = format!("{}{with}{}", &text[..at], &text[end..]);
+        let _ = ImageList::of_text(&changed, Path::new("l"), &environment);
+    }
+}

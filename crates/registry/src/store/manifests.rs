@@ -1,0 +1,246 @@
+//! Manifests and what leads to them: tags and referrers.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+use oci_spec::image::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{Descriptor, Manifest};
+use super::{Algorithm, Error, Link, Page, Result, Store, keys};
+use crate::name::{RepositoryName, Tag};
+
+/// How many small objects are read at once.
+const AT_ONCE: usize = 16;
+
+/// How much a page of referrers has, in bytes: what a client takes of an index.
+const LARGEST_PAGE: usize = 3 * 1024 * 1024;
+
+/// A manifest as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// As its client named it.
+    pub media_type: String,
+    /// By which it is kept.
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Why a manifest was not taken.
+#[derive(Debug)]
+pub enum NotAccepted {
+    /// It needs these blobs, which the repository does not have.
+    Needs(Vec<Digest>),
+    /// The storage failed.
+    Failed(Error),
+}
+
+/// What a tag is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Tagged {
+    digest: String,
+}
+
+impl From<Error> for NotAccepted {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Store {
+    /// Keeps a manifest that has been read, and tags it. The repository has to have what it needs.
+    pub async fn put_manifest(
+        &self,
+        name: &RepositoryName,
+        stored: &Stored,
+        bytes: Bytes,
+        manifest: &Manifest,
+        tags: &[Tag],
+    ) -> std::result::Result<(), NotAccepted> {
+        let relied_on = manifest.needs.iter().chain(&manifest.may_have);
+        let relied_on = relied_on.chain([&stored.digest]).cloned().collect();
+        let _pin = self.pins.pin(relied_on).await;
+        let _alone = self.repositories.lock(name).await;
+        let missing = self.missing(name, &manifest.needs).await?;
+        if !missing.is_empty() {
+            return Err(NotAccepted::Needs(missing));
+        }
+        self.begin_repository(name).await?;
+        let digest = &stored.digest;
+        self.put(&keys::content(digest), bytes).await?;
+        let link = Link {
+            media_type: Some(stored.media_type.clone()),
+            size: stored.size,
+        };
+        self.put_json(&keys::manifest(name, digest), &link).await?;
+        if let Some(subject) = &manifest.subject {
+            let descriptor = Descriptor {
+                media_type: stored.media_type.clone(),
+                digest: digest.to_string(),
+                size: stored.size,
+                artifact_type: manifest.artifact_type.clone(),
+                annotations: manifest.annotations.clone(),
+            };
+            let path = keys::referrer(name, subject, digest);
+            self.put_json(&path, &descriptor).await?;
+        }
+        for tag in tags {
+            let tagged = Tagged {
+                digest: digest.to_string(),
+            };
+            self.put_json(&keys::tag(name, tag), &tagged).await?;
+        }
+        Ok(())
+    }
+
+    /// What a tag is.
+    pub async fn tagged(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>> {
+        let path = keys::tag(name, tag);
+        let Some((tagged, _)) = self.get_json::<Tagged>(&path).await? else {
+            return Ok(None);
+        };
+        match tagged.digest.parse() {
+            Ok(digest) => Ok(Some(digest)),
+            Err(_) => Err(Error::Failed(format!("{path} is not as it was written"))),
+        }
+    }
+
+    /// What a repository knows of a manifest that it has.
+    pub async fn manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Stored>> {
+        let link = self.get_json::<Link>(&keys::manifest(name, digest)).await?;
+        Ok(link.map(|(link, _)| Stored {
+            media_type: link.media_type.unwrap_or_default(),
+            digest: digest.clone(),
+            size: link.size,
+        }))
+    }
+
+    /// A manifest's bytes, if they are still what they were.
+    pub async fn manifest_bytes(&self, digest: &Digest) -> Result<Bytes> {
+        let path = keys::content(digest);
+        let bytes = self.get(&path).await?;
+        let bytes = bytes.ok_or_else(|| Error::Missing(format!("content of {digest}")))?;
+        let computed = Algorithm::of(digest).map(|algorithm| algorithm.digest(&bytes));
+        if computed.as_ref() != Some(digest) {
+            return Err(Error::Failed(format!(
+                "{digest} is not what it was: scrub the storage"
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// Takes a tag away. `false` if there was none.
+    pub async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<bool> {
+        let _alone = self.repositories.lock(name).await;
+        self.delete(&keys::tag(name, tag)).await
+    }
+
+    /// Takes a manifest out of a repository, with every tag that it has. `false` if it was not
+    /// there.
+    pub async fn delete_manifest(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let _pin = self.pins.pin(vec![digest.clone()]).await;
+        let _alone = self.repositories.lock(name).await;
+        let link = keys::manifest(name, digest);
+        if self.head(&link).await?.is_none() {
+            return Ok(false);
+        }
+        for tag in self.tags_of(name, digest).await? {
+            self.delete(&keys::tag(name, &tag)).await?;
+        }
+        // Of what cannot be read any more, nobody knows whose it was.
+        let subject = match self.manifest_bytes(digest).await {
+            Ok(bytes) => Manifest::read(&bytes, None).ok().and_then(|it| it.subject),
+            Err(Error::Missing(_) | Error::Failed(_)) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(subject) = subject {
+            self.delete(&keys::referrer(name, &subject, digest)).await?;
+        }
+        self.delete(&link).await
+    }
+
+    /// What refers to a manifest, after `last`, a page at a time; only those of `artifact_type` if
+    /// one is given.
+    pub async fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        last: Option<&str>,
+        count: usize,
+    ) -> Result<Page<(String, Descriptor)>> {
+        let folder = keys::referrers(name, subject);
+        let mut page = Page {
+            items: Vec::new(),
+            more: false,
+        };
+        let mut last = last.map(str::to_owned);
+        let mut size = 0;
+        loop {
+            let listed = self.page(&folder, last.as_deref(), count).await?;
+            let mut read = stream::iter(listed.items.into_iter().map(|key| {
+                let path = folder.clone().join(key.as_str());
+                async move {
+                    let read = self.get_json::<Descriptor>(&path).await?;
+                    let length = read.as_ref().map_or(0, |(_, meta)| meta.size);
+                    Ok::<_, Error>((key, read.map(|(descriptor, _)| descriptor), length))
+                }
+            }))
+            .buffered(AT_ONCE)
+            .boxed();
+            while let Some((key, descriptor, length)) = read.try_next().await? {
+                let Some(descriptor) = descriptor else {
+                    continue;
+                };
+                let is_wanted = artifact_type
+                    .is_none_or(|wanted| descriptor.artifact_type.as_deref() == Some(wanted));
+                if !is_wanted {
+                    last = Some(key);
+                    continue;
+                }
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                let is_full = !page.items.is_empty() && size + length > LARGEST_PAGE;
+                if page.items.len() == count || is_full {
+                    page.more = true;
+                    return Ok(page);
+                }
+                size += length;
+                last = Some(key.clone());
+                page.items.push((key, descriptor));
+            }
+            if !listed.more {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Those that the repository does not have.
+    async fn missing(&self, name: &RepositoryName, needs: &[Digest]) -> Result<Vec<Digest>> {
+        let looked = stream::iter(needs).map(|digest| async move {
+            let link = self.linked_blob(name, digest).await?;
+            Ok::<_, Error>(link.is_none().then(|| digest.clone()))
+        });
+        let missing: Vec<_> = looked.buffered(AT_ONCE).boxed().try_collect().await?;
+        Ok(missing.into_iter().flatten().collect())
+    }
+
+    /// The tags that are this manifest.
+    pub(super) async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>> {
+        let listed = self.objects.list(Some(&keys::tags(name)));
+        let looked = listed.map_err(Error::from).map(|object| async move {
+            let tag = object?.location.filename().and_then(|it| it.parse().ok());
+            let Some(tag) = tag else {
+                return Ok(None);
+            };
+            let is_it = self.tagged(name, &tag).await?.as_ref() == Some(digest);
+            Ok::<_, Error>(is_it.then_some(tag))
+        });
+        let tags: Vec<_> = looked
+            .buffer_unordered(AT_ONCE)
+            .boxed()
+            .try_collect()
+            .await?;
+        Ok(tags.into_iter().flatten().collect())
+    }
+}

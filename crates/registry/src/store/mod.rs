@@ -1,0 +1,166 @@
+//! What a registry keeps, on any object storage.
+//!
+//! Content is kept once, by its digest; a repository has links to what it has. Writes go content
+//! first, then the link, the referrer, the tag; deletions the other way round: wherever a process
+//! is killed, whatever can be found is whole. An answer that says "done" comes after the last
+//! write, and a write is over once it is on the disk.
+
+mod blobs;
+mod digest;
+mod error;
+mod gc;
+mod keys;
+mod listing;
+mod manifest;
+mod manifests;
+mod pins;
+mod place;
+mod scrub;
+mod uploads;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use serde::{Deserialize, Serialize};
+
+pub use blobs::Content;
+pub use digest::{Algorithm, Hasher, parse_digest};
+pub use error::{Error, Result};
+pub use gc::Collected;
+pub use listing::Page;
+pub use manifest::{Descriptor, Manifest};
+pub use manifests::{NotAccepted, Stored};
+pub use place::{Lock, Place};
+pub use scrub::{Broken, Scrubbed};
+pub use uploads::{Refused, Upload};
+
+use crate::name::RepositoryName;
+use error::found;
+use pins::{Locks, Pins};
+
+/// How old a link is before somebody who is told of it renews it.
+const RENEW_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// How much is written at once to a folder, in bytes.
+const FOLDER_PIECE: usize = 512 * 1024;
+
+/// The same of a bucket, where a part has at least 5 MiB.
+const BUCKET_PIECE: usize = 5 * 1024 * 1024;
+
+/// What a registry keeps. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// Where it is, if it is a folder.
+    folder: Option<PathBuf>,
+    pins: Arc<Pins>,
+    repositories: Arc<Locks<RepositoryName>>,
+    uploads: Arc<uploads::Sessions>,
+    largest_blob: u64,
+}
+
+/// What a repository knows of what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Of a manifest, as its client named it.
+    #[serde(default, rename = "mediaType", skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Store {
+    /// What is at `place`. No blob may be larger than `largest_blob` bytes.
+    pub fn open(place: &Place, largest_blob: u64) -> Result<Self> {
+        let (objects, folder) = place.open()?;
+        Ok(Self {
+            objects,
+            folder,
+            pins: Arc::default(),
+            repositories: Arc::default(),
+            uploads: Arc::default(),
+            largest_blob,
+        })
+    }
+
+    /// Whether there has ever been anything in a repository.
+    pub async fn has_repository(&self, name: &RepositoryName) -> Result<bool> {
+        Ok(self.head(&keys::marker(name)).await?.is_some())
+    }
+
+    /// How much is written at once.
+    fn piece(&self) -> usize {
+        match self.folder {
+            Some(_) => FOLDER_PIECE,
+            None => BUCKET_PIECE,
+        }
+    }
+
+    async fn head(&self, path: &Path) -> Result<Option<ObjectMeta>> {
+        found(self.objects.head(path).await)
+    }
+
+    /// A small object.
+    async fn get(&self, path: &Path) -> Result<Option<Bytes>> {
+        Ok(self.get_with_meta(path).await?.map(|(bytes, _)| bytes))
+    }
+
+    async fn get_with_meta(&self, path: &Path) -> Result<Option<(Bytes, ObjectMeta)>> {
+        let Some(got) = found(self.objects.get(path).await)? else {
+            return Ok(None);
+        };
+        let meta = got.meta.clone();
+        Ok(Some((got.bytes().await?, meta)))
+    }
+
+    async fn put(&self, path: &Path, bytes: impl Into<PutPayload>) -> Result<()> {
+        self.objects.put(path, bytes.into()).await?;
+        Ok(())
+    }
+
+    /// Whether it was there.
+    async fn delete(&self, path: &Path) -> Result<bool> {
+        if self.head(path).await?.is_none() {
+            return Ok(false);
+        }
+        found(self.objects.delete(path).await)?;
+        Ok(true)
+    }
+
+    /// Something small, as JSON.
+    async fn put_json(&self, path: &Path, value: &impl Serialize) -> Result<()> {
+        let json = serde_json::to_vec(value).map_err(|error| Error::Failed(error.to_string()))?;
+        self.put(path, json).await
+    }
+
+    async fn get_json<T: for<'a> Deserialize<'a>>(
+        &self,
+        path: &Path,
+    ) -> Result<Option<(T, ObjectMeta)>> {
+        let Some((bytes, meta)) = self.get_with_meta(path).await? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Failed(format!("{path} is not as it was written: {error}")))?;
+        Ok(Some((value, meta)))
+    }
+
+    /// Sees to it that a repository is known before it has anything.
+    async fn begin_repository(&self, name: &RepositoryName) -> Result<()> {
+        let marker = keys::marker(name);
+        match self.head(&marker).await? {
+            Some(_) => Ok(()),
+            None => self.put(&marker, Bytes::new()).await,
+        }
+    }
+}
+
+/// How long ago something was written, by the storage's clock and ours.
+fn age(meta: &ObjectMeta) -> Duration {
+    let written: std::time::SystemTime = meta.last_modified.into();
+    written.elapsed().unwrap_or_default()
+}

@@ -1,0 +1,342 @@
+//! Images in files: the OCI's image layout, as a folder or a tar file, and what `docker save`
+//! writes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::parsed::{Descriptor, Parsed};
+use super::tar;
+use crate::client::{Digest, Error, Hasher, Kind, Manifest, is_tag};
+
+/// The largest manifest or index, in bytes.
+const MAX_JSON: u64 = 4 << 20;
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A part of a file.
+#[derive(Debug, Clone)]
+pub(super) struct Span {
+    pub(super) file: PathBuf,
+    pub(super) start: u64,
+    pub(super) length: u64,
+}
+
+/// Images in a folder or a tar file.
+#[derive(Debug)]
+pub(super) struct Layout {
+    files: Files,
+    /// What it is called, and its digest.
+    named: Vec<(Option<String>, Digest)>,
+    /// Of what `docker save` writes: manifests that say the same, and where their blobs are.
+    made: HashMap<Digest, Manifest>,
+    blobs: HashMap<Digest, Span>,
+}
+
+#[derive(Debug)]
+enum Files {
+    Folder(PathBuf),
+    Tar(PathBuf, tar::Index),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default)]
+    layers: Vec<String>,
+}
+
+impl Layout {
+    /// An image layout in a folder.
+    pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
+        Self::of(Files::Folder(folder.to_owned()))
+    }
+
+    /// The same in a tar file.
+    pub(super) fn of_archive(file: &Path) -> Result<Self, Error> {
+        Self::of(Files::tar(file)?)
+    }
+
+    /// What `docker save` writes. Reads all of it once, as the digests of its layers are nowhere.
+    pub(super) fn of_docker(file: &Path) -> Result<Self, Error> {
+        let files = Files::tar(file)?;
+        let text = files
+            .json("manifest.json")
+            .map_err(|error| match error.kind {
+                Kind::NotFound => {
+                    files.wrong("it has no manifest.json: did `docker save` write it?")
+                }
+                _ => error,
+            })?;
+        let images: Vec<Saved> = serde_json::from_slice(&text)
+            .map_err(|error| files.wrong(&format!("manifest.json: {error}")))?;
+        let mut layout = Self {
+            files,
+            named: Vec::new(),
+            made: HashMap::new(),
+            blobs: HashMap::new(),
+        };
+        let mut hashed = HashMap::new();
+        for image in images {
+            let digest = layout.make(&image, &mut hashed)?;
+            match image.repo_tags.unwrap_or_default() {
+                none if none.is_empty() => layout.named.push((None, digest)),
+                some => layout
+                    .named
+                    .extend(some.into_iter().map(|it| (Some(it), digest.clone()))),
+            }
+        }
+        Ok(layout)
+    }
+
+    /// What there is: names and digests. A name is a tag, or of `docker save` an image.
+    pub(super) fn named(&self) -> &[(Option<String>, Digest)] {
+        &self.named
+    }
+
+    /// A manifest by name or digest.
+    pub(super) fn manifest(&self, reference: &str) -> Result<Manifest, Error> {
+        let by_name = self
+            .named
+            .iter()
+            .find(|(name, _)| name.as_deref() == Some(reference));
+        let digest = match (by_name, reference.parse::<Digest>()) {
+            (Some((_, digest)), _) => digest.clone(),
+            (None, Ok(digest)) => digest,
+            (None, Err(_)) => {
+                let why = format!("{} has no {reference}", self.files.path().display());
+                return Err(Error::new(Kind::NotFound, why));
+            }
+        };
+        if let Some(made) = self.made.get(&digest) {
+            return Ok(made.clone());
+        }
+        let bytes = self.files.json(&path_of(&digest))?;
+        if !digest.is_of(&bytes) {
+            return Err(self
+                .files
+                .wrong(&format!("what is there as {digest} is something else")));
+        }
+        let known = self
+            .descriptors()
+            .into_iter()
+            .find(|it| it.digest == digest.as_str());
+        let media_type = media_type(&bytes).or_else(|| known.map(|it| it.media_type));
+        Ok(Manifest {
+            digest,
+            bytes: bytes.into(),
+            media_type: media_type.unwrap_or_else(|| IMAGE.to_owned()),
+        })
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Span, Error> {
+        match self.blobs.get(digest) {
+            Some(span) => Ok(span.clone()),
+            None => self.files.span(&path_of(digest)),
+        }
+    }
+
+    /// What the layout's index has that refers to a manifest.
+    pub(super) fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
+        let mut all = self.descriptors();
+        all.retain(|it| {
+            let found = it.digest().and_then(|it| self.manifest(it.as_str()));
+            let parsed = found.and_then(|it| Parsed::of(&it));
+            let of = parsed.ok().and_then(|it| it.subject);
+            of.is_some_and(|of| of.digest == subject.as_str())
+        });
+        all
+    }
+
+    fn of(files: Files) -> Result<Self, Error> {
+        let mut layout = Self {
+            files,
+            named: Vec::new(),
+            made: HashMap::new(),
+            blobs: HashMap::new(),
+        };
+        let text = layout
+            .files
+            .json("index.json")
+            .map_err(|error| match error.kind {
+                Kind::NotFound => layout
+                    .files
+                    .wrong("it has no index.json: it is no image layout"),
+                _ => error,
+            })?;
+        let parsed: Parsed = serde_json::from_slice(&text)
+            .map_err(|error| layout.files.wrong(&format!("index.json: {error}")))?;
+        for descriptor in parsed.manifests.into_iter().flatten() {
+            let name = descriptor
+                .annotations
+                .as_ref()
+                .and_then(|it| it.get(REF_NAME));
+            // Some write a whole reference.
+            let tag = name.map(|it| match is_tag(it) {
+                true => it.as_str(),
+                false => it.rsplit(':').next().unwrap_or_default(),
+            });
+            let tag = tag.filter(|it| is_tag(it)).map(str::to_owned);
+            layout.named.push((tag, descriptor.digest()?));
+        }
+        Ok(layout)
+    }
+
+    fn descriptors(&self) -> Vec<Descriptor> {
+        let text = self.files.json("index.json").unwrap_or_default();
+        let parsed: Parsed = serde_json::from_slice(&text).unwrap_or_default();
+        parsed.manifests.unwrap_or_default()
+    }
+
+    /// A manifest for an image of `docker save`, whose layers stay as they are.
+    fn make(
+        &mut self,
+        image: &Saved,
+        hashed: &mut HashMap<String, (Digest, u64, bool)>,
+    ) -> Result<Digest, Error> {
+        let mut descriptors = Vec::new();
+        for name in std::iter::once(&image.config).chain(&image.layers) {
+            let found = match hashed.get(name) {
+                Some(found) => found.clone(),
+                None => {
+                    let span = self.files.span(name)?;
+                    let (digest, gzip) =
+                        hash(&span).map_err(|it| self.files.wrong(&it.to_string()))?;
+                    let found = (digest.clone(), span.length, gzip);
+                    self.blobs.insert(digest, span);
+                    hashed.insert(name.clone(), found.clone());
+                    found
+                }
+            };
+            descriptors.push(found);
+        }
+        let described = descriptors
+            .iter()
+            .enumerate()
+            .map(|(index, (digest, size, gzip))| {
+                let media_type = match (index, gzip) {
+                    (0, _) => "application/vnd.oci.image.config.v1+json",
+                    (_, true) => "application/vnd.oci.image.layer.v1.tar+gzip",
+                    (_, false) => "application/vnd.oci.image.layer.v1.tar",
+                };
+                json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
+            });
+        let described: Vec<_> = described.collect();
+        let (config, layers) = described
+            .split_first()
+            .unwrap_or_else(|| unreachable!("one at least"));
+        let text = json!({
+            "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layers,
+        });
+        let bytes = text.to_string();
+        let digest = Digest::sha256(bytes.as_bytes());
+        let manifest = Manifest {
+            digest: digest.clone(),
+            bytes: bytes.into(),
+            media_type: IMAGE.to_owned(),
+        };
+        self.made.insert(digest.clone(), manifest);
+        Ok(digest)
+    }
+}
+
+const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+impl Files {
+    fn tar(file: &Path) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| {
+            Error::new(Kind::Broken, format!("{}: {error}", file.display()))
+        };
+        let index = tar::Index::of(file).map_err(failed)?;
+        Ok(Self::Tar(file.to_owned(), index))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Tar(path, _) => path,
+        }
+    }
+
+    fn wrong(&self, why: &str) -> Error {
+        Error::new(Kind::Broken, format!("{}: {why}", self.path().display()))
+    }
+
+    fn span(&self, name: &str) -> Result<Span, Error> {
+        let none = || {
+            let why = format!("{} has no {name}", self.path().display());
+            Error::new(Kind::NotFound, why)
+        };
+        match self {
+            Self::Folder(folder) => {
+                let file = folder.join(name);
+                let metadata = std::fs::metadata(&file).ok().filter(|it| it.is_file());
+                let length = metadata.ok_or_else(none)?.len();
+                Ok(Span {
+                    file,
+                    start: 0,
+                    length,
+                })
+            }
+            Self::Tar(file, index) => {
+                let (start, length) = index.find(name).ok_or_else(none)?;
+                Ok(Span {
+                    file: file.clone(),
+                    start,
+                    length,
+                })
+            }
+        }
+    }
+
+    fn json(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let span = self.span(name)?;
+        if span.length > MAX_JSON {
+            return Err(self.wrong(&format!("{name} is larger than {MAX_JSON} bytes")));
+        }
+        let mut bytes = Vec::new();
+        let read = open(&span).and_then(|mut it| it.read_to_end(&mut bytes));
+        read.map_err(|error| self.wrong(&format!("{name}: {error}")))?;
+        Ok(bytes)
+    }
+}
+
+fn open(span: &Span) -> std::io::Result<impl Read + use<>> {
+    let mut file = File::open(&span.file)?;
+    file.seek(SeekFrom::Start(span.start))?;
+    Ok(file.take(span.length))
+}
+
+/// The digest of a part of a file, and whether it is compressed by gzip.
+fn hash(span: &Span) -> std::io::Result<(Digest, bool)> {
+    let mut from = open(span)?;
+    let mut hasher = Hasher::named("sha256").unwrap_or_else(|| unreachable!("it is known"));
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut first, mut gzip) = (true, false);
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hasher.finish(), gzip));
+        }
+        if first {
+            gzip = buffer.starts_with(&[0x1f, 0x8b]);
+            first = false;
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+fn path_of(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+fn media_type(bytes: &[u8]) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    json["mediaType"].as_str().map(str::to_owned)
+}

@@ -1,0 +1,12 @@
+//! Registries of container images for the tests, and what fills them.
+
+pub mod debian;
+pub mod gate;
+pub mod guarded;
+pub mod image;
+pub mod server;
+
+pub use debian::{DebianRegistry, PASSWORD};
+pub use gate::{Asked, Gate, Verdict};
+pub use image::{Image, Layout, digest, skopeo};
+pub use server::Registry;

@@ -1,0 +1,438 @@
+//! Nothing is lost: crashes, restarts, collections beside traffic, rot and full disks.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use program_tests::registry::server::image;
+use program_tests::registry::{Registry, digest};
+use program_tests::{program, until};
+use serde_json::Value;
+
+/// Bytes that no other seed gives.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+fn gc(storage: &Path, grace: &str) -> Value {
+    let path = storage.display().to_string();
+    let flags = [
+        "registry",
+        "gc",
+        "--storage",
+        &path,
+        "--output=json",
+        "--grace",
+    ];
+    let ended = program::run(&[&flags[..], &[grace]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    serde_json::from_str(&ended.stdout).expect("JSON")
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => found.push(path),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn an_upload_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut registry = Registry::on(folder.path(), &[]);
+    let content = noise(1, 3_000_000);
+    let place = registry.begin("a");
+    assert_eq!(
+        registry
+            .ask("PATCH", &place, &[], &content[..1_000_000])
+            .status,
+        202
+    );
+    registry.kill();
+    let mut registry = Registry::on(folder.path(), &[]);
+    let status = registry.get(&place);
+    assert_eq!(
+        (status.status, status.header("range")),
+        (204, Some("0-999999"))
+    );
+    let field = "Content-Range: 1000000-1999999";
+    let sent = registry.ask("PATCH", &place, &[field], &content[1_000_000..2_000_000]);
+    assert_eq!(sent.status, 202);
+    registry.kill();
+    let registry = Registry::on(folder.path(), &[]);
+    let digest = digest(&content);
+    let path = format!("{place}?digest={digest}");
+    let put = registry.ask("PUT", &path, &[], &content[2_000_000..]);
+    assert_eq!(put.status, 201, "{}", put.text());
+    assert!(registry.get(&format!("/v2/a/blobs/{digest}")).body == content);
+    assert_eq!(
+        files(&folder.path().join("uploads")),
+        Vec::<std::path::PathBuf>::new()
+    );
+}
+
+#[test]
+fn what_came_before_a_client_broke_off_is_kept() {
+    let registry = Registry::start();
+    let content = noise(2, 2_000_000);
+    let place = registry.begin("a");
+    let mut connection = registry.connect();
+    connection.send(format!(
+        "PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        content.len()
+    ));
+    connection.send(&content[..1_200_000]);
+    drop(connection);
+    let mut kept = 0;
+    until("what came is kept", || {
+        let status = registry.get(&place);
+        let range = status
+            .header("range")
+            .and_then(|range| range.strip_prefix("0-"));
+        kept = range.and_then(|last| last.parse().ok()).unwrap_or(0);
+        kept > 0
+    });
+    assert!(kept < 1_200_000, "{kept}");
+    let rest = &content[kept + 1..];
+    let path = format!("{place}?digest={}", digest(&content));
+    let put = registry.ask("PUT", &path, &[], rest);
+    assert_eq!(put.status, 201, "{}", put.text());
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_no_half_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut acknowledged: Vec<(String, String)> = Vec::new();
+    let mut deleted: Vec<String> = Vec::new();
+    for round in 0..12_u64 {
+        let mut registry = Registry::on(folder.path(), &[]);
+        for (tag, digest) in &acknowledged {
+            let got = registry.get(&format!("/v2/a/manifests/{tag}"));
+            assert_eq!(
+                got.header("docker-content-digest"),
+                Some(&**digest),
+                "{tag}"
+            );
+        }
+        for digest in &deleted {
+            let path = format!("/v2/a/manifests/{digest}");
+            assert_eq!(registry.status("GET", &path), 404);
+        }
+        let over = AtomicBool::new(false);
+        let (pushed, removed) = thread::scope(|scope| {
+            let (registry, over) = (&registry, &over);
+            let pushing = scope.spawn(move || {
+                let mut pushed = Vec::new();
+                for step in 0.. {
+                    let tag = format!("r{round}-{step}");
+                    let layer = noise(round * 1000 + step + 10, 400_000);
+                    match try_push(registry, &tag, &layer) {
+                        Ok(digest) => pushed.push((tag, digest)),
+                        Err(error) if over.load(Ordering::Acquire) => {
+                            drop(error);
+                            return pushed;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                pushed
+            });
+            let victims: Vec<_> = acknowledged
+                .iter()
+                .map(|(_, digest)| digest.clone())
+                .collect();
+            let deleting = scope.spawn(move || {
+                let mut removed = Vec::new();
+                let mut begun = None;
+                for digest in victims.into_iter().take(3) {
+                    let path = format!("/v2/a/manifests/{digest}");
+                    begun = Some(digest.clone());
+                    match registry.try_ask("DELETE", &path, &[], b"") {
+                        Ok(answer) => assert_eq!(answer.status, 202),
+                        Err(_) => return (removed, begun),
+                    }
+                    removed.push(digest);
+                    begun = None;
+                }
+                (removed, begun)
+            });
+            // Another moment each time, from the first request to well within the pushes.
+            thread::sleep(Duration::from_millis(20 + 67 * round));
+            over.store(true, Ordering::Release);
+            let pid = i32::try_from(registry.pid())
+                .ok()
+                .and_then(rustix::process::Pid::from_raw);
+            rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
+                .expect("our child");
+            (
+                pushing.join().expect("no panic"),
+                deleting.join().expect("no panic"),
+            )
+        });
+        registry.kill();
+        let (gone, perhaps) = removed;
+        acknowledged.extend(pushed);
+        acknowledged
+            .retain(|(_, digest)| !gone.contains(digest) && Some(digest) != perhaps.as_ref());
+        deleted.extend(gone);
+        Registry::assert_whole(folder.path());
+    }
+    assert!(!acknowledged.is_empty());
+    // What is left of it is taken away, and nothing else.
+    gc(folder.path(), "0s");
+    Registry::assert_whole(folder.path());
+    let left = files(&folder.path().join("blobs"));
+    assert!(
+        left.iter()
+            .all(|path| !path.to_string_lossy().contains('#')),
+        "{left:?}"
+    );
+    assert!(files(&folder.path().join("uploads")).is_empty());
+    let registry = Registry::on(folder.path(), &[]);
+    for (tag, digest) in &acknowledged {
+        let got = registry.get(&format!("/v2/a/manifests/{tag}"));
+        assert_eq!(
+            got.header("docker-content-digest"),
+            Some(&**digest),
+            "{tag}"
+        );
+    }
+}
+
+fn try_push(registry: &Registry, tag: &str, layer: &[u8]) -> std::io::Result<String> {
+    let refused = |text: String| std::io::Error::other(text);
+    for content in [b"{}", layer] {
+        let begun = registry.try_ask("POST", "/v2/a/blobs/uploads/", &[], b"")?;
+        let place = begun
+            .header("location")
+            .ok_or_else(|| refused(begun.text()))?;
+        let sent = registry.try_ask("PATCH", place, &[], content)?;
+        if sent.status != 202 {
+            return Err(refused(sent.text()));
+        }
+        let path = format!("{place}?digest={}", digest(content));
+        let put = registry.try_ask("PUT", &path, &[], b"")?;
+        if put.status != 201 {
+            return Err(refused(put.text()));
+        }
+    }
+    let manifest = image(&[layer]);
+    let field = format!(
+        "Content-Type: {}",
+        manifest["mediaType"].as_str().expect("a type")
+    );
+    let bytes = manifest.to_string();
+    let path = format!("/v2/a/manifests/{tag}");
+    let put = registry.try_ask("PUT", &path, &[&field], bytes.as_bytes())?;
+    match put.status {
+        201 => Ok(digest(bytes.as_bytes())),
+        _ => Err(refused(put.text())),
+    }
+}
+
+#[test]
+fn one_blob_pushed_by_many_at_once_is_kept_once() {
+    let registry = Registry::start();
+    let content = noise(3, 1_000_000);
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (registry, content) = (&registry, &content);
+            scope.spawn(move || registry.push_blob(&format!("r{}", number % 3), content));
+        }
+    });
+    let contents = files(&registry.storage().join("blobs"));
+    assert_eq!(contents.len(), 1, "{contents:?}");
+    assert!(fs::read(&contents[0]).expect("content") == content);
+}
+
+#[test]
+fn collections_take_what_nothing_needs_and_nothing_else() {
+    let registry = Registry::start();
+    let kept = registry.push_image("a", "v1", b"kept");
+    let gone = registry.push_image("a", "v2", b"gone");
+    registry.push_blob("a", b"never named");
+    let place = registry.begin("a");
+    assert_eq!(registry.ask("PATCH", &place, &[], b"abandoned").status, 202);
+    assert_eq!(
+        registry.status("DELETE", &format!("/v2/a/manifests/{gone}")),
+        202
+    );
+    // All of it is young.
+    let collected = gc(registry.storage(), "1h");
+    assert_eq!(collected["contents"], 0, "{collected}");
+    let collected = gc(registry.storage(), "0s");
+    assert_eq!(collected["links"], 2, "{collected}");
+    assert_eq!(collected["contents"], 3, "{collected}");
+    assert_eq!(collected["uploads"], 1, "{collected}");
+    assert!(!registry.content(&digest(b"gone")).exists());
+    assert_eq!(
+        registry.status("GET", &format!("/v2/a/blobs/{}", digest(b"gone"))),
+        404
+    );
+    assert_eq!(
+        registry
+            .get(&format!("/v2/a/blobs/{}", digest(b"kept")))
+            .body,
+        b"kept"
+    );
+    assert_eq!(
+        registry.status("GET", &format!("/v2/a/manifests/{kept}")),
+        200
+    );
+    Registry::assert_whole(registry.storage());
+}
+
+#[test]
+fn pushes_beside_collections_lose_nothing() {
+    let registry = Registry::start();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (registry, over) = (&registry, &over);
+        let pushing: Vec<_> = (0..3_u64)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let begun = Instant::now();
+                    let mut step = 0;
+                    while begun.elapsed() < Duration::from_secs(8) || step < 10 {
+                        let layer = noise(worker + step % 4, 50_000);
+                        let name = format!("r{worker}");
+                        let tag = format!("t{}", step % 3);
+                        // Without any grace, a blob may be taken between its push and that of its
+                        // manifest, which then says so; what was acknowledged stays.
+                        registry.push_blob(&name, b"{}");
+                        registry.push_blob(&name, &layer);
+                        let put = registry.put_manifest(&name, &tag, &image(&[&layer]));
+                        if put.status == 201 {
+                            let manifest = registry.get(&format!("/v2/{name}/manifests/{tag}"));
+                            assert_eq!(manifest.status, 200);
+                            let blob = format!("/v2/{name}/blobs/{}", digest(&layer));
+                            assert!(registry.get(&blob).body == layer);
+                            if step % 2 == 0 {
+                                let digest = manifest.header("docker-content-digest");
+                                let digest = digest.expect("a digest");
+                                let path = format!("/v2/{name}/manifests/{digest}");
+                                assert_eq!(registry.status("DELETE", &path), 202);
+                            }
+                        } else {
+                            assert_eq!(Registry::code(&put), "MANIFEST_BLOB_UNKNOWN");
+                        }
+                        step += 1;
+                    }
+                })
+            })
+            .collect();
+        let collecting = scope.spawn(move || {
+            while !over.load(Ordering::Acquire) {
+                gc(registry.storage(), "0s");
+            }
+        });
+        let ended: Vec<_> = pushing.into_iter().map(|it| it.join()).collect();
+        over.store(true, Ordering::Release);
+        collecting.join().expect("no panic");
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    Registry::assert_whole(registry.storage());
+}
+
+#[test]
+fn rot_is_found_with_the_images_that_it_hits_and_mended_by_a_push() {
+    let mut registry = Registry::with(&["--verify-pulls"]);
+    let layer = noise(4, 600_000);
+    registry.push_image("team/app", "v1", &layer);
+    registry.push_image("team/app", "v2", b"other");
+    let digest = digest(&layer);
+    let path = registry.content(&digest);
+    let mut bytes = layer.clone();
+    bytes[300_000] ^= 1;
+    fs::write(&path, &bytes).expect("the content is changed");
+    let storage = registry.storage().display().to_string();
+    let scrubbed = program::run(&["registry", "scrub", "--storage", &storage]);
+    assert_eq!(scrubbed.code, Some(1), "{}", scrubbed.said());
+    assert!(scrubbed.stdout.contains(&digest), "{}", scrubbed.stdout);
+    assert!(
+        scrubbed.stdout.contains("hits team/app:v1"),
+        "{}",
+        scrubbed.stdout
+    );
+    assert!(
+        !scrubbed.stdout.contains("team/app:v2"),
+        "{}",
+        scrubbed.stdout
+    );
+    // It never looks complete to a client.
+    let pulled = registry.try_ask("GET", &format!("/v2/team/app/blobs/{digest}"), &[], b"");
+    assert!(pulled.is_err(), "{pulled:?}");
+    registry.push_blob("team/app", &layer);
+    Registry::assert_whole(registry.storage());
+    // Content that is lost is pushed again, since it is not there.
+    fs::remove_file(&path).expect("there");
+    let head = format!("/v2/team/app/blobs/{digest}");
+    assert_eq!(registry.status("HEAD", &head), 404);
+    let scrubbed = program::run(&["registry", "scrub", "--storage", &storage]);
+    assert!(
+        scrubbed.stdout.contains("it is not there"),
+        "{}",
+        scrubbed.stdout
+    );
+    registry.push_blob("team/app", &layer);
+    Registry::assert_whole(registry.storage());
+    assert!(registry.end().success());
+}
+
+#[test]
+fn a_full_disk_is_said_and_harms_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // No file may be larger than 1 MiB: what a process meets is what a full disk gives.
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
+    let registry = Registry::through(&["sh", "-c", script, "sh"], folder.path(), &[]);
+    let kept = registry.push_image("a", "v1", b"small");
+    let large = noise(5, 3_000_000);
+    let place = registry.begin("a");
+    let sent = registry.ask("PATCH", &place, &[], &large);
+    assert_eq!(sent.status, 507, "{}", sent.text());
+    assert_eq!(Registry::code(&sent), "STORAGE_FULL");
+    assert_eq!(
+        registry.status("GET", &format!("/v2/a/manifests/{kept}")),
+        200
+    );
+    registry.push_image("a", "v2", b"small, too");
+    Registry::assert_whole(folder.path());
+}
+
+#[test]
+fn one_process_writes_to_a_folder() {
+    let registry = Registry::start();
+    let storage = registry.storage().display().to_string();
+    let flags = [
+        "registry",
+        "serve",
+        "--storage",
+        &storage,
+        "--address=127.0.0.1:0",
+    ];
+    let second = program::run(&flags);
+    assert_eq!(second.code, Some(1), "{}", second.said());
+    assert!(
+        second.stderr.contains("another process serves"),
+        "{}",
+        second.stderr
+    );
+}
