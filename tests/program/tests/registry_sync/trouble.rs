@@ -48,7 +48,7 @@ fn an_upload_that_breaks_is_completed() {
         let is_cut =
             asked.method == "PATCH" && [1, 4].contains(&cuts.fetch_add(1, Ordering::Relaxed));
         match is_cut {
-            true => Verdict::CutRequest(3_000_000),
+            true => Verdict::CutRequest(1_000_000),
             false => Verdict::Forward,
         }
     });
