@@ -4,7 +4,6 @@ use super::parsed::{Narrowed, Parsed, narrowed};
 use super::plan::Item;
 use super::syncer::Syncer;
 use crate::client::{Digest, Error, Manifest};
-use crate::list::Index;
 
 /// Whether an image is where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +58,16 @@ impl Syncer {
             });
         }
         // Of a sparse index others may be there than are wanted.
-        if let (Index::Sparse, false, Some(manifest)) =
-            (item.index, item.platforms.is_empty(), &root.manifest)
-        {
-            let parsed = Parsed::of(manifest)?;
-            if parsed.is_index() {
-                for child in parsed.wanted(&item.platforms)? {
-                    let child = child.digest()?;
-                    let found = self.to.describe(&item.repository, child.as_str()).await?;
-                    if found.is_none() {
-                        return Ok(State::Missing { digest });
-                    }
+        if there.media_type.contains("index") || there.media_type.contains("manifest.list") {
+            let manifest = match &root.manifest {
+                Some(manifest) => manifest.clone(),
+                None => self.to.manifest(&item.repository, digest.as_str()).await?,
+            };
+            for child in Parsed::of(&manifest)?.wanted(&item.platforms)? {
+                let child = child.digest()?;
+                let found = self.to.describe(&item.repository, child.as_str()).await?;
+                if found.is_none() {
+                    return Ok(State::Missing { digest });
                 }
             }
         }

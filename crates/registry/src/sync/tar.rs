@@ -152,8 +152,11 @@ fn is_header(header: &[u8; BLOCK as usize]) -> bool {
 /// Octal digits, or a binary number where the first bit is set.
 fn number(field: &[u8]) -> Option<u64> {
     if field.first()? & 0x80 != 0 {
-        let (high, low) = field.split_at(field.len() - 8);
-        let fits = high[0] == 0x80 && high[1..].iter().all(|it| *it == 0);
+        let (high, low) = field.split_at(field.len().checked_sub(8)?);
+        // What is larger than that, no file is.
+        let fits = high
+            .split_first()
+            .is_some_and(|(first, rest)| *first == 0x80 && rest.iter().all(|it| *it == 0));
         let low: [u8; 8] = low.try_into().ok()?;
         return fits.then(|| u64::from_be_bytes(low));
     }
@@ -233,7 +236,7 @@ mod tests {
     fn files_and_links_are_found() {
         let tar = [
             entry("./a.json", b'0', "", b"{}"),
-            entry("x", b'x', "", b"28 path=layers/long-name.tar\n"),
+            entry("x", b'x', "", b"29 path=layers/long-name.tar\n"),
             entry("cut", b'0', "", b"layer"),
             entry("d/layer.tar", b'2', "../layers/long-name.tar", b""),
             entry("y", b'L', "", b"gnu/name\0"),

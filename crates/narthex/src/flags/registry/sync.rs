@@ -23,12 +23,12 @@ pub(crate) struct Sync {
     #[command(flatten)]
     pub(crate) filling: Filling,
     /// Say what would be copied, and copy nothing.
-    #[arg(long, env = "NARTHEX_DRY_RUN", value_name = "BOOL")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_DRY_RUN", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) dry_run: bool,
     /// Go on with the other images after one could not be copied.
-    #[arg(long, env = "NARTHEX_KEEP_GOING", value_name = "BOOL")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_KEEP_GOING", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) keep_going: bool,
@@ -55,24 +55,24 @@ pub(crate) struct Filling {
     #[arg(value_name = "LIST", required = true)]
     pub(crate) lists: Vec<PathBuf>,
     /// The registry that is filled, and what all repositories in it begin with.
-    #[arg(long, env = "NARTHEX_TO", value_name = "HOST[:PORT][/PREFIX]", value_parser = Target::parse)]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_TO", value_name = "HOST[:PORT][/PREFIX]", value_parser = Target::parse)]
     pub(crate) to: Target,
     /// Speak to that registry over HTTP, or with any certificate.
-    #[arg(long, env = "NARTHEX_INSECURE", value_name = "BOOL")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_INSECURE", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) insecure: bool,
     /// Authorities beside the system's that vouch for that registry, in PEM.
-    #[arg(long, env = "NARTHEX_CA_FILE", value_name = "FILE")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Credentials, as docker's config.json has them.
     /// [default: $REGISTRY_AUTH_FILE, else those of docker, podman and skopeo]
-    #[arg(long, env = "NARTHEX_AUTHFILE", value_name = "FILE")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_AUTHFILE", value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
     /// The name that the registry to fill knows us by.
     #[arg(
         long,
-        env = "NARTHEX_USERNAME",
+        env = "NARTHEX_REGISTRY_SYNC_USERNAME",
         value_name = "NAME",
         requires = "password_file"
     )]
@@ -80,39 +80,49 @@ pub(crate) struct Filling {
     /// The file with the password for it.
     #[arg(
         long,
-        env = "NARTHEX_PASSWORD_FILE",
+        env = "NARTHEX_REGISTRY_SYNC_PASSWORD_FILE",
         value_name = "FILE",
         requires = "username"
     )]
     pub(crate) password_file: Option<PathBuf>,
     /// Images at once.
-    #[arg(long, env = "NARTHEX_PARALLEL", value_name = "N", default_value_t = 4)]
+    #[arg(
+        long,
+        env = "NARTHEX_REGISTRY_SYNC_PARALLEL",
+        value_name = "N",
+        default_value_t = 4
+    )]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) parallel: u8,
     /// A platform that is wanted, as linux/arm64; repeatable. [default: as the list says, else all]
     #[arg(
         long,
-        env = "NARTHEX_PLATFORM",
+        env = "NARTHEX_REGISTRY_SYNC_PLATFORM",
         value_name = "PLATFORM",
         value_delimiter = ','
     )]
     pub(crate) platform: Vec<Platform>,
     /// What becomes of a multi-platform image of which not all platforms are wanted.
     /// [default: as the list says, else sparse]
-    #[arg(long, env = "NARTHEX_INDEX", value_name = "FORM")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_INDEX", value_name = "FORM")]
     pub(crate) index: Option<IndexForm>,
     /// With signatures, attestations and whatever else refers to an image.
-    #[arg(long, env = "NARTHEX_REFERRERS", value_name = "BOOL")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_REFERRERS", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) referrers: bool,
     /// Have repositories begin with the registry that they come from.
-    #[arg(long, env = "NARTHEX_SCOPED", value_name = "BOOL")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_SCOPED", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = clap::ArgAction::Set)]
     pub(crate) scoped: bool,
     /// How often a request is made again that failed for reasons that may pass.
-    #[arg(long, env = "NARTHEX_RETRIES", value_name = "N", default_value_t = 5)]
+    #[arg(
+        long,
+        env = "NARTHEX_REGISTRY_SYNC_RETRIES",
+        value_name = "N",
+        default_value_t = 5
+    )]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=30))]
     pub(crate) retries: u32,
 }
