@@ -33,7 +33,7 @@ type Written = [Option<SystemTime>; 2];
 impl Tls {
     /// Reads both files, in PEM. The error is for people.
     pub fn new(certificate: PathBuf, key: PathBuf) -> Result<Self, String> {
-        let written = [&certificate, &key].map(|file| written(file));
+        let written = [&certificate, &key].map(written);
         let config = read(&certificate, &key)?;
         Ok(Self {
             certificate,
@@ -51,7 +51,7 @@ impl Tls {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if now.looked.elapsed() >= LOOK {
             now.looked = Instant::now();
-            let written = [&self.certificate, &self.key].map(|file| written(file));
+            let written = [&self.certificate, &self.key].map(written);
             if written != now.written {
                 now.written = written;
                 match read(&self.certificate, &self.key) {
