@@ -72,12 +72,15 @@ pub(crate) fn program() -> Result<Tally, String> {
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let acme = acme::build()
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let crane = tools::crane()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let mut tally = Tally::one(acme::lint()?);
     let binary = release_binary()?;
     let mut tests = cargo();
     tests
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
         .env("NARTHEX_BIN", binary)
+        .env("CRANE", crane)
         .env("ACME_BIN", acme)
         .env("GRPC_PEER", grpc_peer);
     tally += counted(&mut tests)?;
@@ -130,6 +133,7 @@ pub(crate) fn instructions(options: &[&str]) -> Result<Tally, String> {
 /// Parts of the soak by what runs them; all others are the program's alone.
 const FAULTS: [&str; 2] = ["outage", "faults"];
 const MANY_ROUTES: [&str; 1] = ["cluster"];
+const LARGE_BLOB: [&str; 1] = ["registry-blob"];
 
 /// How many routes the cluster of a soak has.
 const SOAKED_ROUTES: [&str; 6] = ["--routes", "40000", "--probes", "100", "--starts", "1"];
@@ -141,6 +145,8 @@ pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
         parts.iter().partition(|part| FAULTS.contains(part));
     let (many, alone): (Vec<&str>, Vec<&str>) =
         others.iter().partition(|part| MANY_ROUTES.contains(part));
+    let (blob, alone): (Vec<&str>, Vec<&str>) =
+        alone.iter().partition(|part| LARGE_BLOB.contains(part));
     let wanted = |some: &[&str]| parts.is_empty() || !some.is_empty();
     let binary = release_binary()?;
     let run = |package: &str, example: &str, parts: &[&str]| {
@@ -154,6 +160,20 @@ pub(crate) fn soak(parts: &[&str]) -> Result<Tally, String> {
     let mut tally = Tally::default();
     if wanted(&alone) {
         tally += counted(&mut run("program-tests", "soak", &alone))?;
+    }
+    if wanted(&blob) {
+        let mut test = cargo();
+        test.args(["test", "--package", "program-tests"])
+            .args([
+                "--test",
+                "registry_clients",
+                "a_large_blob",
+                "--",
+                "--nocapture",
+            ])
+            .env("NARTHEX_REGISTRY_TEST_BLOB", "1024")
+            .env("NARTHEX_BIN", &binary);
+        tally += counted(&mut test)?;
     }
     if wanted(&faults) {
         let bin = cluster::build()?;

@@ -47,7 +47,7 @@ cargo xtask conformance [OPTION]…         Gateway API's suite and its report: 
 cargo xtask manifests                     makes deploy/manifests from the Helm chart
 cargo xtask soak [PART…]                  what takes too long for every change: download, upload (10 GiB),
                                             routes (40,000 in files), cluster (40,000 in a cluster),
-                                            outage (10 minutes), faults
+                                            outage (10 minutes), faults, registry-blob (1 GiB)
 cargo xtask fuzz [TARGET…] [--seconds N]  fuzz the parsers, guided by coverage: 60 seconds each, or N
 cargo xtask bench [CASE…] [OPTION]…       Narthex beside nginx, HAProxy, Envoy and Caddy (bench/README.md)
                                             keepalive, body-16k, body-1m, post, no-keepalive,

@@ -11,6 +11,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// The last release of h2spec; Go's module proxy has it.
 const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 
+/// A client of image registries that is neither docker's nor skopeo's code.
+const CRANE: &str = "github.com/google/go-containerregistry/cmd/crane@v0.20.6";
+
 /// A command that tests run, or a file by its whole path, and the Debian package that has it.
 pub(crate) struct Tool {
     command: &'static str,
@@ -235,6 +238,27 @@ pub(crate) fn h2spec() -> Result<PathBuf, String> {
         Ok(path)
     } else {
         Err(format!("h2spec cannot be installed:\n{said}"))
+    }
+}
+
+/// The path of crane; built into the target folder if it is not there.
+pub(crate) fn crane() -> Result<PathBuf, String> {
+    let folder = target()?.join("tools/bin");
+    let path = folder.join("crane");
+    if path.is_file() {
+        return Ok(path);
+    }
+    provide(GO)?;
+    let mut install = Command::new("go");
+    install
+        .args(["install", CRANE])
+        .env("GOBIN", &folder)
+        .env("CGO_ENABLED", "0");
+    let (installed, said) = quietly(&mut install)?;
+    if installed {
+        Ok(path)
+    } else {
+        Err(format!("crane cannot be installed:\n{said}"))
     }
 }
 

@@ -309,6 +309,13 @@ fn what_a_manifest_needs_must_be_there_but_for_what_may_be_elsewhere() {
 }
 
 #[test]
+fn a_flag_lets_manifests_come_without_their_blobs() {
+    let registry = Registry::with(&["--allow-missing-blobs"]);
+    registry.push_manifest("a", "v1", &image(&[b"missing"]));
+    assert_eq!(registry.status("GET", "/v2/a/manifests/v1"), 200);
+}
+
+#[test]
 fn what_is_no_manifest_is_refused() {
     let registry = Registry::start();
     let field = format!("Content-Type: {MANIFEST}");

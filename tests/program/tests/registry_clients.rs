@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use program_tests::program::{binary, end};
 use program_tests::registry::{DebianRegistry, Image, Layout, Registry, skopeo};
 
 fn layout() -> (Layout, String) {
@@ -95,6 +98,50 @@ fn a_docker_image_of_schema_2_is_kept_as_such() {
     let head = registry.ask("HEAD", "/v2/docker/app/manifests/v1", &[], b"");
     let expected = "application/vnd.docker.distribution.manifest.v2+json";
     assert_eq!(head.header("content-type"), Some(expected));
+}
+
+/// What crane says: the program `CRANE`, or the one that `cargo xtask test program` builds.
+#[track_caller]
+fn crane(arguments: &[&str]) -> String {
+    let beside = || {
+        let binary = binary();
+        let target = binary.parent().and_then(Path::parent).expect("a folder");
+        target.join("tools/bin/crane")
+    };
+    let path = std::env::var_os("CRANE").map_or_else(beside, PathBuf::from);
+    let built = "run `cargo xtask test program`";
+    assert!(path.exists(), "{} is not built: {built}", path.display());
+    let home = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(path);
+    command
+        .args(arguments)
+        .arg("--insecure")
+        .env_clear()
+        .env("HOME", home.path());
+    let ended = end(command);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    ended.stdout.trim().to_owned()
+}
+
+#[test]
+fn crane_pushes_copies_lists_and_deletes() {
+    let registry = Registry::start();
+    let (layout, digest) = layout();
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let folder = layout.path().display().to_string();
+    // The layout's own index, whose only entry is the image's.
+    crane(&["push", "--index", &folder, &at("team/all:v1")]);
+    let by_digest = at(&format!("team/all@{digest}"));
+    assert_eq!(crane(&["digest", &by_digest]), digest);
+    crane(&["copy", &by_digest, &at("other/app:v2")]);
+    assert_eq!(crane(&["digest", &at("other/app:v2")]), digest);
+    crane(&["tag", &at("other/app:v2"), "v3"]);
+    assert_eq!(crane(&["ls", &at("other/app")]), "v2\nv3");
+    let known = crane(&["catalog", &registry.host()]);
+    assert_eq!(known, "other/app\nteam/all");
+    crane(&["delete", &at(&format!("other/app@{digest}"))]);
+    assert_eq!(crane(&["ls", &at("other/app")]), "");
+    Registry::assert_whole(registry.storage());
 }
 
 /// `NARTHEX_REGISTRY_TEST_BLOB` is another size in MiB; the soak has 1024.

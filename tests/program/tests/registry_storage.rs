@@ -1,8 +1,9 @@
 //! Nothing is lost: crashes, restarts, collections beside traffic, rot and full disks.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -136,16 +137,19 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
             let path = format!("/v2/a/manifests/{digest}");
             assert_eq!(registry.status("GET", &path), 404);
         }
-        let over = AtomicBool::new(false);
+        let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (pushed, removed) = thread::scope(|scope| {
-            let (registry, over) = (&registry, &over);
+            let (registry, over, count) = (&registry, &over, &count);
             let pushing = scope.spawn(move || {
                 let mut pushed = Vec::new();
                 for step in 0.. {
                     let tag = format!("r{round}-{step}");
                     let layer = noise(round * 1000 + step + 10, 400_000);
-                    match try_push(registry, &tag, &layer) {
-                        Ok(digest) => pushed.push((tag, digest)),
+                    match try_push(registry, "a", &tag, &layer) {
+                        Ok(digest) => {
+                            pushed.push((tag, digest));
+                            count.fetch_add(1, Ordering::Release);
+                        }
                         Err(error) if over.load(Ordering::Acquire) => {
                             drop(error);
                             return pushed;
@@ -157,6 +161,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
             });
             let victims: Vec<_> = acknowledged
                 .iter()
+                .skip(2)
                 .map(|(_, digest)| digest.clone())
                 .collect();
             let deleting = scope.spawn(move || {
@@ -176,6 +181,11 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
             });
             // Another moment each time, from the first request to well within the pushes.
             thread::sleep(Duration::from_millis(20 + 67 * round));
+            if round % 4 == 3 {
+                until("a push is acknowledged", || {
+                    count.load(Ordering::Acquire) > 0
+                });
+            }
             over.store(true, Ordering::Release);
             let pid = i32::try_from(registry.pid())
                 .ok()
@@ -217,10 +227,10 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
     }
 }
 
-fn try_push(registry: &Registry, tag: &str, layer: &[u8]) -> std::io::Result<String> {
+fn try_push(registry: &Registry, name: &str, tag: &str, layer: &[u8]) -> std::io::Result<String> {
     let refused = |text: String| std::io::Error::other(text);
     for content in [b"{}", layer] {
-        let begun = registry.try_ask("POST", "/v2/a/blobs/uploads/", &[], b"")?;
+        let begun = registry.try_ask("POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"")?;
         let place = begun
             .header("location")
             .ok_or_else(|| refused(begun.text()))?;
@@ -240,7 +250,7 @@ fn try_push(registry: &Registry, tag: &str, layer: &[u8]) -> std::io::Result<Str
         manifest["mediaType"].as_str().expect("a type")
     );
     let bytes = manifest.to_string();
-    let path = format!("/v2/a/manifests/{tag}");
+    let path = format!("/v2/{name}/manifests/{tag}");
     let put = registry.try_ask("PUT", &path, &[&field], bytes.as_bytes())?;
     match put.status {
         201 => Ok(digest(bytes.as_bytes())),
@@ -310,31 +320,36 @@ fn pushes_beside_collections_lose_nothing() {
             .map(|worker| {
                 scope.spawn(move || {
                     let begun = Instant::now();
-                    let mut step = 0;
-                    while begun.elapsed() < Duration::from_secs(8) || step < 10 {
+                    let (mut step, mut pushed) = (0, 0);
+                    while begun.elapsed() < Duration::from_secs(8) || pushed < 3 {
+                        assert!(
+                            begun.elapsed() < Duration::from_secs(120),
+                            "{pushed} pushed"
+                        );
+                        step += 1;
                         let layer = noise(worker + step % 4, 50_000);
                         let name = format!("r{worker}");
                         let tag = format!("t{}", step % 3);
-                        // Without any grace, a blob may be taken between its push and that of its
-                        // manifest, which then says so; what was acknowledged stays.
-                        registry.push_blob(&name, b"{}");
-                        registry.push_blob(&name, &layer);
-                        let put = registry.put_manifest(&name, &tag, &image(&[&layer]));
-                        if put.status == 201 {
-                            let manifest = registry.get(&format!("/v2/{name}/manifests/{tag}"));
-                            assert_eq!(manifest.status, 200);
-                            let blob = format!("/v2/{name}/blobs/{}", digest(&layer));
-                            assert!(registry.get(&blob).body == layer);
-                            if step % 2 == 0 {
-                                let digest = manifest.header("docker-content-digest");
-                                let digest = digest.expect("a digest");
-                                let path = format!("/v2/{name}/manifests/{digest}");
-                                assert_eq!(registry.status("DELETE", &path), 202);
+                        // Without any grace, what a push has sent may be taken before it is named,
+                        // and the push is told so. What was acknowledged stays.
+                        let digest = match try_push(registry, &name, &tag, &layer) {
+                            Ok(digest) => digest,
+                            Err(error) => {
+                                assert!(error.to_string().contains("_UNKNOWN"), "{error}");
+                                continue;
                             }
-                        } else {
-                            assert_eq!(Registry::code(&put), "MANIFEST_BLOB_UNKNOWN");
+                        };
+                        pushed += 1;
+                        let manifest = format!("/v2/{name}/manifests/{digest}");
+                        assert_eq!(
+                            registry.status("GET", &format!("/v2/{name}/manifests/{tag}")),
+                            200
+                        );
+                        let blob = format!("/v2/{name}/blobs/{}", crate::digest(&layer));
+                        assert!(registry.get(&blob).body == layer);
+                        if step % 2 == 0 {
+                            assert_eq!(registry.status("DELETE", &manifest), 202);
                         }
-                        step += 1;
                     }
                 })
             })
@@ -415,6 +430,70 @@ fn a_full_disk_is_said_and_harms_nothing() {
     );
     registry.push_image("a", "v2", b"small, too");
     Registry::assert_whole(folder.path());
+}
+
+#[test]
+fn storage_that_may_only_be_read_is_served_and_says_so() {
+    let place = tempfile::tempdir().expect("a folder");
+    let storage = place.path().join("images");
+    let mut registry = Registry::on(&storage, &[]);
+    registry.push_image("a", "v1", b"kept");
+    assert!(registry.end().success());
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    mode(place.path(), 0o755);
+    let mut folders = vec![storage.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => mode(&path, 0o444),
+            }
+        }
+        mode(&folder, 0o555);
+    }
+    // Root may write anything; the build's folder may be closed to nobody.
+    let copy = place.path().join("narthex");
+    fs::copy(program::binary(), &copy).expect("a copy");
+    let copy = copy.display().to_string();
+    let script = "shift; exec \"$0\" \"$@\"";
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let run = ["sh", "-c", script, &copy];
+    let wrapper = match rustix::process::geteuid().is_root() {
+        true => [&nobody[..], &run].concat(),
+        false => run.to_vec(),
+    };
+    let registry = Registry::through(&wrapper, &storage, &[]);
+    let blob = format!("/v2/a/blobs/{}", digest(b"kept"));
+    assert_eq!(registry.get(&blob).body, b"kept");
+    assert_eq!(registry.status("GET", "/v2/a/manifests/v1"), 200);
+    let begun = registry.ask("POST", "/v2/a/blobs/uploads/", &[], b"");
+    assert_eq!(begun.status, 503, "{}", begun.text());
+    assert!(
+        begun.text().contains("may be read and not written"),
+        "{}",
+        begun.text()
+    );
+    let deleted = registry.ask("DELETE", "/v2/a/manifests/v1", &[], b"");
+    assert_eq!(deleted.status, 503, "{}", deleted.text());
+    // So that it can be removed.
+    drop(registry);
+    let mut folders = vec![storage];
+    while let Some(folder) = folders.pop() {
+        mode(&folder, 0o755);
+        let entries = fs::read_dir(&folder).expect("a folder").flatten();
+        folders.extend(
+            entries
+                .map(|entry| entry.path())
+                .filter(|path| path.is_dir()),
+        );
+    }
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Plan {
                 body_timeout: limits.body_timeout,
                 write_timeout: limits.write_timeout,
                 verify_pulls: limits.verify_pulls,
+                missing_blobs: limits.allow_missing_blobs,
             },
             gc_interval: flags.gc_interval,
             gc_grace: flags.gc_grace,

@@ -1,5 +1,6 @@
 //! A registry in the life of a process: its storage opened, its address bound, served.
 
+use std::io;
 use std::sync::Arc;
 
 use registry::access::{Gate, Key};
@@ -43,13 +44,19 @@ impl Running {
     pub(super) async fn open(plan: &Plan, metrics: Metrics) -> Result<Self, Unready> {
         let place = &plan.place;
         let failed = |message: String| Unready::Failed(Failure::new(message));
-        let lock = place
-            .lock()
-            .map_err(|error| failed(format!("{place} cannot be locked: {error}")))?;
-        if lock.is_none() && matches!(place, Place::Folder(_)) {
-            let message = format!("another process serves {place}: one at a time writes to it");
-            return Err(Unready::Taken(Failure::new(message)));
-        }
+        let lock = match place.lock() {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) if matches!(place, Place::Bucket(_)) => None,
+            Ok(None) => {
+                let message = format!("another process serves {place}: one at a time writes to it");
+                return Err(Unready::Taken(Failure::new(message)));
+            }
+            Err(error) if is_read_only(&error) => {
+                tracing::warn!("{place} may be read and not written: pushes will fail ({error})");
+                None
+            }
+            Err(error) => return Err(failed(format!("{place} cannot be locked: {error}"))),
+        };
         let store = Store::open(place, plan.limits.largest_blob)
             .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
         let tls = match plan.tls.clone() {
@@ -72,7 +79,7 @@ impl Running {
         let server = bound.map_err(|error| {
             let failure = Failure::new(format!("{address} cannot be bound: {error}"));
             match error.kind() {
-                std::io::ErrorKind::AddrInUse => Unready::Taken(failure),
+                io::ErrorKind::AddrInUse => Unready::Taken(failure),
                 _ => Unready::Failed(failure),
             }
         })?;
@@ -101,4 +108,11 @@ impl Running {
         let _ = upkeep.await;
         drop(self.lock);
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    )
 }

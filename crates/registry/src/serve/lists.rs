@@ -44,7 +44,7 @@ struct Index {
 pub(super) async fn tags(exchange: &Exchange<'_>, name: &RepositoryName) -> Answer {
     let (count, last) = match asked(exchange) {
         Ok(asked) => asked,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     match exchange.store.has_repository(name).await {
         Ok(true) => {}
@@ -71,7 +71,7 @@ pub(super) async fn tags(exchange: &Exchange<'_>, name: &RepositoryName) -> Answ
 pub(super) async fn catalogue(exchange: &Exchange<'_>) -> Answer {
     let (count, last) = match asked(exchange) {
         Ok(asked) => asked,
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let page = match exchange.store.repositories(last.as_deref(), count).await {
         Ok(page) => page,
@@ -98,7 +98,7 @@ pub(super) async fn referrers(
     let (count, last) = match asked(exchange) {
         Ok((0, _)) => (LONGEST_REFERRERS, None),
         Ok((count, last)) => (count.min(LONGEST_REFERRERS), last),
-        Err(answer) => return answer,
+        Err(answer) => return *answer,
     };
     let artifact_type = parameter(exchange.head.uri.query(), "artifactType");
     let artifact_type = artifact_type.as_deref().filter(|it| !it.is_empty());
@@ -129,7 +129,7 @@ pub(super) async fn referrers(
 }
 
 /// How many are wanted, and after which.
-fn asked(exchange: &Exchange<'_>) -> Result<(usize, Option<String>), Answer> {
+fn asked(exchange: &Exchange<'_>) -> Result<(usize, Option<String>), Box<Answer>> {
     let query = exchange.head.uri.query();
     let count = match parameter(query, "n") {
         None => LONGEST_PAGE,
@@ -138,7 +138,7 @@ fn asked(exchange: &Exchange<'_>) -> Result<(usize, Option<String>), Answer> {
             Err(_) => {
                 let message = "n is how many are wanted: a number";
                 let code = Code::PaginationNumberInvalid;
-                return Err(error(StatusCode::BAD_REQUEST, code, message));
+                return Err(Box::new(error(StatusCode::BAD_REQUEST, code, message)));
             }
         },
     };

@@ -13,7 +13,7 @@ use super::blobs::{DIGEST, etag, is_known};
 use super::route::{Reference, parameters};
 use super::{Exchange, uploads};
 use crate::name::{RepositoryName, Tag};
-use crate::store::{Algorithm, Manifest, NotAccepted, Stored};
+use crate::store::{Algorithm, Error, Manifest, NotAccepted, Stored};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -55,6 +55,10 @@ pub(super) async fn read(
         Ok(bytes) => {
             exchange.metrics.sent(bytes.len());
             named(full(StatusCode::OK, &stored.media_type, bytes))
+        }
+        // It has just been taken away.
+        Err(Error::Missing(_)) if matches!(store.manifest(name, &digest).await, Ok(None)) => {
+            unknown()
         }
         Err(error) => failed(&error),
     }
@@ -103,6 +107,7 @@ pub(super) async fn write(
         .map(|value| value.split(';').next().unwrap_or_default().trim())
         .filter(|value| !value.is_empty());
     let manifest = match Manifest::read(&bytes, content_type) {
+        Ok(manifest) if exchange.limits.missing_blobs => manifest.needing_nothing(),
         Ok(manifest) => manifest,
         Err(wrong) => return invalid(Code::ManifestInvalid, &wrong),
     };

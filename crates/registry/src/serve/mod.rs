@@ -66,6 +66,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Whether blobs are digested while they are pulled.
     pub verify_pulls: bool,
+    /// Whether a repository may have manifests without the blobs that they name.
+    pub missing_blobs: bool,
 }
 
 impl Default for Limits {
@@ -81,6 +83,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             verify_pulls: false,
+            missing_blobs: false,
         }
     }
 }

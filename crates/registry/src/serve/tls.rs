@@ -42,21 +42,18 @@ impl Tls {
         key: PathBuf,
         authorities: Option<PathBuf>,
     ) -> Result<Self, String> {
+        let written = written(&certificate, &key, authorities.as_deref());
         let config = read(&certificate, &key, authorities.as_deref())?;
-        let mut this = Self {
+        Ok(Self {
             certificate,
             key,
             authorities,
             now: Mutex::new(Now {
                 config,
                 looked: Instant::now(),
-                written: Written::default(),
+                written,
             }),
-        };
-        let written = this.written();
-        let now = this.now.get_mut().unwrap_or_else(PoisonError::into_inner);
-        now.written = written;
-        Ok(this)
+        })
     }
 
     /// What the next handshake is done with.
@@ -64,10 +61,11 @@ impl Tls {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if now.looked.elapsed() >= LOOK {
             now.looked = Instant::now();
-            let written = self.written();
+            let authorities = self.authorities.as_deref();
+            let written = written(&self.certificate, &self.key, authorities);
             if written != now.written {
                 now.written = written;
-                match read(&self.certificate, &self.key, self.authorities.as_deref()) {
+                match read(&self.certificate, &self.key, authorities) {
                     Ok(config) => {
                         tracing::info!("the registry's certificate was read again");
                         now.config = config;
@@ -78,19 +76,11 @@ impl Tls {
         }
         Arc::clone(&now.config)
     }
-
-    fn written(&self) -> Written {
-        let files = [
-            Some(&self.certificate),
-            Some(&self.key),
-            self.authorities.as_ref(),
-        ];
-        files.map(|file| file.and_then(written))
-    }
 }
 
-fn written(file: &PathBuf) -> Option<SystemTime> {
-    fs::metadata(file).and_then(|meta| meta.modified()).ok()
+fn written(certificate: &Path, key: &Path, authorities: Option<&Path>) -> Written {
+    [Some(certificate), Some(key), authorities]
+        .map(|file| fs::metadata(file?).and_then(|meta| meta.modified()).ok())
 }
 
 fn read(

@@ -63,7 +63,8 @@ impl Store {
             .await?;
         self.collect_uploads(grace, &mut collected).await?;
         if let Some(folder) = self.folder.clone() {
-            let swept = tokio::task::spawn_blocking(move || sweep_staged(&folder, grace));
+            let opened = self.opened;
+            let swept = tokio::task::spawn_blocking(move || sweep_staged(&folder, opened));
             // It ends by itself only if the process does.
             collected.uploads += swept.await.unwrap_or_default();
         }
@@ -192,18 +193,13 @@ impl Store {
                 continue;
             };
             let objects: Vec<_> = self.objects.list(Some(&upload)).try_collect().await?;
-            if self.is_uploading(id) || objects.iter().any(|object| age(object) < grace) {
-                continue;
-            }
             // A folder that has just been made has nothing yet.
-            if objects.is_empty() {
+            if objects.is_empty() || objects.iter().any(|object| age(object) < grace) {
                 continue;
             }
-            let name = objects.iter().map(|object| object.location.clone());
-            let parts: Vec<Path> = name
-                .filter(|path| path.filename() != Some("state"))
-                .collect();
-            self.forget_upload(id, &parts).await?;
+            if !self.abandon_upload(id).await? {
+                continue;
+            }
             collected.uploads += 1;
         }
         Ok(())
@@ -211,8 +207,9 @@ impl Store {
 }
 
 /// Files that were being written when their process was killed: `NAME#N`, which nothing lists; and
-/// folders of uploads that have nothing any more.
-fn sweep_staged(folder: &FilePath, grace: Duration) -> u64 {
+/// folders of uploads that have nothing any more. What this process writes is younger than its
+/// opening of the storage, and no other one writes.
+fn sweep_staged(folder: &FilePath, opened: SystemTime) -> u64 {
     let mut count = 0;
     let mut folders: Vec<_> = [keys::BLOBS, keys::REPOSITORIES, keys::UPLOADS]
         .map(|name| folder.join(name))
@@ -226,8 +223,7 @@ fn sweep_staged(folder: &FilePath, grace: Duration) -> u64 {
             let Ok(meta) = entry.metadata() else {
                 continue;
             };
-            let written = meta.modified().unwrap_or_else(|_| SystemTime::now());
-            let is_old = written.elapsed().unwrap_or_default() >= grace;
+            let is_old = meta.modified().is_ok_and(|written| written < opened);
             if meta.is_dir() {
                 folders.push(entry.path());
             } else if is_old && is_staged(&entry.file_name().to_string_lossy()) {

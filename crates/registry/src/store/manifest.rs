@@ -113,6 +113,12 @@ impl Manifest {
         }
         Ok(manifest)
     }
+
+    /// The same, with all its blobs perhaps elsewhere.
+    pub fn needing_nothing(mut self) -> Self {
+        self.may_have.append(&mut self.needs);
+        self
+    }
 }
 
 impl Part {

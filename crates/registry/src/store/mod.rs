@@ -20,7 +20,7 @@ mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -61,6 +61,8 @@ pub struct Store {
     repositories: Arc<Locks<RepositoryName>>,
     uploads: Arc<uploads::Sessions>,
     largest_blob: u64,
+    /// When.
+    opened: SystemTime,
 }
 
 /// What a repository knows of what it has.
@@ -84,6 +86,7 @@ impl Store {
             repositories: Arc::default(),
             uploads: Arc::default(),
             largest_blob,
+            opened: SystemTime::now(),
         })
     }
 
@@ -161,6 +164,6 @@ impl Store {
 
 /// How long ago something was written, by the storage's clock and ours.
 fn age(meta: &ObjectMeta) -> Duration {
-    let written: std::time::SystemTime = meta.last_modified.into();
+    let written: SystemTime = meta.last_modified.into();
     written.elapsed().unwrap_or_default()
 }

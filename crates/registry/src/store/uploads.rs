@@ -251,14 +251,34 @@ impl Store {
         self.forget_upload(&upload.id, &parts).await
     }
 
-    /// Whether a request writes to it now.
-    pub(super) fn is_uploading(&self, id: &str) -> bool {
-        let session = self.uploads.find(id);
-        session.is_some_and(|session| session.try_lock().is_err())
+    /// Ends an upload that nobody goes on with. `false` if somebody does.
+    pub(super) async fn abandon_upload(&self, id: &str) -> Result<bool> {
+        let session = match self.uploads.find(id) {
+            Some(session) => session,
+            None => match self.find_upload(id).await? {
+                Some(found) => self.uploads.remember(id, found),
+                // Its state is what goes last and comes first: these are pieces of nothing.
+                None => {
+                    let parts = self.upload_parts(id).await?;
+                    let parts: Vec<Path> = parts.into_iter().map(|(_, _, path)| path).collect();
+                    self.forget_upload(id, &parts).await?;
+                    return Ok(true);
+                }
+            },
+        };
+        let Ok(session) = session.try_lock_owned() else {
+            return Ok(false);
+        };
+        if session.is_over {
+            return Ok(false);
+        }
+        let id = id.to_owned();
+        self.cancel(Upload { id, session }).await?;
+        Ok(true)
     }
 
     /// The pieces first, so that what is left can be found.
-    pub(super) async fn forget_upload(&self, id: &str, parts: &[Path]) -> Result<()> {
+    async fn forget_upload(&self, id: &str, parts: &[Path]) -> Result<()> {
         for part in parts {
             found(self.objects.delete(part).await)?;
         }

@@ -126,6 +126,18 @@ pub(crate) struct Limits {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(default_value_t = false, action = ArgAction::Set)]
     pub(crate) verify_pulls: bool,
+
+    /// Take manifests whose blobs the repository does not have, as copies of a part of an image
+    /// are. Without it, a push that forgot something is told so; manifests that an index lists may
+    /// be missing in any case.
+    #[arg(
+        long,
+        env = "NARTHEX_REGISTRY_ALLOW_MISSING_BLOBS",
+        value_name = "BOOL"
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(default_value_t = false, action = ArgAction::Set)]
+    pub(crate) allow_missing_blobs: bool,
 }
 
 /// What the HTTP library can have.

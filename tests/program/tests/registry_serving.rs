@@ -1,0 +1,136 @@
+//! How the registry is served: TLS, limits, metrics, and beside the ingress.
+
+use std::fs;
+use std::time::Duration;
+
+use program_tests::certificate::Authority;
+use program_tests::registry::{Registry, digest};
+use program_tests::{Folder, Narthex, class, curl, ports, until};
+
+#[test]
+fn it_speaks_tls_and_takes_a_new_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (first, second) = (Authority::new(), Authority::new());
+    let write = |authority: &Authority| {
+        let certificate = authority.ecdsa(&["localhost"]);
+        fs::write(path("tls.key"), &certificate.key_pem).expect("a file");
+        fs::write(path("tls.crt"), &certificate.chain_pem).expect("a file");
+    };
+    write(&first);
+    fs::write(path("first.pem"), &first.pem).expect("a file");
+    fs::write(path("second.pem"), &second.pem).expect("a file");
+    let flags = [
+        "--tls-cert-file",
+        &path("tls.crt"),
+        "--tls-key-file",
+        &path("tls.key"),
+    ];
+    let registry = Registry::with(&flags);
+    let url = registry.host().replace("127.0.0.1", "https://localhost") + "/v2/";
+    let status = |authority: &str| curl(&["--cacert", &path(authority), &url]).status;
+    assert_eq!((status("first.pem"), status("second.pem")), (200, 0));
+    write(&second);
+    until("the new certificate is shown", || {
+        status("second.pem") == 200
+    });
+    // A key that does not fit changes nothing.
+    fs::write(path("tls.key"), &first.ecdsa(&["localhost"]).key_pem).expect("a file");
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(status("second.pem"), 200);
+}
+
+#[test]
+fn slow_clients_are_ended() {
+    let registry = Registry::with(&["--header-timeout=1s", "--body-timeout=1s"]);
+    let mut silent = registry.connect();
+    silent.send("GET /v2/ HTTP/1.1\r\n");
+    assert!(silent.is_closed_within(Duration::from_secs(20)));
+    let mut idle = registry.connect();
+    assert_eq!(idle.get("a", "/v2/").status, 200);
+    assert!(idle.is_closed_within(Duration::from_secs(20)));
+    let place = registry.begin("a");
+    let mut stuck = registry.connect();
+    let head = format!("PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    stuck.send(head + "01234");
+    let answer = stuck.response();
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(answer.header("range"), Some("0-4"));
+    let rest = format!("{place}?digest={}", digest(b"0123456789"));
+    assert_eq!(registry.ask("PUT", &rest, &[], b"56789").status, 201);
+}
+
+#[test]
+fn what_is_too_much_at_once_is_refused() {
+    let registry = Registry::with(&["--max-uploads=1", "--max-header-bytes=8KiB"]);
+    let place = registry.begin("a");
+    let mut first = registry.connect();
+    first.send(format!(
+        "PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234"
+    ));
+    let other = registry.begin("a");
+    until("another upload is told to wait", || {
+        let answer = registry.ask("PATCH", &other, &[], b"");
+        answer.status == 429 && Registry::code(&answer) == "TOOMANYREQUESTS"
+    });
+    first.send("56789");
+    assert_eq!(first.response().status, 202);
+    let mut large = registry.connect();
+    let field = "a".repeat(40_000);
+    large.send(format!("GET /v2/ HTTP/1.1\r\nX: {field}\r\n\r\n"));
+    // It may end before all of it is read, and then nobody hears why.
+    if let Ok(answer) = large.try_response(false) {
+        assert_eq!(answer.status, 431);
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed() {
+    let registry = Registry::with(&["--max-connections=2"]);
+    let mut held = Vec::new();
+    // The one that saw the registry listen may still be counted.
+    until("two connections are held", || {
+        let mut connection = registry.connect();
+        connection.send("GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n");
+        if connection.try_response(false).is_ok() {
+            held.push(connection);
+        }
+        held.len() == 2
+    });
+    let mut further = registry.connect();
+    assert!(further.is_closed_within(Duration::from_secs(20)));
+    assert_eq!(held[0].get("a", "/v2/").status, 200);
+}
+
+#[test]
+fn requests_are_counted() {
+    let port = ports::free();
+    let registry = Registry::with(&[&format!("--metrics-address=127.0.0.1:{port}")]);
+    registry.push_image("a", "v1", b"layer");
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]);
+    let counted =
+        "narthex_registry_requests_total{about=\"manifest\",method=\"PUT\",code=\"201\"} 1";
+    assert!(metrics.text.contains(counted), "{}", metrics.text);
+    let health = curl(&[&format!("http://127.0.0.1:{port}/healthz")]);
+    assert_eq!(health.status, 200);
+}
+
+#[test]
+fn it_is_served_beside_the_ingress() {
+    let images = tempfile::tempdir().expect("a folder");
+    let storage = images.path().display().to_string();
+    let port = ports::free();
+    let address = format!("127.0.0.1:{port}");
+    let folder = Folder::of(&[class()]);
+    let flags = ["--registry", &address, "--registry-storage", &storage];
+    let mut narthex = Narthex::on(&folder).args(&flags).start();
+    let answer = program_tests::Conn::plain(port).get("a", "/v2/");
+    assert_eq!(answer.status, 200);
+    let counted = "narthex_registry_requests_total{about=\"base\"";
+    assert!(narthex.metrics().contains(counted), "{}", narthex.metrics());
+    narthex.signal(rustix::process::Signal::TERM);
+    assert!(narthex.ended_within(Duration::from_secs(20)).success());
+    // The folder is free again.
+    let registry = Registry::on(images.path(), &[]);
+    registry.push_image("a", "v1", b"layer");
+}
