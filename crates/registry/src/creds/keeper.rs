@@ -200,11 +200,13 @@ impl<W: Witness> Keeper<W> {
         }
     }
 
-    /// Others may have asked meanwhile; what they were told is not known here.
+    /// Others may have asked meanwhile, and what they were told is not known here: what we were told before is
+    /// older, and may have ended.
     fn begin(&mut self) {
         let now = (self.clock)();
         for entry in self.entries.values_mut() {
             (entry.standing.next, entry.since) = (now, now);
+            (entry.standing.credentials, entry.standing.refreshed) = (None, None);
         }
     }
 
