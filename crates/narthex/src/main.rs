@@ -20,6 +20,8 @@ mod log;
 mod migrate;
 mod pipeline;
 mod quickstart;
+mod registry_command;
+mod registry_credentials;
 mod serve;
 mod stapling;
 mod state;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Migrate(flags) => migrate::run(&flags),
         Command::Diff(flags) => diff::run(&flags),
         Command::Kubectl(flags) => kubectl::run(&flags),
+        Command::Registry(flags) => registry_command::run(*flags),
         Command::Quickstart(flags) => quickstart::run(*flags),
     };
     done.unwrap_or_else(|failure| failure.report())

@@ -10,6 +10,7 @@ pub(crate) mod ingress_nginx;
 pub(crate) mod kubectl;
 pub(crate) mod metrics;
 mod publishing;
+pub(crate) mod registry;
 mod serving;
 pub(crate) mod tls;
 mod tracing;
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Diff(Box<Diff>),
     /// Look at the certificates that a running Narthex obtains, and renew or revoke them.
     Certs(Certs),
+    /// Bring images into a cluster, and the credentials that they are fetched with.
+    Registry(Box<registry::Registry>),
     /// Serve an example with its own backends, and tell what to try.
     Quickstart(Box<Quickstart>),
     /// Ask the replicas of Narthex in a cluster.
@@ -96,6 +99,8 @@ pub(crate) struct Serve {
     pub(crate) gateways: Gateways,
     #[command(flatten)]
     pub(crate) webhook: Webhook,
+    #[command(flatten)]
+    pub(crate) registry_credentials: Box<registry::creds::Beside>,
     #[command(flatten)]
     pub(crate) ingress_nginx: Box<ingress_nginx::Process>,
     #[command(flatten)]

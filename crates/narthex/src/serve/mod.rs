@@ -9,6 +9,7 @@ mod geo;
 mod grace;
 mod last_good;
 mod publish;
+mod registry_credentials;
 mod signals;
 mod source;
 mod succession;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
+use crate::registry_credentials::Credentials;
 use crate::stapling::{self, Staples};
 use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
@@ -36,6 +38,8 @@ use certificates::{Certificates, Told};
 use grace::Grace;
 use last_good::Keeper;
 use publish::Publish;
+pub(crate) use publish::own_name;
+use registry_credentials::RegistryCredentials;
 use signals::{Exit, Signal, Signals};
 use source::Source;
 use succession::Heirs;
@@ -74,6 +78,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         publishing,
         gateways,
         webhook,
+        registry_credentials,
         ingress_nginx,
         compilation,
         serving,
@@ -94,6 +99,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     )?;
     let config = config::Serve::new(source, &compilation, serving)?;
     let mut config = config.with_ingress_nginx(&ingress_nginx);
+    config.set_registry_credentials(*registry_credentials)?;
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
@@ -175,12 +181,17 @@ async fn serve(
         kept,
         keeping,
         publish,
+        giving_back,
     } = running.leave(end);
     let stay = config.post_shutdown;
     let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
     if let Some(keeping) = keeping {
         // It has a limit of its own, and is over long before most drains.
         let _ = keeping.await;
+    }
+    if let Some(giving_back) = giving_back {
+        // Likewise.
+        let _ = giving_back.await;
     }
     // A signal that ended it at once ends this too.
     if matches!(&done, Ok(code) if *code == ExitCode::SUCCESS) {
@@ -208,6 +219,7 @@ struct Running {
     heirs: Heirs,
     publish: Publish,
     certificates: Certificates,
+    registry_credentials: Option<Credentials>,
 }
 
 /// Why it ends.
@@ -228,6 +240,8 @@ struct Left {
     keeping: Option<JoinHandle<()>>,
     /// What the cluster is told of the end.
     publish: Publish,
+    /// Pull secrets, which another replica goes on with.
+    giving_back: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -253,6 +267,7 @@ impl Running {
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
         let metrics = cluster::Metrics::default();
         let mut admission_metrics = None;
+        let mut registry_credentials = None;
         let mut certificates = None;
         let mut staples = None;
         let live = Arc::new(Live::new(|registry| {
@@ -261,6 +276,7 @@ impl Running {
             staples = (asked.on || asked.configurable)
                 .then(|| (asked, stapling::Metrics::register(registry)));
             proxy.register(registry);
+            registry_credentials = RegistryCredentials::open(config, registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
             }
@@ -344,12 +360,17 @@ impl Running {
         }
         let publish = Publish::start(config, &source, &control, &live, metrics);
         let certificates = certificates.start(config, &source, &control, &live, &state);
+        let registry_credentials = match registry_credentials {
+            Some(it) => it.start(config, &source, &live)?,
+            None => None,
+        };
         if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
             admission.start(config, &source, &control, &live, metrics);
         }
         Ok(Self {
             publish,
             certificates,
+            registry_credentials,
             state,
             source,
             keeper,
@@ -471,6 +492,8 @@ impl Running {
         let keeps = !self.is_copy && matches!(end, End::Asked(_));
         let keeping =
             keeps.then(|| tokio::spawn(async move { keeper.end(store.as_ref(), served).await }));
+        let credentials = self.registry_credentials.take();
+        let giving_back = credentials.map(|it| tokio::spawn(it.end()));
         let proxy = self.control.into_proxy();
         self.publish.end(match end {
             End::Asked(_) => cluster::End::Gone,
@@ -485,6 +508,7 @@ impl Running {
                     kept: succession::kept_at_end(&proxy),
                     proxy,
                     keeping,
+                    giving_back,
                     publish: self.publish,
                 }
             }
@@ -498,6 +522,7 @@ impl Running {
                     proxy,
                     kept,
                     keeping,
+                    giving_back,
                     publish: self.publish,
                 }
             }
