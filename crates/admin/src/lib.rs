@@ -72,6 +72,11 @@ pub trait AdminState: Send + Sync + 'static {
     /// For `/api/certificates/obtained`.
     fn obtained(&self) -> Vec<view::ObtainedCertificate>;
 
+    /// For `/api/registry/credentials`.
+    fn registry_credentials(&self) -> view::RegistryCredentials {
+        view::RegistryCredentials::default()
+    }
+
     /// Does what somebody orders who shows `token`. Takes as long as it takes.
     ///
     /// # Errors

@@ -29,7 +29,8 @@ const API: &str = "\
 /api/objects   Gateway API's objects with their status; ?kind=, ?namespace=, ?name=, ?limit=N, ?after=NEXT
 /api/explain   which route answers ?url=URL, and why each other does not; &format=text
 /api/certificates  of each host: where it is from, and until when it is valid
-/api/certificates/obtained  those that are obtained here: from whom, how it stands, what went wrong";
+/api/certificates/obtained  those that are obtained here: from whom, how it stands, what went wrong
+/api/registry/credentials   credentials of outside registries: from whom, until when, what went wrong";
 
 impl Pages {
     /// What people call the address.
@@ -76,6 +77,7 @@ pub(crate) fn answer(pages: Pages, path: &str, query: &str, state: &dyn AdminSta
         },
         "/api/objects" => objects(query, state),
         "/api/certificates/obtained" => Response::json(&state.obtained()),
+        "/api/registry/credentials" => Response::json(&state.registry_credentials()),
         "/api/certificates" => Response::json(&state.certificates()),
         "/api/explain" => explain(query, state),
         _ => Response::text(404, "there is no such page; / lists those that are"),

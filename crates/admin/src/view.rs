@@ -321,6 +321,45 @@ pub struct ObtainedCertificate {
     pub error: Option<String>,
 }
 
+/// Credentials of outside registries: of `/api/registry/credentials`. No secret is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RegistryCredentials {
+    /// Whether this process has anything to do with them.
+    pub on: bool,
+    /// Whether this replica asks for them and writes them; another one may.
+    pub writes: bool,
+    /// Each.
+    pub credentials: Vec<RegistryCredential>,
+    /// What is wrong with their sources, and what could not be written.
+    pub problems: Vec<String>,
+}
+
+/// A credential of outside registries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RegistryCredential {
+    /// The Secret's name, in each namespace that has it.
+    pub secret: String,
+    /// `docker`, `gcr`, `ecr` or `acr`.
+    pub provider: &'static str,
+    /// Where it is configured.
+    pub from: String,
+    /// The registries' hosts, where they are known.
+    pub registries: Vec<String>,
+    /// `valid`, `waiting`, `failing` (the last good one is kept), `failed` (there is none), `ended` or
+    /// `another replica's`.
+    pub state: &'static str,
+    /// When it came, in seconds since 1970.
+    pub refreshed: Option<u64>,
+    /// When it ends, likewise, where the provider says so.
+    pub expires: Option<u64>,
+    /// When it is asked for again, likewise.
+    pub next: Option<u64>,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// How many namespaces have it.
+    pub namespaces: usize,
+}
+
 /// Something that is to be done about a certificate: a POST to `/api/certificates/…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {

@@ -17,6 +17,7 @@ mod gateway;
 mod last_good;
 mod metrics;
 mod publish;
+pub mod pull_secrets;
 pub mod reach;
 mod replicas;
 mod status;

@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// One question, by HTTP/1.1 as the admin address speaks it.
-fn ask(
+pub(crate) fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -130,7 +130,7 @@ fn ask(
     match status {
         200 => Ok(text),
         404 => Err(Failure::new(format!(
-            "{address} knows nothing of certificates: is it an older Narthex?"
+            "{address} knows nothing of {path}: is it an older Narthex?"
         ))),
         _ => Err(Failure::new(text.trim_end())),
     }

@@ -21,6 +21,7 @@ mod migrate;
 mod pipeline;
 mod quickstart;
 mod registry_command;
+mod registry_credentials;
 mod serve;
 mod stapling;
 mod state;

@@ -5,6 +5,7 @@
 //!
 //! - [`access`]: who may do what
 //! - [`client`]: speaking to a registry
+//! - [`creds`]: credentials of outside registries
 //! - [`list`]: which images are wanted, and what manifests need
 //! - [`name`]: names of repositories and tags
 //! - [`serve`]: its HTTP API
@@ -13,6 +14,7 @@
 
 pub mod access;
 pub mod client;
+pub mod creds;
 pub mod list;
 pub mod name;
 pub mod serve;

@@ -109,6 +109,20 @@ spec:
           mountPath: /etc/narthex/acme-account
           readOnly: true
         {{- end }}
+        {{- with .Values.registryCredentials }}
+        {{- if .enabled }}
+        {{- if .manifests }}
+        - name: registry-credentials
+          mountPath: /etc/narthex/registry-credentials/manifests
+          readOnly: true
+        {{- end }}
+        {{- range $index, $secret := .secrets }}
+        - name: registry-credentials-{{ $index }}
+          mountPath: /etc/narthex/registry-credentials/secrets/{{ $secret }}
+          readOnly: true
+        {{- end }}
+        {{- end }}
+        {{- end }}
   volumes:
     - name: state
       emptyDir:
@@ -125,6 +139,18 @@ spec:
     - name: acme-account
       secret:
         secretName: {{ . }}
+    {{- end }}
+    {{- if .Values.registryCredentials.enabled }}
+    {{- if .Values.registryCredentials.manifests }}
+    - name: registry-credentials
+      configMap:
+        name: {{ include "narthex.fullname" . }}-registry-credentials
+    {{- end }}
+    {{- range $index, $secret := .Values.registryCredentials.secrets }}
+    - name: registry-credentials-{{ $index }}
+      secret:
+        secretName: {{ $secret }}
+    {{- end }}
     {{- end }}
   {{- with $controller.nodeSelector }}
   nodeSelector:
@@ -231,6 +257,23 @@ spec:
 {{- end }}
 {{- if .withoutCertManager }}
 - --without-cert-manager
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.registryCredentials }}
+{{- if .enabled }}
+- --registry-credentials
+- --registry-credentials-namespaces={{ join "," .namespaces }}
+{{- with .namespaceSelector }}
+- --registry-credentials-namespace-selector={{ . }}
+{{- end }}
+- --registry-credentials-service-accounts={{ join "," .serviceAccounts }}
+- --skip-kube-system={{ .skipKubeSystem }}
+{{- if .manifests }}
+- --registry-credentials-file=/etc/narthex/registry-credentials/manifests/credentials.yaml
+{{- end }}
+{{- with .formerSecrets }}
+- --registry-credentials-former-secrets={{ join "," . }}
 {{- end }}
 {{- end }}
 {{- end }}

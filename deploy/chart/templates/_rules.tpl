@@ -145,6 +145,41 @@
   verbs: [bind]
 {{- end -}}
 
+{{- /* The pull secrets that are written, by their names. */ -}}
+{{- define "narthex.pullSecrets" -}}
+{{- $names := list "awsecr-cred" "gcr-secret" "dpr-secret" "acr-secret" -}}
+{{- range $name, $spec := .Values.registryCredentials.manifests -}}
+{{- $names = append $names (default $name $spec.secretName) -}}
+{{- end -}}
+{{- join ", " (uniq (concat $names .Values.registryCredentials.formerSecrets)) -}}
+{{- end -}}
+
+{{- /* What it takes to bring credentials of registries into namespaces. */ -}}
+{{- define "narthex.registryCredentialsRules" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [list, watch, patch]
+# By their names alone. What is not marked as Narthex's is not written.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "narthex.pullSecrets" . }}]
+  verbs: [list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- /* The Secrets that say whom to ask for them. */ -}}
+{{- define "narthex.registryCredentialsSourceRules" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [registry-creds-ecr, registry-creds-gcr, registry-creds-dpr, registry-creds-acr]
+  verbs: [list, watch]
+{{- end -}}
+
 {{- define "narthex.clusterRules" -}}
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
@@ -186,6 +221,10 @@
   resources: [validatingwebhookconfigurations]
   resourceNames: [{{ include "narthex.fullname" . }}-admission]
   verbs: [get, patch]
+{{- end }}
+{{- if .Values.registryCredentials.enabled }}
+# Pull secrets, and the ServiceAccounts that name them.
+{{ include "narthex.registryCredentialsRules" . }}
 {{- end }}
 {{- end -}}
 

@@ -48,6 +48,10 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "certificates.enabled=true,certificates.acme.externalAccount.keyID=1",
             "set both keyID and secret",
         ),
+        (
+            "controller.scope.enabled=true,rbac.scope=true,registryCredentials.enabled=true",
+            "set one of the two",
+        ),
     ];
     for (values, advice) in refused {
         let said = template(&[values]).expect_err(values);
@@ -147,4 +151,38 @@ fn certificates_take_rights_on_secrets_that_are_not_given_otherwise() {
             .all(|role| !role.contains("secrets"))
     );
     assert!(scoped.contains("name: narthex-issuers"));
+}
+
+#[test]
+fn registry_credentials_take_rights_to_secrets_of_their_names_alone() {
+    let without = template(&[]).expect("rendered");
+    for part in ["registry-cred", "awsecr-cred", "serviceaccounts"] {
+        assert!(!without.contains(part), "{part}");
+    }
+    let with = template(&[
+        "registryCredentials.enabled=true",
+        "registryCredentials.namespaces={team-*,web}",
+        "registryCredentials.manifests.quay.secretName=quay-pull",
+        "registryCredentials.manifests.quay.docker.server=quay.io",
+        "registryCredentials.manifests.team.docker.server=r.example",
+        "registryCredentials.secrets={quay}",
+        "registryCredentials.formerSecrets={old}",
+    ]);
+    let with = with.expect("rendered");
+    for part in [
+        "- --registry-credentials\n",
+        "--registry-credentials-namespaces=team-*,web\n",
+        "--registry-credentials-service-accounts=default\n",
+        "--skip-kube-system=true\n",
+        "--registry-credentials-former-secrets=old\n",
+        "--registry-credentials-file=/etc/narthex/registry-credentials/manifests/credentials.yaml\n",
+        "mountPath: /etc/narthex/registry-credentials/secrets/quay\n",
+        "resourceNames: [awsecr-cred, gcr-secret, dpr-secret, acr-secret, quay-pull, team, old]\n    \
+         verbs: [list, watch, create, patch, delete]",
+        "kind: RegistryCredentials\n    metadata:\n      name: quay\n",
+    ] {
+        assert!(with.contains(part), "{part}\n{with}");
+    }
+    let sources = with.matches("resourceNames: [registry-creds-ecr,").count();
+    assert_eq!(sources, 2, "our own namespace and kube-system");
 }

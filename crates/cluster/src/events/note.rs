@@ -79,6 +79,27 @@ impl Note {
         }
     }
 
+    /// Of credentials of a registry, and so many times.
+    pub(crate) fn credential(
+        object: ObjectKey,
+        kind: &'static str,
+        text: &str,
+        times: u32,
+    ) -> Self {
+        let is_good = kind == "Normal";
+        Self {
+            object,
+            kind,
+            reason: match is_good {
+                true => "RegistryCredentialRefreshed",
+                false => "RegistryCredentialFailed",
+            },
+            action: "Refreshed",
+            text: cut(text, LONGEST),
+            times: i32::try_from(times).unwrap_or(i32::MAX).max(1),
+        }
+    }
+
     /// The same for the same note on the same object, whoever tells it.
     pub(super) fn name(&self, uid: &str) -> String {
         let parts = [uid, self.kind, self.reason, self.action, &self.text];

@@ -72,6 +72,8 @@ pub(crate) struct Serve {
     pub(crate) succession: Succession,
     /// The registry of images that is served besides, if any.
     pub(crate) registry: Option<crate::registry_command::Plan>,
+    /// Credentials of outside registries, if they are brought into namespaces.
+    pub(crate) registry_credentials: Option<crate::registry_credentials::Options>,
 }
 
 /// Whom to ask about certificates.
@@ -149,6 +151,7 @@ impl Serve {
             ends_on_hang_up: false,
             succession: Succession::None,
             registry: None,
+            registry_credentials: None,
             stapling: Stapling {
                 on: compilation.ocsp_stapling,
                 configurable: compilation.ingress_nginx.configmap.is_some(),
@@ -172,6 +175,23 @@ impl Serve {
 }
 
 impl Serve {
+    /// Brings credentials of outside registries into namespaces, if the flags ask for it.
+    pub(crate) fn set_registry_credentials(
+        &mut self,
+        flags: flags::registry::creds::Beside,
+    ) -> Result<(), Invalid> {
+        if !flags.registry_credentials {
+            return Ok(());
+        }
+        if matches!(self.source, Source::Files(_)) {
+            let message = "--registry-credentials is for a cluster, and a PATH is served";
+            return Err(Invalid(message.to_owned()));
+        }
+        let options = crate::registry_credentials::Options::new(flags.credentials)?;
+        self.registry_credentials = Some(options);
+        Ok(())
+    }
+
     /// The same, with what ingress-nginx's flags say of the process.
     pub(crate) fn with_ingress_nginx(self, flags: &flags::ingress_nginx::Process) -> Self {
         let port = flags.healthz_port;

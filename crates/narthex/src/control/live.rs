@@ -19,6 +19,7 @@ use crate::certificates::{self, Book};
 use crate::explain::explain_live;
 use crate::finding::{self, Finding};
 use crate::pipeline::Present;
+use crate::registry_credentials::Book as RegistryCredentials;
 
 /// The state of the running process.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Live {
     /// Where it is answered besides that the process is alive.
     health_path: OnceLock<String>,
     obtains: OnceLock<Obtains>,
+    registry_credentials: OnceLock<Arc<RegistryCredentials>>,
     /// Metrics under other names besides.
     ingress_nginx: OnceLock<IngressNginx>,
     now: Mutex<Now>,
@@ -91,6 +93,7 @@ impl Live {
             cluster: OnceLock::new(),
             health_path: OnceLock::new(),
             obtains: OnceLock::new(),
+            registry_credentials: OnceLock::new(),
             ingress_nginx: OnceLock::new(),
             now: Mutex::new(Now {
                 phase: Phase::Starting,
@@ -137,6 +140,17 @@ impl Live {
     pub(crate) fn obtain(&self, obtains: Obtains) {
         // There is one such part in a process's life.
         let _ = self.obtains.set(obtains);
+    }
+
+    /// Credentials of outside registries are brought into namespaces.
+    pub(crate) fn set_registry_credentials(&self, book: Arc<RegistryCredentials>) {
+        // There is one such part in a process's life.
+        let _ = self.registry_credentials.set(book);
+    }
+
+    /// There is nothing to serve, and all else is done.
+    pub(crate) fn ready(&self) {
+        self.lock().phase = Phase::Ready;
     }
 
     /// What is served is a copy that was right then; or, with none, what there is.
@@ -274,6 +288,11 @@ impl AdminState for Live {
     fn obtained(&self) -> Vec<view::ObtainedCertificate> {
         let obtains = self.obtains.get();
         obtains.map_or_else(Vec::new, |it| it.book.list(&it.present.get()))
+    }
+
+    fn registry_credentials(&self) -> view::RegistryCredentials {
+        let book = self.registry_credentials.get();
+        book.map_or_else(view::RegistryCredentials::default, |book| book.view())
     }
 
     fn order(&self, order: &view::Order, token: Option<&str>) -> Result<String, view::Refusal> {

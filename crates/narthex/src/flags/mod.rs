@@ -102,6 +102,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) registry: Box<registry::Beside>,
     #[command(flatten)]
+    pub(crate) registry_credentials: Box<registry::creds::Beside>,
+    #[command(flatten)]
     pub(crate) ingress_nginx: Box<ingress_nginx::Process>,
     #[command(flatten)]
     pub(crate) compilation: Compilation,

@@ -2,6 +2,7 @@
 
 mod access;
 mod beside;
+pub(crate) mod creds;
 mod list;
 mod node_config;
 mod serve;
@@ -55,4 +56,6 @@ pub(crate) enum RegistryCommand {
     LoginCheck(Box<LoginCheck>),
     /// Tell nodes of a registry: write containerd's hosts.toml.
     NodeConfig(Box<NodeConfig>),
+    /// Bring credentials of outside registries into namespaces.
+    Creds(creds::Creds),
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod beside;
+mod creds;
 mod filling;
 mod gc;
 mod list;
@@ -40,6 +41,7 @@ pub(crate) fn run(flags: Registry) -> Result<ExitCode, Failure> {
         RegistryCommand::Rm(flags) => tools::rm(&flags),
         RegistryCommand::LoginCheck(flags) => tools::login_check(&flags),
         RegistryCommand::NodeConfig(flags) => node_config::run(&flags),
+        RegistryCommand::Creds(flags) => creds::run(flags),
     }
 }
 

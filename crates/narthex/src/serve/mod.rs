@@ -9,6 +9,7 @@ mod geo;
 mod grace;
 mod last_good;
 mod publish;
+mod registry_credentials;
 mod signals;
 mod source;
 mod succession;
@@ -26,6 +27,7 @@ use crate::config::{self, Succession};
 use crate::control::Live;
 use crate::failure::Failure;
 use crate::registry_command::Beside;
+use crate::registry_credentials::Credentials;
 use crate::stapling::{self, Staples};
 use crate::state::{State, default_certificate};
 use crate::upgrade::{Event, take_over};
@@ -37,6 +39,8 @@ use certificates::{Certificates, Told};
 use grace::Grace;
 use last_good::Keeper;
 use publish::Publish;
+pub(crate) use publish::own_name;
+use registry_credentials::RegistryCredentials;
 pub(crate) use signals::Signals;
 use signals::{Exit, Signal};
 use source::Source;
@@ -77,6 +81,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
         gateways,
         webhook,
         registry,
+        registry_credentials,
         ingress_nginx,
         compilation,
         serving,
@@ -98,6 +103,7 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     let config = config::Serve::new(source, &compilation, serving)?;
     let mut config = config.with_ingress_nginx(&ingress_nginx);
     config.registry = registry_command::Plan::beside(&registry)?;
+    config.set_registry_credentials(*registry_credentials)?;
     config.succession = if upgrade {
         Succession::TakesOver
     } else {
@@ -180,12 +186,17 @@ async fn serve(
         keeping,
         publish,
         images,
+        giving_back,
     } = running.leave(end);
     let stay = config.post_shutdown;
     let done = end::drain(proxy, kept, asked, &mut signals, config.shutdown_timeout).await;
     if let Some(keeping) = keeping {
         // It has a limit of its own, and is over long before most drains.
         let _ = keeping.await;
+    }
+    if let Some(giving_back) = giving_back {
+        // Likewise.
+        let _ = giving_back.await;
     }
     // A signal that ended it at once ends this too.
     if matches!(&done, Ok(code) if *code == ExitCode::SUCCESS) {
@@ -219,6 +230,7 @@ struct Running {
     certificates: Certificates,
     /// The registry of images.
     images: Option<Beside>,
+    registry_credentials: Option<Credentials>,
 }
 
 /// Why it ends.
@@ -241,6 +253,8 @@ struct Left {
     publish: Publish,
     /// What the registry of images has under way.
     images: Option<std::thread::JoinHandle<()>>,
+    /// Pull secrets, which another replica goes on with.
+    giving_back: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -266,6 +280,7 @@ impl Running {
             .map_err(|error| Failure::new(format!("the workers cannot be started: {error}")))?;
         let metrics = cluster::Metrics::default();
         let mut admission_metrics = None;
+        let mut registry_credentials = None;
         let mut certificates = None;
         let mut staples = None;
         let mut images = None;
@@ -275,6 +290,7 @@ impl Running {
             staples = (asked.on || asked.configurable)
                 .then(|| (asked, stapling::Metrics::register(registry)));
             proxy.register(registry);
+            registry_credentials = RegistryCredentials::open(config, registry);
             if matches!(config.source, config::Source::Cluster(_)) {
                 metrics.register(registry);
             }
@@ -361,12 +377,17 @@ impl Running {
         }
         let publish = Publish::start(config, &source, &control, &live, metrics);
         let certificates = certificates.start(config, &source, &control, &live, &state);
+        let registry_credentials = match registry_credentials {
+            Some(it) => it.start(config, &source, &live)?,
+            None => None,
+        };
         if let (Some(admission), Some(metrics)) = (admission, admission_metrics) {
             admission.start(config, &source, &control, &live, metrics);
         }
         Ok(Self {
             publish,
             certificates,
+            registry_credentials,
             state,
             source,
             keeper,
@@ -490,6 +511,8 @@ impl Running {
         let keeps = !self.is_copy && matches!(end, End::Asked(_));
         let keeping =
             keeps.then(|| tokio::spawn(async move { keeper.end(store.as_ref(), served).await }));
+        let credentials = self.registry_credentials.take();
+        let giving_back = credentials.map(|it| tokio::spawn(it.end()));
         let proxy = self.control.into_proxy();
         self.publish.end(match end {
             End::Asked(_) => cluster::End::Gone,
@@ -504,6 +527,7 @@ impl Running {
                     kept: succession::kept_at_end(&proxy),
                     proxy,
                     keeping,
+                    giving_back,
                     publish: self.publish,
                     images,
                 }
@@ -518,6 +542,7 @@ impl Running {
                     proxy,
                     kept,
                     keeping,
+                    giving_back,
                     publish: self.publish,
                     images,
                 }

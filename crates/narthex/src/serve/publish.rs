@@ -83,7 +83,7 @@ pub(super) fn replica(cluster: &config::Cluster) -> String {
 }
 
 /// A pod's host name is its name. Elsewhere, a machine may run several.
-fn own_name(is_pod: bool) -> String {
+pub(crate) fn own_name(is_pod: bool) -> String {
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy().to_lowercase();
     if is_pod {

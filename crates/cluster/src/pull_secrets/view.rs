@@ -1,0 +1,200 @@
+//! Namespaces, ServiceAccounts, and the Secrets that may be ours, as the API server has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+
+use futures_util::stream::{SelectAll, select_all};
+use futures_util::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt as _};
+
+use super::table::{Key, Table};
+use super::{ENTRIES, MARK};
+use crate::again::Again;
+use crate::client::Connection;
+
+/// A namespace.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NamespaceRow {
+    pub(super) labels: BTreeMap<String, String>,
+    /// Whether it is going: nothing can be made in it.
+    pub(super) is_ending: bool,
+}
+
+/// A ServiceAccount.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AccountRow {
+    pub(super) version: String,
+    /// Its `imagePullSecrets`.
+    pub(super) pulls: Vec<String>,
+    /// Those that are ours.
+    pub(super) ours: BTreeSet<String>,
+    pub(super) is_ending: bool,
+}
+
+/// A Secret, of which no more is read than this.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SecretRow {
+    pub(super) uid: String,
+    pub(super) version: String,
+    /// Whether it is marked.
+    pub(super) is_ours: bool,
+    pub(super) is_ending: bool,
+}
+
+/// What there is.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) namespaces: Table<NamespaceRow>,
+    pub(super) accounts: Table<AccountRow>,
+    /// By their names.
+    pub(super) secrets: BTreeMap<String, Table<SecretRow>>,
+    /// What was last said of each watch that does not work.
+    said: BTreeMap<String, String>,
+    events: SelectAll<Pin<Box<dyn Stream<Item = Told> + Send>>>,
+}
+
+enum Told {
+    Namespace(Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>),
+    Account(Result<Event<ServiceAccount>, watcher::Error>),
+    Secret(
+        String,
+        Result<Event<PartialObjectMeta<Secret>>, watcher::Error>,
+    ),
+}
+
+impl View {
+    /// With the Secrets of these names, in all namespaces.
+    pub(super) fn new(connection: &Connection, names: &BTreeSet<String>) -> Self {
+        // Of its own: nothing that is written waits for a watch.
+        let client = connection.another();
+        let namespaces = watcher(
+            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+            watcher::Config::default(),
+        )
+        .backoff(Again::default())
+        .map(Told::Namespace)
+        .boxed();
+        let accounts = watcher(Api::all(client.clone()), watcher::Config::default())
+            .backoff(Again::default())
+            .map(Told::Account)
+            .boxed();
+        let secrets = names.iter().map(|name| {
+            // A right to the Secrets of this name is enough for it.
+            let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            let name = name.clone();
+            watcher(
+                Api::<PartialObjectMeta<Secret>>::all(client.clone()),
+                config,
+            )
+            .backoff(Again::default())
+            .map(move |event| Told::Secret(name.clone(), event))
+            .boxed()
+        });
+        Self {
+            secrets: names
+                .iter()
+                .map(|name| (name.clone(), Table::default()))
+                .collect(),
+            events: select_all([namespaces, accounts].into_iter().chain(secrets)),
+            ..Self::default()
+        }
+    }
+
+    /// Whether everything was read once.
+    pub(super) fn is_complete(&self) -> bool {
+        self.namespaces.is_complete()
+            && self.accounts.is_complete()
+            && self.secrets.values().all(Table::is_complete)
+    }
+
+    /// Waits for news, and takes it in. Which Secrets have gone by it.
+    pub(super) async fn changed(&mut self) -> Vec<Key> {
+        let Some(told) = self.events.next().await else {
+            // Watches do not end; should they, there is nothing more to be told.
+            return std::future::pending().await;
+        };
+        match told {
+            Told::Namespace(Ok(event)) => {
+                self.namespaces.take(event, namespace);
+                self.works("namespaces");
+            }
+            Told::Account(Ok(event)) => {
+                self.accounts.take(event, account);
+                self.works("serviceaccounts");
+            }
+            Told::Secret(name, Ok(event)) => {
+                let table = self.secrets.entry(name.clone()).or_default();
+                let gone = table.take(event, secret);
+                self.works(&format!("secrets {name}"));
+                return gone;
+            }
+            Told::Namespace(Err(error)) => self.fails("namespaces", &error),
+            Told::Account(Err(error)) => self.fails("serviceaccounts", &error),
+            Told::Secret(name, Err(error)) => self.fails(&format!("secrets {name}"), &error),
+        }
+        Vec::new()
+    }
+
+    fn works(&mut self, what: &str) {
+        if self.said.remove(what).is_some() {
+            tracing::info!("pull secrets: {what} can be watched again");
+        }
+    }
+
+    fn fails(&mut self, what: &str, error: &watcher::Error) {
+        let error = error.to_string();
+        if self.said.get(what) != Some(&error) {
+            tracing::warn!("pull secrets: {what} cannot be watched: {error}");
+            self.said.insert(what.to_owned(), error);
+        }
+    }
+}
+
+fn namespace(object: PartialObjectMeta<Namespace>) -> (Key, NamespaceRow) {
+    let row = NamespaceRow {
+        labels: object.labels().clone(),
+        is_ending: object.metadata.deletion_timestamp.is_some(),
+    };
+    ((String::new(), object.name_any()), row)
+}
+
+fn account(object: ServiceAccount) -> (Key, AccountRow) {
+    let ours = object.annotations().get(ENTRIES);
+    let ours = ours.iter().flat_map(|text| text.split(','));
+    let row = AccountRow {
+        version: object.resource_version().unwrap_or_default(),
+        ours: ours
+            .filter(|it| !it.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        is_ending: object.metadata.deletion_timestamp.is_some(),
+        pulls: {
+            let pulls = object.image_pull_secrets.iter().flatten();
+            pulls.map(|one| one.name.clone()).collect()
+        },
+    };
+    (
+        (object.namespace().unwrap_or_default(), object.name_any()),
+        row,
+    )
+}
+
+fn secret(object: PartialObjectMeta<Secret>) -> (Key, SecretRow) {
+    let row = SecretRow {
+        uid: object.uid().unwrap_or_default(),
+        version: object.resource_version().unwrap_or_default(),
+        is_ours: object
+            .labels()
+            .get(MARK)
+            .is_some_and(|value| value == "true"),
+        is_ending: object.metadata.deletion_timestamp.is_some(),
+    };
+    (
+        (object.namespace().unwrap_or_default(), object.name_any()),
+        row,
+    )
+}
