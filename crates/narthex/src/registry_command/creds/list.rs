@@ -71,7 +71,10 @@ fn table(json: &Value, now: u64) -> String {
         let _ = writeln!(out, "! {}", printable(&said));
     }
     if json["on"] == false {
-        let _ = writeln!(out, "It brings no credentials into namespaces: --registry-credentials is not given.");
+        let _ = writeln!(
+            out,
+            "It brings no credentials into namespaces: --registry-credentials is not given."
+        );
     } else if json["writes"] == false {
         let _ = writeln!(out, "Another replica asks for them and writes them.");
     }
