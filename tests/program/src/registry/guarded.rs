@@ -194,7 +194,7 @@ fn tar(folder: &Path, text: &str) -> Vec<u8> {
 }
 
 /// In hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
+fn sha256(bytes: &[u8]) -> String {
     let provider = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let suite = provider.tls13().expect("one of TLS 1.3");
     let hash = suite.common.hash_provider.hash(bytes);
