@@ -178,7 +178,7 @@ impl Serve {
     /// Brings credentials of outside registries into namespaces, if the flags ask for it.
     pub(crate) fn set_registry_credentials(
         &mut self,
-        flags: flags::registry::creds::Beside,
+        flags: flags::registry::creds::CredentialsBeside,
     ) -> Result<(), Invalid> {
         if !flags.registry_credentials {
             return Ok(());

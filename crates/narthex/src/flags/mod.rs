@@ -102,7 +102,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) registry: Box<registry::Beside>,
     #[command(flatten)]
-    pub(crate) registry_credentials: Box<registry::creds::Beside>,
+    pub(crate) registry_credentials: Box<registry::creds::CredentialsBeside>,
     #[command(flatten)]
     pub(crate) ingress_nginx: Box<ingress_nginx::Process>,
     #[command(flatten)]

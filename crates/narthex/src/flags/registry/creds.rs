@@ -284,7 +284,7 @@ pub(crate) enum RetryType {
 
 /// Flags of `serve`.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Beside {
+pub(crate) struct CredentialsBeside {
     /// Bring credentials of outside registries into namespaces, and keep them fresh: as minikube's addon
     /// registry-creds does, from the same Secrets.
     #[arg(long, env = "NARTHEX_REGISTRY_CREDENTIALS", value_name = "BOOL")]
