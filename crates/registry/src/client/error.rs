@@ -95,7 +95,7 @@ fn causes(error: &reqwest::Error) -> String {
         }
     });
     match text.contains("InvalidContentType") || text.contains("corrupt message") {
-        true => format!("{text} (it speaks HTTP, not TLS)"),
+        true => format!("{text} (it speaks HTTP, not TLS: --insecure takes that)"),
         false => text,
     }
 }
