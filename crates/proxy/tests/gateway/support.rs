@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -91,20 +92,21 @@ impl Drop for Plane {
     }
 }
 
-/// An entrance that nobody has.
+/// An entrance that nobody has, handed out once: below the ports that outgoing connections and the
+/// whole program's tests have, so that nobody takes it between its choice here and its use.
 pub(crate) fn free(layer: Layer) -> Entrance {
-    let port = match layer {
-        Layer::Tcp => {
-            let socket = TcpListener::bind((LOCALHOST, 0)).expect("a port");
-            socket.local_addr().expect("bound").port()
-        }
-        Layer::Udp => {
-            let socket = std::net::UdpSocket::bind((LOCALHOST, 0)).expect("a port");
-            socket.local_addr().expect("bound").port()
-        }
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(257);
+    let ports = std::iter::repeat_with(|| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(2_000 + start.wrapping_add(step) % 10_000).expect("below 12,000")
+    });
+    let is_free = |port: &u16| match layer {
+        Layer::Tcp => TcpListener::bind((LOCALHOST, *port)).is_ok(),
+        Layer::Udp => std::net::UdpSocket::bind((LOCALHOST, *port)).is_ok(),
     };
     Entrance {
-        port,
+        port: ports.take(10_000).find(is_free).expect("one of them"),
         address: None,
         layer,
     }
