@@ -8,6 +8,7 @@ pub mod manifests;
 mod problem;
 pub mod sorted;
 mod store;
+pub mod tree;
 mod validate;
 
 pub use problem::{Problem, Severity};

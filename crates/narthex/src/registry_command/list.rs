@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use cluster::watch::Survey;
 use registry::list::{Need, Needs, WORKLOADS};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::filling::runtime;
 use crate::failure::Failure;
@@ -163,8 +163,10 @@ fn read(file: &Path) -> std::io::Result<String> {
 }
 
 fn take(text: &str, name: &str, needs: &mut Needs, unread: &mut Vec<String>) {
-    match registry::list::documents(text) {
-        Ok(documents) => documents.iter().for_each(|it: &Value| needs.take(it, true)),
-        Err((line, why)) => unread.push(format!("{name}:{line}: {why}")),
+    for document in objects::tree::documents(text) {
+        match document {
+            Ok(node) => needs.take(&node.to_json(), true),
+            Err(error) => unread.push(format!("{name}:{}: {}", error.line, error.message)),
+        }
     }
 }

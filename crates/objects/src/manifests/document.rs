@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::identity::{Recognised, guess_key, key_of, recognise};
 use super::object;
 use super::split::{self, Chunk};
-use super::tree::{Node, Value};
 use crate::kinds::{Kind, Object, ObjectKey};
 use crate::problem::{Problem, Severity};
+use crate::tree::{Node, Value};
 
 /// What one document holds. Lines count from the document's own first line, which is 1, so that
 /// the same text has the same contents wherever it stands.

@@ -1,8 +1,8 @@
 //! Which object a document is, and whether it is one of ours.
 
 use super::shape::nearest;
-use super::tree::Node;
 use crate::kinds::{Kind, ObjectKey};
+use crate::tree::Node;
 use crate::validate::quote;
 
 /// What a document's `kind` and `apiVersion` say.

@@ -15,8 +15,7 @@ mod object;
 mod reading;
 mod schema;
 mod shape;
-mod split;
-mod tree;
+pub(crate) mod split;
 mod watch;
 mod watched;
 

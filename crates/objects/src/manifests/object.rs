@@ -8,9 +8,9 @@ use super::document::Entry;
 use super::identity::key_of;
 use super::schema;
 use super::shape::Reader;
-use super::tree::{Node, Value};
 use crate::kinds::{Kind, Object};
 use crate::problem::{Problem, Severity};
+use crate::tree::{Node, Value};
 use crate::validate::validate;
 
 /// Reads the object of `kind` at `node`.

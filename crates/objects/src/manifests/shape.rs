@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 
 use super::schema::{Field, Shape};
-use super::tree::{Entry, Node, Value};
 use crate::problem::{Problem, Severity};
+use crate::tree::{Entry, Node, Value};
 use crate::validate::quote;
 
 /// How many errors, and how many warnings, are told of one object.

@@ -9,15 +9,15 @@ use std::ops::Range;
 
 /// One document's bytes, and where they start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     /// The bytes of the file.
-    pub(super) bytes: Range<usize>,
+    pub(crate) bytes: Range<usize>,
     /// The 1-based line where `bytes` starts.
-    pub(super) line: u32,
+    pub(crate) line: u32,
 }
 
 /// The documents of a YAML file, without those that hold nothing but comments.
-pub(super) fn yaml(file: &[u8]) -> Vec<Chunk> {
+pub(crate) fn yaml(file: &[u8]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut line = 1;
     let mut at = skip_mark(file);
@@ -216,7 +216,7 @@ mod tests {
             let chunks = yaml(&bytes);
             for chunk in chunks {
                 if let Ok(text) = std::str::from_utf8(&bytes[chunk.bytes]) {
-                    let _ = super::super::tree::Node::parse(text, chunk.line);
+                    let _ = crate::tree::Node::parse(text, chunk.line);
                 }
             }
             let _ = json(&bytes);

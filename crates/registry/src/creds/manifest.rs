@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use objects::tree;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -113,8 +114,11 @@ pub fn load(path: &Path) -> Result<Vec<Grant>, String> {
     let wrong = |why: String| format!("{}: {why}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| wrong(error.to_string()))?;
+    // Other documents may be Secrets: nothing of them is in the error.
+    let documents = tree::documents(&text).map(|document| document.map(|node| node.to_json()));
+    let documents: Result<Vec<Value>, _> = documents.collect();
+    let documents =
+        documents.map_err(|error| wrong(format!("line {}: {}", error.line, error.message)))?;
     let ours = documents.into_iter().filter(|one| one["kind"] == KIND);
     ours.map(|one| {
         let name = one["metadata"]["name"].as_str().unwrap_or("without a name");

@@ -22,7 +22,6 @@ pub use range::Range;
 pub use registries::{Login, Password, Registry};
 pub use select::{Names, Pattern, Tags};
 pub use source::Source;
-pub use tree::documents;
 
 /// The largest list, in bytes.
 const MAX_FILE: u64 = 16 << 20;

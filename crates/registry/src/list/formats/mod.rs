@@ -9,7 +9,9 @@ mod zot;
 
 use std::path::Path;
 
-use super::tree::{Field, Reader, parse};
+use objects::tree::Node;
+
+use super::tree::{Field, Reader};
 use super::{Image, ImageList, Index, Place, Problem, Source, Tags};
 
 /// What readers of all forms are given.
@@ -25,7 +27,7 @@ pub(super) fn read(
     file: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ImageList, Vec<Problem>> {
-    let reader = Reader::new(file);
+    let reader = Reader::new(file, text);
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let context = Context {
         folder,
@@ -33,10 +35,10 @@ pub(super) fn read(
     };
     let list = match lines::are_lines(text) {
         true => lines::read(text, &reader, &context),
-        false => match parse(text) {
+        false => match Node::parse(text, 1) {
             Ok(node) => document(&reader.root(&node), &context),
-            Err((line, message)) => {
-                reader.fault(line, "", message);
+            Err(error) => {
+                reader.fault(error.line, "", error.message);
                 ImageList::default()
             }
         },

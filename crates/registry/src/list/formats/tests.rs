@@ -151,6 +151,15 @@ registry.k8s.io:
 "#;
 
 #[test]
+fn a_tag_that_is_a_number_is_what_was_written() {
+    let list = list("quay.io:\n  images:\n    a/b: [3.10, 1e3, 0x1f, 012]\n");
+    assert_eq!(
+        list.images[0].tags.exact.iter().collect::<Vec<_>>(),
+        ["3.10", "1e3", "0x1f", "012"]
+    );
+}
+
+#[test]
 fn skopeo_s_form_is_read() {
     let list = list(SKOPEO);
     assert_eq!(list.images.len(), 5);

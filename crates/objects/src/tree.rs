@@ -10,47 +10,72 @@ use serde_json::Number;
 use serde_saphyr::Spanned;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
+use crate::manifests::split;
+
 /// A value and the line where it starts.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub struct Node {
     /// 1-based line in the file.
-    pub(super) line: u32,
+    pub line: u32,
     /// What is there.
-    pub(super) value: Value,
+    pub value: Value,
+    /// Which bytes of the document it was written in, up to the second one.
+    bytes: (u32, u32),
 }
 
 /// What a node holds.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A number, which may have been written otherwise: see [`Node::written`].
     Number(Number),
+    /// A text.
     Text(String),
+    /// Items.
     List(Vec<Node>),
+    /// Entries, in the order of the text.
     Map(Vec<Entry>),
 }
 
 /// One `key: value` of a mapping.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub struct Entry {
+    /// Its key; of several entries with one key each is here.
+    pub key: String,
     /// The line of the key, which is the line that people mean by the field's.
-    pub(super) line: u32,
-    pub(super) node: Node,
+    pub line: u32,
+    /// Its value.
+    pub node: Node,
 }
 
 /// Why a document is no tree.
 #[derive(Debug)]
-pub(super) struct SyntaxError {
+pub struct SyntaxError {
     /// 1-based line in the file.
-    pub(super) line: u32,
+    pub line: u32,
     /// Never holds anything of the document's text: that may be a Secret's.
-    pub(super) message: String,
+    pub message: String,
+}
+
+/// The documents of a YAML file, each on its own; those that hold nothing are left out.
+pub fn documents(text: &str) -> impl Iterator<Item = Result<Node, SyntaxError>> {
+    let chunks = split::yaml(text.as_bytes()).into_iter();
+    // Cut where lines begin.
+    chunks.map(|chunk| {
+        let document = text.get(chunk.bytes).unwrap_or_default();
+        Node::parse(document, chunk.line)
+    })
 }
 
 impl Node {
     /// Reads one document, whose first line is the file's line `first_line`.
-    pub(super) fn parse(text: &str, first_line: u32) -> Result<Self, SyntaxError> {
+    ///
+    /// # Errors
+    /// It is neither YAML nor JSON, too deep, or too large once its aliases are expanded.
+    pub fn parse(text: &str, first_line: u32) -> Result<Self, SyntaxError> {
         let before = first_line.saturating_sub(1);
         match serde_saphyr::from_str_with_options::<Self>(text, options()) {
             Ok(mut node) => {
@@ -66,8 +91,14 @@ impl Node {
         }
     }
 
+    /// A plain value as `document`, which it was parsed from, has it: `3.10`, and not 3.1.
+    pub fn written<'t>(&self, document: &'t str) -> Option<&'t str> {
+        let (start, end) = self.bytes;
+        document.get(start as usize..end as usize)
+    }
+
     /// All of it, as deep as the parser let it be; of keys that are repeated the last one.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
 
         match &self.value {
@@ -85,7 +116,7 @@ impl Node {
     }
 
     /// The first entry of a mapping with this key.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
@@ -93,12 +124,12 @@ impl Node {
     }
 
     /// The value under this key of a mapping.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub fn get(&self, key: &str) -> Option<&Self> {
         self.entry(key).map(|entry| &entry.node)
     }
 
     /// The text, where this is one.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -110,7 +141,7 @@ impl Node {
     /// A path is keys joined by dots and `[index]` for lists. A key that has dots of its own may
     /// be written as it is (`data.tls.crt`) or in brackets (`annotations[example.com/a]`): at
     /// every mapping the longest key that fits wins.
-    pub(super) fn line_of(&self, path: &str) -> u32 {
+    pub fn line_of(&self, path: &str) -> u32 {
         let mut node = self;
         let mut line = self.line;
         let mut rest = path;
@@ -219,9 +250,13 @@ fn narrow(line: u64) -> u32 {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let span = spanned.defined.span();
+        let start = span.byte_offset().unwrap_or_default();
+        let end = start.saturating_add(span.byte_len().unwrap_or_default());
         Ok(Self {
             line: narrow(spanned.referenced.line()).max(1),
             value: spanned.value,
+            bytes: (narrow(start), narrow(end)),
         })
     }
 }
@@ -369,6 +404,32 @@ text: >
         assert_eq!(node.line_of("b[1]"), 102);
         let error = Node::parse("a: 1\nb: [x,\n  y\nc: d\n", 100).expect_err("unclosed");
         assert!((101..=104).contains(&error.line), "{error:?}");
+    }
+
+    #[test]
+    fn numbers_are_also_had_as_they_were_written() {
+        for (text, expected) in [
+            ("# ü\na: 3.10\n", "3.10"),
+            ("{\"ä\": {}, \"a\": 1.50}", "1.50"),
+            ("a:   0x1F # ß\n", "0x1F"),
+            ("x: &ten 1e1\nö: y\na: *ten\n", "1e1"),
+        ] {
+            let node = Node::parse(text, 7).expect("valid");
+            let number = node.get("a").expect("there");
+            assert!(matches!(number.value, Value::Number(_)), "{text}");
+            assert_eq!(number.written(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_are_read_each_on_its_own() {
+        let read: Vec<_> = documents("a: 1\n---\nb: [\n---\n# nothing\n---\nc: ü\n").collect();
+        let [Ok(first), Err(broken), Ok(last)] = read.as_slice() else {
+            panic!("{read:?}");
+        };
+        assert_eq!(first.line_of("a"), 1);
+        assert!((2..=4).contains(&broken.line), "{broken:?}");
+        assert_eq!(last.line_of("c"), 7);
     }
 
     #[test]
