@@ -10,6 +10,7 @@ pub mod sorted;
 mod store;
 pub mod tree;
 mod validate;
+pub mod wildcard;
 
 pub use problem::{Problem, Severity};
 pub use sorted::Sorted;
