@@ -165,16 +165,16 @@ pub(super) fn prepare<B: RequestBody>(
         }
         _ => None,
     };
-    if answer.is_some() && filters::snippet(filters).is_none() {
+    // What a snippet says comes first, in its turn.
+    let waits = || filters::snippet(filters).is_some();
+    if answer.is_some() && !waits() {
         if filters::touch_response(filters) {
             facts.edit_with(&rule, connection, request, host);
         }
     } else if answer.is_none() && !blocked {
         answer = admitted?;
     }
-    if filters::snippet(filters).is_none()
-        && let Some(answer) = answer.take()
-    {
+    if let Some(answer) = answer.take_if(|_| !waits()) {
         let next = Next::Answer(answer);
         return Ok(Routed { rule, next });
     }
