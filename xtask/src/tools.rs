@@ -225,40 +225,32 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
 
 /// The path of h2spec; built into the target folder if it is not there.
 pub(crate) fn h2spec() -> Result<PathBuf, String> {
-    let folder = target()?.join("tools/bin");
-    let path = folder.join("h2spec");
-    if path.is_file() {
-        return Ok(path);
-    }
-    provide(GO)?;
-    let mut install = Command::new("go");
-    install.args(["install", H2SPEC]).env("GOBIN", &folder);
-    let (installed, said) = quietly(&mut install)?;
-    if installed {
-        Ok(path)
-    } else {
-        Err(format!("h2spec cannot be installed:\n{said}"))
-    }
+    go_tool("h2spec", H2SPEC)
 }
 
 /// The path of crane; built into the target folder if it is not there.
 pub(crate) fn crane() -> Result<PathBuf, String> {
+    go_tool("crane", CRANE)
+}
+
+/// The path of a command of a Go module.
+fn go_tool(command: &str, module: &str) -> Result<PathBuf, String> {
     let folder = target()?.join("tools/bin");
-    let path = folder.join("crane");
+    let path = folder.join(command);
     if path.is_file() {
         return Ok(path);
     }
     provide(GO)?;
     let mut install = Command::new("go");
     install
-        .args(["install", CRANE])
+        .args(["install", module])
         .env("GOBIN", &folder)
         .env("CGO_ENABLED", "0");
     let (installed, said) = quietly(&mut install)?;
     if installed {
         Ok(path)
     } else {
-        Err(format!("crane cannot be installed:\n{said}"))
+        Err(format!("{command} cannot be installed:\n{said}"))
     }
 }
 
