@@ -48,14 +48,6 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
     Syncer::new(list, flags.to.clone(), options).map_err(Failure::new)
 }
 
-/// A runtime for one command.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("no runtime: {error}")))
-}
-
 fn settings(flags: &Filling) -> Result<Settings, Failure> {
     let read = |file: &std::path::Path| {
         std::fs::read(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))

@@ -9,7 +9,6 @@ use registry::list::{Need, Needs, WORKLOADS};
 use serde::Serialize;
 use serde_json::json;
 
-use super::filling::runtime;
 use crate::failure::Failure;
 use crate::flags::registry::{List, ListOutput};
 use crate::kubectl;
@@ -74,7 +73,7 @@ fn by(need: &Need) -> String {
 fn of_cluster(flags: &List, needs: &mut Needs) -> Result<Vec<String>, Failure> {
     // Whoever was first has installed the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = runtime()?;
+    let runtime = super::waiting()?;
     let found = runtime.block_on(async {
         let living = &flags.living;
         let client = kubectl::client(living.kubeconfig.as_deref(), living.context.clone()).await?;

@@ -44,7 +44,7 @@ struct Report {
 /// Asks both sides, and says what it found.
 pub(crate) fn run(flags: &Status) -> Result<ExitCode, Failure> {
     let syncer = filling::syncer(&flags.filling)?;
-    let runtime = filling::runtime()?;
+    let runtime = super::waiting()?;
     let images = runtime.block_on(async {
         let plan = syncer.plan().await;
         let host = &flags.filling.to.host;

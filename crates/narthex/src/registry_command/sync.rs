@@ -26,7 +26,7 @@ struct Tally {
 /// Copies, and says what became of each image.
 pub(crate) fn run(flags: &Sync) -> Result<ExitCode, Failure> {
     let syncer = filling::syncer(&flags.filling)?;
-    let runtime = filling::runtime()?;
+    let runtime = super::waiting()?;
     let tally = runtime.block_on(fill(&syncer, flags))?;
     runtime.shutdown_background();
     let mut out = std::io::stdout().lock();

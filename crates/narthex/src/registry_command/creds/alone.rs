@@ -8,7 +8,8 @@ use cluster::pull_secrets::Place;
 use cluster::{Access, Connection};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{access, namespace, runtime};
+use super::super::waiting;
+use super::{access, namespace};
 use crate::control::Live;
 use crate::failure::Failure;
 use crate::flags::registry::creds::Run;
@@ -20,7 +21,7 @@ use crate::serve::own_name;
 pub(super) fn run(flags: Run) -> Result<ExitCode, Failure> {
     let access = access(&flags.reach)?;
     log::start(flags.log_format, &flags.log_level);
-    let runtime = runtime()?;
+    let runtime = waiting()?;
     let done = runtime.block_on(until_end(flags, access));
     runtime.shutdown_background();
     done

@@ -12,7 +12,8 @@ use registry::creds::addon::{Addon, Key, Kind};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
-use super::{access, namespace, runtime};
+use super::super::waiting;
+use super::{access, namespace};
 use crate::failure::Failure;
 use crate::flags::registry::creds::{Configure, Provider};
 
@@ -50,7 +51,7 @@ pub(super) fn run(flags: &Configure) -> Result<ExitCode, Failure> {
     }
     match flags.dry_run {
         true => print(flags, &secrets),
-        false => runtime()?.block_on(write(flags, &secrets)),
+        false => waiting()?.block_on(write(flags, &secrets)),
     }
 }
 

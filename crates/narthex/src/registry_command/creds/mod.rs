@@ -37,10 +37,3 @@ fn namespace(reach: &Reach, connection: &Connection) -> String {
     let told = reach.namespace.clone().filter(|it| !it.is_empty());
     told.unwrap_or_else(|| connection.client().default_namespace().to_owned())
 }
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("no runtime: {error}")))
-}

@@ -103,11 +103,7 @@ pub(crate) fn login_check(flags: &LoginCheck) -> Result<ExitCode, Failure> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("no runtime: {error}")))?;
-    runtime.block_on(work)
+    super::waiting()?.block_on(work)
 }
 
 fn print(output: Output, what: &str, names: &[String]) -> Result<ExitCode, Failure> {
