@@ -6,6 +6,7 @@
 //! - [`access`]: who may do what
 //! - [`client`]: speaking to a registry
 //! - [`creds`]: credentials of outside registries
+//! - [`hidden`]: texts that nobody is to read by accident
 //! - [`list`]: which images are wanted, and what manifests need
 //! - [`name`]: names of repositories and tags
 //! - [`serve`]: its HTTP API
@@ -15,6 +16,7 @@
 pub mod access;
 pub mod client;
 pub mod creds;
+pub mod hidden;
 pub mod list;
 pub mod name;
 pub mod serve;

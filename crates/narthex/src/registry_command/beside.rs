@@ -6,11 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use registry::serve::Metrics;
 use tokio::sync::oneshot;
 
 use super::Plan;
-use super::running::{Running, Unready};
+use super::running::{Metrics, Running, Unready};
 use crate::failure::Failure;
 
 /// How often storage and address are tried that the process before this one still has.

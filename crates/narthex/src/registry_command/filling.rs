@@ -1,11 +1,13 @@
 //! What `sync` and `status` have in common: lists, a registry to fill, and credentials.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use registry::client::{Credential, Keys, Settings, Transport};
+use registry::client::{Credential, Settings, Transport};
 use registry::list::{ImageList, Index};
 use registry::sync::{Options, Syncer};
 
+use super::credentials::credentials;
 use crate::failure::Failure;
 use crate::flags::registry::{Filling, IndexForm};
 
@@ -30,11 +32,10 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
     }
     let options = Options {
         target: settings(flags)?,
-        keys: match &flags.authfile {
-            Some(file) => Keys::of_file(file),
-            None => Keys::of_this_user(),
-        }
-        .map_err(Failure::new)?,
+        credentials: Some(
+            credentials(flags.authfile.as_deref(), &flags.credentials_file)
+                .map_err(Failure::new)?,
+        ),
         platforms: flags.platform.clone(),
         index: flags.index.map(|form| match form {
             IndexForm::Sparse => Index::Sparse,
@@ -63,7 +64,8 @@ fn settings(flags: &Filling) -> Result<Settings, Failure> {
         let password = String::from_utf8(read(file)?)
             .map_err(|_| Failure::new(format!("{}: the password is no text", file.display())))?;
         let password = password.trim_end_matches(['\n', '\r']);
-        settings.credential = Some(Credential::password(username.as_str(), password));
+        let credential = Credential::password(username.as_str(), password);
+        settings.credentials = Some(Arc::new(credential));
     }
     Ok(settings)
 }

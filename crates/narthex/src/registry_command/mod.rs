@@ -2,8 +2,10 @@
 
 mod access;
 mod beside;
+mod credentials;
 mod creds;
 mod filling;
+mod following;
 mod gc;
 mod list;
 mod node_config;

@@ -8,7 +8,7 @@ use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Access, Beside, Serve};
+use crate::flags::registry::{Access, Beside, Following, Serve};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -18,6 +18,7 @@ pub(crate) struct Plan {
     /// A certificate and its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) access: Access,
+    pub(super) following: Following,
     pub(super) limits: Limits,
     /// Zero is never.
     pub(super) gc_interval: Duration,
@@ -36,6 +37,7 @@ impl Plan {
             place: flags.storage.clone(),
             tls,
             access: flags.access.clone(),
+            following: flags.following.clone(),
             limits: Limits {
                 largest_manifest: limits.max_manifest_size,
                 largest_blob: limits.max_blob_size,
@@ -71,6 +73,7 @@ impl Plan {
             place,
             tls,
             access: flags.access.plain(),
+            following: flags.following.plain(),
             limits: Limits {
                 largest_blob: flags.registry_max_blob_size,
                 verify_pulls: flags.registry_verify_pulls,

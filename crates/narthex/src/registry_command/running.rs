@@ -3,11 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
 use registry::access::{Gate, Key};
 use registry::serve::door::Door;
-use registry::serve::{Metrics, Server, Tls};
+use registry::serve::{self, Server, Tls};
 use registry::store::{Lock, Place, Store};
 
+use super::following::{self, Following};
 use super::upkeep::Upkeep;
 use super::{Plan, access};
 use crate::failure::Failure;
@@ -17,9 +19,27 @@ use crate::failure::Failure;
 pub(super) struct Running {
     server: Server,
     upkeep: Upkeep,
+    following: Option<Following>,
     gate: Arc<Gate>,
     /// Nobody else writes to the folder. A bucket has none.
     lock: Option<Lock>,
+}
+
+/// What is counted. Clones count the same.
+#[derive(Debug, Clone)]
+pub(super) struct Metrics {
+    served: serve::Metrics,
+    followed: following::Metrics,
+}
+
+impl Metrics {
+    /// Shows them in `registry`.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        Self {
+            served: serve::Metrics::register(registry),
+            followed: following::Metrics::register(registry),
+        }
+    }
 }
 
 /// Why a registry is not ready.
@@ -66,7 +86,9 @@ impl Running {
             }
             None => None,
         };
-        let upkeep = Upkeep::new(plan, store.clone(), metrics.clone());
+        let upkeep = Upkeep::new(plan, store.clone(), metrics.served.clone());
+        let following = Following::new(&plan.following, store.clone(), metrics.followed);
+        let following = following.map_err(Unready::Failed)?;
         let key = async || {
             let opened = place.storage().map_err(|error| error.to_string())?;
             Key::shared(&*opened).await
@@ -75,7 +97,7 @@ impl Running {
             .await
             .map_err(Unready::Failed)?;
         let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
-        let bound = Server::bind(address, store, door, plan.limits, tls, metrics).await;
+        let bound = Server::bind(address, store, door, plan.limits, tls, metrics.served).await;
         let server = bound.map_err(|error| {
             let failure = Failure::new(format!("{address} cannot be bound: {error}"));
             match error.kind() {
@@ -86,6 +108,7 @@ impl Running {
         Ok(Self {
             server,
             upkeep,
+            following,
             gate,
             lock,
         })
@@ -99,13 +122,16 @@ impl Running {
     /// Serves until `end` is over and what is under way has ended.
     pub(super) async fn serve(self, end: impl Future<Output = ()>) {
         let upkeep = tokio::spawn(self.upkeep.keep());
+        let following = self.following.map(|it| tokio::spawn(it.keep()));
         let gate = self.gate;
         let watch = tokio::spawn(async move { gate.watch().await });
         self.server.serve(end).await;
         watch.abort();
-        upkeep.abort();
-        // What it was doing is over before the folder is another's.
-        let _ = upkeep.await;
+        // What they were doing is over before the folder is another's.
+        for task in [Some(upkeep), following].into_iter().flatten() {
+            task.abort();
+            let _ = task.await;
+        }
         drop(self.lock);
     }
 }

@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
-use registry::serve::Metrics;
 use tokio::net::TcpListener;
 
 use super::Plan;
-use super::running::Running;
+use super::running::{Metrics, Running};
 use crate::failure::Failure;
 use crate::flags::registry::Serve;
 use crate::log;

@@ -11,15 +11,22 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
+use super::credentials::Credential;
 use super::error::{Error, Kind};
-use super::keys::{Credential, Secret};
 use super::request::{Client, Scheme, read};
+use crate::hidden::Hidden;
 
 /// The longest answer of a token service, in bytes.
 const MAX_TOKEN: usize = 256 * 1024;
 
 /// How long a token holds that does not say.
 const LIFETIME: u64 = 60;
+
+/// How long a credential is shown before it is looked for again.
+const SHOWN: Duration = Duration::from_secs(60);
+
+/// Credentials, and tokens, that are remembered at once.
+const MOST_KEPT: usize = 4096;
 
 /// What a registry asked for, and the tokens that were got for it.
 #[derive(Debug, Default)]
@@ -29,13 +36,22 @@ pub(super) struct Auth(Mutex<State>);
 struct State {
     asked: Option<Scheme>,
     /// By scope; with the moment from which they are not used any more.
-    tokens: HashMap<String, (Secret, Instant)>,
+    tokens: HashMap<String, (Hidden, Instant)>,
+    /// By repository; likewise.
+    credentials: HashMap<String, (Option<Credential>, Instant)>,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.asked.fmt(f)
     }
+}
+
+/// What a token service is asked.
+struct Asked<'a> {
+    realm: &'a str,
+    service: Option<&'a str>,
+    scope: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +77,7 @@ impl Auth {
         let scheme = Self::scheme(response)?;
         let mut state = self.state();
         state.tokens.remove(scope);
+        state.credentials.remove(repository(scope));
         state.asked = Some(scheme);
         Ok(())
     }
@@ -71,16 +88,13 @@ impl Auth {
         client: &Client,
         scope: &str,
     ) -> Result<Option<HeaderValue>, Error> {
-        let credential = client.0.settings.credential.as_ref();
-        if let Some(Credential::Bearer(token)) = credential {
-            return bearer(token).map(Some);
-        }
-        let (realm, service) = match self.state().asked.clone() {
+        let asked = self.state().asked.clone();
+        let (realm, service) = match asked {
             None | Some(Scheme::None) => return Ok(None),
             Some(Scheme::Basic) => {
-                return match credential {
+                return match self.credential(client, scope).await? {
                     Some(Credential::Password { username, password }) => {
-                        basic(username, password).map(Some)
+                        basic(&username, &password).map(Some)
                     }
                     _ => Ok(None),
                 };
@@ -92,19 +106,55 @@ impl Auth {
         {
             return bearer(token).map(Some);
         }
-        let answer = token(client, &realm, service.as_deref(), scope).await?;
+        let credential = self.credential(client, scope).await?;
+        if let Some(Credential::Bearer(token)) = &credential {
+            return bearer(token).map(Some);
+        }
+        let asked = Asked {
+            realm: &realm,
+            service: service.as_deref(),
+            scope,
+        };
+        let answer = token(client, &asked, credential.as_ref()).await?;
         let token = answer.token.or(answer.access_token).unwrap_or_default();
         if token.is_empty() {
             let why = format!("{realm}: the token service's answer has no token");
             return Err(Error::new(Kind::Denied, client.named(&why)));
         }
-        let token = Secret::new(token);
+        let token = Hidden::new(token);
         // Not to its last second: clocks differ, and requests take time.
         let lifetime = answer.expires_in.unwrap_or(LIFETIME).clamp(10, 86_400);
         let until = Instant::now() + Duration::from_secs(lifetime * 4 / 5);
         let header = bearer(&token);
-        self.state().tokens.insert(scope.to_owned(), (token, until));
+        let mut state = self.state();
+        if state.tokens.len() >= MOST_KEPT {
+            state.tokens.clear();
+        }
+        state.tokens.insert(scope.to_owned(), (token, until));
+        drop(state);
         header.map(Some)
+    }
+
+    /// Who we are, for what is asked for.
+    async fn credential(&self, client: &Client, scope: &str) -> Result<Option<Credential>, Error> {
+        let Some(credentials) = &client.0.settings.credentials else {
+            return Ok(None);
+        };
+        let repository = repository(scope);
+        if let Some((credential, until)) = self.state().credentials.get(repository)
+            && Instant::now() < *until
+        {
+            return Ok(credential.clone());
+        }
+        let found = credentials.find(client.host(), repository).await?;
+        let mut state = self.state();
+        if state.credentials.len() >= MOST_KEPT {
+            state.credentials.clear();
+        }
+        let until = Instant::now() + SHOWN;
+        let kept = (found.clone(), until);
+        state.credentials.insert(repository.to_owned(), kept);
+        Ok(found)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,19 +162,29 @@ impl Auth {
     }
 }
 
+/// The first repository of a scope; nothing where there is none.
+fn repository(scope: &str) -> &str {
+    let first = scope.split(' ').next().unwrap_or_default();
+    let name = first.strip_prefix("repository:").unwrap_or_default();
+    name.rsplit_once(':').map_or(name, |(name, _)| name)
+}
+
 /// Asks a token service for a token.
 async fn token(
     client: &Client,
-    realm: &str,
-    service: Option<&str>,
-    scope: &str,
+    asked: &Asked<'_>,
+    credential: Option<&Credential>,
 ) -> Result<Answer, Error> {
+    let &Asked {
+        realm,
+        service,
+        scope,
+    } = asked;
     let failed = |kind, why: &str| Error::new(kind, client.named(&format!("{realm}: {why}")));
     let mut url = Url::parse(realm)
         .ok()
         .filter(|it| matches!(it.scheme(), "http" | "https") && it.has_host())
         .ok_or_else(|| failed(Kind::Refused, "the token service's address is none"))?;
-    let credential = client.0.settings.credential.as_ref();
     let base = client.url("").await?;
     if credential.is_some() && base.scheme() == "https" && url.scheme() == "http" {
         return Err(failed(
@@ -141,7 +201,7 @@ async fn token(
             ("client_id", "narthex"),
         ]);
         form.push_str("&refresh_token=");
-        form.push_str(&form_urlencoded(&[("", refresh.reveal())])[1..]);
+        form.push_str(&form_urlencoded(&[("", refresh.show())])[1..]);
         let make = || {
             http.post(url.clone())
                 .header(
@@ -196,13 +256,13 @@ async fn token(
     })
 }
 
-fn basic(username: &str, password: &Secret) -> Result<HeaderValue, Error> {
-    let pair = format!("{username}:{}", password.reveal());
+fn basic(username: &str, password: &Hidden) -> Result<HeaderValue, Error> {
+    let pair = format!("{username}:{}", password.show());
     sensitive(&format!("Basic {}", STANDARD.encode(pair)))
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
-    sensitive(&format!("Bearer {}", token.reveal()))
+fn bearer(token: &Hidden) -> Result<HeaderValue, Error> {
+    sensitive(&format!("Bearer {}", token.show()))
 }
 
 fn sensitive(text: &str) -> Result<HeaderValue, Error> {

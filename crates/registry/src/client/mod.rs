@@ -6,9 +6,9 @@
 
 mod auth;
 mod blob;
+mod credentials;
 mod digest;
 mod error;
-mod keys;
 mod manifest;
 mod names;
 mod pace;
@@ -17,9 +17,9 @@ mod settings;
 mod upload;
 
 pub use blob::Blob;
+pub use credentials::{Credential, Credentials};
 pub use digest::{Digest, Hasher};
 pub use error::{Error, Kind};
-pub use keys::{Credential, Keys, Secret};
 pub use manifest::{Described, Manifest, Put};
 pub use names::{host_of_docker_hub, is_repository, is_tag};
 pub use request::{Client, Scheme};

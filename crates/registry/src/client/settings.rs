@@ -1,8 +1,9 @@
 //! How one registry is spoken to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::keys::Credential;
+use super::credentials::Credentials;
 
 /// What is under HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,8 +28,8 @@ pub struct Settings {
     pub authorities: Vec<Vec<u8>>,
     /// Our certificate and its key, in PEM, if the registry wants one.
     pub identity: Option<Vec<u8>>,
-    /// Who we are.
-    pub credential: Option<Credential>,
+    /// What knows who we are.
+    pub credentials: Option<Arc<dyn Credentials>>,
     /// How many requests a second there may be; any number if none.
     pub requests_per_second: Option<f64>,
     /// How often a request is made again that failed for reasons that pass.
@@ -47,7 +48,7 @@ impl Default for Settings {
             transport: Transport::Https,
             authorities: Vec::new(),
             identity: None,
-            credential: None,
+            credentials: None,
             requests_per_second: None,
             retries: 5,
             first_wait: Duration::from_millis(250),

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Credential, Hidden, host_of};
+use crate::client;
 
 /// What a file holds, as far as it is about credentials.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -26,13 +27,14 @@ struct Auth {
     username: String,
     password: Hidden,
     identitytoken: Hidden,
+    registrytoken: Hidden,
 }
 
 /// Where a credential is to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
     /// In the file.
-    Here(Credential),
+    Here(client::Credential),
     /// With the program `docker-credential-NAME`, asked for this server.
     With {
         /// NAME.
@@ -74,7 +76,10 @@ impl DockerConfig {
 
     /// What there is for a repository of a registry, or for the registry: the longest path that an entry has wins, as
     /// podman and skopeo have it.
-    pub fn find(&self, host: &str, repository: &str) -> Option<Kept> {
+    ///
+    /// # Errors
+    /// The entry that is it is wrong; for people, without what is in it.
+    pub fn find(&self, host: &str, repository: &str) -> Result<Option<Kept>, String> {
         let host = host_of(host);
         let mut path = match repository {
             "" => host.clone(),
@@ -84,27 +89,31 @@ impl DockerConfig {
             let is_it = |key: &String| key_of(key) == path;
             // A helper of its own comes before what is in the file, as with docker.
             if let Some((server, helper)) = self.cred_helpers.iter().find(|(key, _)| is_it(key)) {
-                return Some(Kept::With {
+                return Ok(Some(Kept::With {
                     helper: helper.clone(),
                     server: server.clone(),
-                });
+                }));
             }
-            let auth = self.auths.iter().find(|(key, _)| is_it(key));
-            if let Some(credential) = auth.and_then(|(_, auth)| auth.credential(&host)) {
-                return Some(Kept::Here(credential));
+            if let Some((key, auth)) = self.auths.iter().find(|(key, _)| is_it(key)) {
+                let credential = auth.credential().map_err(|why| format!("{key}: {why}"))?;
+                if let Some(credential) = credential {
+                    return Ok(Some(Kept::Here(credential)));
+                }
             }
             match path.rfind('/') {
                 Some(at) => path.truncate(at),
                 None => break,
             }
         }
-        let helper = self.creds_store.clone().filter(|it| !it.is_empty())?;
+        let Some(helper) = self.creds_store.clone().filter(|it| !it.is_empty()) else {
+            return Ok(None);
+        };
         // The name that docker login keeps its own registry's by.
         let server = match host.as_str() {
             "docker.io" => "https://index.docker.io/v1/".to_owned(),
             _ => host,
         };
-        Some(Kept::With { helper, server })
+        Ok(Some(Kept::With { helper, server }))
     }
 }
 
@@ -123,27 +132,31 @@ fn key_of(key: &str) -> String {
 }
 
 impl Auth {
-    fn credential(&self, host: &str) -> Option<Credential> {
-        let credential = |username: &str, secret: &str| Credential {
-            registry: host.to_owned(),
-            username: username.to_owned(),
-            secret: Hidden::new(secret),
-            expires: None,
-        };
+    fn credential(&self) -> Result<Option<client::Credential>, &'static str> {
         if !self.identitytoken.is_empty() {
-            return Some(credential("<token>", self.identitytoken.show()));
+            let token = self.identitytoken.clone();
+            return Ok(Some(client::Credential::Identity(token)));
+        }
+        if !self.registrytoken.is_empty() {
+            let token = self.registrytoken.clone();
+            return Ok(Some(client::Credential::Bearer(token)));
         }
         if !self.username.is_empty() {
-            return Some(credential(&self.username, self.password.show()));
+            let (username, password) = (self.username.clone(), self.password.clone());
+            return Ok(Some(client::Credential::Password { username, password }));
         }
         let auth = self.auth.show().trim();
-        let pair = STANDARD
-            .decode(auth)
-            .or_else(|_| STANDARD_NO_PAD.decode(auth))
-            .ok()?;
-        let pair = String::from_utf8(pair).ok()?;
-        let (username, password) = pair.split_once(':')?;
-        (!username.is_empty()).then(|| credential(username, password.trim_matches('\0')))
+        if auth.is_empty() {
+            return Ok(None);
+        }
+        let wrong = "`auth` is to be base64 of NAME:PASSWORD";
+        let pair = STANDARD.decode(auth);
+        let pair = pair.or_else(|_| STANDARD_NO_PAD.decode(auth));
+        let pair = String::from_utf8(pair.map_err(|_| wrong)?).map_err(|_| wrong)?;
+        let (username, password) = pair.split_once(':').ok_or(wrong)?;
+        let (username, password) = (username.to_owned(), password.trim_matches('\0'));
+        let named = |username| client::Credential::password(username, password);
+        Ok((!username.is_empty()).then(|| named(username)))
     }
 }
 
@@ -152,8 +165,16 @@ mod tests {
     use super::*;
 
     fn found(config: &DockerConfig, host: &str, repository: &str) -> Option<(String, String)> {
-        match config.find(host, repository)? {
-            Kept::Here(it) => Some((it.username, it.secret.show().to_owned())),
+        match config.find(host, repository).expect("right")? {
+            Kept::Here(client::Credential::Password { username, password }) => {
+                Some((username, password.show().to_owned()))
+            }
+            Kept::Here(client::Credential::Identity(token)) => {
+                Some(("<token>".to_owned(), token.show().to_owned()))
+            }
+            Kept::Here(client::Credential::Bearer(token)) => {
+                Some(("<bearer>".to_owned(), token.show().to_owned()))
+            }
             Kept::With { helper, server } => Some((helper, server)),
         }
     }
@@ -174,9 +195,9 @@ mod tests {
         let config = DockerConfig::parse(&text).expect("ours");
         assert_eq!(
             config.find("team.example:5000", "x/y"),
-            Some(Kept::Here(credential))
+            Ok(Some(Kept::Here(credential.into())))
         );
-        assert_eq!(config.find("team.example", "x/y"), None);
+        assert_eq!(config.find("team.example", "x/y"), Ok(None));
         let json: Value = serde_json::from_str(&text).expect("JSON");
         let auth = json["auths"]["team.example:5000"]["auth"].as_str();
         assert_eq!(auth, Some("YTpiOiJjXA=="));
@@ -190,6 +211,7 @@ mod tests {
                 "quay.io/team": {"auth": "dGVhbTpx"},
                 "quay.io": {"username": "all", "password": "q"},
                 "azure.example": {"auth": "MDA6", "identitytoken": "refresh"},
+                "bearer.example": {"registrytoken": "short"},
                 "broken.example": {"auth": "%%"}, "empty.example": {}},
                 "credHelpers": {"gcr.io": "gcloud"}, "HttpHeaders": {"User-Agent": "x"}}"#,
         )
@@ -201,9 +223,15 @@ mod tests {
         assert_eq!(ask("quay.io", "teams/app"), pair("all", "q"));
         assert_eq!(ask("azure.example", ""), pair("<token>", "refresh"));
         assert_eq!(ask("gcr.io", "x/y"), pair("gcloud", "gcr.io"));
-        for none in ["broken.example", "empty.example", "example.com"] {
+        assert_eq!(ask("bearer.example", ""), pair("<bearer>", "short"));
+        for none in ["empty.example", "example.com"] {
             assert_eq!(ask(none, "x"), None, "{none}");
         }
+        let said = config.find("broken.example", "x").expect_err("wrong");
+        assert_eq!(
+            said,
+            "broken.example: `auth` is to be base64 of NAME:PASSWORD"
+        );
         let config = DockerConfig::parse(r#"{"credsStore": "pass"}"#).expect("too");
         assert_eq!(
             found(&config, "docker.io", "x"),

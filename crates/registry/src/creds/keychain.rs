@@ -1,13 +1,16 @@
 //! Credentials by host, for whoever speaks with registries.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::docker_config::{DockerConfig, Kept};
 use super::{Credential, Failed, Grant, Http, helper};
+use crate::client::{self, Credentials};
 
 /// How long an answer without an end is used before it is asked for again.
 const LIFE: Duration = Duration::from_secs(60 * 60);
@@ -60,6 +63,28 @@ impl Keychain {
         })
     }
 
+    /// Of one file, which has to be there, and then of these providers.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no such file; or as with [`Keychain::new`].
+    pub fn of_file(file: PathBuf, grants: Vec<Grant>) -> Result<Self, Failed> {
+        match read(&file)? {
+            Some(_) => Self::new(vec![file], grants),
+            None => Err(Failed::new(format!(
+                "{}: there is no such file",
+                file.display()
+            ))),
+        }
+    }
+
+    /// Of the files of this user, and then of these providers.
+    ///
+    /// # Errors
+    /// As with [`Keychain::new`].
+    pub fn of_this_user(grants: Vec<Grant>) -> Result<Self, Failed> {
+        Self::new(Self::usual_files(|name| std::env::var(name).ok()), grants)
+    }
+
     /// The files that docker, podman and skopeo look at, in skopeo's order, as the environment has them, which is
     /// `get`: `$REGISTRY_AUTH_FILE` alone if it is set; else podman's and docker's.
     pub fn usual_files(get: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
@@ -80,17 +105,26 @@ impl Keychain {
     ///
     /// # Errors
     /// There may be something, and it could not be had.
-    pub async fn get(&self, host: &str, repository: &str) -> Result<Option<Credential>, Failed> {
+    pub async fn get(
+        &self,
+        host: &str,
+        repository: &str,
+    ) -> Result<Option<client::Credential>, Failed> {
         let host = host_of(host);
         for file in &self.files {
-            let Some(config) = read(file).await? else {
+            let path = file.clone();
+            let config = tokio::task::spawn_blocking(move || read(&path)).await;
+            let config = config.map_err(|error| Failed::new(error.to_string()))?;
+            let Some(config) = config? else {
                 continue;
             };
-            match config.find(&host, repository) {
+            let kept = config.find(&host, repository);
+            let kept = kept.map_err(|why| Failed::new(why).when(&file.display().to_string()))?;
+            match kept {
                 Some(Kept::Here(credential)) => return Ok(Some(credential)),
                 Some(Kept::With { helper, server }) => {
                     if let Some(found) = helper::ask(&helper, &server).await? {
-                        return Ok(Some(found));
+                        return Ok(Some(found.into()));
                     }
                 }
                 None => {}
@@ -105,10 +139,26 @@ impl Keychain {
             }
             let found = given.find(http, &host).await;
             if let Some(found) = found.map_err(|failed| failed.when(&given.grant.origin))? {
-                return Ok(Some(found));
+                return Ok(Some(found.into()));
             }
         }
         Ok(None)
+    }
+}
+
+impl Credentials for Keychain {
+    fn find<'a>(
+        &'a self,
+        host: &'a str,
+        repository: &'a str,
+    ) -> BoxFuture<'a, Result<Option<client::Credential>, client::Error>> {
+        Box::pin(async move {
+            let found = self.get(host, repository).await;
+            found.map_err(|failed| {
+                let why = format!("credentials for {host}: {failed}");
+                client::Error::new(client::Kind::Denied, why)
+            })
+        })
     }
 }
 
@@ -150,20 +200,21 @@ impl Last {
     }
 }
 
-async fn read(path: &Path) -> Result<Option<DockerConfig>, Failed> {
-    let wrong = |why: String| Failed::new(format!("{}: {why}", path.display()));
-    match tokio::fs::metadata(path).await {
+/// What a file has; nothing if there is none.
+fn read(path: &Path) -> Result<Option<DockerConfig>, Failed> {
+    let wrong = |why: String| Failed::new(why).when(&path.display().to_string());
+    match std::fs::metadata(path) {
         Ok(data) if data.len() > LONGEST => return Err(wrong("it is too long".to_owned())),
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     }
-    let text = tokio::fs::read_to_string(path).await;
-    let text = text.map_err(|error| wrong(error.to_string()))?;
-    if text.trim().is_empty() {
-        return Ok(None);
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    match text.trim().is_empty() {
+        // As skopeo and podman make one before they log in.
+        true => Ok(Some(DockerConfig::default())),
+        false => DockerConfig::parse(&text).map(Some).map_err(wrong),
     }
-    DockerConfig::parse(&text).map(Some).map_err(wrong)
 }
 
 /// A registry's host as it is compared: without scheme and path, in lower case; all of Docker Hub's names are

@@ -15,7 +15,6 @@ pub mod docker_config;
 mod ecr;
 mod gcr;
 mod helper;
-mod hidden;
 mod http;
 mod keeper;
 mod keychain;
@@ -28,11 +27,13 @@ mod fake;
 
 use std::time::SystemTime;
 
+use crate::client;
+pub use crate::hidden::Hidden;
+
 pub use acr::{Acr, Exchange};
 pub use docker::Docker;
 pub use ecr::{Ecr, Identity};
 pub use gcr::Gcr;
-pub use hidden::Hidden;
 pub use http::{Failed, Http};
 pub use keeper::{Keeper, Retry, RetryKind, Schedule, Standing, Witness};
 pub use keychain::{Keychain, host_of};
@@ -49,6 +50,18 @@ pub struct Credential {
     pub secret: Hidden,
     /// When it ends, where the provider says so.
     pub expires: Option<SystemTime>,
+}
+
+impl From<Credential> for client::Credential {
+    fn from(given: Credential) -> Self {
+        match given.username.as_str() {
+            "<token>" => Self::Identity(given.secret),
+            _ => Self::Password {
+                username: given.username,
+                password: given.secret,
+            },
+        }
+    }
 }
 
 /// Who gives credentials, and what they are asked with.

@@ -1,8 +1,11 @@
 //! How lists say that registries are spoken to.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::client::{Credential, Secret, Transport};
+use crate::client::{Credential, Credentials, Transport};
+use crate::creds::Keychain;
+use crate::hidden::Hidden;
 
 /// One registry's settings.
 #[derive(Debug, Clone, Default)]
@@ -46,18 +49,18 @@ pub enum Password {
 }
 
 impl Login {
-    /// The credential for a registry; none where a file has none for it.
+    /// What knows the credential for a registry.
     ///
     /// # Errors
     /// A file or variable cannot be read; for people, without what is in it.
-    pub fn credential(&self, host: &str) -> Result<Option<Credential>, String> {
+    pub fn credentials(&self) -> Result<Arc<dyn Credentials>, String> {
         match self {
-            Self::Here(credential) => Ok(Some(credential.clone())),
+            Self::Here(credential) => Ok(Arc::new(credential.clone())),
             Self::File(file) => {
-                let keys = crate::client::Keys::of_file(file)?;
-                Ok(keys.of(host, "").cloned())
+                let keychain = Keychain::of_file(file.clone(), Vec::new());
+                Ok(Arc::new(keychain.map_err(|failed| failed.to_string())?))
             }
-            Self::Elsewhere { username, password } => Ok(Some(Credential::Password {
+            Self::Elsewhere { username, password } => Ok(Arc::new(Credential::Password {
                 username: username.clone(),
                 password: password.read()?,
             })),
@@ -66,15 +69,15 @@ impl Login {
 }
 
 impl Password {
-    fn read(&self) -> Result<Secret, String> {
+    fn read(&self) -> Result<Hidden, String> {
         match self {
             Self::File(file) => {
                 let text = std::fs::read_to_string(file);
                 let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
-                Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+                Ok(Hidden::new(text.trim_end_matches(['\n', '\r'])))
             }
             Self::Variable(name) => std::env::var(name)
-                .map(Secret::new)
+                .map(Hidden::new)
                 .map_err(|_| format!("the environment has no {name}")),
         }
     }

@@ -11,7 +11,8 @@ use super::parsed::{Descriptor, Parsed};
 use super::plan::Item;
 use super::state::{Root, State};
 use super::syncer::Syncer;
-use crate::client::{Digest, Error, Kind, Manifest, Mounted};
+use super::to::Had;
+use crate::client::{Digest, Error, Kind, Manifest};
 
 /// Blobs of one image that are copied at once.
 const BLOBS_AT_ONCE: usize = 3;
@@ -125,11 +126,12 @@ impl Syncer {
         let blobs = nodes.iter().flat_map(|it| it.parsed.contents());
         let blobs: Vec<_> = blobs
             .filter(|it| known.insert(it.digest.as_str()))
+            .cloned()
             .collect();
         watch.expect(blobs.iter().map(|it| it.size).sum());
         let blobs = blobs
             .into_iter()
-            .map(|it| self.bring_blob(item, it, tally, watch));
+            .map(async |it| self.bring_blob(item, &it, tally, watch).await);
         futures_util::stream::iter(blobs)
             .buffer_unordered(BLOBS_AT_ONCE)
             .try_collect::<Vec<()>>()
@@ -223,13 +225,13 @@ impl Syncer {
             return Ok(());
         }
         let mut begun = match self.to.mount(repository, &digest, place.as_deref()).await? {
-            Mounted::Yes => {
+            Had::Yes => {
                 tally.mounted.fetch_add(1, Ordering::Relaxed);
                 watch.sent(blob.size);
                 *place = Some(repository.to_owned());
                 return Ok(());
             }
-            Mounted::No(upload) => Some(upload),
+            Had::No(begun) => begun,
         };
         let mut beginnings = 0;
         loop {

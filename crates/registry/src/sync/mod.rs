@@ -13,6 +13,7 @@ mod source;
 mod state;
 mod syncer;
 mod tar;
+mod to;
 
 pub use copy::{Copied, Watch};
 pub use plan::{Failed, Item, Plan};

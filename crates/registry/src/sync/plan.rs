@@ -71,10 +71,11 @@ impl Item {
 impl Syncer {
     /// Asks the sources which images the list means.
     pub async fn plan(&self) -> Plan {
-        let entries = self.list.images.iter();
-        let entries = futures_util::stream::iter(
-            entries.map(|image| async move { (image, self.expand(image).await) }),
-        );
+        let entries =
+            futures_util::stream::iter((0..self.list.images.len()).map(|at| async move {
+                let image = &self.list.images[at];
+                (image, self.expand(image).await)
+            }));
         let expanded: Vec<_> = entries.buffered(AT_ONCE).collect().await;
         let mut plan = Plan::default();
         let mut taken: HashMap<String, String> = HashMap::new();
@@ -138,7 +139,7 @@ impl Syncer {
                 repositories,
                 strip,
             } => {
-                let client = self.client(registry, "")?;
+                let client = self.client(registry)?;
                 let all = client.catalog().await?;
                 let mut items = Vec::new();
                 for name in all
@@ -185,7 +186,7 @@ impl Syncer {
         repository: &str,
         target: &str,
     ) -> Result<Vec<Item>, Error> {
-        let client = self.client(registry, repository)?;
+        let client = self.client(registry)?;
         let there = match image.tags.need_listing() {
             true => client.tags(repository).await?,
             false => Vec::new(),
@@ -282,7 +283,7 @@ impl Syncer {
     }
 
     fn item(&self, image: &Image, from: From, repository: &str) -> Result<Item, Error> {
-        let repository = self.target.repository(repository);
+        let repository = self.repository(repository);
         if !is_repository(&repository) {
             let why = format!("{repository:?} can be no repository: give it a `target`");
             return Err(Error::new(Kind::Invalid, why));

@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::client::{Client, Digest, Error, Keys, Kind, Settings, Transport, is_repository};
-use crate::list::{ImageList, Index, Platform, Registry};
+use super::to::To;
+use crate::client::{Client, Credentials, Digest, Error, Kind, Settings, Transport, is_repository};
+use crate::list::{ImageList, Index, Login, Platform, Registry};
+use crate::store::Store;
 
 /// How many images are copied from one registry at once, unless the list says otherwise.
 const PARALLEL: usize = 8;
@@ -24,10 +26,10 @@ pub struct Target {
 /// What was asked for besides the list.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// How the target is spoken to, if the list does not say.
+    /// How a registry that is filled is spoken to, if the list does not say.
     pub target: Settings,
-    /// Credentials of this user, for registries of which the list has none.
-    pub keys: Keys,
+    /// What knows us to registries of which the list does not say who we are.
+    pub credentials: Option<Arc<dyn Credentials>>,
     /// Only these platforms, of each image; as the list says if there is none.
     pub platforms: Vec<Platform>,
     /// What becomes of indexes then.
@@ -44,10 +46,11 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Syncer {
     pub(super) list: ImageList,
-    pub(super) target: Target,
-    pub(super) to: Client,
+    /// What all repositories of the target begin with; may be empty.
+    prefix: String,
+    pub(super) to: To,
     pub(super) options: Options,
-    clients: Mutex<HashMap<(String, String), Client>>,
+    clients: Mutex<HashMap<String, Client>>,
     turns: HashMap<String, Arc<Semaphore>>,
     /// Where the target has blobs, as far as this run knows: one at a time looks.
     pub(super) blobs: Mutex<HashMap<Digest, BlobSlot>>,
@@ -77,14 +80,6 @@ impl Target {
             )),
         }
     }
-
-    /// A repository below the prefix.
-    pub(super) fn repository(&self, name: &str) -> String {
-        match self.prefix.is_empty() {
-            true => name.to_owned(),
-            false => format!("{}/{name}", self.prefix),
-        }
-    }
 }
 
 impl Syncer {
@@ -97,29 +92,39 @@ impl Syncer {
         settings.retries = options.retries;
         if let Some(registry) = list.registries.get(&target.host) {
             let own = settings_of(&target.host, registry, options.retries)?;
-            settings.credential = settings.credential.or(own.credential);
+            settings.credentials = settings.credentials.or(own.credentials);
             settings.authorities.extend(own.authorities);
             settings.identity = settings.identity.or(own.identity);
             if settings.transport == Transport::Https {
                 settings.transport = own.transport;
             }
         }
-        if settings.credential.is_none() {
-            settings.credential = options.keys.of(&target.host, &target.prefix).cloned();
+        if settings.credentials.is_none() {
+            settings.credentials.clone_from(&options.credentials);
         }
+        let to = To::Registry(Client::new(&target.host, settings)?);
+        Ok(Self::of(list, to, target.prefix, options))
+    }
+
+    /// Something that fills a store, in the process that serves it.
+    pub fn into_store(list: ImageList, store: Store, options: Options) -> Self {
+        Self::of(list, To::Store(store), String::new(), options)
+    }
+
+    fn of(list: ImageList, to: To, prefix: String, options: Options) -> Self {
         let turns = list.registries.iter().map(|(host, registry)| {
             let turns = registry.parallel.unwrap_or(PARALLEL);
             (host.clone(), Arc::new(Semaphore::new(turns)))
         });
-        Ok(Self {
+        Self {
             turns: turns.collect(),
-            to: Client::new(&target.host, settings)?,
+            to,
             list,
-            target,
+            prefix,
             options,
             clients: Mutex::default(),
             blobs: Mutex::default(),
-        })
+        }
     }
 
     /// What waits for its turn at a registry.
@@ -127,19 +132,19 @@ impl Syncer {
         self.turns.get(host).cloned()
     }
 
+    /// A repository of the target.
+    pub(super) fn repository(&self, name: &str) -> String {
+        match self.prefix.as_str() {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        }
+    }
+
     /// The registry of a source.
-    pub(super) fn client(&self, host: &str, repository: &str) -> Result<Client, Error> {
+    pub(super) fn client(&self, host: &str) -> Result<Client, Error> {
         let listed = self.list.registries.get(host);
-        let key = self.options.keys.of(host, repository);
-        let key = key.filter(|_| listed.is_none_or(|it| it.login.is_none()));
-        // Registries may have a credential for each of their corners.
-        let corner = match key {
-            Some(_) => repository.split('/').next().unwrap_or_default(),
-            None => "",
-        };
-        let place = (host.to_owned(), corner.to_owned());
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&place) {
+        if let Some(client) = clients.get(host) {
             return Ok(client.clone());
         }
         let mut settings = match listed {
@@ -149,14 +154,15 @@ impl Syncer {
                 ..Settings::default()
             },
         };
-        settings.credential = settings.credential.or_else(|| key.cloned());
-        // A source on the very registry that is filled is spoken to as that is.
-        if listed.is_none() && host == self.target.host {
-            clients.insert(place, self.to.clone());
-            return Ok(self.to.clone());
+        if settings.credentials.is_none() {
+            settings.credentials.clone_from(&self.options.credentials);
         }
-        let client = Client::new(host, settings)?;
-        clients.insert(place, client.clone());
+        let client = match &self.to {
+            // A source on the very registry that is filled is spoken to as that is.
+            To::Registry(to) if listed.is_none() && host == to.host() => to.clone(),
+            _ => Client::new(host, settings)?,
+        };
+        clients.insert(host.to_owned(), client.clone());
         Ok(client)
     }
 }
@@ -164,13 +170,12 @@ impl Syncer {
 /// What a list says of a registry, read from where it says.
 fn settings_of(host: &str, registry: &Registry, retries: u32) -> Result<Settings, Error> {
     let invalid = |why: String| Error::new(Kind::Invalid, format!("registry {host}: {why}"));
-    let credential = match &registry.login {
-        Some(login) => login.credential(host).map_err(invalid)?,
-        None => None,
-    };
+    let login = registry.login.as_ref();
+    let credentials = login.map(Login::credentials).transpose();
+    let credentials = credentials.map_err(invalid)?;
     let mut settings = Settings {
         transport: registry.transport,
-        credential,
+        credentials,
         requests_per_second: registry.requests_per_second,
         retries,
         ..Settings::default()
@@ -215,8 +220,11 @@ mod tests {
     #[test]
     fn a_target_is_a_host_and_what_names_begin_with() {
         let target = Target::parse("localhost:5000/a/b/").expect("right");
-        assert_eq!(target.repository("c"), "a/b/c");
-        assert_eq!(Target::parse("h").expect("right").repository("c"), "c");
+        assert_eq!(
+            (target.host.as_str(), target.prefix.as_str()),
+            ("localhost:5000", "a/b")
+        );
+        assert_eq!(Target::parse("h").expect("right").prefix, "");
         for wrong in ["", "/a", "h/A", "u@h", "http://h"] {
             assert!(Target::parse(wrong).is_err(), "{wrong}");
         }

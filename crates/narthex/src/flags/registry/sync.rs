@@ -69,6 +69,15 @@ pub(crate) struct Filling {
     /// [default: $REGISTRY_AUTH_FILE, else those of docker, podman and skopeo]
     #[arg(long, env = "NARTHEX_REGISTRY_SYNC_AUTHFILE", value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
+    /// A file with manifests of kind RegistryCredentials, whose providers are asked for credentials;
+    /// repeatable.
+    #[arg(
+        long,
+        env = "NARTHEX_REGISTRY_SYNC_CREDENTIALS_FILE",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(crate) credentials_file: Vec<PathBuf>,
     /// The name that the registry to fill knows us by.
     #[arg(
         long,

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use registry::client::{Settings, Transport};
 use registry::list::{self, ImageList, Place, Registry, Source};
@@ -66,10 +67,10 @@ pub(super) async fn run(flags: &Copy, reached: Reached) -> Result<ExitCode, Fail
     };
     let options = Options {
         target: Settings {
-            credential: reached.credential(&to.host, &to.repository).cloned(),
+            credentials: Some(Arc::clone(&reached.credentials)),
             ..reached.settings
         },
-        keys: reached.keys,
+        credentials: Some(reached.credentials),
         retries: RETRIES,
         ..Options::default()
     };

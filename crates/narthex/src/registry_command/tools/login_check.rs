@@ -19,7 +19,7 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
         let what = format!("--repository {repository}: is no repository's name");
         return Err(Failure::Invalid(what));
     }
-    let client = reached.client(host, repository)?;
+    let client = reached.client(host)?;
     let asks = match client.asks().await {
         Ok(asks) => asks,
         Err(error) => return Err(why_not(host, &error, reached).await),
@@ -44,26 +44,23 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
             )?;
         }
     }
-    let credential = reached.credential(host, repository);
+    let credential = reached.credential(host, repository).await?;
     writeln!(
         out,
         "credentials: {}",
-        match (credential, reached.helper(host)) {
-            (Some(Credential::Password { username, .. }), _) => {
+        match &credential {
+            Some(Credential::Password { username, .. }) => {
                 format!(
                     "the name {username} and its password, from {}",
                     reached.place
                 )
             }
-            (Some(_), _) => format!("a token, from {}", reached.place),
-            (None, Some(helper)) => {
-                format!("none: docker-credential-{helper} has them, which is not asked here")
-            }
-            (None, None) => format!("none for {host} in {}", reached.place),
+            Some(_) => format!("a token, from {}", reached.place),
+            None => format!("none for {host} in {}", reached.place),
         }
     )?;
     if let Err(error) = client.login().await {
-        return Err(Failure::new(match (error.kind, credential) {
+        return Err(Failure::new(match (error.kind, &credential) {
             (Kind::Denied, Some(_)) => format!("the credentials are not taken: {error}"),
             (Kind::Denied, None) => {
                 format!(
@@ -152,7 +149,7 @@ async fn why_not(host: &str, error: &Error, reached: &Reached) -> Failure {
         let settings = Settings {
             transport,
             // Nothing is shown to somebody who cannot show who he is.
-            credential: None,
+            credentials: None,
             identity: None,
             retries: 0,
             ..reached.settings.clone()

@@ -22,7 +22,7 @@ use reach::Reached;
 pub(crate) fn ls(flags: &Ls) -> Result<ExitCode, Failure> {
     let reached = Reached::read(&flags.reach)?;
     let names = block_on(async {
-        let client = reached.client(&flags.host, "")?;
+        let client = reached.client(&flags.host)?;
         client.catalog().await.map_err(Failure::new)
     })?;
     print(flags.output, "repositories", &names)
@@ -33,7 +33,7 @@ pub(crate) fn tags(flags: &Tags) -> Result<ExitCode, Failure> {
     let (host, name) = repository(&flags.repository)?;
     let reached = Reached::read(&flags.reach)?;
     let names = block_on(async {
-        let client = reached.client(&host, &name)?;
+        let client = reached.client(&host)?;
         client.tags(&name).await.map_err(Failure::new)
     })?;
     print(flags.output, "tags", &names)
@@ -44,7 +44,7 @@ pub(crate) fn inspect(flags: &Inspect) -> Result<ExitCode, Failure> {
     let image = Image::parse(&flags.image)?;
     let reached = Reached::read(&flags.reach)?;
     let found = block_on(async {
-        let client = reached.client(&image.host, &image.repository)?;
+        let client = reached.client(&image.host)?;
         inspect::inspect(&client, &image).await
     })?;
     let mut out = io::stdout().lock();
@@ -70,7 +70,7 @@ pub(crate) fn rm(flags: &Rm) -> Result<ExitCode, Failure> {
     block_on(async {
         let mut failed = 0;
         for image in &images {
-            let client = reached.client(&image.host, &image.repository)?;
+            let client = reached.client(&image.host)?;
             let removed = client
                 .delete_manifest(&image.repository, &image.reference)
                 .await;

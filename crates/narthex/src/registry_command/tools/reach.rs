@@ -1,8 +1,10 @@
 //! Clients of registries, as the flags have them.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
-use registry::client::{Client, Credential, Keys, Settings, Transport};
+use registry::client::{Client, Credential, Credentials, Settings, Transport};
+use registry::creds::Keychain;
 
 use crate::failure::Failure;
 use crate::flags::registry::Reach;
@@ -13,9 +15,8 @@ const LONGEST: u64 = 64 * 1024;
 /// What the flags name, read.
 pub(super) struct Reached {
     pub(super) settings: Settings,
-    pub(super) keys: Keys,
-    /// Of --username: for whatever registry.
-    given: Option<Credential>,
+    /// Of --username for whatever registry, or of files.
+    pub(super) credentials: Arc<dyn Credentials>,
     /// Where credentials were looked for, for people.
     pub(super) place: String,
 }
@@ -46,37 +47,40 @@ impl Reached {
             }
             (None, _) => None,
         };
-        let (keys, place) = match &flags.authfile {
-            _ if given.is_some() => (Ok(Keys::default()), "standard input".to_owned()),
-            Some(file) => (Keys::of_file(file), file.display().to_string()),
-            None => {
+        let keychain = |keychain: Result<Keychain, _>| -> Result<Arc<dyn Credentials>, Failure> {
+            Ok(Arc::new(keychain.map_err(Failure::new)?))
+        };
+        let (credentials, place): (Arc<dyn Credentials>, _) = match (given, &flags.authfile) {
+            (Some(given), _) => (Arc::new(given), "standard input".to_owned()),
+            (None, Some(file)) => {
+                let opened = Keychain::of_file(file.clone(), Vec::new());
+                (keychain(opened)?, file.display().to_string())
+            }
+            (None, None) => {
                 let place = "the files of docker, podman and skopeo".to_owned();
-                (Keys::of_this_user(), place)
+                (keychain(Keychain::of_this_user(Vec::new()))?, place)
             }
         };
         Ok(Self {
             settings,
-            keys: keys.map_err(Failure::new)?,
-            given,
+            credentials,
             place,
         })
     }
 
     /// Who we are to a registry, if anything says so.
-    pub(super) fn credential(&self, host: &str, repository: &str) -> Option<&Credential> {
-        self.given
-            .as_ref()
-            .or_else(|| self.keys.of(host, repository))
+    pub(super) async fn credential(
+        &self,
+        host: &str,
+        repository: &str,
+    ) -> Result<Option<Credential>, Failure> {
+        let found = self.credentials.find(host, repository).await;
+        found.map_err(Failure::new)
     }
 
-    /// The credential helper that has it, which is not asked.
-    pub(super) fn helper(&self, host: &str) -> Option<&str> {
-        self.keys.helper(host)
-    }
-
-    pub(super) fn client(&self, host: &str, repository: &str) -> Result<Client, Failure> {
+    pub(super) fn client(&self, host: &str) -> Result<Client, Failure> {
         let settings = Settings {
-            credential: self.credential(host, repository).cloned(),
+            credentials: Some(Arc::clone(&self.credentials)),
             ..self.settings.clone()
         };
         Client::new(host, settings).map_err(Failure::new)

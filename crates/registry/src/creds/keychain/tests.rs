@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::fake::{Fake, Reply, ok};
 use super::super::{Gcr, Hidden, Places, Source};
 use super::*;
+use crate::client::Credential;
 
 fn grant(url: &str) -> Grant {
     let file = serde_json::json!({"type": "authorized_user", "client_id": "a", "client_secret": "b",
@@ -31,14 +32,17 @@ async fn a_provider_is_asked_once_for_all_who_ask_and_files_come_first() {
     let (one, two) = tokio::join!(keychain.get("gcr.io", "a/b"), keychain.get("gcr.io", "c"));
     for got in [one, two] {
         let got = got.expect("asked").expect("a credential");
-        assert_eq!(got.secret.show(), "t");
+        let Credential::Password { password, .. } = got else {
+            panic!("{got:?}");
+        };
+        assert_eq!(password.show(), "t");
     }
     let got = keychain
         .get("quay.io", "a")
         .await
         .expect("read")
         .expect("there");
-    assert_eq!((got.username.as_str(), got.secret.show()), ("a", "b"));
+    assert_eq!(got, Credential::password("a", "b"));
     assert_eq!(keychain.get("docker.io", "a").await, Ok(None));
     assert_eq!(fake.asked().len(), 1);
     std::fs::write(&file, "hunter2").expect("written");
