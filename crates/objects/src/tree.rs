@@ -62,12 +62,14 @@ pub struct SyntaxError {
 
 /// The documents of a YAML file, each on its own; those that hold nothing are left out.
 pub fn documents(text: &str) -> impl Iterator<Item = Result<Node, SyntaxError>> {
+    texts(text).map(|(document, line)| Node::parse(document, line))
+}
+
+/// The texts of a YAML file's documents, each with the line of the file that is its first.
+pub fn texts(text: &str) -> impl Iterator<Item = (&str, u32)> {
     let chunks = split::yaml(text.as_bytes()).into_iter();
     // Cut where lines begin.
-    chunks.map(|chunk| {
-        let document = text.get(chunk.bytes).unwrap_or_default();
-        Node::parse(document, chunk.line)
-    })
+    chunks.map(|chunk| (text.get(chunk.bytes).unwrap_or_default(), chunk.line))
 }
 
 impl Node {

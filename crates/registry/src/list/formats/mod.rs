@@ -9,7 +9,7 @@ mod zot;
 
 use std::path::Path;
 
-use objects::tree::Node;
+use objects::tree::{Node, texts};
 
 use super::tree::{Field, Reader};
 use super::{Image, ImageList, Index, Place, Problem, Source, Tags};
@@ -27,33 +27,52 @@ pub(super) fn read(
     file: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<ImageList, Vec<Problem>> {
-    let reader = Reader::new(file, text);
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let context = Context {
         folder,
         environment,
     };
-    let list = match lines::are_lines(text) {
-        true => lines::read(text, &reader, &context),
-        false => match Node::parse(text, 1) {
-            Ok(node) => document(&reader.root(&node), &context),
-            Err(error) => {
-                reader.fault(error.line, "", error.message);
-                ImageList::default()
+    let mut list = ImageList::default();
+    let mut problems = Vec::new();
+    let mut is_alone = true;
+    if lines::are_lines(text) {
+        let reader = Reader::new(file, text);
+        list = lines::read(text, &reader, &context);
+        problems.extend(reader.problems.into_inner());
+    } else {
+        let documents: Vec<_> = texts(text).collect();
+        is_alone = documents.len() <= 1;
+        for (text, line) in documents {
+            let reader = Reader::new(file, text);
+            match Node::parse(text, line) {
+                Ok(node) if is_alone || is_list(&node) => {
+                    list.extend(document(&reader.root(&node), &context));
+                }
+                // Manifests of other things.
+                Ok(_) => {}
+                Err(error) => reader.fault(error.line, "", error.message),
             }
-        },
-    };
-    let mut problems = reader.problems.into_inner();
+            problems.extend(reader.problems.into_inner());
+        }
+    }
     if problems.is_empty() && list.images.is_empty() {
         problems.push(Problem {
             place: Place::top(file),
-            message: "it names no image".to_owned(),
+            message: match is_alone {
+                true => "it names no image".to_owned(),
+                false => format!("none of its documents is a `kind: {}`", own::KIND),
+            },
         });
     }
     match problems.is_empty() {
         true => Ok(list),
         false => Err(problems),
     }
+}
+
+/// Whether a document among others is a list of our own form.
+fn is_list(node: &Node) -> bool {
+    node.get("kind").and_then(Node::text) == Some(own::KIND)
 }
 
 fn document(root: &Field<'_>, context: &Context<'_>) -> ImageList {

@@ -7,7 +7,7 @@ use super::super::{Image, ImageList, Index, Platform, Source, Tags};
 use super::{Context, host, image, lines, told};
 use crate::client::{Transport, is_tag};
 
-const KIND: &str = "ImageList";
+pub(super) const KIND: &str = "ImageList";
 const API_VERSION: &str = "narthex.dev/v1alpha1";
 
 /// What holds for each image that does not say otherwise.

@@ -327,6 +327,31 @@ fn lines_are_read() {
 }
 
 #[test]
+fn lists_are_found_among_other_manifests() {
+    let own = |image: &str| {
+        format!("apiVersion: narthex.dev/v1alpha1\nkind: ImageList\nspec: {{images: [{image}]}}\n")
+    };
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n";
+    let text = format!(
+        "{}---\n{service}---\n{}",
+        own("a:1"),
+        own("{source: b, tags: [3.10]}")
+    );
+    let found = list(&text);
+    assert_eq!(found.images.len(), 2);
+    assert_eq!(found.images[1].tags.exact, ["3.10"]);
+    let wrong = problems(&format!("{service}---\n{}", own("A:1")));
+    assert!(
+        wrong[0].starts_with("list.yaml:7: spec.images[0]: "),
+        "{wrong:?}"
+    );
+    assert_eq!(
+        problems(&format!("{service}---\n{service}")),
+        ["list.yaml:1: none of its documents is a `kind: ImageList`"]
+    );
+}
+
+#[test]
 fn what_is_no_list_says_what_would_be_one() {
     assert_eq!(problems("# nothing\n"), ["list.yaml:1: it names no image"]);
     let found = problems("- a\n- b\n");
