@@ -1,13 +1,12 @@
 //! What `sync` and `status` have in common: lists, a registry to fill, and credentials.
 
 use std::io::Write;
-use std::sync::Arc;
 
-use registry::client::{Credential, Settings, Transport};
+use registry::client::Settings;
 use registry::list::{ImageList, Index};
 use registry::sync::{Options, Syncer};
 
-use super::credentials::credentials;
+use super::reach::Reached;
 use crate::failure::Failure;
 use crate::flags::registry::{Filling, IndexForm};
 
@@ -30,12 +29,13 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
         }
         return Err(Failure::new(last));
     }
+    let reached = Reached::read(&flags.reach)?;
     let options = Options {
-        target: settings(flags)?,
-        credentials: Some(
-            credentials(flags.authfile.as_deref(), &flags.credentials_file)
-                .map_err(Failure::new)?,
-        ),
+        target: Settings {
+            credentials: reached.given,
+            ..reached.settings
+        },
+        credentials: Some(reached.known),
         platforms: flags.platform.clone(),
         index: flags.index.map(|form| match form {
             IndexForm::Sparse => Index::Sparse,
@@ -47,25 +47,4 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
         retries: flags.retries,
     };
     Syncer::new(list, flags.to.clone(), options).map_err(Failure::new)
-}
-
-fn settings(flags: &Filling) -> Result<Settings, Failure> {
-    let read = |file: &std::path::Path| {
-        std::fs::read(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))
-    };
-    let mut settings = Settings::default();
-    if flags.insecure {
-        settings.transport = Transport::Either;
-    }
-    if let Some(file) = &flags.ca_file {
-        settings.authorities.push(read(file)?);
-    }
-    if let (Some(username), Some(file)) = (&flags.username, &flags.password_file) {
-        let password = String::from_utf8(read(file)?)
-            .map_err(|_| Failure::new(format!("{}: the password is no text", file.display())))?;
-        let password = password.trim_end_matches(['\n', '\r']);
-        let credential = Credential::password(username.as_str(), password);
-        settings.credentials = Some(Arc::new(credential));
-    }
-    Ok(settings)
 }

@@ -7,6 +7,7 @@ use registry::list::Platform;
 use registry::sync::Target;
 
 use super::super::Output;
+use super::Reach;
 
 /// Copy the images of a list into a registry: those that it does not have.
 ///
@@ -57,43 +58,6 @@ pub(crate) struct Filling {
     /// The registry that is filled, and what all repositories in it begin with.
     #[arg(long, env = "NARTHEX_REGISTRY_SYNC_TO", value_name = "HOST[:PORT][/PREFIX]", value_parser = Target::parse)]
     pub(crate) to: Target,
-    /// Speak to that registry over HTTP, or with any certificate.
-    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_INSECURE", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(default_value_t = false, action = clap::ArgAction::Set)]
-    pub(crate) insecure: bool,
-    /// Authorities beside the system's that vouch for that registry, in PEM.
-    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_CA_FILE", value_name = "FILE")]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Credentials, as docker's config.json has them.
-    /// [default: $REGISTRY_AUTH_FILE, else those of docker, podman and skopeo]
-    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_AUTHFILE", value_name = "FILE")]
-    pub(crate) authfile: Option<PathBuf>,
-    /// A file with manifests of kind RegistryCredentials, whose providers are asked for credentials;
-    /// repeatable.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_SYNC_CREDENTIALS_FILE",
-        value_name = "FILE",
-        value_delimiter = ','
-    )]
-    pub(crate) credentials_file: Vec<PathBuf>,
-    /// The name that the registry to fill knows us by.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_SYNC_USERNAME",
-        value_name = "NAME",
-        requires = "password_file"
-    )]
-    pub(crate) username: Option<String>,
-    /// The file with the password for it.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_SYNC_PASSWORD_FILE",
-        value_name = "FILE",
-        requires = "username"
-    )]
-    pub(crate) password_file: Option<PathBuf>,
     /// Images at once.
     #[arg(
         long,
@@ -134,6 +98,9 @@ pub(crate) struct Filling {
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=30))]
     pub(crate) retries: u32,
+    /// Of the registry that is filled; files and providers of credentials count for the sources, too.
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 /// What becomes of an index of which not all platforms are wanted.

@@ -29,9 +29,22 @@ pub(crate) struct Reach {
     /// [default: where docker, podman and skopeo keep them]
     #[arg(long, env = "NARTHEX_AUTHFILE", value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// A user's name; the password is read from standard input.
+    /// A file with manifests of kind RegistryCredentials, whose providers are asked for credentials;
+    /// repeatable.
+    #[arg(
+        long,
+        env = "NARTHEX_CREDENTIALS_FILE",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub(crate) credentials_file: Vec<PathBuf>,
+    /// A user's name; the password is in --password-file or comes with --password-stdin.
     #[arg(long, env = "NARTHEX_USERNAME", value_name = "NAME")]
     pub(crate) username: Option<String>,
+    /// The file with the password of --username.
+    #[arg(long, env = "NARTHEX_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(requires = "username", conflicts_with = "password_stdin")]
+    pub(crate) password_file: Option<PathBuf>,
     /// Read the password of --username from standard input.
     #[arg(long, env = "NARTHEX_PASSWORD_STDIN", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -3,14 +3,13 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use registry::client::{Settings, Transport};
 use registry::list::{self, ImageList, Place, Registry, Source};
 use registry::sync::{Options, Syncer, Target, Watch};
 
+use super::super::reach::Reached;
 use super::image::Image;
-use super::reach::Reached;
 use crate::failure::Failure;
 use crate::flags::registry::Copy;
 
@@ -67,10 +66,10 @@ pub(super) async fn run(flags: &Copy, reached: Reached) -> Result<ExitCode, Fail
     };
     let options = Options {
         target: Settings {
-            credentials: Some(Arc::clone(&reached.credentials)),
+            credentials: reached.given,
             ..reached.settings
         },
-        credentials: Some(reached.credentials),
+        credentials: Some(reached.known),
         retries: RETRIES,
         ..Options::default()
     };

@@ -7,7 +7,7 @@ use registry::client::{
     Client, Credential, Digest, Error, Kind, Mounted, Scheme, Settings, Transport, is_repository,
 };
 
-use super::reach::Reached;
+use super::super::reach::Reached;
 use crate::failure::Failure;
 use crate::flags::registry::LoginCheck;
 
@@ -44,7 +44,9 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
             )?;
         }
     }
-    let credential = reached.credential(host, repository).await?;
+    let credentials = reached.credentials();
+    let credential = credentials.find(host, repository).await;
+    let credential = credential.map_err(Failure::new)?;
     writeln!(
         out,
         "credentials: {}",

@@ -5,18 +5,17 @@ mod copy;
 mod image;
 mod inspect;
 mod login_check;
-mod reach;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::reach::Reached;
 use crate::failure::Failure;
 use crate::flags::Output;
 use crate::flags::registry::{Copy, Inspect, LoginCheck, Ls, Rm, Tags};
 use image::{Image, repository};
-use reach::Reached;
 
 /// Lists repositories.
 pub(crate) fn ls(flags: &Ls) -> Result<ExitCode, Failure> {
