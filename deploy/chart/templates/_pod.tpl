@@ -277,7 +277,12 @@ spec:
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := $controller.extraArgs }}
+{{- include "narthex.extraArgs" $controller.extraArgs }}
+{{- end -}}
+
+{{- /* Flags by name, each on a line of its own after a line's end. */ -}}
+{{- define "narthex.extraArgs" -}}
+{{- range $name, $value := . }}
 {{- if kindIs "slice" $value }}
 {{- range $value }}
 - --{{ $name }}={{ . }}

@@ -1,6 +1,6 @@
 //! What is made from the chart, and what is written beside it, is what the chart says.
 
-use cluster_tests::chart::{MANIFESTS, manifest, manifests, template};
+use cluster_tests::chart::{MANIFESTS, lint, manifest, manifests, template};
 
 #[test]
 fn the_plain_manifests_are_what_the_chart_renders_today() {
@@ -50,6 +50,37 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
         ),
         (
             "controller.scope.enabled=true,rbac.scope=true,registryCredentials.enabled=true",
+            "set one of the two",
+        ),
+        (
+            "registry.enabled=true",
+            "set registry.tls.secret, or registry.insecure",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,registry.storage.existingClaim=a,\
+             registry.storage.bucket=s3://b",
+            "set one of existingClaim, volume and bucket",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,registry.storage.bucketSecret=a",
+            "set registry.storage.bucket as well",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,registry.access.clientCASecret=a",
+            "set registry.tls.secret as well",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,registry.access.anonymous=pull,\
+             registry.access.rulesSecret=a",
+            "write a rule for the subject `anonymous`",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,registry.ingress.enabled=true",
+            "set registry.ingress.host",
+        ),
+        (
+            "registry.enabled=true,registry.insecure=true,controller.scope.enabled=true,\
+             rbac.scope=true,registry.access.serviceAccounts.enabled=true",
             "set one of the two",
         ),
     ];
@@ -185,4 +216,72 @@ fn registry_credentials_take_rights_to_secrets_of_their_names_alone() {
     }
     let sources = with.matches("resourceNames: [registry-creds-ecr,").count();
     assert_eq!(sources, 2, "our own namespace and kube-system");
+}
+
+#[test]
+fn the_chart_is_what_helm_expects_of_one() {
+    let said = lint();
+    assert!(said.success, "{said:?}");
+}
+
+#[test]
+fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_rights() {
+    let without = template(&[]).expect("rendered");
+    assert!(!without.contains("registry"), "{without}");
+    let least = ["registry.enabled=true", "registry.insecure=true"];
+    let plain = template(&least).expect("rendered");
+    for part in [
+        "  replicas: 1\n",
+        "    type: Recreate\n",
+        "- --insecure\n",
+        "- --storage=/var/lib/narthex/registry/images\n",
+        "claimName: narthex-registry\n",
+        "helm.sh/resource-policy: keep\n",
+        "automountServiceAccountToken: false\n      terminationGracePeriodSeconds",
+    ] {
+        assert!(plain.contains(part), "{part}\n{plain}");
+    }
+    for part in ["auth-delegator", "--external-url", "--htpasswd-file"] {
+        assert!(!plain.contains(part), "{part}\n{plain}");
+    }
+    assert_eq!(
+        plain.matches("kind: Ingress\n").count(),
+        0,
+        "only if asked for"
+    );
+    let all = template(&[
+        "registry.enabled=true",
+        "registry.tls.secret=tls",
+        "registry.port=5443",
+        "registry.storage.bucket=s3://images/here",
+        "registry.storage.bucketSecret=s3",
+        "registry.access.htpasswdSecret=users",
+        "registry.access.rulesSecret=rules",
+        "registry.access.clientCASecret=clients",
+        "registry.access.serviceAccounts.enabled=true",
+        "registry.access.serviceAccounts.audiences={registry}",
+        "registry.ingress.enabled=true",
+        "registry.ingress.host=r.example.com",
+        "registry.extraArgs.max-blob-size=200g",
+    ]);
+    let all = all.expect("rendered");
+    for part in [
+        "- --address=0.0.0.0:5443\n",
+        "- --storage=s3://images/here\n",
+        "- secretRef:\n                name: s3\n",
+        "- --tls-cert-file=/etc/narthex/registry/tls/tls.crt\n",
+        "- --htpasswd-file=/etc/narthex/registry/users/htpasswd\n",
+        "- --access-file=/etc/narthex/registry/access/rules.yaml\n",
+        "- --client-ca-file=/etc/narthex/registry/client-ca/ca.crt\n",
+        "- --service-account-audience=registry\n",
+        "- --external-url=https://r.example.com\n",
+        "- --max-blob-size=200g\n",
+        "name: system:auth-delegator\n",
+        "nginx.ingress.kubernetes.io/backend-protocol: HTTPS\n",
+        "secretName: narthex-registry-tls\n",
+        "automountServiceAccountToken: true\n      terminationGracePeriodSeconds: 120\n",
+    ] {
+        assert!(all.contains(part), "{part}\n{all}");
+    }
+    assert!(!all.contains("PersistentVolumeClaim") && !all.contains("--insecure"));
 }
