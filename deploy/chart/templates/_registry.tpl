@@ -42,7 +42,7 @@ annotations:
 
 {{- /* Whether the process talks with the API server. */ -}}
 {{- define "narthex.registryAsksCluster" -}}
-{{- if .Values.registry.access.serviceAccounts.enabled }}true{{ end -}}
+{{- if or .Values.registry.access.serviceAccounts.enabled .Values.registry.hosting.host }}true{{ end -}}
 {{- end -}}
 
 {{- /* Its URL as clients have it, if nothing tells it of each request. */ -}}
@@ -86,6 +86,11 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 {{- if and $access.serviceAccounts.audiences (not $access.serviceAccounts.enabled) }}
 {{- fail "registry.access.serviceAccounts.audiences is for ServiceAccounts' tokens: set registry.access.serviceAccounts.enabled as well" }}
+{{- end }}
+{{- with $registry.hosting }}
+{{- if and (or .fromNodes .fromPods .help) (not .host) }}
+{{- fail "registry.hosting is for telling tools where they reach it: set registry.hosting.host as well" }}
+{{- end }}
 {{- end }}
 {{- if $registry.ingress.enabled }}
 {{- if not $registry.ingress.host }}
@@ -133,6 +138,18 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 {{- with $registry.trustedProxies }}
 - --registry-trusted-proxies={{ join "," . }}
+{{- end }}
+{{- with $registry.hosting }}
+{{- if .host }}
+- --hosting={{ .host }}
+{{- with .fromNodes }}
+- --hosting-from-nodes={{ . }}
+{{- end }}
+- --hosting-from-pods={{ default (printf "%s.%s.svc:%v" (include "narthex.registryName" $) (include "narthex.namespace" $) $registry.service.port) .fromPods }}
+{{- with .help }}
+- --hosting-help={{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- include "narthex.extraArgs" $registry.extraArgs }}
 {{- end -}}

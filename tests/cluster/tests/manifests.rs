@@ -75,6 +75,10 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "write a rule for the subject `anonymous`",
         ),
         (
+            "registry.enabled=true,registry.insecure=true,registry.hosting.fromPods=registry",
+            "set registry.hosting.host as well",
+        ),
+        (
             "registry.enabled=true,registry.insecure=true,registry.ingress.enabled=true",
             "set registry.ingress.host",
         ),
@@ -241,7 +245,12 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
     ] {
         assert!(plain.contains(part), "{part}\n{plain}");
     }
-    for part in ["auth-delegator", "--external-url", "--htpasswd-file"] {
+    for part in [
+        "auth-delegator",
+        "kube-public",
+        "--external-url",
+        "--htpasswd-file",
+    ] {
         assert!(!plain.contains(part), "{part}\n{plain}");
     }
     assert_eq!(
@@ -262,6 +271,7 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
         "registry.access.serviceAccounts.audiences={registry}",
         "registry.ingress.enabled=true",
         "registry.ingress.host=r.example.com",
+        "registry.hosting.host=r.example.com",
         "registry.extraArgs.max-blob-size=200g",
     ]);
     let all = all.expect("rendered");
@@ -275,6 +285,9 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
         "- --client-ca-file=/etc/narthex/registry/client-ca/ca.crt\n",
         "- --service-account-audience=registry\n",
         "- --external-url=https://r.example.com\n",
+        "- --hosting=r.example.com\n",
+        "- --hosting-from-pods=narthex-registry.narthex.svc:5000\n",
+        "resourceNames: [local-registry-hosting]\n    verbs: [get, create, patch]\n",
         "- --max-blob-size=200g\n",
         "name: system:auth-delegator\n",
         "nginx.ingress.kubernetes.io/backend-protocol: HTTPS\n",

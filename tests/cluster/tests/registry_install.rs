@@ -9,7 +9,7 @@ use program_tests::registry::guarded::{Guarded, htpasswd, layout, skopeo};
 use serde_json::json;
 
 /// What everything below is installed with.
-const VALUES: [&str; 14] = [
+const VALUES: [&str; 15] = [
     "controller.replicaCount=1",
     "controller.networkPolicy.enabled=true",
     "registry.enabled=true",
@@ -20,6 +20,7 @@ const VALUES: [&str; 14] = [
     "registry.access.rules.rules[0].repositories={**}",
     "registry.access.rules.rules[0].actions={*}",
     "registry.access.rules.rules[0].subjects={user:bob}",
+    "registry.hosting.host=localhost:5000",
     "registry.ingress.enabled=true",
     "registry.ingress.host=localhost",
     "registry.ingress.tlsSecret=registry-tls",
@@ -97,7 +98,8 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
         pods.expect("lists")["items"][0]["metadata"]["uid"].take()
     };
     let before = pods();
-    cluster.install("narthex", "narthex", &[&VALUES[..], &MORE].concat());
+    let more = [&VALUES[..], &MORE].concat();
+    cluster.install("narthex", "narthex", &more);
     wait::eventually("the ServiceAccount may pull", || {
         let pulled = pull(&builder);
         match pulled.code {
@@ -109,6 +111,10 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
     let refused = push(&builder);
     assert!(refused.said().contains("denied"), "{}", refused.said());
 
+    let told = ["-n", "kube-public", "configmap/local-registry-hosting"];
+    let told = cluster.until(&told, |_| true)["data"].to_string();
+    assert!(told.contains("narthex-registry.narthex.svc:5000"), "{told}");
+
     // It has no more rights than that; and is none of those that kubectl narthex asks.
     let account = "narthex:narthex-registry";
     let review = "create tokenreviews.authentication.k8s.io";
@@ -117,6 +123,8 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
         "get secrets -n narthex",
         "list ingresses -A",
         "get leases.coordination.k8s.io -n narthex",
+        "create configmaps -n kube-public",
+        "patch configmaps/cluster-info -n kube-public",
     ] {
         assert!(!cluster.may(account, refused), "{refused}");
     }

@@ -3,6 +3,7 @@
 mod access;
 mod beside;
 pub(crate) mod creds;
+mod hosting;
 mod list;
 mod node_config;
 mod serve;
@@ -14,6 +15,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use access::{Access, Anonymous, BesideAccess};
 pub(crate) use beside::Beside;
+pub(crate) use hosting::{BesideHosting, HELP, Hosting};
 pub(crate) use list::{List, ListOutput};
 pub(crate) use node_config::{Mirror, NodeConfig};
 pub(crate) use serve::Serve;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use cluster::{Connection, LocalRegistry};
 use registry::access::{Gate, Key};
 use registry::serve::door::Door;
 use registry::serve::{Metrics, Server, Tls};
@@ -18,6 +19,8 @@ pub(super) struct Running {
     server: Server,
     upkeep: Upkeep,
     gate: Arc<Gate>,
+    /// What the cluster is told.
+    hosting: Option<(LocalRegistry, Connection)>,
     /// Nobody else writes to the folder. A bucket has none.
     lock: Option<Lock>,
 }
@@ -74,6 +77,13 @@ impl Running {
         let gate = access::gate(&plan.access, key)
             .await
             .map_err(Unready::Failed)?;
+        let hosting = match &plan.hosting {
+            Some(told) => {
+                let connection = access::connection(&plan.access, "--hosting").await;
+                Some((told.clone(), connection.map_err(Unready::Failed)?))
+            }
+            None => None,
+        };
         let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
         let bound = Server::bind(address, store, door, plan.limits, tls, metrics).await;
         let server = bound.map_err(|error| {
@@ -87,6 +97,7 @@ impl Running {
             server,
             upkeep,
             gate,
+            hosting,
             lock,
         })
     }
@@ -101,7 +112,14 @@ impl Running {
         let upkeep = tokio::spawn(self.upkeep.keep());
         let gate = self.gate;
         let watch = tokio::spawn(async move { gate.watch().await });
+        let hosting = self.hosting;
+        let publish = tokio::spawn(async move {
+            if let Some((told, connection)) = hosting {
+                told.publish(connection).await;
+            }
+        });
         self.server.serve(end).await;
+        publish.abort();
         watch.abort();
         upkeep.abort();
         // What it was doing is over before the folder is another's.

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use registry::store::Place;
 use tracing_subscriber::filter::Targets;
 
-use super::Access;
+use super::{Access, Hosting};
 use crate::flags::{LogFormat, values};
 
 /// Keep images, and serve them to whoever speaks the OCI distribution specification.
@@ -47,6 +47,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) access: Access,
+
+    #[command(flatten)]
+    pub(crate) hosting: Hosting,
 
     #[command(flatten)]
     pub(crate) limits: Limits,
