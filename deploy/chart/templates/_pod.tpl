@@ -267,6 +267,9 @@ spec:
 {{- with .namespaceSelector }}
 - --registry-credentials-namespace-selector={{ . }}
 {{- end }}
+{{- if .scoped }}
+- --registry-credentials-within={{ include "narthex.pullSecretsNamespaces" $ }}
+{{- end }}
 - --registry-credentials-service-accounts={{ join "," .serviceAccounts }}
 - --skip-kube-system={{ .skipKubeSystem }}
 {{- if .manifests }}

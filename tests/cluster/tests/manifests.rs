@@ -53,6 +53,15 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "set one of the two",
         ),
         (
+            "registryCredentials.enabled=true,registryCredentials.scoped=true",
+            "without `*`",
+        ),
+        (
+            "registryCredentials.enabled=true,registryCredentials.scoped=true,\
+             registryCredentials.namespaces={a},registryCredentials.manifests.q.namespaces.names={b}",
+            "add it to registryCredentials.namespaces",
+        ),
+        (
             "registry.enabled=true",
             "set registry.tls.secret, or registry.insecure",
         ),
@@ -220,6 +229,39 @@ fn registry_credentials_take_rights_to_secrets_of_their_names_alone() {
     }
     let sources = with.matches("resourceNames: [registry-creds-ecr,").count();
     assert_eq!(sources, 2, "our own namespace and kube-system");
+}
+
+#[test]
+fn registry_credentials_of_named_namespaces_take_rights_there_alone() {
+    let rendered = template(&[
+        "registryCredentials.enabled=true",
+        "registryCredentials.scoped=true",
+        "registryCredentials.namespaces={shop,web,kube-system}",
+    ]);
+    let rendered = rendered.expect("rendered");
+    assert!(
+        rendered.contains("--registry-credentials-within=shop,web\n"),
+        "{rendered}"
+    );
+    let with = |kind: &str, part: &str| -> Vec<&str> {
+        let of_kind = format!("\nkind: {kind}\n");
+        let objects = rendered.split("\n---");
+        let found = objects.filter(|it| it.contains(&of_kind) && it.contains(part));
+        found
+            .map(|it| {
+                let namespace = it.split("\n  namespace: ").nth(1).unwrap_or_default();
+                namespace.lines().next().unwrap_or_default()
+            })
+            .collect()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(with("ClusterRole", "awsecr-cred"), none);
+    assert_eq!(with("ClusterRole", "serviceaccounts"), none);
+    assert_eq!(with("Role", "awsecr-cred"), ["shop", "web"]);
+    assert_eq!(
+        with("Role", "registry-creds-ecr"),
+        ["narthex", "kube-system"]
+    );
 }
 
 #[test]
