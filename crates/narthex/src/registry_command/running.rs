@@ -71,6 +71,12 @@ impl Running {
         };
         let upkeep = Upkeep::new(plan, store.clone(), metrics.clone());
         let key = async || {
+            // Whoever may read the key can sign. Where it cannot be concealed, it cannot be written either.
+            if let Err(error) = place.conceal(Key::FOLDER)
+                && !is_read_only(&error)
+            {
+                return Err(format!("the key of tokens cannot be concealed: {error}"));
+            }
             let opened = place.storage().map_err(|error| error.to_string())?;
             Key::shared(&*opened).await
         };
