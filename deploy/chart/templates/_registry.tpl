@@ -58,6 +58,22 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether the manifests of registryCredentials give credentials for the sources of images. */ -}}
+{{- define "narthex.registryAsksProviders" -}}
+{{- if and .Values.registry.images .Values.registryCredentials.enabled .Values.registryCredentials.manifests }}true{{ end -}}
+{{- end -}}
+
+{{- /* The Secrets that lists and those manifests name files of, with commas between. */ -}}
+{{- define "narthex.registrySyncSecrets" -}}
+{{- if .Values.registry.images -}}
+{{- $secrets := .Values.registry.sync.secrets -}}
+{{- if include "narthex.registryAsksProviders" . -}}
+{{- $secrets = concat $secrets .Values.registryCredentials.secrets -}}
+{{- end -}}
+{{- join "," (uniq $secrets) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Says what cannot be. */ -}}
 {{- define "narthex.registryChecks" -}}
 {{- $registry := .Values.registry -}}
@@ -71,6 +87,11 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 {{- if and (not $registry.tls.secret) (not $registry.insecure) }}
 {{- fail "the registry is reached over a network: set registry.tls.secret, or registry.insecure for plain HTTP, as behind an Ingress with TLS" }}
+{{- end }}
+{{- with $registry.sync }}
+{{- if and (or .dockerConfigSecret .secrets) (not $registry.images) }}
+{{- fail "registry.sync is for images that the registry brings by itself: set registry.images as well" }}
+{{- end }}
 {{- end }}
 {{- if and $access.rules $access.rulesSecret }}
 {{- fail "registry.access has rules of its own and those of a Secret: set one of rules and rulesSecret" }}
@@ -139,6 +160,16 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- with $registry.trustedProxies }}
 - --registry-trusted-proxies={{ join "," . }}
 {{- end }}
+{{- if $registry.images }}
+- --sync=/etc/narthex/registry/images/list
+- --sync-interval={{ $registry.sync.interval }}
+{{- if $registry.sync.dockerConfigSecret }}
+- --sync-authfile=/etc/narthex/registry/docker/.dockerconfigjson
+{{- end }}
+{{- if include "narthex.registryAsksProviders" . }}
+- --sync-credentials-file=/etc/narthex/registry/credentials/credentials.yaml
+{{- end }}
+{{- end }}
 {{- with $registry.hosting }}
 {{- if .host }}
 - --hosting={{ .host }}
@@ -157,6 +188,21 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- /* Files that it reads, as volumes; by the name of each, where it is mounted. */ -}}
 {{- define "narthex.registryVolumes" -}}
 {{- $registry := .Values.registry -}}
+{{- if $registry.images }}
+- name: images
+  configMap:
+    name: {{ include "narthex.registryName" $ }}-images
+{{- with $registry.sync.dockerConfigSecret }}
+- name: docker
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- if include "narthex.registryAsksProviders" . }}
+- name: credentials
+  configMap:
+    name: {{ include "narthex.fullname" . }}-registry-credentials
+{{- end }}
+{{- end }}
 {{- with $registry.tls.secret }}
 - name: tls
   secret:
@@ -189,6 +235,7 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- $registry := .Values.registry -}}
 {{- $image := .Values.controller.image -}}
 {{- $volumes := include "narthex.registryVolumes" . | fromYamlArray -}}
+{{- $secrets := splitList "," (include "narthex.registrySyncSecrets" .) | compact -}}
 metadata:
   labels:
     {{- include "narthex.registryLabels" . | nindent 4 }}
@@ -270,6 +317,11 @@ spec:
           mountPath: /etc/narthex/registry/{{ .name }}
           readOnly: true
         {{- end }}
+        {{- range $index, $secret := $secrets }}
+        - name: secrets-{{ $index }}
+          mountPath: /etc/narthex/registry/secrets/{{ $secret }}
+          readOnly: true
+        {{- end }}
       {{- end }}
   {{- if or $volumes (not $registry.storage.bucket) }}
   volumes:
@@ -283,6 +335,11 @@ spec:
     {{- end }}
     {{- with $volumes }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- range $index, $secret := $secrets }}
+    - name: secrets-{{ $index }}
+      secret:
+        secretName: {{ $secret }}
     {{- end }}
   {{- end }}
   {{- range $field := list "nodeSelector" "tolerations" "affinity" }}

@@ -84,6 +84,10 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
             "write a rule for the subject `anonymous`",
         ),
         (
+            "registry.enabled=true,registry.insecure=true,registry.sync.secrets={a}",
+            "set registry.images as well",
+        ),
+        (
             "registry.enabled=true,registry.insecure=true,registry.hosting.fromPods=registry",
             "set registry.hosting.host as well",
         ),
@@ -314,6 +318,8 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
         "registry.ingress.enabled=true",
         "registry.ingress.host=r.example.com",
         "registry.hosting.host=r.example.com",
+        "controller.metrics.enabled=true",
+        "controller.metrics.serviceMonitor.enabled=true",
         "registry.extraArgs.max-blob-size=200g",
     ]);
     let all = all.expect("rendered");
@@ -331,6 +337,8 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
         "- --hosting-from-pods=narthex-registry.narthex.svc:5000\n",
         "resourceNames: [local-registry-hosting]\n    verbs: [get, create, patch]\n",
         "- --max-blob-size=200g\n",
+        "name: narthex-registry-metrics\n",
+        "      app.kubernetes.io/component: registry\n      narthex.dev/service: metrics\n",
         "name: system:auth-delegator\n",
         "nginx.ingress.kubernetes.io/backend-protocol: HTTPS\n",
         "secretName: narthex-registry-tls\n",
@@ -339,4 +347,43 @@ fn the_registry_is_a_deployment_of_one_replica_with_what_it_is_given_and_no_righ
         assert!(all.contains(part), "{part}\n{all}");
     }
     assert!(!all.contains("PersistentVolumeClaim") && !all.contains("--insecure"));
+}
+
+#[test]
+fn a_registry_that_fills_itself_has_its_list_and_the_credentials_for_it() {
+    let lines = [
+        "registry.enabled=true",
+        "registry.insecure=true",
+        "registry.images={nginx:1.27,quay.io/team/app:v1 apps/app:stable}",
+        "registry.sync.interval=10m",
+    ];
+    let plain = template(&lines).expect("rendered");
+    for part in [
+        "- --sync=/etc/narthex/registry/images/list\n",
+        "- --sync-interval=10m\n",
+        "  list: |\n    nginx:1.27\n    quay.io/team/app:v1 apps/app:stable\n",
+    ] {
+        assert!(plain.contains(part), "{part}\n{plain}");
+    }
+    for part in ["--sync-authfile", "--sync-credentials-file", "secrets-0"] {
+        assert!(!plain.contains(part), "{part}\n{plain}");
+    }
+    let credentials = [
+        "registry.sync.dockerConfigSecret=hub",
+        "registry.sync.secrets={quay}",
+        "registryCredentials.enabled=true",
+        "registryCredentials.manifests.quay.docker.server=quay.io",
+        "registryCredentials.secrets={quay,gcr}",
+    ];
+    let with = template(&[&lines[..], &credentials].concat()).expect("rendered");
+    for part in [
+        "- --sync-authfile=/etc/narthex/registry/docker/.dockerconfigjson\n",
+        "- --sync-credentials-file=/etc/narthex/registry/credentials/credentials.yaml\n",
+        "mountPath: /etc/narthex/registry/secrets/quay\n",
+        "mountPath: /etc/narthex/registry/secrets/gcr\n",
+        "- name: secrets-1\n          secret:\n            secretName: gcr\n",
+    ] {
+        assert!(with.contains(part), "{part}\n{with}");
+    }
+    assert!(!with.contains("secrets-2"), "each once");
 }

@@ -1,5 +1,7 @@
 //! The registry as the chart installs it: beside Narthex, behind an Ingress, with rights of its own.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cluster_tests::chart::template;
 use cluster_tests::ingress::addresses;
 use cluster_tests::{Cluster, wait};
@@ -9,7 +11,7 @@ use program_tests::registry::guarded::{Guarded, htpasswd, layout, skopeo};
 use serde_json::json;
 
 /// What everything below is installed with.
-const VALUES: [&str; 15] = [
+const VALUES: [&str; 17] = [
     "controller.replicaCount=1",
     "controller.networkPolicy.enabled=true",
     "registry.enabled=true",
@@ -21,12 +23,27 @@ const VALUES: [&str; 15] = [
     "registry.access.rules.rules[0].actions={*}",
     "registry.access.rules.rules[0].subjects={user:bob}",
     "registry.hosting.host=localhost:5000",
+    LIST,
+    "registry.sync.dockerConfigSecret=sources",
     "registry.ingress.enabled=true",
     "registry.ingress.host=localhost",
     "registry.ingress.tlsSecret=registry-tls",
     // Whose X-Forwarded-Host has the port by which this test comes in.
     "registry.trustedProxies={10.244.0.0/16}",
 ];
+
+/// What it brings by itself: from itself, which is a registry that there is.
+const LIST: &str = "registry.images=apiVersion: narthex.dev/v1alpha1
+kind: ImageList
+spec:
+  registries:
+  - host: 127.0.0.1:5000
+    tls:
+      mode: disabled
+  images:
+  - source: 127.0.0.1:5000/team/app:1
+    target: mirrored/app
+";
 
 /// For a ServiceAccount, in an upgrade.
 const MORE: [&str; 3] = [
@@ -54,15 +71,24 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
     let certificate = authority.ecdsa(&["localhost"]);
     let users = json!({"htpasswd": htpasswd(&[("bob", "build")])});
     let tls = json!({"tls.crt": certificate.chain_pem, "tls.key": certificate.key_pem});
-    let secrets = secret("users", "Opaque", &users);
-    cluster.apply(&(secrets + &secret("registry-tls", "kubernetes.io/tls", &tls)));
+    let sources = json!({"auths": {"127.0.0.1:5000": {"auth": STANDARD.encode("bob:build")}}});
+    let sources = json!({".dockerconfigjson": sources.to_string()});
+    cluster.apply(
+        &[
+            secret("users", "Opaque", &users),
+            secret("registry-tls", "kubernetes.io/tls", &tls),
+            secret("sources", "kubernetes.io/dockerconfigjson", &sources),
+        ]
+        .concat(),
+    );
     cluster.install("narthex", "narthex", &VALUES);
     cluster.rolled_out("narthex", "deployment/narthex-registry");
 
     let balancer = ["-n", "narthex", "service/narthex"];
     let balancer = cluster.until(&balancer, |it| !addresses(it).is_empty());
     let door = cluster.door(format!("{}:443", addresses(&balancer)));
-    let image = format!("docker://localhost:{}/team/app:1", door.port());
+    let at = |name: &str| format!("docker://localhost:{}/{name}:1", door.port());
+    let image = at("team/app");
     let folder = Guarded::folder();
     let certs = folder.path().join("certs");
     std::fs::create_dir(&certs).expect("a folder");
@@ -74,10 +100,11 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
         skopeo(&["copy", "--all", &to, &credentials, &source, &image])
     };
     let from = format!("--cert-dir={}", certs.display());
-    let pull = |credentials: &str| -> Ended {
+    let inspect = |credentials: &str, image: &str| -> Ended {
         let credentials = format!("--creds={credentials}");
-        skopeo(&["inspect", "--raw", &from, &credentials, &image])
+        skopeo(&["inspect", "--raw", &from, &credentials, image])
     };
+    let pull = |credentials: &str| inspect(credentials, &image);
     wait::eventually("an image is pushed", || {
         let pushed = push("bob:build");
         match pushed.code {
@@ -86,6 +113,15 @@ fn behind_its_ingress_it_is_pushed_to_and_pulled_from_by_who_may() {
         }
     });
     assert_eq!(pull("bob:build").code, Some(0));
+
+    // What is on its list, which was not there yet when it looked first.
+    wait::eventually("it brings what it lists", || {
+        let brought = inspect("bob:build", &at("mirrored/app"));
+        match brought.code {
+            Some(0) => Ok(()),
+            _ => Err(brought.said()),
+        }
+    });
 
     // Rules are read again where they are.
     let token = cluster.kubectl(&["-n", "ci", "create", "token", "builder"]);
