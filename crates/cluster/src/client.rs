@@ -62,7 +62,7 @@ impl Access {
 
 /// The API server at a URL, to which nothing is said of who asks.
 fn at_url(url: &str, authority: Option<&Path>) -> Result<Config, NoAccess> {
-    let wrong = |error: String| NoAccess(format!("--apiserver-host {url}: {error}"));
+    let wrong = |error: String| NoAccess(format!("the API server's URL {url:?}: {error}"));
     let mut config = Config::new(url.parse().map_err(|error| wrong(format!("{error}")))?);
     if let Some(path) = authority {
         let wrong = |error: String| {

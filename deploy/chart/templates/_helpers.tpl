@@ -81,3 +81,40 @@ annotations:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* A ServiceMonitor of the Services of metrics that a selector finds: dict root, name, labels, selector. */ -}}
+{{- define "narthex.serviceMonitor" -}}
+{{- $monitor := .root.Values.controller.metrics.serviceMonitor -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ .name }}
+  namespace: {{ default (include "narthex.namespace" .root) $monitor.namespace }}
+  labels:
+    {{- .labels | nindent 4 }}
+    {{- with $monitor.additionalLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $monitor.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  namespaceSelector:
+    matchNames: [{{ include "narthex.namespace" .root }}]
+  selector:
+    matchLabels:
+      {{- .selector | nindent 6 }}
+      narthex.dev/service: metrics
+  endpoints:
+    - port: metrics
+      interval: {{ $monitor.scrapeInterval }}
+      {{- with $monitor.relabelings }}
+      relabelings:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $monitor.metricRelabelings }}
+      metricRelabelings:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+{{- end -}}

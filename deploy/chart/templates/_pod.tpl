@@ -267,6 +267,9 @@ spec:
 {{- with .namespaceSelector }}
 - --registry-credentials-namespace-selector={{ . }}
 {{- end }}
+{{- if .scoped }}
+- --registry-credentials-within={{ include "narthex.pullSecretsNamespaces" $ }}
+{{- end }}
 - --registry-credentials-service-accounts={{ join "," .serviceAccounts }}
 - --skip-kube-system={{ .skipKubeSystem }}
 {{- if .manifests }}
@@ -277,7 +280,12 @@ spec:
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $value := $controller.extraArgs }}
+{{- include "narthex.extraArgs" $controller.extraArgs }}
+{{- end -}}
+
+{{- /* Flags by name, each on a line of its own after a line's end. */ -}}
+{{- define "narthex.extraArgs" -}}
+{{- range $name, $value := . }}
 {{- if kindIs "slice" $value }}
 {{- range $value }}
 - --{{ $name }}={{ . }}

@@ -159,6 +159,11 @@
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
+{{ include "narthex.pullSecretsRules" . }}
+{{- end -}}
+
+{{- /* The same in one namespace. */ -}}
+{{- define "narthex.pullSecretsRules" -}}
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [list, watch, patch]
@@ -172,12 +177,26 @@
   verbs: [create, patch]
 {{- end -}}
 
+{{- /* The namespaces that they are brought into, if those are named. */ -}}
+{{- define "narthex.pullSecretsNamespaces" -}}
+{{- $names := .Values.registryCredentials.namespaces -}}
+{{- if .Values.registryCredentials.skipKubeSystem -}}
+{{- $names = without $names "kube-system" -}}
+{{- end -}}
+{{- join "," (uniq $names) -}}
+{{- end -}}
+
 {{- /* The Secrets that say whom to ask for them. */ -}}
 {{- define "narthex.registryCredentialsSourceRules" -}}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [registry-creds-ecr, registry-creds-gcr, registry-creds-dpr, registry-creds-acr]
   verbs: [list, watch]
+{{- if .Values.registryCredentials.scoped }}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
 {{- end -}}
 
 {{- define "narthex.clusterRules" -}}
@@ -222,7 +241,7 @@
   resourceNames: [{{ include "narthex.fullname" . }}-admission]
   verbs: [get, patch]
 {{- end }}
-{{- if .Values.registryCredentials.enabled }}
+{{- if and .Values.registryCredentials.enabled (not .Values.registryCredentials.scoped) }}
 # Pull secrets, and the ServiceAccounts that name them.
 {{ include "narthex.registryCredentialsRules" . }}
 {{- end }}

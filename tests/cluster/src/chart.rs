@@ -67,6 +67,13 @@ pub fn template(values: &[&str]) -> Result<String, String> {
     }
 }
 
+/// What helm says of the chart's form.
+pub fn lint() -> Said {
+    let mut helm = Command::new(rig().join("helm"));
+    helm.args(["lint", "--strict"]).arg(chart());
+    Said::of(helm)
+}
+
 /// What one of [`MANIFESTS`] is to hold.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cluster_tests::{Cluster, wait};
+use cluster_tests::{Background, Cluster, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -620,6 +620,23 @@ fn what_is_configured_by_command_is_what_the_addon_reads() {
         !half.status.success() && said.contains("DOCKER_PRIVATE_REGISTRY_PASSWORD"),
         "{said}"
     );
+    // By a URL alone, as the addon's program takes it; of somebody who may do everything.
+    let port = program_tests::ports::free();
+    let mut proxy = cluster.kubectl_command(&["proxy", &format!("--port={port}")]);
+    let proxy = Background(proxy.stdout(Stdio::null()).spawn().expect("it starts"));
+    let url = format!("--kube-master-url=http://127.0.0.1:{port}");
+    wait::until("it is written by way of a proxy", || {
+        let mut command = std::process::Command::new(program_tests::program::binary());
+        command
+            .args(["registry", "creds", "configure", "--provider=docker", &url])
+            .args(["--namespace=shop", "--set"])
+            .args(["DOCKER_PRIVATE_REGISTRY_SERVER=r.example", "--set"])
+            .args(["DOCKER_PRIVATE_REGISTRY_USER=me", "--set"])
+            .arg("DOCKER_PRIVATE_REGISTRY_PASSWORD=pass");
+        command.output().expect("it runs").status.success()
+    });
+    assert!(is_there(cluster, "shop", "registry-creds-dpr"));
+    drop(proxy);
     let whole = ["--set", "DOCKER_PRIVATE_REGISTRY_PASSWORD=pass"];
     let dry = configure(&[whole[0], whole[1], "--dry-run"]);
     let dry = String::from_utf8_lossy(&dry.stdout).into_owned();
@@ -656,4 +673,115 @@ fn what_is_configured_by_command_is_what_the_addon_reads() {
     cluster.namespace("narthex");
     let _narthex = Alone::start(cluster, &cluster.kubeconfig_inside(), &[]);
     until_auths(cluster, "shop", "dpr-secret", &["r.example me:pass"]);
+}
+
+/// Namespaces are looked at everywhere, and what is in them nowhere; for [`WITHIN`] and [`SOURCES`].
+const NAMESPACES: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: narthex, namespace: narthex}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: narthex}
+rules:
+- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: narthex}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: narthex}
+subjects: [{kind: ServiceAccount, name: narthex, namespace: narthex}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: narthex, namespace: narthex}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: narthex, namespace: narthex}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: narthex}
+subjects: [{kind: ServiceAccount, name: narthex, namespace: narthex}]
+"#;
+
+/// The rights in one of the namespaces that are named.
+const WITHIN: &str = r#"
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: narthex-pull-secrets, namespace: NAMESPACE}
+rules:
+- {apiGroups: [""], resources: [serviceaccounts], verbs: [list, watch, patch]}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [awsecr-cred, gcr-secret, dpr-secret, acr-secret]
+  verbs: [list, watch, create, patch, delete]
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: narthex-pull-secrets, namespace: NAMESPACE}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: narthex-pull-secrets}
+subjects: [{kind: ServiceAccount, name: narthex, namespace: narthex}]
+"#;
+
+#[test]
+fn rights_in_the_namespaces_that_are_named_are_enough_for_those() {
+    let cluster = &Cluster::start();
+    for namespace in ["narthex", "shop", "web", "other"] {
+        cluster.namespace(namespace);
+    }
+    let sources = ["narthex", "kube-system"].map(|it| SOURCES.replace("NAMESPACE", it));
+    let within = ["shop", "web"].map(|it| WITHIN.replace("NAMESPACE", it));
+    cluster.apply(&(NAMESPACES.to_owned() + &sources.concat() + &within.concat()));
+    cluster.apply(&docker("narthex", "word"));
+    let kubeconfig = cluster.kubeconfig_as("narthex", "narthex");
+    let flag = "--registry-credentials-within";
+    let narthex = Alone::start(cluster, &kubeconfig, &[flag, "shop,web"]);
+    for namespace in ["shop", "web"] {
+        until_auths(cluster, namespace, "dpr-secret", &["r.example me:word"]);
+        until_pulls(cluster, namespace, "default", &["dpr-secret"]);
+    }
+    assert_eq!(narthex.known()["credentials"][0]["namespaces"], 2);
+    cluster.apply(&docker("narthex", "new"));
+    until_auths(cluster, "web", "dpr-secret", &["r.example me:new"]);
+    assert!(!is_there(cluster, "other", "dpr-secret"));
+    let log = narthex.log();
+    assert!(!log.contains("forbidden"), "{log}");
+    let account = "narthex:narthex";
+    for (namespace, may) in [("shop", true), ("other", false)] {
+        for right in [
+            "patch secrets/dpr-secret",
+            "create secrets/dpr-secret",
+            "patch serviceaccounts/default",
+        ] {
+            let right = format!("{right} -n {namespace}");
+            assert_eq!(cluster.may(account, &right), may, "{right}");
+        }
+        let list = format!("list secrets -n {namespace}");
+        assert!(!cluster.may(account, &list), "{list}");
+    }
+
+    // A namespace without rights keeps nothing from the others; and is served once it has them.
+    drop(narthex);
+    cluster.delete(&["-n", "shop", "secret/dpr-secret"]);
+    let narthex = Alone::start(cluster, &kubeconfig, &[flag, "shop,web,other"]);
+    until_auths(cluster, "shop", "dpr-secret", &["r.example me:new"]);
+    wait::until("what is missing is told", || {
+        narthex.known()["problems"]
+            .to_string()
+            .contains("Secret other/dpr-secret")
+    });
+    cluster.apply(&WITHIN.replace("NAMESPACE", "other"));
+    until_auths(cluster, "other", "dpr-secret", &["r.example me:new"]);
+    until_pulls(cluster, "other", "default", &["dpr-secret"]);
+    // With its source it goes everywhere.
+    cluster.delete(&["-n", "narthex", "secret/registry-creds-dpr"]);
+    for namespace in ["shop", "web", "other"] {
+        wait::until("it goes", || !is_there(cluster, namespace, "dpr-secret"));
+        until_pulls(cluster, namespace, "default", &[]);
+    }
 }

@@ -1,6 +1,7 @@
 //! Who may do what in the image registry, with clients that people have.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use program_tests::certificate::Authority;
 use program_tests::registry::guarded::{
@@ -190,10 +191,20 @@ fn a_token_outlives_the_process_that_gave_it() {
     let token = token(&registry, "alice:wonder", "scope=repository:a:pull");
     let registry = registry.restarted();
     let field = format!("Authorization: Bearer {token}");
-    assert_eq!(
-        curl(&["-H", &field, &registry.url("/v2/a/tags/list")]).status,
-        404
-    );
+    let ask = || curl(&["-H", &field, &registry.url("/v2/a/tags/list")]).status;
+    assert_eq!(ask(), 404);
+    // Whoever can read the key can sign.
+    let folder = registry.path().join("storage/access");
+    let mode = |path: &std::path::Path| {
+        let found = fs::metadata(path).expect("there");
+        found.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&folder), 0o700);
+    // One that others could read once is as good as public: it is taken away, and its tokens with it.
+    fs::remove_file(folder.join("token-key")).expect("there");
+    let registry = registry.restarted();
+    let ask = || curl(&["-H", &field, &registry.url("/v2/a/tags/list")]).status;
+    assert_eq!(ask(), 401);
 }
 
 #[test]

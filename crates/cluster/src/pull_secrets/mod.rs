@@ -134,6 +134,7 @@ pub struct PullSecrets {
     client: Client,
     place: Place,
     names: BTreeSet<String>,
+    within: Option<BTreeSet<String>>,
     metrics: Metrics,
     leads: watch::Sender<bool>,
     placed: watch::Sender<Placed>,
@@ -152,10 +153,12 @@ impl std::fmt::Debug for PullSecrets {
 
 impl PullSecrets {
     /// `names` are those of all Secrets that are, or once were, ours: what is no longer wanted of them is removed.
+    /// `within` are the namespaces that are looked into and written to, so that rights there are enough; none: all.
     pub fn new(
         connection: &Connection,
         place: Place,
         names: BTreeSet<String>,
+        within: Option<BTreeSet<String>>,
         metrics: Metrics,
     ) -> Self {
         let client = connection.another();
@@ -165,6 +168,7 @@ impl PullSecrets {
             client,
             place,
             names,
+            within,
             metrics,
             leads: watch::Sender::new(false),
             placed: watch::Sender::new(Placed::default()),
@@ -245,7 +249,8 @@ impl PullSecrets {
     /// Never ends, while we lead.
     async fn work(&self, mut wanted: watch::Receiver<Option<Arc<[Wanted]>>>) {
         let mut names = self.names.clone();
-        let mut view = View::new(&self.connection, &names);
+        let within = self.within.as_ref();
+        let mut view = View::new(&self.connection, &names, within);
         let mut work = Work::default();
         let budget = Budget::new(RATE, BURST);
         loop {
@@ -255,7 +260,7 @@ impl PullSecrets {
             let new: Vec<_> = asked.map(|one| one.secret.clone()).collect();
             if new.iter().any(|name| !names.contains(name)) {
                 names.extend(new);
-                view = View::new(&self.connection, &names);
+                view = View::new(&self.connection, &names, within);
             }
             if let Some(now) = &now
                 && view.is_complete()

@@ -133,7 +133,7 @@ fn row(object: Secret) -> (Key, Data) {
     (key, data.map(|(name, value)| (name, value.0)).collect())
 }
 
-fn is_forbidden(error: &watcher::Error) -> bool {
+pub(super) fn is_forbidden(error: &watcher::Error) -> bool {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))) = error
     else {

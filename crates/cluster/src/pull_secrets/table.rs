@@ -1,34 +1,53 @@
 //! What a watch has told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::runtime::watcher::Event;
 
 /// A namespace and a name; the namespace of what is in none is empty.
 pub(super) type Key = (String, String);
 
-/// The objects of one watch.
+/// The objects of one watch of all namespaces, or of one watch for each of some.
 #[derive(Debug)]
 pub(super) struct Table<T> {
     entries: BTreeMap<Key, T>,
-    /// What a list under way has brought.
-    listed: Option<BTreeMap<Key, T>>,
-    is_complete: bool,
+    /// What lists under way have brought, by the namespace that is watched; [`EVERYWHERE`] for all.
+    listed: BTreeMap<String, BTreeMap<Key, T>>,
+    /// Which watches have not told everything once.
+    missing: BTreeSet<String>,
 }
+
+/// In place of a namespace: a watch of all of them.
+pub(super) const EVERYWHERE: &str = "";
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self {
-            entries: BTreeMap::new(),
-            listed: None,
-            is_complete: false,
-        }
+        Self::of([EVERYWHERE.to_owned()])
     }
 }
 
 impl<T> Table<T> {
-    /// Takes an event in. What has gone by it.
+    /// Of watches of these namespaces.
+    pub(super) fn of(watches: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            missing: watches.into_iter().collect(),
+        }
+    }
+
+    /// Takes an event of a watch of all namespaces in. What has gone by it.
     pub(super) fn take<K>(&mut self, event: Event<K>, row: impl Fn(K) -> (Key, T)) -> Vec<Key> {
+        self.take_of(EVERYWHERE, event, row)
+    }
+
+    /// The same of one of several watches, by its namespace.
+    pub(super) fn take_of<K>(
+        &mut self,
+        watch: &str,
+        event: Event<K>,
+        row: impl Fn(K) -> (Key, T),
+    ) -> Vec<Key> {
         match event {
             Event::Apply(object) => {
                 let (key, row) = row(object);
@@ -39,17 +58,25 @@ impl<T> Table<T> {
                 self.entries.remove(&key);
                 return vec![key];
             }
-            Event::Init => self.listed = Some(BTreeMap::new()),
+            Event::Init => {
+                self.listed.insert(watch.to_owned(), BTreeMap::new());
+            }
             Event::InitApply(object) => {
                 let (key, row) = row(object);
-                self.listed.get_or_insert_default().insert(key, row);
+                let listed = self.listed.entry(watch.to_owned()).or_default();
+                listed.insert(key, row);
             }
             Event::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
-                let old = std::mem::replace(&mut self.entries, listed);
-                self.is_complete = true;
-                let is_gone = |key: &Key| !self.entries.contains_key(key);
-                return old.into_keys().filter(is_gone).collect();
+                let mut listed = self.listed.remove(watch).unwrap_or_default();
+                self.missing.remove(watch);
+                let is_of_it = |key: &Key| watch == EVERYWHERE || key.0 == watch;
+                let lacks = |key: &&Key| is_of_it(key) && !listed.contains_key(*key);
+                let gone: Vec<_> = self.entries.keys().filter(lacks).cloned().collect();
+                for key in &gone {
+                    self.entries.remove(key);
+                }
+                self.entries.append(&mut listed);
+                return gone;
             }
         }
         Vec::new()
@@ -57,11 +84,16 @@ impl<T> Table<T> {
 
     /// May not be read: then there is nothing, unless something was read before.
     pub(super) fn give_up(&mut self) {
-        self.is_complete = true;
+        self.missing.clear();
+    }
+
+    /// The same of one of several watches.
+    pub(super) fn give_up_of(&mut self, watch: &str) {
+        self.missing.remove(watch);
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.is_complete
+        self.missing.is_empty()
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&T> {
@@ -95,5 +127,26 @@ mod tests {
         assert_eq!(table.take(Event::InitDone, row), [key("a"), key("b")]);
         assert_eq!(table.take(Event::Delete("c"), row), [key("c")]);
         assert_eq!(table.iter().count(), 0);
+    }
+    #[test]
+    fn of_several_watches_each_speaks_for_its_own_namespace() {
+        let mut table = Table::of(["a".to_owned(), "b".to_owned()]);
+        let key = |namespace: &str| (namespace.to_owned(), "x".to_owned());
+        let row = |namespace: &str| (key(namespace), ());
+        for event in [Event::Init, Event::InitApply("a"), Event::InitDone] {
+            assert!(table.take_of("a", event, row).is_empty());
+        }
+        assert!(!table.is_complete() && table.get(&key("a")).is_some());
+        for event in [Event::Init, Event::InitApply("b"), Event::InitDone] {
+            assert!(table.take_of("b", event, row).is_empty());
+        }
+        assert!(table.is_complete());
+        table.take_of("a", Event::Init, row);
+        let gone = table.take_of("a", Event::InitDone, row);
+        assert_eq!(gone, [key("a")]);
+        assert!(table.get(&key("b")).is_some());
+        let mut unread = Table::<()>::of(["a".to_owned()]);
+        unread.give_up_of("a");
+        assert!(unread.is_complete());
     }
 }

@@ -11,7 +11,8 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt as _};
 
-use super::table::{Key, Table};
+use super::sources::is_forbidden;
+use super::table::{EVERYWHERE, Key, Table};
 use super::{ENTRIES, MARK};
 use crate::again::Again;
 use crate::client::Connection;
@@ -52,6 +53,8 @@ pub(super) struct View {
     pub(super) accounts: Table<AccountRow>,
     /// By their names.
     pub(super) secrets: BTreeMap<String, Table<SecretRow>>,
+    /// The namespaces that there are to be; none: all.
+    within: Option<BTreeSet<String>>,
     /// What was last said of each watch that does not work.
     said: BTreeMap<String, String>,
     events: SelectAll<Pin<Box<dyn Stream<Item = Told> + Send>>>,
@@ -59,18 +62,28 @@ pub(super) struct View {
 
 enum Told {
     Namespace(Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>),
-    Account(Result<Event<ServiceAccount>, watcher::Error>),
+    /// With the namespace that is watched, as the next one.
+    Account(String, Result<Event<ServiceAccount>, watcher::Error>),
     Secret(
-        String,
+        (String, String),
         Result<Event<PartialObjectMeta<Secret>>, watcher::Error>,
     ),
 }
 
 impl View {
-    /// With the Secrets of these names, in all namespaces.
-    pub(super) fn new(connection: &Connection, names: &BTreeSet<String>) -> Self {
+    /// With the Secrets of these names, in all namespaces; or in some, for which rights there are enough. Namespaces themselves
+    /// are watched in any case.
+    pub(super) fn new(
+        connection: &Connection,
+        names: &BTreeSet<String>,
+        within: Option<&BTreeSet<String>>,
+    ) -> Self {
         // Of its own: nothing that is written waits for a watch.
         let client = connection.another();
+        let scopes: Vec<_> = match within {
+            None => vec![EVERYWHERE.to_owned()],
+            Some(namespaces) => namespaces.iter().cloned().collect(),
+        };
         let namespaces = watcher(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
             watcher::Config::default(),
@@ -78,28 +91,41 @@ impl View {
         .backoff(Again::default())
         .map(Told::Namespace)
         .boxed();
-        let accounts = watcher(Api::all(client.clone()), watcher::Config::default())
-            .backoff(Again::default())
-            .map(Told::Account)
-            .boxed();
-        let secrets = names.iter().map(|name| {
+        let accounts = scopes.iter().map(|scope| {
+            let api = match scope.as_str() {
+                EVERYWHERE => Api::all(client.clone()),
+                namespace => Api::namespaced(client.clone(), namespace),
+            };
+            let scope = scope.clone();
+            watcher(api, watcher::Config::default())
+                .backoff(Again::default())
+                .map(move |event| Told::Account(scope.clone(), event))
+                .boxed()
+        });
+        let secrets = names.iter().flat_map(|name| {
+            let of = |scope: &String| (name.clone(), scope.clone());
+            scopes.iter().map(of).collect::<Vec<_>>()
+        });
+        let secrets = secrets.map(|(name, scope)| {
+            let api: Api<PartialObjectMeta<Secret>> = match scope.as_str() {
+                EVERYWHERE => Api::all(client.clone()),
+                namespace => Api::namespaced(client.clone(), namespace),
+            };
             // A right to the Secrets of this name is enough for it.
             let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            let name = name.clone();
-            watcher(
-                Api::<PartialObjectMeta<Secret>>::all(client.clone()),
-                config,
-            )
-            .backoff(Again::default())
-            .map(move |event| Told::Secret(name.clone(), event))
-            .boxed()
+            watcher(api, config)
+                .backoff(Again::default())
+                .map(move |event| Told::Secret((name.clone(), scope.clone()), event))
+                .boxed()
         });
         Self {
+            accounts: Table::of(scopes.clone()),
             secrets: names
                 .iter()
-                .map(|name| (name.clone(), Table::default()))
+                .map(|name| (name.clone(), Table::of(scopes.clone())))
                 .collect(),
-            events: select_all([namespaces, accounts].into_iter().chain(secrets)),
+            within: within.cloned(),
+            events: select_all([namespaces].into_iter().chain(accounts).chain(secrets)),
             ..Self::default()
         }
     }
@@ -119,24 +145,47 @@ impl View {
         };
         match told {
             Told::Namespace(Ok(event)) => {
-                self.namespaces.take(event, namespace);
+                if self.is_within(&event) {
+                    self.namespaces.take(event, namespace);
+                }
                 self.works("namespaces");
             }
-            Told::Account(Ok(event)) => {
-                self.accounts.take(event, account);
-                self.works("serviceaccounts");
+            Told::Account(scope, Ok(event)) => {
+                self.accounts.take_of(&scope, event, account);
+                self.works(&of("serviceaccounts", &scope));
             }
-            Told::Secret(name, Ok(event)) => {
+            Told::Secret((name, scope), Ok(event)) => {
                 let table = self.secrets.entry(name.clone()).or_default();
-                let gone = table.take(event, secret);
-                self.works(&format!("secrets {name}"));
+                let gone = table.take_of(&scope, event, secret);
+                self.works(&of(&format!("secrets {name}"), &scope));
                 return gone;
             }
             Told::Namespace(Err(error)) => self.fails("namespaces", &error),
-            Told::Account(Err(error)) => self.fails("serviceaccounts", &error),
-            Told::Secret(name, Err(error)) => self.fails(&format!("secrets {name}"), &error),
+            Told::Account(scope, Err(error)) => {
+                if is_refused(&scope, &error) {
+                    self.accounts.give_up_of(&scope);
+                }
+                self.fails(&of("serviceaccounts", &scope), &error);
+            }
+            Told::Secret((name, scope), Err(error)) => {
+                if is_refused(&scope, &error)
+                    && let Some(table) = self.secrets.get_mut(&name)
+                {
+                    table.give_up_of(&scope);
+                }
+                self.fails(&of(&format!("secrets {name}"), &scope), &error);
+            }
         }
         Vec::new()
+    }
+
+    fn is_within(&self, event: &Event<PartialObjectMeta<Namespace>>) -> bool {
+        let (Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = event
+        else {
+            return true;
+        };
+        let within = self.within.as_ref();
+        within.is_none_or(|it| it.contains(&object.name_any()))
     }
 
     fn works(&mut self, what: &str) {
@@ -152,6 +201,19 @@ impl View {
             self.said.insert(what.to_owned(), error);
         }
     }
+}
+
+/// What is watched where, for people.
+fn of(what: &str, scope: &str) -> String {
+    match scope {
+        EVERYWHERE => what.to_owned(),
+        namespace => format!("{what} of the namespace {namespace}"),
+    }
+}
+
+/// Whether the rights in one of several namespaces are missing, which keeps nothing from the others.
+fn is_refused(scope: &str, error: &watcher::Error) -> bool {
+    scope != EVERYWHERE && is_forbidden(error)
 }
 
 fn namespace(object: PartialObjectMeta<Namespace>) -> (Key, NamespaceRow) {

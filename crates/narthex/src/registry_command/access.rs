@@ -57,16 +57,23 @@ async fn reviewer(flags: &Access) -> Result<Option<Box<dyn Reviewer>>, Failure> 
     if !flags.service_accounts {
         return Ok(None);
     }
+    let connection = connection(flags, "--service-accounts").await?;
+    let reviews = TokenReviews::new(&connection, flags.service_account_audience.clone());
+    Ok(Some(Box::new(ByCluster(reviews))))
+}
+
+/// The cluster, which a flag takes.
+pub(crate) async fn connection(flags: &Access, flag: &str) -> Result<Connection, Failure> {
     let access = match &flags.kubeconfig {
         Some(file) => Some(cluster::Access::File(file.clone())),
         None => cluster::Access::find(),
     };
     let access = access.ok_or_else(|| {
-        Failure::new("--service-accounts takes a cluster: give --kubeconfig FILE, or run in a pod")
+        Failure::new(format!(
+            "{flag} takes a cluster: give --kubeconfig FILE, or run in a pod"
+        ))
     })?;
-    let connection = Connection::open(&access).await.map_err(Failure::new)?;
-    let reviews = TokenReviews::new(&connection, flags.service_account_audience.clone());
-    Ok(Some(Box::new(ByCluster(reviews))))
+    Connection::open(&access).await.map_err(Failure::new)
 }
 
 #[derive(Debug)]

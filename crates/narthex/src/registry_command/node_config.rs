@@ -6,23 +6,24 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use cluster::LocalRegistry;
+
 use crate::failure::Failure;
-use crate::flags::registry::{Mirror, NodeConfig};
+use crate::flags::registry::{HELP, Mirror, NodeConfig};
 
 /// Where nodes have containerd's files.
 const CERTS_DIR: &str = "/etc/containerd/certs.d";
 
-/// What the ConfigMap of KEP-1755 refers to for people.
-const HELP: &str = "https://github.com/kubernetes/enhancements/tree/master/keps/sig-cluster-lifecycle/generic/1755-communicating-a-local-registry";
-
 /// Writes files, or to standard output; what else a node needs goes to standard error.
 pub(crate) fn run(flags: &NodeConfig) -> Result<ExitCode, Failure> {
     if flags.config_map {
-        let text = hosting(
-            &flags.host,
-            flags.host_from_nodes.as_deref(),
-            flags.host_from_pods.as_deref(),
-        );
+        let registry = LocalRegistry {
+            host: flags.host.clone(),
+            from_nodes: flags.host_from_nodes.clone(),
+            from_pods: flags.host_from_pods.clone(),
+            help: HELP.to_owned(),
+        };
+        let text = registry.manifest();
         io::stdout().lock().write_all(text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -130,27 +131,6 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// The ConfigMap `local-registry-hosting` (KEP-1755).
-pub(crate) fn hosting(host: &str, from_nodes: Option<&str>, from_pods: Option<&str>) -> String {
-    let mut text = "apiVersion: v1\n\
-                    kind: ConfigMap\n\
-                    metadata:\n  name: local-registry-hosting\n  namespace: kube-public\n\
-                    data:\n  localRegistryHosting.v1: |\n"
-        .to_owned();
-    let fields = [
-        ("host", Some(host)),
-        ("hostFromContainerRuntime", from_nodes),
-        ("hostFromClusterNetwork", from_pods),
-        ("help", Some(HELP)),
-    ];
-    for (name, value) in fields {
-        if let Some(value) = value {
-            let _ = writeln!(text, "    {name}: \"{value}\"");
-        }
-    }
-    text
-}
-
 fn needs(host: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -196,19 +176,5 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("ca = \"/etc/ca \\\"1\\\".pem\""), "{text}");
-    }
-
-    #[test]
-    fn the_config_map_is_the_keps() {
-        let text = hosting("localhost:5000", Some("registry:5000"), None);
-        let read: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
-        assert_eq!(read["metadata"]["namespace"], "kube-public");
-        let inner = read["data"]["localRegistryHosting.v1"]
-            .as_str()
-            .expect("a text");
-        let inner: serde_json::Value = serde_saphyr::from_str(inner).expect("YAML");
-        assert_eq!(inner["host"], "localhost:5000");
-        assert_eq!(inner["hostFromContainerRuntime"], "registry:5000");
-        assert!(inner["hostFromClusterNetwork"].is_null());
     }
 }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cluster::LocalRegistry;
 use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Access, Beside, Following, Serve};
+use crate::flags::registry::{Access, Beside, Following, HELP, Hosting, Serve};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) access: Access,
     pub(super) following: Following,
+    /// What tools are told of it in the cluster.
+    pub(super) hosting: Option<LocalRegistry>,
     pub(super) limits: Limits,
     /// Zero is never.
     pub(super) gc_interval: Duration,
@@ -38,6 +41,7 @@ impl Plan {
             tls,
             access: flags.access.clone(),
             following: flags.following.clone(),
+            hosting: hosting(&flags.hosting),
             limits: Limits {
                 largest_manifest: limits.max_manifest_size,
                 largest_blob: limits.max_blob_size,
@@ -74,6 +78,7 @@ impl Plan {
             tls,
             access: flags.access.plain(),
             following: flags.following.plain(),
+            hosting: hosting(&flags.hosting.plain()),
             limits: Limits {
                 largest_blob: flags.registry_max_blob_size,
                 verify_pulls: flags.registry_verify_pulls,
@@ -95,6 +100,16 @@ fn guard(address: SocketAddr, insecure: bool, tls: bool, prefix: &str) -> Result
          they pull: give --{prefix}tls-cert-file and --{prefix}tls-key-file, or --{prefix}insecure \
          if you want that"
     )))
+}
+
+fn hosting(flags: &Hosting) -> Option<LocalRegistry> {
+    let help = flags.hosting_help.as_deref();
+    Some(LocalRegistry {
+        host: flags.hosting.clone()?,
+        from_nodes: flags.hosting_from_nodes.clone(),
+        from_pods: flags.hosting_from_pods.clone(),
+        help: help.unwrap_or(HELP).to_owned(),
+    })
 }
 
 /// Nobody shows a certificate without TLS.

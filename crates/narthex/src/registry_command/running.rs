@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use cluster::{Connection, LocalRegistry};
 use prometheus_client::registry::Registry;
 use registry::access::{Gate, Key};
 use registry::serve::door::Door;
@@ -21,6 +22,8 @@ pub(super) struct Running {
     upkeep: Upkeep,
     following: Option<Following>,
     gate: Arc<Gate>,
+    /// What the cluster is told.
+    hosting: Option<(LocalRegistry, Connection)>,
     /// Nobody else writes to the folder. A bucket has none.
     lock: Option<Lock>,
 }
@@ -90,12 +93,25 @@ impl Running {
         let following = Following::new(&plan.following, store.clone(), metrics.followed);
         let following = following.map_err(Unready::Failed)?;
         let key = async || {
+            // Whoever may read the key can sign. Where it cannot be concealed, it cannot be written either.
+            if let Err(error) = place.conceal(Key::FOLDER)
+                && !is_read_only(&error)
+            {
+                return Err(format!("the key of tokens cannot be concealed: {error}"));
+            }
             let opened = place.storage().map_err(|error| error.to_string())?;
             Key::shared(&*opened).await
         };
         let gate = access::gate(&plan.access, key)
             .await
             .map_err(Unready::Failed)?;
+        let hosting = match &plan.hosting {
+            Some(told) => {
+                let connection = access::connection(&plan.access, "--hosting").await;
+                Some((told.clone(), connection.map_err(Unready::Failed)?))
+            }
+            None => None,
+        };
         let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
         let bound = Server::bind(address, store, door, plan.limits, tls, metrics.served).await;
         let server = bound.map_err(|error| {
@@ -110,6 +126,7 @@ impl Running {
             upkeep,
             following,
             gate,
+            hosting,
             lock,
         })
     }
@@ -125,7 +142,14 @@ impl Running {
         let following = self.following.map(|it| tokio::spawn(it.keep()));
         let gate = self.gate;
         let watch = tokio::spawn(async move { gate.watch().await });
+        let hosting = self.hosting;
+        let publish = tokio::spawn(async move {
+            if let Some((told, connection)) = hosting {
+                told.publish(connection).await;
+            }
+        });
         self.server.serve(end).await;
+        publish.abort();
         watch.abort();
         // What they were doing is over before the folder is another's.
         for task in [Some(upkeep), following].into_iter().flatten() {

@@ -66,7 +66,13 @@ impl Credentials {
         let sources = Sources::new(connection, &namespaces, &kinds.map(|it| it.source()));
         let mut names: BTreeSet<String> = options.former.iter().cloned().collect();
         names.extend(kinds.map(|kind| options.addon.target(kind).to_owned()));
-        let writer = PullSecrets::new(connection, place, names, book.writes());
+        let writer = PullSecrets::new(
+            connection,
+            place,
+            names,
+            options.within.clone(),
+            book.writes(),
+        );
         let (leads, events) = (writer.leads(), writer.events());
         book.follow(writer.placed());
         let (granted, grants) = watch::channel(Arc::from(Vec::new()));

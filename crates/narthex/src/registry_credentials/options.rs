@@ -1,6 +1,6 @@
 //! What the flags mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) struct Options {
     pub(super) addon: Addon,
     pub(super) files: Vec<PathBuf>,
     pub(super) former: Vec<String>,
+    /// The namespaces that are looked into; none: all.
+    pub(super) within: Option<BTreeSet<String>>,
     pub(super) schedule: Schedule,
     /// What flags say that the environment would say otherwise.
     pub(super) given: BTreeMap<&'static str, String>,
@@ -88,6 +90,10 @@ impl Options {
             },
             files: flags.registry_credentials_file,
             former: flags.registry_credentials_former_secrets,
+            within: match flags.registry_credentials_within {
+                names if names.is_empty() => None,
+                names => Some(names.into_iter().collect()),
+            },
             schedule: Schedule {
                 refresh: Duration::from_secs(flags.refresh_mins * 60),
                 retry,

@@ -53,9 +53,12 @@ struct Claims {
 }
 
 impl Key {
+    /// Where it is in the storage, which is to be concealed from whoever is not to sign.
+    pub const FOLDER: &str = "access";
+
     /// The key that replicas share through the storage; whoever comes first makes it.
     ///
-    /// Whoever reads the storage can sign with it, who can read every image anyway.
+    /// Whoever reads it can sign with it.
     ///
     /// # Errors
     /// If the storage does not answer, or holds something else in its place.

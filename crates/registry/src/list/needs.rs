@@ -36,7 +36,8 @@ pub const WORKLOADS: [(&str, &str, &str); 8] = [
 
 impl Needs {
     /// Those of one more object; a List's are those of its items. Of an object that another one
-    /// made that is looked at too (`ownerReferences`), nothing is taken in a cluster.
+    /// made that is looked at too (`ownerReferences`), nothing is taken in a cluster but what somebody put
+    /// into it afterwards: ephemeral containers.
     pub fn take(&mut self, object: &Value, owned_too: bool) {
         let kind = object["kind"].as_str().unwrap_or_default();
         if let (true, Some(items)) = (kind.ends_with("List"), object["items"].as_array()) {
@@ -66,9 +67,7 @@ impl Needs {
             "CronJob" => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
             _ => return,
         };
-        if !owned_too && is_owned(object) {
-            return;
-        }
+        let is_left_out = !owned_too && is_owned(object);
         let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
         let name = match text("name") {
             "" => text("generateName"),
@@ -78,7 +77,11 @@ impl Needs {
             "" => format!("{kind} {name}"),
             namespace => format!("{kind} {namespace}/{name}"),
         };
-        for key in ["initContainers", "containers", "ephemeralContainers"] {
+        // Of these no template knows.
+        for key in ["ephemeralContainers", "initContainers", "containers"] {
+            if is_left_out && key != "ephemeralContainers" {
+                return;
+            }
             for container in pod[key].as_array().into_iter().flatten() {
                 match container["image"].as_str().map(str::trim) {
                     Some(image) if !image.is_empty() => self.need(image, &by),
@@ -170,7 +173,13 @@ mod tests {
         });
         needs.take_kind(&pod, "Pod", false);
         assert!(needs.all().is_empty());
+        let debugged = json!({
+            "metadata": pod["metadata"],
+            "spec": {"containers": [{"image": "a"}], "ephemeralContainers": [{"image": "b"}]},
+        });
+        needs.take_kind(&debugged, "Pod", false);
+        assert_eq!(needs.all().len(), 1, "what its template does not have");
         needs.take_kind(&pod, "Pod", true);
-        assert_eq!(needs.all().len(), 1);
+        assert_eq!(needs.all().len(), 2);
     }
 }

@@ -1,6 +1,7 @@
 //! Where a store is, and that no two processes write to one folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -97,6 +98,17 @@ impl Place {
         }
     }
 
+    /// Has nobody but our own user look into what is below `name`, where the storage is a folder. Who may read a bucket is said
+    /// by its owner.
+    pub fn conceal(&self, name: &str) -> io::Result<()> {
+        let Self::Folder(folder) = self else {
+            return Ok(());
+        };
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o700))
+    }
+
     /// Takes the lock. `None` if another process has it; a bucket has none to take.
     pub fn lock(&self) -> io::Result<Option<Lock>> {
         let Self::Folder(folder) = self else {
@@ -138,6 +150,17 @@ mod tests {
         assert!(matches!("s3://b/p".parse(), Ok(Place::Bucket(_))));
         assert!("http://a/b".parse::<Place>().is_err());
         assert!("".parse::<Place>().is_err());
+    }
+
+    #[test]
+    fn what_is_concealed_is_for_our_own_user_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::Folder(folder.path().join("new"));
+        for _ in 0..2 {
+            place.conceal("access").expect("ours");
+            let mode = fs::metadata(folder.path().join("new/access"));
+            assert_eq!(mode.expect("there").permissions().mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

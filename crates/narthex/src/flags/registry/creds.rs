@@ -63,6 +63,11 @@ pub(crate) struct Reach {
     #[arg(long, env = "NARTHEX_KUBECONFIG", value_name = "FILE")]
     #[arg(alias = "kubecfg-file")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// The API server's URL, to which nothing is said of who asks, as behind `kubectl proxy`; in place of a
+    /// kubeconfig.
+    #[arg(long, env = "NARTHEX_KUBE_MASTER_URL", value_name = "URL")]
+    #[arg(conflicts_with = "kubeconfig")]
+    pub(crate) kube_master_url: Option<String>,
     /// The namespace of the Secrets that say whom to ask, and of the Lease.
     /// [default: the pod's, else the kubeconfig's]
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
@@ -132,6 +137,12 @@ pub(crate) struct Credentials {
     #[arg(long, env = "NARTHEX_REGISTRY_CREDENTIALS_NAMESPACE_SELECTOR")]
     #[arg(value_name = "LABELS", default_value = "")]
     pub(crate) registry_credentials_namespace_selector: String,
+
+    /// Look into these namespaces and no others, so that rights in them are enough: what selects namespaces
+    /// selects among these. [default: all]
+    #[arg(long, env = "NARTHEX_REGISTRY_CREDENTIALS_WITHIN")]
+    #[arg(value_name = "NAME,…", value_delimiter = ',', value_parser = namespace)]
+    pub(crate) registry_credentials_within: Vec<String>,
 
     /// The ServiceAccounts that get it, with * for any letters.
     #[arg(long, env = "NARTHEX_REGISTRY_CREDENTIALS_SERVICE_ACCOUNTS")]
@@ -293,4 +304,13 @@ pub(crate) struct CredentialsBeside {
     pub(crate) registry_credentials: bool,
     #[command(flatten)]
     pub(crate) credentials: Credentials,
+}
+
+/// A namespace's name, as the API server takes it.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_of = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+    match !text.is_empty() && text.len() <= 63 && text.bytes().all(is_of) {
+        true => Ok(text.to_owned()),
+        false => Err("write a namespace's name, without *".to_owned()),
+    }
 }

@@ -72,7 +72,7 @@ pub(crate) struct Mirror {
 }
 
 /// A host with or without a port: nothing of a path or a scheme.
-fn host(text: &str) -> Result<String, String> {
+pub(super) fn host(text: &str) -> Result<String, String> {
     let is_of = |it: u8| it.is_ascii_alphanumeric() || b".-_:[]".contains(&it);
     let port = match text.strip_prefix('[') {
         Some(rest) => rest

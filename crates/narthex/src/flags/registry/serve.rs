@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use registry::store::Place;
 use tracing_subscriber::filter::Targets;
 
-use super::{Access, Following};
+use super::{Access, Following, Hosting};
 use crate::flags::{LogFormat, values};
 
 /// Keep images, and serve them to whoever speaks the OCI distribution specification.
@@ -50,6 +50,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) following: Following,
+
+    #[command(flatten)]
+    pub(crate) hosting: Hosting,
 
     #[command(flatten)]
     pub(crate) limits: Limits,

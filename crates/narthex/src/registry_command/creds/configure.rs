@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::{Once, mpsc};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cluster::Connection;
 use cluster::pull_secrets::{Data, write_source};
 use registry::creds::addon::{Addon, Key, Kind};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::waiting;
 use super::{access, namespace};
@@ -157,11 +159,12 @@ impl<R: BufRead> Terminal<R> {
 }
 
 /// What is typed is not shown, until this is dropped.
-struct Silence(rustix::termios::Termios);
+struct Silence(Termios);
 
 impl Silence {
     fn begin() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
+        restore_when_broken_off(&before);
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         tcsetattr(io::stdin(), OptionalActions::Flush, &silent).ok()?;
@@ -174,6 +177,36 @@ impl Drop for Silence {
         // Where it fails, there is no terminal any more.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
     }
+}
+
+/// Whoever breaks off at a password has the terminal as it was: not every shell brings it back.
+fn restore_when_broken_off(before: &Termios) {
+    static WATCHED: Once = Once::new();
+    let before = before.clone();
+    WATCHED.call_once(|| {
+        let (ready, is_ready) = mpsc::channel();
+        let watch = async move {
+            let mut interrupt = signal(SignalKind::interrupt()).ok()?;
+            let mut terminate = signal(SignalKind::terminate()).ok()?;
+            // Whoever waited for it is gone at worst.
+            let _ = ready.send(());
+            tokio::select! {
+                _ = interrupt.recv() => Some(130),
+                _ = terminate.recv() => Some(143),
+            }
+        };
+        let watching = std::thread::Builder::new().spawn(move || {
+            let runtime = waiting().ok()?;
+            let code = runtime.block_on(watch)?;
+            // Where it fails, there is no terminal any more.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            let _ = writeln!(io::stderr());
+            std::process::exit(code)
+        });
+        // Where nobody can watch, a signal ends the process as it does by itself.
+        let _: Option<std::thread::JoinHandle<Option<()>>> = watching.ok();
+        let _ = is_ready.recv();
+    });
 }
 
 fn print(flags: &Configure, secrets: &[(Kind, Data)]) -> Result<ExitCode, Failure> {

@@ -23,7 +23,9 @@ pub(super) fn run(flags: Creds) -> Result<ExitCode, Failure> {
 }
 
 fn access(reach: &Reach) -> Result<Access, Failure> {
-    let access = reach.kubeconfig.clone().map(Access::File);
+    let url = reach.kube_master_url.clone();
+    let url = url.map(|url| Access::Url(url, None));
+    let access = url.or_else(|| reach.kubeconfig.clone().map(Access::File));
     access.or_else(Access::find).ok_or_else(|| {
         Failure::Invalid(
             "which cluster? Give --kubeconfig FILE, or set KUBECONFIG; in a pod, its own cluster is \

@@ -1,0 +1,95 @@
+//! A registry of images as a process in the cluster's network.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::cluster::Cluster;
+use crate::wait;
+
+/// `narthex registry serve`; killed when dropped.
+pub struct Registry<'a> {
+    cluster: &'a Cluster,
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Drop for Registry<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}
+
+impl<'a> Registry<'a> {
+    /// Starts it, and waits until it answers; `kubeconfig` is whom it asks.
+    #[track_caller]
+    pub fn start(cluster: &'a Cluster, kubeconfig: PathBuf, arguments: &[&str]) -> Self {
+        let port = program_tests::ports::free();
+        let folder = cluster.folder().join(format!("registry-{port}"));
+        std::fs::create_dir(&folder).expect("ours");
+        let log = folder.join("log");
+        let mut command = cluster.command(program_tests::program::binary());
+        let child = command
+            .args(["registry", "serve"])
+            .arg(format!("--address=127.0.0.1:{port}"))
+            .arg("--storage")
+            .arg(folder.join("images"))
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("ours"))
+            .spawn()
+            .expect("it starts");
+        let registry = Self {
+            cluster,
+            child,
+            port,
+            log,
+        };
+        wait::eventually("the registry answers", || {
+            match registry.status(&["/v2/"]) {
+                0 => Err(registry.log()),
+                _ => Ok(()),
+            }
+        });
+        registry
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("ours")
+    }
+
+    /// What a request is answered with: arguments of curl, and a path. 0 if it is not.
+    pub fn status(&self, request: &[&str]) -> u16 {
+        let (path, arguments) = request.split_last().expect("a path");
+        let mut curl: Command = self.cluster.command("curl");
+        curl.args(["-s", "--max-time", "60", "-o", "/dev/null"]);
+        curl.args(["-w", "%{http_code}"]).args(arguments);
+        curl.arg(format!("http://127.0.0.1:{}{path}", self.port));
+        let said = curl.output().expect("curl runs");
+        String::from_utf8_lossy(&said.stdout).parse().unwrap_or(0)
+    }
+}
+
+impl Cluster {
+    /// A kubeconfig of the administrator, who acts as a ServiceAccount; for processes in the cluster's network.
+    #[track_caller]
+    pub fn kubeconfig_as(&self, namespace: &str, account: &str) -> PathBuf {
+        let user = format!("user: {{as: 'system:serviceaccount:{namespace}:{account}', ");
+        let text = std::fs::read_to_string(self.kubeconfig_inside()).expect("a kubeconfig");
+        let text = text.replacen("user: {", &user, 1);
+        assert!(text.contains(&user), "{text}");
+        let name = format!("kubeconfig-{namespace}-{account}");
+        let path = self.folder().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+}
