@@ -9,6 +9,7 @@ mod list;
 mod node_config;
 mod plan;
 mod progress;
+mod pull_through;
 mod running;
 mod scrub;
 mod serve;

@@ -8,7 +8,7 @@ use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Access, Beside, Serve};
+use crate::flags::registry::{Access, Beside, PullThrough, Serve};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) access: Access,
     pub(super) limits: Limits,
+    pub(super) pull_through: PullThrough,
     /// Zero is never.
     pub(super) gc_interval: Duration,
     pub(super) gc_grace: Duration,
@@ -48,6 +49,7 @@ impl Plan {
                 verify_pulls: limits.verify_pulls,
                 missing_blobs: limits.allow_missing_blobs,
             },
+            pull_through: flags.pull_through.clone(),
             gc_interval: flags.gc_interval,
             gc_grace: flags.gc_grace,
         })
@@ -76,6 +78,7 @@ impl Plan {
                 verify_pulls: flags.registry_verify_pulls,
                 ..Limits::default()
             },
+            pull_through: flags.pull_through.plain(),
             gc_interval: flags.registry_gc_interval,
             gc_grace: flags.registry_gc_grace,
         }))

@@ -9,7 +9,7 @@ use registry::serve::{Metrics, Server, Tls};
 use registry::store::{Lock, Place, Store};
 
 use super::upkeep::Upkeep;
-use super::{Plan, access};
+use super::{Plan, access, pull_through};
 use crate::failure::Failure;
 
 /// A registry that is ready to be served.
@@ -66,7 +66,8 @@ impl Running {
             }
             None => None,
         };
-        let upkeep = Upkeep::new(plan, store.clone(), metrics.clone());
+        let cache = pull_through::cache(plan, &store, metrics.cache()).map_err(failed)?;
+        let upkeep = Upkeep::new(plan, store.clone(), cache.clone(), metrics.clone());
         let key = async || {
             let opened = place.storage().map_err(|error| error.to_string())?;
             Key::shared(&*opened).await
@@ -75,7 +76,7 @@ impl Running {
             .await
             .map_err(Unready::Failed)?;
         let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
-        let bound = Server::bind(address, store, door, plan.limits, tls, metrics).await;
+        let bound = Server::bind(address, store, cache, door, plan.limits, tls, metrics).await;
         let server = bound.map_err(|error| {
             let failure = Failure::new(format!("{address} cannot be bound: {error}"));
             match error.kind() {
