@@ -4,6 +4,7 @@
 //! Out: images in a registry. Nothing here knows Kubernetes or the proxy.
 //!
 //! - [`access`]: who may do what
+//! - [`cache`]: getting what is pulled and not there
 //! - [`client`]: speaking to a registry
 //! - [`creds`]: credentials of outside registries
 //! - [`hidden`]: texts that nobody is to read by accident
@@ -14,6 +15,7 @@
 //! - [`sync`]: copying what is missing, and saying what there is
 
 pub mod access;
+pub mod cache;
 pub mod client;
 pub mod creds;
 pub mod hidden;

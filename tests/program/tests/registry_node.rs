@@ -1,85 +1,11 @@
 //! Nodes that pull from the image registry: containerd, with the files that `node-config` writes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use program_tests::certificate::Authority;
-use program_tests::program::{Ended, end};
 use program_tests::registry::guarded::{Guarded, htpasswd, layout, pem, skopeo};
-use program_tests::{run, until};
-
-/// A containerd of our own, which runs nothing: it pulls.
-struct Containerd {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Containerd {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let place = folder.path().display();
-        let config = format!(
-            "version = 2\nroot = \"{place}/root\"\nstate = \"{place}/state\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\
-             [grpc]\n  address = \"{place}/socket\"\n\
-             [ttrpc]\n  address = \"{place}/ttrpc\"\n"
-        );
-        let file = folder.path().join("config.toml");
-        fs::write(&file, config).expect("a file");
-        let log = fs::File::create(folder.path().join("log")).expect("a file");
-        let mut command = Command::new("containerd");
-        command
-            .arg("--config")
-            .arg(file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log);
-        let child = command
-            .spawn()
-            .expect("containerd starts; `cargo xtask test` installs it");
-        let started = Self { child, folder };
-        until("containerd answers", || {
-            started.ctr(&["version"]).code == Some(0)
-        });
-        started
-    }
-
-    fn ctr(&self, arguments: &[&str]) -> Ended {
-        let mut command = Command::new("ctr");
-        command
-            .arg("--address")
-            .arg(self.folder.path().join("socket"))
-            .args(arguments);
-        end(command)
-    }
-
-    /// Fetches an image with all its content, and unpacks none of it.
-    fn fetch(&self, hosts: &Path, more: &[&str], image: &str) -> Ended {
-        let hosts = hosts.display().to_string();
-        let mut arguments = vec!["content", "fetch", "--hosts-dir", &hosts];
-        arguments.extend(more);
-        arguments.push(image);
-        self.ctr(&arguments)
-    }
-
-    /// The digests of what it has.
-    fn content(&self) -> String {
-        self.ctr(&["content", "ls", "--quiet"]).stdout
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        // It has ended by itself at worst.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.path().join("log"));
-            eprintln!("containerd's log:\n{}", log.unwrap_or_default());
-        }
-    }
-}
+use program_tests::registry::{Containerd, node_config};
+use program_tests::run;
 
 fn push(registry: &Guarded, more: &[&str], name: &str) -> String {
     let source = layout(registry.path(), "a");
@@ -96,14 +22,17 @@ fn push(registry: &Guarded, more: &[&str], name: &str) -> String {
     fs::read_to_string(digest).expect("a digest")
 }
 
-fn node_config(folder: &Path, arguments: &[&str]) -> (PathBuf, Ended) {
-    let hosts = folder.join("certs.d");
-    let place = format!("--certs-dir={}", hosts.display());
-    let mut all = vec!["registry", "node-config", &place];
-    all.extend(arguments);
-    let ended = run(&all);
-    assert_eq!(ended.code, Some(0), "{}", ended.said());
-    (hosts, ended)
+/// The image of this machine's platform was unpacked: the layer's only file is where the
+/// snapshotter has it.
+#[track_caller]
+fn assert_unpacked(containerd: &Containerd) {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => panic!("the test's image has nothing for {other}"),
+    };
+    let expected = [format!("a on {architecture}")];
+    assert_eq!(containerd.unpacked("content"), expected);
 }
 
 #[test]
@@ -120,9 +49,10 @@ fn containerd_pulls_from_an_insecure_registry_and_through_a_mirror() {
         "mirrored.example/app:1".to_owned(),
     ] {
         let containerd = Containerd::start();
-        let fetched = containerd.fetch(&hosts, &[], &image);
-        assert_eq!(fetched.code, Some(0), "{image}: {}", fetched.said());
-        assert!(containerd.content().contains(&digest), "{image}");
+        let pulled = containerd.pull(&hosts, &[], &image);
+        assert_eq!(pulled.code, Some(0), "{image}: {}", pulled.said());
+        assert_eq!(containerd.digest(&image).as_deref(), Some(&*digest));
+        assert_unpacked(&containerd);
     }
 }
 
@@ -153,11 +83,12 @@ fn containerd_pulls_by_tls_with_a_password() {
     let (hosts, _) = node_config(registry.path(), &[&host, &ca]);
     let containerd = Containerd::start();
     let image = format!("{host}/app:1");
-    let refused = containerd.fetch(&hosts, &["--user=alice:wrong"], &image);
+    let refused = containerd.pull(&hosts, &["--user=alice:wrong"], &image);
     assert_ne!(refused.code, Some(0));
-    let fetched = containerd.fetch(&hosts, &["--user=alice:wonder"], &image);
-    assert_eq!(fetched.code, Some(0), "{}", fetched.said());
-    assert!(containerd.content().contains(&digest), "{}", fetched.said());
+    let pulled = containerd.pull(&hosts, &["--user=alice:wonder"], &image);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.said());
+    assert_eq!(containerd.digest(&image).as_deref(), Some(&*digest));
+    assert_unpacked(&containerd);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Access, Beside, Following, HELP, Hosting, Serve};
+use crate::flags::registry::{Access, Beside, Following, HELP, Hosting, PullThrough, Serve};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct Plan {
     /// What tools are told of it in the cluster.
     pub(super) hosting: Option<LocalRegistry>,
     pub(super) limits: Limits,
+    pub(super) pull_through: PullThrough,
     /// Zero is never.
     pub(super) gc_interval: Duration,
     pub(super) gc_grace: Duration,
@@ -54,6 +55,7 @@ impl Plan {
                 verify_pulls: limits.verify_pulls,
                 missing_blobs: limits.allow_missing_blobs,
             },
+            pull_through: flags.pull_through.clone(),
             gc_interval: flags.gc_interval,
             gc_grace: flags.gc_grace,
         })
@@ -84,6 +86,7 @@ impl Plan {
                 verify_pulls: flags.registry_verify_pulls,
                 ..Limits::default()
             },
+            pull_through: flags.pull_through.plain(),
             gc_interval: flags.registry_gc_interval,
             gc_grace: flags.registry_gc_grace,
         }))

@@ -12,7 +12,7 @@ use registry::store::{Lock, Place, Store};
 
 use super::following::{self, Following};
 use super::upkeep::Upkeep;
-use super::{Plan, access};
+use super::{Plan, access, pull_through};
 use crate::failure::Failure;
 
 /// A registry that is ready to be served.
@@ -89,7 +89,8 @@ impl Running {
             }
             None => None,
         };
-        let upkeep = Upkeep::new(plan, store.clone(), metrics.served.clone());
+        let cache = pull_through::cache(plan, &store, metrics.served.cache()).map_err(failed)?;
+        let upkeep = Upkeep::new(plan, store.clone(), cache.clone(), metrics.served.clone());
         let following = Following::new(&plan.following, store.clone(), metrics.followed);
         let following = following.map_err(Unready::Failed)?;
         let key = async || {
@@ -113,7 +114,8 @@ impl Running {
             None => None,
         };
         let (address, door) = (plan.address, Arc::clone(&gate) as Arc<dyn Door>);
-        let bound = Server::bind(address, store, door, plan.limits, tls, metrics.served).await;
+        let (limits, counted) = (plan.limits, metrics.served);
+        let bound = Server::bind(address, store, cache, door, limits, tls, counted).await;
         let server = bound.map_err(|error| {
             let failure = Failure::new(format!("{address} cannot be bound: {error}"));
             match error.kind() {

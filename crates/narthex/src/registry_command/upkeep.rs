@@ -2,8 +2,10 @@
 //! in its folder, which only those can write who may write the images anyway.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use registry::cache::Cache;
 use registry::serve::Metrics;
 use registry::store::{Collected, Place, Store};
 use serde::{Deserialize, Serialize};
@@ -36,6 +38,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Upkeep {
     store: Store,
+    cache: Option<Arc<Cache>>,
     metrics: Metrics,
     folder: Option<PathBuf>,
     interval: Duration,
@@ -43,9 +46,15 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn new(plan: &Plan, store: Store, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        plan: &Plan,
+        store: Store,
+        cache: Option<Arc<Cache>>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             store,
+            cache,
             metrics,
             folder: match &plan.place {
                 Place::Folder(folder) => Some(folder.clone()),
@@ -100,6 +109,7 @@ impl Upkeep {
     }
 
     async fn collect(&self, grace: Duration) -> Result<Collected, String> {
+        self.tidy().await;
         match self.store.collect(grace).await {
             Ok(Some(collected)) => {
                 self.metrics.collected(Some(&collected));
@@ -112,6 +122,20 @@ impl Upkeep {
                 tracing::error!("garbage collection: {error}");
                 Err(error.to_string())
             }
+        }
+    }
+}
+
+impl Upkeep {
+    /// Copies that nobody pulls leave first; what they needed is collected then.
+    async fn tidy(&self) {
+        let Some(cache) = &self.cache else {
+            return;
+        };
+        match cache.tidy().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!("{count} copies that nobody has pulled are taken away"),
+            Err(error) => tracing::error!("copies that nobody has pulled stay: {error}"),
         }
     }
 }

@@ -16,6 +16,7 @@ use oci_spec::image::Digest;
 
 use super::Exchange;
 use super::answer::{Answer, Code, empty, error, failed, with};
+use crate::cache::Coming;
 use crate::name::RepositoryName;
 use crate::store::{Algorithm, Error, Hasher};
 
@@ -41,19 +42,29 @@ pub(super) async fn read(
         Ok(None) => return unknown(),
         Err(error) => return failed(&error),
     };
+    send(exchange, digest, link.size, None).await
+}
+
+/// Answers with a blob of `size` bytes: from the store, or as it comes.
+pub(super) async fn send(
+    exchange: &Exchange<'_>,
+    digest: &Digest,
+    size: u64,
+    coming: Option<Coming>,
+) -> Answer {
     let named = |answer| with(with(answer, DIGEST, digest.as_ref()), ETAG, &etag(digest));
     if is_known(exchange.head, digest) {
         return named(empty(StatusCode::NOT_MODIFIED));
     }
-    let part = part(exchange.head, digest, link.size);
+    let part = part(exchange.head, digest, size);
     let (status, range) = match part {
-        Part::All => (StatusCode::OK, 0..link.size),
+        Part::All => (StatusCode::OK, 0..size),
         Part::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
         Part::None => {
             let message = "nothing of the blob is in this range";
             let status = StatusCode::RANGE_NOT_SATISFIABLE;
             let answer = error(status, Code::SizeInvalid, message);
-            return with(answer, CONTENT_RANGE, &format!("bytes */{}", link.size));
+            return with(answer, CONTENT_RANGE, &format!("bytes */{size}"));
         }
     };
     let length = range.end - range.start;
@@ -63,29 +74,31 @@ pub(super) async fn read(
     answer = with(answer, ACCEPT_RANGES, "bytes");
     if status == StatusCode::PARTIAL_CONTENT {
         let (first, last) = (range.start, range.end - 1);
-        let said = format!("bytes {first}-{last}/{}", link.size);
+        let said = format!("bytes {first}-{last}/{size}");
         answer = with(answer, CONTENT_RANGE, &said);
     }
     if exchange.head.method == Method::HEAD || length == 0 {
         return answer;
     }
     let is_whole = status == StatusCode::OK;
-    let content = match exchange
-        .store
-        .read(digest, (!is_whole).then_some(range))
-        .await
-    {
-        Ok(content) => content,
-        // It has just been taken away.
-        Err(Error::Missing(_)) => return unknown(),
-        Err(error) => return failed(&error),
+    // What comes is verified as it does.
+    let verify = is_whole && coming.is_none() && exchange.limits.verify_pulls;
+    let pieces = match coming {
+        Some(coming) => coming.pieces(range),
+        None => match exchange
+            .store
+            .read(digest, (!is_whole).then_some(range))
+            .await
+        {
+            Ok(content) => content.pieces,
+            // It has just been taken away.
+            Err(Error::Missing(_)) => return unknown(),
+            Err(error) => return failed(&error),
+        },
     };
     let metrics = exchange.metrics.clone();
-    let pieces = content
-        .pieces
-        .inspect_ok(move |piece| metrics.sent(piece.len()));
-    let algorithm = Algorithm::of(digest).filter(|_| is_whole && exchange.limits.verify_pulls);
-    let pieces = match algorithm {
+    let pieces = pieces.inspect_ok(move |piece| metrics.sent(piece.len()));
+    let pieces = match Algorithm::of(digest).filter(|_| verify) {
         Some(algorithm) => verified(pieces, Hasher::new(algorithm), digest.clone()).boxed(),
         None => pieces.boxed(),
     };

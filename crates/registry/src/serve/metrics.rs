@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::cache;
 use crate::store::Collected;
 
 type Labels = [(&'static str, String); 3];
@@ -25,6 +26,7 @@ pub struct Metrics {
     refused_connections: Counter,
     collections: Family<[(&'static str, &'static str); 1], Counter>,
     collected_bytes: Counter,
+    cache: cache::Metrics,
 }
 
 /// A connection that is counted while this lives.
@@ -34,7 +36,10 @@ pub(super) struct Connected(Arc<Metrics>);
 impl Metrics {
     /// Shows them in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            cache: cache::Metrics::register(registry),
+            ..Self::default()
+        };
         registry.register(
             "narthex_registry_requests",
             "Requests by what they were about, method and status",
@@ -76,6 +81,11 @@ impl Metrics {
             metrics.collected_bytes.clone(),
         );
         metrics
+    }
+
+    /// What a cache counts.
+    pub fn cache(&self) -> cache::Metrics {
+        self.cache.clone()
     }
 
     pub(super) fn received(&self, bytes: usize) {
@@ -140,6 +150,7 @@ impl Default for Metrics {
             refused_connections: Counter::default(),
             collections: Family::default(),
             collected_bytes: Counter::default(),
+            cache: cache::Metrics::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod blobs;
+mod cached;
 mod connection;
 pub mod door;
 mod lists;
@@ -28,11 +29,12 @@ use tokio::time::timeout;
 pub use metrics::Metrics;
 pub use tls::Tls;
 
+use crate::cache::{Cache, Place};
 use crate::name::RepositoryName;
 use crate::store::Store;
 use answer::{Answer, Code, error, json, with};
 use door::{Action, Door, Peer, Want};
-use route::{Target, Wrong};
+use route::{Target, Wrong, parameter};
 
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -100,6 +102,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Serving {
     store: Store,
+    cache: Option<Arc<Cache>>,
     door: Arc<dyn Door>,
     limits: Limits,
     tls: Option<Tls>,
@@ -112,6 +115,7 @@ struct Exchange<'a> {
     head: &'a Parts,
     peer: &'a Peer,
     store: &'a Store,
+    cache: Option<&'a Arc<Cache>>,
     door: &'a dyn Door,
     limits: &'a Limits,
     metrics: &'a Arc<Metrics>,
@@ -119,10 +123,11 @@ struct Exchange<'a> {
 }
 
 impl Server {
-    /// Binds `address`.
+    /// Binds `address`. What a cache is for and `store` does not have is got.
     pub async fn bind(
         address: SocketAddr,
         store: Store,
+        cache: Option<Arc<Cache>>,
         door: Arc<dyn Door>,
         limits: Limits,
         tls: Option<Tls>,
@@ -134,6 +139,7 @@ impl Server {
             listener,
             serving: Arc::new(Serving {
                 store,
+                cache,
                 door,
                 limits,
                 tls,
@@ -179,6 +185,7 @@ impl Serving {
             head: &head,
             peer,
             store: &self.store,
+            cache: self.cache.as_ref(),
             door: &*self.door,
             limits: &self.limits,
             metrics: &self.metrics,
@@ -220,6 +227,16 @@ impl Exchange<'_> {
             (_, &Method::DELETE) => Some(Action::Delete),
             _ => Some(Action::Pull),
         };
+        if let Some(place) = self.place(&target) {
+            let is_read = matches!(*method, Method::GET | Method::HEAD);
+            let is_got = is_read && cached::is_content(&target);
+            if is_got && (!place.is_beside || !self.is_ours(&target).await) {
+                return self.through(place, &target).await;
+            }
+            if action == Some(Action::Push) && !place.is_beside {
+                return cached::not_here(&place);
+            }
+        }
         let want = action.map(|action| Want {
             action,
             repository: target.repository(),
@@ -261,6 +278,37 @@ impl Exchange<'_> {
             (Target::Upload(name, id), &Method::PUT) => uploads::finish(self, body, name, id).await,
             (Target::Upload(name, id), &Method::DELETE) => uploads::cancel(self, name, id).await,
             (Target::Upload(name, id), _) => uploads::status(self, name, id).await,
+        }
+    }
+
+    /// Where a request's repository is a copy of, if it is one of the cache's.
+    fn place(&self, target: &Target) -> Option<Place> {
+        let beside = parameter(self.head.uri.query(), "ns");
+        self.cache?.place(target.repository()?, beside.as_deref())
+    }
+
+    /// Whether the repository itself has what is wanted, though a registry was named beside it:
+    /// somebody has put it there, and the client may have it.
+    async fn is_ours(&self, target: &Target) -> bool {
+        let wants = [Want {
+            action: Action::Pull,
+            repository: target.repository(),
+        }];
+        let admitted = self.door.admit(self.head, self.peer, &wants);
+        cached::has(self.store, target).await && admitted.await.is_ok()
+    }
+
+    /// Answers a pull by the cache.
+    async fn through(&self, place: Place, target: &Target) -> Answer {
+        let wants = [Want {
+            action: Action::Pull,
+            repository: Some(&place.name),
+        }];
+        let admitted = self.door.admit(self.head, self.peer, &wants);
+        match (admitted.await, self.cache) {
+            (Err(answer), _) => answer,
+            (Ok(()), Some(cache)) => cached::read(self, cache, place, target).await,
+            (Ok(()), None) => wrong(Wrong::NotFound),
         }
     }
 

@@ -66,6 +66,12 @@ impl Store {
         Ok(true)
     }
 
+    /// How large content is that is here, whatever repository has it, in bytes.
+    pub async fn size_of(&self, digest: &Digest) -> Result<Option<u64>> {
+        let meta = self.head(&keys::content(digest)).await?;
+        Ok(meta.map(|meta| meta.size))
+    }
+
     /// Takes a blob out of a repository. Its content stays until nothing needs it. `false` if it was
     /// not there.
     pub async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
@@ -195,7 +201,11 @@ impl Store {
 }
 
 /// Larger pieces than the storage's own, each of which costs a change of threads.
-fn read_file(file: File, path: PathBuf, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+pub(super) fn read_file(
+    file: File,
+    path: PathBuf,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Bytes>> {
     let left = range.end - range.start;
     let start = range.start;
     stream::try_unfold((file, left, true), move |(mut file, left, first)| {

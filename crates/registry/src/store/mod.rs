@@ -16,6 +16,8 @@ mod manifests;
 mod pins;
 mod place;
 mod scrub;
+mod spool;
+mod unused;
 mod uploads;
 
 use std::path::PathBuf;
@@ -36,11 +38,13 @@ pub use manifest::{Descriptor, Manifest};
 pub use manifests::{NotAccepted, Stored};
 pub use place::{Lock, Place};
 pub use scrub::{Broken, Scrubbed};
+pub use spool::Spool;
 pub use uploads::{Refused, Upload};
 
 use crate::name::RepositoryName;
 use error::found;
-use pins::{Locks, Pins};
+pub(crate) use pins::Locks;
+use pins::Pins;
 
 /// How old a link is before somebody who is told of it renews it.
 const RENEW_AFTER: Duration = Duration::from_secs(10 * 60);

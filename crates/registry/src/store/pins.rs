@@ -137,7 +137,7 @@ impl Drop for Sweeping {
 
 /// A lock for each of many things, of which those exist that somebody has or waits for.
 #[derive(Debug)]
-pub(super) struct Locks<K: Eq + Hash>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Locks<K: Eq + Hash>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
 impl<K: Eq + Hash> Default for Locks<K> {
     fn default() -> Self {
@@ -147,7 +147,7 @@ impl<K: Eq + Hash> Default for Locks<K> {
 
 impl<K: Eq + Hash + Clone> Locks<K> {
     /// Waits until nobody else has it.
-    pub(super) async fn lock(&self, key: &K) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn lock(&self, key: &K) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);

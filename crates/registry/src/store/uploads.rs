@@ -98,6 +98,13 @@ impl Upload {
     pub fn offset(&self) -> u64 {
         self.session.offset
     }
+
+    /// What has come is one piece of `size` bytes, which somebody else has written and digested.
+    pub(super) fn is_one_piece(&mut self, size: u64) {
+        self.session.parts = vec![0];
+        self.session.offset = size;
+        self.session.hasher = None;
+    }
 }
 
 impl Store {
@@ -220,12 +227,26 @@ impl Store {
             Some(hasher) => hasher.finish(),
             None => self.digest_parts(&parts, algorithm).await?,
         };
-        let _pin = self.pins.pin(vec![digest.clone()]).await;
         if computed != *digest {
             session.is_over = true;
             self.forget_upload(&upload.id, &parts).await?;
             return Err(Refused::OtherDigest(computed));
         }
+        self.become_blob(upload, digest).await
+    }
+
+    /// Makes a blob of what has come and is known to have this digest.
+    pub(super) async fn become_blob(
+        &self,
+        mut upload: Upload,
+        digest: &Digest,
+    ) -> std::result::Result<(), Refused> {
+        let session = &mut *upload.session;
+        let parts = session.parts.iter();
+        let parts: Vec<Path> = parts
+            .map(|&offset| keys::upload_part(&upload.id, offset))
+            .collect();
+        let _pin = self.pins.pin(vec![digest.clone()]).await;
         let content = keys::content(digest);
         // Where there is some already, it is written over: it may have become something else.
         match parts.as_slice() {

@@ -161,6 +161,10 @@ fn read_head(from: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         all.extend_from_slice(&buffer[..read]);
+        if all.first() == Some(&0x16) {
+            // A handshake of TLS, by whoever does not know yet that there is none.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
 }
 

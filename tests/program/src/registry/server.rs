@@ -94,6 +94,10 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn storage(&self) -> &Path {
         &self.storage
     }

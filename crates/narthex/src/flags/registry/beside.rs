@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use registry::store::Place;
 
-use super::{BesideAccess, BesideFollowing, BesideHosting};
+use super::{BesideAccess, BesideFollowing, BesideHosting, BesidePullThrough};
 use crate::flags::values;
 
 /// A registry of images in the same process.
@@ -48,6 +48,9 @@ pub(crate) struct Beside {
 
     #[command(flatten)]
     pub(crate) hosting: BesideHosting,
+
+    #[command(flatten)]
+    pub(crate) pull_through: BesidePullThrough,
 
     /// The largest blob (413 beyond).
     #[arg(long, env = "NARTHEX_REGISTRY_MAX_BLOB_SIZE", value_name = "SIZE")]

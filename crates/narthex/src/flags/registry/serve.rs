@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 use registry::store::Place;
 use tracing_subscriber::filter::Targets;
 
-use super::{Access, Following, Hosting};
+use super::{Access, Following, Hosting, PullThrough};
 use crate::flags::{LogFormat, values};
 
 /// Keep images, and serve them to whoever speaks the OCI distribution specification.
@@ -56,6 +56,9 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) limits: Limits,
+
+    #[command(flatten)]
+    pub(crate) pull_through: PullThrough,
 
     /// How often what nothing needs is taken away; 0 is never.
     #[arg(long, env = "NARTHEX_REGISTRY_GC_INTERVAL", value_name = "DURATION")]

@@ -1,0 +1,171 @@
+//! Registries outside that do not do what they should.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use program_tests::registry::{Gate, Registry, Verdict};
+
+use crate::rig::{cache_of, manifest_path, push};
+
+/// Answers everything of manifests by this, once `is_on`.
+fn answering(outside: &Registry, is_on: &'static AtomicBool, answer: &'static str) -> Gate {
+    Gate::before(outside.port(), move |asked| {
+        match is_on.load(Ordering::SeqCst) && asked.target.contains("/manifests/") {
+            true => Verdict::Answer(format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n")),
+            false => Verdict::Forward,
+        }
+    })
+}
+
+#[test]
+fn what_is_not_there_is_not_asked_for_again_at_once() {
+    static ON: AtomicBool = AtomicBool::new(false);
+    let outside = Registry::start();
+    let gate = answering(&outside, &ON, "404 Not Found");
+    let cache = cache_of(&[&gate.host()], &[]);
+    let path = manifest_path(&gate.host(), "team/app", "v1");
+    for _ in 0..3 {
+        let answer = cache.get(&path);
+        assert_eq!(answer.status, 404);
+        assert_eq!(Registry::code(&answer), "MANIFEST_UNKNOWN");
+    }
+    assert_eq!(gate.asked_for("HEAD", "/manifests/v1").len(), 1);
+}
+
+#[test]
+fn a_registry_that_limits_us_is_left_alone_and_what_is_kept_is_served() {
+    static ON: AtomicBool = AtomicBool::new(false);
+    let outside = Registry::start();
+    push(&outside.host(), "team/app", "v1", "a");
+    let answer = "429 Too Many Requests\r\nRetry-After: 1";
+    let gate = answering(&outside, &ON, answer);
+    let cache = cache_of(&[&gate.host()], &["--pull-through-ttl=0"]);
+    let (kept, other) = (
+        manifest_path(&gate.host(), "team/app", "v1"),
+        manifest_path(&gate.host(), "team/app", "v2"),
+    );
+    assert_eq!(cache.get(&kept).status, 200);
+    ON.store(true, Ordering::SeqCst);
+    assert_eq!(cache.get(&kept).status, 200);
+    let asked = gate.asked().len();
+    // It is not even asked now; nor is there a line for each that would have.
+    for _ in 0..5 {
+        assert_eq!(cache.get(&kept).status, 200);
+        let answer = cache.get(&other);
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(gate.asked().len(), asked);
+    assert_eq!(
+        cache.log().matches("is served").count(),
+        1,
+        "{}",
+        cache.log()
+    );
+    // When it may be asked again, it is.
+    ON.store(false, Ordering::SeqCst);
+    program_tests::until("it answers again", || cache.get(&other).status == 404);
+    assert!(cache.log().contains("answers again"), "{}", cache.log());
+}
+
+#[test]
+fn a_registry_that_does_not_answer_does_not_hold_up_what_is_kept() {
+    static ON: AtomicBool = AtomicBool::new(false);
+    let outside = Registry::start();
+    push(&outside.host(), "team/app", "v1", "a");
+    let gate = Gate::before(outside.port(), |_| {
+        while ON.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Verdict::Forward
+    });
+    let cache = cache_of(&[&gate.host()], &["--pull-through-ttl=0"]);
+    let path = manifest_path(&gate.host(), "team/app", "v1");
+    assert_eq!(cache.get(&path).status, 200);
+    ON.store(true, Ordering::SeqCst);
+    let began = Instant::now();
+    assert_eq!(cache.get(&path).status, 200);
+    let first = began.elapsed();
+    let began = Instant::now();
+    assert_eq!(cache.get(&path).status, 200);
+    // The second does not wait for it at all.
+    assert!(began.elapsed() < first / 2, "{first:?}");
+    ON.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn a_manifest_that_is_not_what_its_digest_says_is_not_kept() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let outside = Registry::start();
+    let digest = push(&outside.host(), "team/app", "v1", "a");
+    let gate = Gate::before(outside.port(), |asked| {
+        if asked.method == "GET" && asked.target.contains("/manifests/") {
+            ASKED.fetch_add(1, Ordering::SeqCst);
+            let body = "{\"schemaVersion\":2,\"layers\":[]}";
+            let length = body.len();
+            return Verdict::Answer(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            ));
+        }
+        Verdict::Forward
+    });
+    let cache = cache_of(&[&gate.host()], &[]);
+    for reference in ["v1", &digest] {
+        let answer = cache.get(&manifest_path(&gate.host(), "team/app", reference));
+        assert_eq!(answer.status, 502, "{}", answer.text());
+    }
+    assert!(ASKED.load(Ordering::SeqCst) > 0);
+    assert!(!cache.content(&digest).exists());
+    Registry::assert_whole(cache.storage());
+}
+
+#[test]
+fn a_connection_that_breaks_is_taken_up_again() {
+    static CUT: AtomicBool = AtomicBool::new(true);
+    let outside = Registry::start();
+    let content = crate::rig::noise(4 << 20);
+    let digest = outside.push_blob("team/app", &content);
+    let gate = Gate::before(outside.port(), |asked| {
+        let is_content = asked.method == "GET" && asked.target.contains("/blobs/");
+        match is_content && CUT.swap(false, Ordering::SeqCst) {
+            true => Verdict::CutAnswer(1 << 20),
+            false => Verdict::Forward,
+        }
+    });
+    let cache = cache_of(&[&gate.host()], &[]);
+    let path = crate::rig::blob_path(&gate.host(), "team/app", &digest);
+    assert!(cache.get(&path).body == content);
+    let second = &gate.asked_for("GET", "/blobs/")[1];
+    assert!(second.header("range").is_some_and(|it| it != "bytes=0-"));
+}
+
+#[test]
+fn a_full_disk_is_said_before_anything_comes() {
+    let outside = Registry::start();
+    let large = crate::rig::noise(3_000_000);
+    let digest = outside.push_blob("team/app", &large);
+    let folder = tempfile::tempdir().expect("a folder");
+    // A disk of 2 MiB that only this process has.
+    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$@\"";
+    let place = folder.path().display().to_string();
+    let mut wrapper = vec!["unshare", "--mount"];
+    if !rustix::process::geteuid().is_root() {
+        wrapper.push("--map-root-user");
+    }
+    wrapper.extend(["sh", "-c", script, &place]);
+    let host = outside.host();
+    let flags = [
+        format!("--pull-through={host}"),
+        format!("--pull-through-insecure={host}"),
+    ];
+    let cache = Registry::through(&wrapper, folder.path(), &[&flags[0], &flags[1]]);
+    let answer = cache.get(&crate::rig::blob_path(&host, "team/app", &digest));
+    assert_eq!(answer.status, 507, "{}", answer.text());
+    assert_eq!(Registry::code(&answer), "STORAGE_FULL");
+    let small = outside.push_blob("team/app", b"small");
+    let path = crate::rig::blob_path(&host, "team/app", &small);
+    assert_eq!(cache.get(&path).body, b"small");
+    let seen = format!("/proc/{}/root{place}", cache.pid());
+    Registry::assert_whole(std::path::Path::new(&seen));
+}
