@@ -132,3 +132,76 @@ async fn blocking<T: Send + 'static>(
     // It does not panic, and is not awaited where the runtime ends.
     Ok(done.map_err(|error| Error::Failed(error.to_string()))??)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt as _;
+    use object_store::memory::InMemory;
+
+    use super::super::{Content, Place};
+    use super::*;
+
+    /// A store without a folder, as a bucket is.
+    fn bucket(folder: &std::path::Path) -> Store {
+        let place = Place::Folder(folder.to_owned());
+        let mut store = Store::open(&place, 1 << 30).expect("a store");
+        store.objects = Arc::new(InMemory::new());
+        store.folder = None;
+        store
+    }
+
+    async fn content(store: &Store, digest: &Digest) -> Vec<u8> {
+        let Content { size, pieces } = store.read(digest, None).await.expect("content");
+        let pieces: Vec<Bytes> = pieces.try_collect().await.expect("pieces");
+        let all = pieces.concat();
+        assert_eq!(size, all.len() as u64);
+        all
+    }
+
+    #[tokio::test]
+    async fn what_was_written_becomes_a_blob_in_a_folder_and_in_a_bucket() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::Folder(folder.path().to_owned());
+        let name = "a/b".parse().expect("a name");
+        for store in [
+            Store::open(&place, 1 << 30).expect("a store"),
+            bucket(folder.path()),
+        ] {
+            for written in [&b"first second"[..], b""] {
+                let digest = Algorithm::Sha256.digest(written);
+                let size = written.len() as u64;
+                let begun = store.begin_spool(&name, Algorithm::Sha256, size).await;
+                let mut spool = begun.expect("begun");
+                for piece in written.chunks(5) {
+                    let piece = Bytes::copy_from_slice(piece);
+                    spool.write(piece).await.expect("written");
+                }
+                let file = spool.file();
+                store.keep(spool, &digest).await.expect("kept");
+                assert_eq!(content(&store, &digest).await, written);
+                assert!(store.blob(&name, &digest).await.expect("asked").is_some());
+                // Whoever reads it reads on.
+                let mut read = vec![0; written.len()];
+                file.read_exact_at(&mut read, 0).expect("read");
+                assert_eq!(read, written);
+            }
+        }
+        let uploads = fs::read_dir(folder.path().join("uploads"));
+        assert_eq!(uploads.expect("a folder").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place::Folder(folder.path().to_owned());
+        let store = Store::open(&place, 1 << 30).expect("a store");
+        let name = "a/b".parse().expect("a name");
+        let begun = store.begin_spool(&name, Algorithm::Sha256, 4).await;
+        let mut spool = begun.expect("begun");
+        let piece = Bytes::from_static(b"half");
+        spool.write(piece).await.expect("written");
+        store.give_up(spool).await.expect("given up");
+        let uploads = fs::read_dir(folder.path().join("uploads"));
+        assert_eq!(uploads.expect("a folder").count(), 0);
+    }
+}

@@ -5,6 +5,7 @@ use program_tests::registry::guarded::{Guarded, authfile, htpasswd};
 use program_tests::registry::{
     Containerd, DebianRegistry, Gate, PASSWORD, Registry, Verdict, crane, node_config, skopeo,
 };
+use program_tests::{Conn, Folder, Narthex, class, ports};
 
 use crate::rig::{cache_of, copy_of, manifest_path, pull, push};
 
@@ -284,4 +285,26 @@ fn what_makes_no_sense_is_said_at_the_start() {
         );
         assert!(ended.stderr.contains("pull-through") || ended.stderr.contains("nonexistent"));
     }
+}
+
+#[test]
+fn it_is_there_beside_the_ingress() {
+    let outside = Registry::start();
+    let host = outside.host();
+    let digest = push(&host, "team/app", "v1", "a");
+    let images = tempfile::tempdir().expect("a folder");
+    let storage = images.path().display().to_string();
+    let port = ports::free();
+    let address = format!("127.0.0.1:{port}");
+    let through = format!("--registry-pull-through={host}");
+    let insecure = format!("--registry-pull-through-insecure={host}");
+    let folder = Folder::of(&[class()]);
+    let registry = ["--registry", &address, "--registry-storage", &storage];
+    let flags = [&registry[..], &[&through, &insecure]].concat();
+    let narthex = Narthex::on(&folder).args(&flags).start();
+    let answer = Conn::plain(port).get("a", &manifest_path(&host, "team/app", "v1"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("docker-content-digest"), Some(&*digest));
+    let counted = "narthex_registry_cache_requests_total{about=\"manifest\",result=\"miss\"} 1";
+    assert!(narthex.metrics().contains(counted), "{}", narthex.metrics());
 }

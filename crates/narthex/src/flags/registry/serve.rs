@@ -57,9 +57,6 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) limits: Limits,
 
-    #[command(flatten)]
-    pub(crate) pull_through: PullThrough,
-
     /// How often what nothing needs is taken away; 0 is never.
     #[arg(long, env = "NARTHEX_REGISTRY_GC_INTERVAL", value_name = "DURATION")]
     #[arg(default_value = "24h", value_parser = values::duration)]
@@ -84,6 +81,9 @@ pub(crate) struct Serve {
     #[arg(long, env = "NARTHEX_LOG_LEVEL", value_name = "LEVEL")]
     #[arg(default_value = "info", value_parser = values::log_filter)]
     pub(crate) log_level: Targets,
+
+    #[command(flatten)]
+    pub(crate) pull_through: PullThrough,
 }
 
 /// What clients of a registry may do.
