@@ -2,12 +2,9 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use program_tests::program::{binary, end};
-use program_tests::registry::{DebianRegistry, Image, Layout, Registry, skopeo};
+use program_tests::registry::{DebianRegistry, Image, Layout, Registry, crane, skopeo};
 
 fn layout() -> (Layout, String) {
     let mut layout = Layout::new();
@@ -98,29 +95,6 @@ fn a_docker_image_of_schema_2_is_kept_as_such() {
     let head = registry.ask("HEAD", "/v2/docker/app/manifests/v1", &[], b"");
     let expected = "application/vnd.docker.distribution.manifest.v2+json";
     assert_eq!(head.header("content-type"), Some(expected));
-}
-
-/// What crane says: the program `CRANE`, or the one that `cargo xtask test program` builds.
-#[track_caller]
-fn crane(arguments: &[&str]) -> String {
-    let beside = || {
-        let binary = binary();
-        let target = binary.parent().and_then(Path::parent).expect("a folder");
-        target.join("tools/bin/crane")
-    };
-    let path = std::env::var_os("CRANE").map_or_else(beside, PathBuf::from);
-    let built = "run `cargo xtask test program`";
-    assert!(path.exists(), "{} is not built: {built}", path.display());
-    let home = tempfile::tempdir().expect("a folder");
-    let mut command = Command::new(path);
-    command
-        .args(arguments)
-        .arg("--insecure")
-        .env_clear()
-        .env("HOME", home.path());
-    let ended = end(command);
-    assert_eq!(ended.code, Some(0), "{}", ended.said());
-    ended.stdout.trim().to_owned()
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program_tests::registry::server::image;
 use program_tests::registry::{Registry, digest};
 use program_tests::{program, until};
 use serde_json::Value;
@@ -145,7 +144,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
                 for step in 0.. {
                     let tag = format!("r{round}-{step}");
                     let layer = noise(round * 1000 + step + 10, 400_000);
-                    match try_push(registry, "a", &tag, &layer) {
+                    match registry.try_push_image("a", &tag, &layer) {
                         Ok(digest) => {
                             pushed.push((tag, digest));
                             count.fetch_add(1, Ordering::Release);
@@ -187,11 +186,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
                 });
             }
             over.store(true, Ordering::Release);
-            let pid = i32::try_from(registry.pid())
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
-                .expect("our child");
+            registry.kill_from_beside();
             (
                 pushing.join().expect("no panic"),
                 deleting.join().expect("no panic"),
@@ -332,7 +327,7 @@ fn pushes_beside_collections_lose_nothing() {
                         let tag = format!("t{}", step % 3);
                         // Without any grace, what a push has sent may be taken before it is named,
                         // and the push is told so. What was acknowledged stays.
-                        let digest = match try_push(registry, &name, &tag, &layer) {
+                        let digest = match registry.try_push_image(&name, &tag, &layer) {
                             Ok(digest) => digest,
                             Err(error) => {
                                 assert!(error.to_string().contains("_UNKNOWN"), "{error}");

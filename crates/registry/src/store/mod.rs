@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ const FOLDER_PIECE: usize = 512 * 1024;
 
 /// The same of a bucket, where a part has at least 5 MiB.
 const BUCKET_PIECE: usize = 5 * 1024 * 1024;
+
+/// Of how many parts S3 makes an object at most.
+const BUCKET_PIECES: u64 = 10_000;
 
 /// What a registry keeps. Clones are the same store.
 #[derive(Debug, Clone)]
@@ -95,11 +99,18 @@ impl Store {
         Ok(self.head(&keys::marker(name)).await?.is_some())
     }
 
+    /// Whether the storage answers, and takes our credentials.
+    pub async fn look(&self) -> Result<()> {
+        let uploads = Path::from(keys::UPLOADS);
+        self.objects.list(Some(&uploads)).try_next().await?;
+        Ok(())
+    }
+
     /// How much is written at once.
     fn piece(&self) -> usize {
         match self.folder {
             Some(_) => FOLDER_PIECE,
-            None => BUCKET_PIECE,
+            None => bucket_piece(self.largest_blob),
         }
     }
 
@@ -162,8 +173,27 @@ impl Store {
     }
 }
 
+/// How large the parts are of which the largest blob can be made.
+fn bucket_piece(largest_blob: u64) -> usize {
+    let least = usize::try_from(largest_blob.div_ceil(BUCKET_PIECES)).unwrap_or(usize::MAX);
+    least.max(BUCKET_PIECE)
+}
+
 /// How long ago something was written, by the storage's clock and ours.
 fn age(meta: &ObjectMeta) -> Duration {
     let written: SystemTime = meta.last_modified.into();
     written.elapsed().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_blob_has_as_many_parts_as_a_bucket_takes() {
+        assert_eq!(bucket_piece(1), 5 << 20);
+        assert_eq!(bucket_piece(64 << 30), 6_871_948);
+        let most = 5_u64 << 40;
+        assert!(bucket_piece(most) as u64 * BUCKET_PIECES >= most);
+    }
 }
