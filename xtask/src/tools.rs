@@ -84,6 +84,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
         command: "containerd",
         package: "containerd",
     },
+    Tool {
+        command: "strace",
+        package: "strace",
+    },
 ];
 
 /// What counts instructions.

@@ -18,6 +18,8 @@ mod place;
 mod scrub;
 mod uploads;
 
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -141,8 +143,27 @@ impl Store {
         if self.head(path).await?.is_none() {
             return Ok(false);
         }
-        found(self.objects.delete(path).await)?;
+        self.remove(path).await?;
         Ok(true)
+    }
+
+    /// Takes an object away for good: the order of deletions is what nothing half is left by, and
+    /// without this, a power failure may keep a later one and lose one before it.
+    async fn remove(&self, path: &Path) -> Result<()> {
+        found(self.objects.delete(path).await)?;
+        // The library syncs what it writes and not what it removes.
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let mut file = folder.join(path.as_ref());
+        file.pop();
+        let synced = tokio::task::spawn_blocking(move || File::open(file)?.sync_all());
+        match synced.await {
+            // Nobody removes the folders of what is removed this way but by hand.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(synced) => Ok(synced?),
+            Err(error) => Err(Error::Failed(error.to_string())),
+        }
     }
 
     /// Something small, as JSON.

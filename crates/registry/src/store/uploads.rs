@@ -277,7 +277,8 @@ impl Store {
         Ok(true)
     }
 
-    /// The pieces first, so that what is left can be found.
+    /// The pieces first, so that what is left can be found. That these deletions are not on the disk
+    /// is harmless: an upload that a power failure brings back is one that nobody goes on with.
     async fn forget_upload(&self, id: &str, parts: &[Path]) -> Result<()> {
         for part in parts {
             found(self.objects.delete(part).await)?;
