@@ -85,6 +85,41 @@ fn what_is_too_much_at_once_is_refused() {
 }
 
 #[test]
+fn refusals_are_counted_by_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = folder.path().join("users");
+    // `sesame` by bcrypt, of the least cost.
+    let hash = "$2y$04$abcdefghijklmnopqrstuuinwY/tkBVrn3xrxQI/TgnMHhkvl85RW";
+    fs::write(&users, format!("alice:{hash}\n")).expect("a file");
+    let port = ports::free();
+    let registry = Registry::with(&[
+        &format!("--metrics-address=127.0.0.1:{port}"),
+        &format!("--htpasswd-file={}", users.display()),
+        "--max-blob-size=10",
+    ]);
+    let right = "Authorization: Basic YWxpY2U6c2VzYW1l";
+    assert_eq!(registry.status("GET", "/v2/"), 401);
+    let wrong = "Authorization: Basic YWxpY2U6d3Jvbmc=";
+    assert_eq!(registry.ask("GET", "/v2/", &[wrong], b"").status, 401);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&[0; 20]));
+    assert_eq!(registry.ask("POST", &path, &[right], &[0; 20]).status, 413);
+    assert_eq!(
+        registry.ask("GET", "/v2/a/tags/list", &[right], b"").status,
+        404
+    );
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
+    let lines: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.starts_with("narthex_registry_refusals_total"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for reason in ["no_credentials", "credentials", "size"] {
+        let line = format!("narthex_registry_refusals_total{{reason=\"{reason}\"}} 1");
+        assert!(lines.contains(&line.as_str()), "{lines:?}");
+    }
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed() {
     let registry = Registry::with(&["--max-connections=2"]);
     let mut held = Vec::new();

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::refusal;
 use crate::store::Collected;
 
 type Labels = [(&'static str, String); 3];
@@ -23,6 +24,7 @@ pub struct Metrics {
     sent: Counter,
     connections: Gauge<i64, AtomicI64>,
     refused_connections: Counter,
+    refusals: Family<[(&'static str, &'static str); 1], Counter>,
     collections: Family<[(&'static str, &'static str); 1], Counter>,
     collected_bytes: Counter,
 }
@@ -64,6 +66,11 @@ impl Metrics {
             "narthex_registry_refused_connections",
             "Connections beyond the limit",
             metrics.refused_connections.clone(),
+        );
+        registry.register(
+            "narthex_registry_refusals",
+            "Requests and connections that were refused, by why",
+            metrics.refusals.clone(),
         );
         registry.register(
             "narthex_registry_collections",
@@ -108,6 +115,11 @@ impl Metrics {
 
     pub(super) fn connection_refused(&self) {
         self.refused_connections.inc();
+        self.refused(refusal::CONNECTIONS);
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// A collection has ended.
@@ -138,6 +150,7 @@ impl Default for Metrics {
             sent: Counter::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
+            refusals: Family::default(),
             collections: Family::default(),
             collected_bytes: Counter::default(),
         }

@@ -7,6 +7,7 @@ pub mod door;
 mod lists;
 mod manifests;
 mod metrics;
+mod refusal;
 mod route;
 mod tls;
 mod uploads;
@@ -32,6 +33,7 @@ use crate::name::RepositoryName;
 use crate::store::Store;
 use answer::{Answer, Code, error, json, with};
 use door::{Action, Door, Peer, Want};
+use refusal::refusal;
 use route::{Target, Wrong};
 
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -197,6 +199,9 @@ impl Serving {
         let (method, status) = (head.method.as_str(), answer.status().as_u16());
         self.metrics
             .answered(about, method, status, began.elapsed());
+        if let Some(reason) = refusal(&head, &answer) {
+            self.metrics.refused(reason);
+        }
         tracing::debug!(
             peer = %peer.address,
             method,

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Code, empty, error, error_with, failed, with};
 use super::blobs::DIGEST;
+use super::refusal::{UPLOADS, because};
 use super::route::{Wrong, digested, parameter};
 use super::{Exchange, wrong};
 use crate::name::RepositoryName;
@@ -246,11 +247,8 @@ fn refused(refused: Refused, name: &RepositoryName, upload: Option<&Upload>) -> 
         Refused::Busy => {
             let message = "too much is being uploaded: try again";
             let status = StatusCode::TOO_MANY_REQUESTS;
-            with(
-                error(status, Code::TooManyRequests, message),
-                RETRY_AFTER,
-                "2",
-            )
+            let answer = error(status, Code::TooManyRequests, message);
+            because(with(answer, RETRY_AFTER, "2"), UPLOADS)
         }
         Refused::OutOfOrder(offset) => error(
             StatusCode::RANGE_NOT_SATISFIABLE,
