@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use program_tests::certificate::Authority;
 use program_tests::registry::{Registry, digest};
-use program_tests::{Folder, Narthex, class, curl, ports, until};
+use program_tests::{Folder, Narthex, class, curl, ports, run, until};
 
 #[test]
 fn it_speaks_tls_and_takes_a_new_certificate() {
@@ -82,6 +82,46 @@ fn what_is_too_much_at_once_is_refused() {
     if let Ok(answer) = large.try_response(false) {
         assert_eq!(answer.status, 431);
     }
+}
+
+#[test]
+fn uploads_that_are_begun_and_not_finished_are_limited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = ports::free();
+    let flags = [
+        "--max-begun-uploads=2",
+        &format!("--metrics-address=127.0.0.1:{port}"),
+    ];
+    let mut before = Registry::on(folder.path(), &flags);
+    let first = before.begin("a");
+    before.kill();
+    // The next process counts what that one has left.
+    let registry = Registry::on(folder.path(), &flags);
+    let second = registry.begin("b");
+    let begin = || registry.ask("POST", "/v2/c/blobs/uploads/", &[], b"");
+    let refused = begin();
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(Registry::code(&refused), "TOOMANYREQUESTS");
+    assert!(refused.text().contains("--max-begun-uploads"));
+    assert!(refused.header("retry-after").is_some());
+    // One that is cancelled and one that is finished make room.
+    assert_eq!(registry.status("DELETE", &first), 204);
+    assert_eq!(begin().status, 202);
+    assert_eq!(begin().status, 429);
+    let path = format!("{second}?digest={}", digest(b"content"));
+    assert_eq!(registry.ask("PUT", &path, &[], b"content").status, 201);
+    assert_eq!(begin().status, 202);
+    // So does what the collection takes, all of it here.
+    let storage = folder.path().display().to_string();
+    let collected = run(&["registry", "gc", "--storage", &storage, "--grace=0s"]);
+    assert_eq!(collected.code, Some(0), "{}", collected.said());
+    assert_eq!(
+        [begin().status, begin().status, begin().status],
+        [202, 202, 429]
+    );
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
+    let counted = "narthex_registry_refusals_total{reason=\"begun_uploads\"} 3";
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[test]

@@ -41,6 +41,7 @@ impl Plan {
                 largest_blob: limits.max_blob_size,
                 connections: limits.max_connections,
                 uploads: limits.max_uploads,
+                begun_uploads: limits.max_begun_uploads,
                 header_bytes: limits.max_header_bytes,
                 header_timeout: limits.header_timeout,
                 body_timeout: limits.body_timeout,
@@ -73,6 +74,7 @@ impl Plan {
             access: flags.access.plain(),
             limits: Limits {
                 largest_blob: flags.registry_max_blob_size,
+                begun_uploads: flags.registry_max_begun_uploads,
                 verify_pulls: flags.registry_verify_pulls,
                 ..Limits::default()
             },

@@ -58,6 +58,8 @@ pub struct Limits {
     pub connections: usize,
     /// The most uploads that come at once.
     pub uploads: usize,
+    /// The most uploads that are begun and neither finished nor cancelled.
+    pub begun_uploads: usize,
     /// The largest request head, in bytes; not less than 8192.
     pub header_bytes: usize,
     /// For a request's head, and between two requests.
@@ -80,6 +82,7 @@ impl Default for Limits {
             largest_blob: 64 * 1024 * 1024 * 1024,
             connections: 1024,
             uploads: 64,
+            begun_uploads: 10_000,
             header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -135,7 +138,7 @@ impl Server {
             address: listener.local_addr()?,
             listener,
             serving: Arc::new(Serving {
-                store,
+                store: store.with_uploads(limits.begun_uploads),
                 door,
                 limits,
                 tls,

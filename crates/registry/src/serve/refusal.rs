@@ -13,6 +13,9 @@ struct Limit(&'static str);
 /// Too much is being uploaded at once.
 pub(super) const UPLOADS: &str = "uploads";
 
+/// Too many uploads are begun and not finished.
+pub(super) const BEGUN_UPLOADS: &str = "begun_uploads";
+
 /// A connection beyond the limit.
 pub(super) const CONNECTIONS: &str = "connections";
 

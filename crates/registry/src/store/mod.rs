@@ -67,6 +67,8 @@ pub struct Store {
     repositories: Arc<Locks<RepositoryName>>,
     uploads: Arc<uploads::Sessions>,
     largest_blob: u64,
+    /// Begun and not finished.
+    most_uploads: usize,
     /// When.
     opened: SystemTime,
 }
@@ -92,8 +94,17 @@ impl Store {
             repositories: Arc::default(),
             uploads: Arc::default(),
             largest_blob,
+            most_uploads: usize::MAX,
             opened: SystemTime::now(),
         })
+    }
+
+    /// Lets at most `most` uploads be begun that are neither finished nor cancelled, those that
+    /// earlier processes have left among them.
+    #[must_use]
+    pub fn with_uploads(mut self, most: usize) -> Self {
+        self.most_uploads = most;
+        self
     }
 
     /// Whether there has ever been anything in a repository.
