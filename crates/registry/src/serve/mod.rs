@@ -1,9 +1,11 @@
-//! A registry's HTTP API: the OCI distribution specification 1.1, on HTTP/1.1 with or without TLS.
+//! A registry's HTTP API: the OCI distribution specification 1.1, on HTTP/1.1 and HTTP/2, with or
+//! without TLS.
 
 pub mod answer;
 mod blobs;
 mod connection;
 pub mod door;
+mod http2;
 mod lists;
 mod manifests;
 mod metrics;
@@ -209,6 +211,7 @@ impl Serving {
             peer = %peer.address,
             method,
             path = head.uri.path(),
+            version = ?head.version,
             status,
             "answered"
         );
