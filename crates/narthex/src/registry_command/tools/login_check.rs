@@ -29,6 +29,7 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
         out,
         "{host} answers{}",
         match reached.settings.transport {
+            _ if client.is_plain() => " by plain HTTP, without TLS",
             Transport::Either => ", by whatever TLS or plain HTTP it has",
             _ => " by TLS, with a certificate that is trusted",
         }
