@@ -208,6 +208,10 @@ fn a_login_is_checked_step_by_step() {
         "{}",
         alice.said()
     );
+    // Nothing of it is left.
+    let uploads = registry.path().join("storage/uploads");
+    let left = fs::read_dir(uploads).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
     let wrong = check("alice", "secret-but-wrong");
     assert_eq!(wrong.code, Some(1), "{}", wrong.said());
     assert!(
