@@ -74,6 +74,8 @@ pub(crate) fn program() -> Result<Tally, String> {
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let crane = tools::crane()
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let versitygw = tools::versitygw()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let mut tally = Tally::one(acme::lint()?);
     let binary = release_binary()?;
     let mut tests = cargo();
@@ -81,6 +83,7 @@ pub(crate) fn program() -> Result<Tally, String> {
         .args(["test", "--package", "program-tests", "--no-fail-fast"])
         .env("NARTHEX_BIN", binary)
         .env("CRANE", crane)
+        .env("VERSITYGW", versitygw)
         .env("ACME_BIN", acme)
         .env("GRPC_PEER", grpc_peer);
     tally += counted(&mut tests)?;

@@ -14,6 +14,9 @@ const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatibl
 /// A client of image registries that is neither docker's nor skopeo's code.
 const CRANE: &str = "github.com/google/go-containerregistry/cmd/crane@v0.20.6";
 
+/// An S3 server on a folder: the bucket that a registry's tests keep images in.
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+
 /// A command that tests run, or a file by its whole path, and the Debian package that has it.
 pub(crate) struct Tool {
     command: &'static str,
@@ -80,6 +83,10 @@ pub(crate) const CLIENTS: &[Tool] = &[
     Tool {
         command: "containerd",
         package: "containerd",
+    },
+    Tool {
+        command: "strace",
+        package: "strace",
     },
 ];
 
@@ -231,6 +238,11 @@ pub(crate) fn h2spec() -> Result<PathBuf, String> {
 /// The path of crane; built into the target folder if it is not there.
 pub(crate) fn crane() -> Result<PathBuf, String> {
     go_tool("crane", CRANE)
+}
+
+/// The path of versitygw; built into the target folder if it is not there.
+pub(crate) fn versitygw() -> Result<PathBuf, String> {
+    go_tool("versitygw", VERSITYGW)
 }
 
 /// The path of a command of a Go module.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use program_tests::certificate::Authority;
 use program_tests::registry::{Registry, digest};
-use program_tests::{Folder, Narthex, class, curl, ports, until};
+use program_tests::{Conn, Folder, Narthex, class, curl, eventually, ports, run, until};
 
 #[test]
 fn it_speaks_tls_and_takes_a_new_certificate() {
@@ -85,6 +85,81 @@ fn what_is_too_much_at_once_is_refused() {
 }
 
 #[test]
+fn uploads_that_are_begun_and_not_finished_are_limited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = ports::free();
+    let flags = [
+        "--max-begun-uploads=2",
+        &format!("--metrics-address=127.0.0.1:{port}"),
+    ];
+    let mut before = Registry::on(folder.path(), &flags);
+    let first = before.begin("a");
+    before.kill();
+    // The next process counts what that one has left.
+    let registry = Registry::on(folder.path(), &flags);
+    let second = registry.begin("b");
+    let begin = || registry.ask("POST", "/v2/c/blobs/uploads/", &[], b"");
+    let refused = begin();
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(Registry::code(&refused), "TOOMANYREQUESTS");
+    assert!(refused.text().contains("--max-begun-uploads"));
+    assert!(refused.header("retry-after").is_some());
+    // One that is cancelled and one that is finished make room.
+    assert_eq!(registry.status("DELETE", &first), 204);
+    assert_eq!(begin().status, 202);
+    assert_eq!(begin().status, 429);
+    let path = format!("{second}?digest={}", digest(b"content"));
+    assert_eq!(registry.ask("PUT", &path, &[], b"content").status, 201);
+    assert_eq!(begin().status, 202);
+    // So does what the collection takes, all of it here.
+    let storage = folder.path().display().to_string();
+    let collected = run(&["registry", "gc", "--storage", &storage, "--grace=0s"]);
+    assert_eq!(collected.code, Some(0), "{}", collected.said());
+    assert_eq!(
+        [begin().status, begin().status, begin().status],
+        [202, 202, 429]
+    );
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
+    let counted = "narthex_registry_refusals_total{reason=\"begun_uploads\"} 3";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[test]
+fn refusals_are_counted_by_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = folder.path().join("users");
+    // `sesame` by bcrypt, of the least cost.
+    let hash = "$2y$04$abcdefghijklmnopqrstuuinwY/tkBVrn3xrxQI/TgnMHhkvl85RW";
+    fs::write(&users, format!("alice:{hash}\n")).expect("a file");
+    let port = ports::free();
+    let registry = Registry::with(&[
+        &format!("--metrics-address=127.0.0.1:{port}"),
+        &format!("--htpasswd-file={}", users.display()),
+        "--max-blob-size=10",
+    ]);
+    let right = "Authorization: Basic YWxpY2U6c2VzYW1l";
+    assert_eq!(registry.status("GET", "/v2/"), 401);
+    let wrong = "Authorization: Basic YWxpY2U6d3Jvbmc=";
+    assert_eq!(registry.ask("GET", "/v2/", &[wrong], b"").status, 401);
+    let path = format!("/v2/a/blobs/uploads/?digest={}", digest(&[0; 20]));
+    assert_eq!(registry.ask("POST", &path, &[right], &[0; 20]).status, 413);
+    assert_eq!(
+        registry.ask("GET", "/v2/a/tags/list", &[right], b"").status,
+        404
+    );
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
+    let lines: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.starts_with("narthex_registry_refusals_total"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for reason in ["no_credentials", "credentials", "size"] {
+        let line = format!("narthex_registry_refusals_total{{reason=\"{reason}\"}} 1");
+        assert!(lines.contains(&line.as_str()), "{lines:?}");
+    }
+}
+
+#[test]
 fn connections_beyond_the_limit_are_closed() {
     let registry = Registry::with(&["--max-connections=2"]);
     let mut held = Vec::new();
@@ -133,4 +208,80 @@ fn it_is_served_beside_the_ingress() {
     // The folder is free again.
     let registry = Registry::on(images.path(), &[]);
     registry.push_image("a", "v1", b"layer");
+}
+
+#[test]
+fn a_process_that_takes_over_takes_the_storage_when_the_one_before_has_ended_its_own() {
+    let images = tempfile::tempdir().expect("a folder");
+    let storage = images.path().display().to_string();
+    let port = ports::free();
+    let address = format!("127.0.0.1:{port}");
+    let folder = Folder::of(&[class()]);
+    let flags = ["--registry", &address, "--registry-storage", &storage];
+    let mut old = Narthex::on(&folder).args(&flags).start();
+    // More than the sockets' buffers hold.
+    let layer: Vec<u8> = (0..10_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let pushed = digest(&layer);
+    let ask = |request: String, body: &[u8]| {
+        let mut connection = Conn::plain(port);
+        connection.set_read_timeout(Duration::from_secs(60));
+        connection.send(request);
+        connection.send(body);
+        connection.response()
+    };
+    let put = format!(
+        "POST /v2/a/blobs/uploads/?digest={pushed} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        layer.len()
+    );
+    let answer = ask(put, &layer);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let begun = ask(
+        "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        b"",
+    );
+    let place = begun.header("location").expect("a place").to_owned();
+    // A pull and an upload that are under way while the process is replaced.
+    let mut pulling = Conn::plain(port);
+    pulling.set_read_timeout(Duration::from_secs(60));
+    pulling.send(format!(
+        "GET /v2/a/blobs/{pushed} HTTP/1.1\r\nHost: a\r\n\r\n"
+    ));
+    let mut sending = Conn::plain(port);
+    sending.send(format!(
+        "PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\nfour"
+    ));
+    until("the pull has begun", || {
+        let requests =
+            "narthex_registry_requests_total{about=\"blob\",method=\"GET\",code=\"200\"}";
+        old.metrics().contains(requests)
+    });
+    let new = Narthex::on(&folder).args(&flags).after(&old).start();
+    // It waits: the one before has the storage's lock as long as that is under way.
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!new.log().contains("images of"), "{}", new.log());
+    sending.send("more");
+    let sent = sending.response();
+    assert_eq!((sent.status, sent.header("range")), (202, Some("0-7")));
+    let pulled = pulling.response();
+    assert_eq!(pulled.status, 200);
+    assert!(pulled.body == layer, "{} bytes", pulled.body.len());
+    assert!(old.ended_within(Duration::from_secs(60)).success());
+    new.until_log("images of");
+    let get = |path: &str| {
+        eventually("the new process answers", || {
+            let mut connection = Conn::to(([127, 0, 0, 1], port).into()).ok()?;
+            connection.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            connection.try_response(false).ok()
+        })
+    };
+    assert!(get(&format!("/v2/a/blobs/{pushed}")).body == layer);
+    // The upload goes on in the new one.
+    assert_eq!(get(&place).header("range"), Some("0-7"));
+    let whole = digest(b"fourmore");
+    let end =
+        format!("PUT {place}?digest={whole} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    let ended = ask(end, b"");
+    assert_eq!(ended.status, 201, "{}", ended.text());
+    drop(new);
+    Registry::assert_whole(images.path());
 }

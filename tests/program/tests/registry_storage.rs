@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program_tests::registry::server::image;
 use program_tests::registry::{Registry, digest};
 use program_tests::{program, until};
 use serde_json::Value;
@@ -145,7 +144,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
                 for step in 0.. {
                     let tag = format!("r{round}-{step}");
                     let layer = noise(round * 1000 + step + 10, 400_000);
-                    match try_push(registry, "a", &tag, &layer) {
+                    match registry.try_push_image("a", &tag, &layer) {
                         Ok(digest) => {
                             pushed.push((tag, digest));
                             count.fetch_add(1, Ordering::Release);
@@ -187,11 +186,7 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
                 });
             }
             over.store(true, Ordering::Release);
-            let pid = i32::try_from(registry.pid())
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            rustix::process::kill_process(pid.expect("a process"), rustix::process::Signal::KILL)
-                .expect("our child");
+            registry.kill_from_beside();
             (
                 pushing.join().expect("no panic"),
                 deleting.join().expect("no panic"),
@@ -227,34 +222,46 @@ fn a_process_killed_at_any_moment_leaves_no_half_image() {
     }
 }
 
-fn try_push(registry: &Registry, name: &str, tag: &str, layer: &[u8]) -> std::io::Result<String> {
-    let refused = |text: String| std::io::Error::other(text);
-    for content in [b"{}", layer] {
-        let begun = registry.try_ask("POST", &format!("/v2/{name}/blobs/uploads/"), &[], b"")?;
-        let place = begun
-            .header("location")
-            .ok_or_else(|| refused(begun.text()))?;
-        let sent = registry.try_ask("PATCH", place, &[], content)?;
-        if sent.status != 202 {
-            return Err(refused(sent.text()));
-        }
-        let path = format!("{place}?digest={}", digest(content));
-        let put = registry.try_ask("PUT", &path, &[], b"")?;
-        if put.status != 201 {
-            return Err(refused(put.text()));
-        }
-    }
-    let manifest = image(&[layer]);
-    let field = format!(
-        "Content-Type: {}",
-        manifest["mediaType"].as_str().expect("a type")
-    );
-    let bytes = manifest.to_string();
-    let path = format!("/v2/{name}/manifests/{tag}");
-    let put = registry.try_ask("PUT", &path, &[&field], bytes.as_bytes())?;
-    match put.status {
-        201 => Ok(digest(bytes.as_bytes())),
-        _ => Err(refused(put.text())),
+#[test]
+fn deletions_reach_the_disk_in_their_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let trace = path("trace").display().to_string();
+    // -D: what is started is the registry, and not the one that looks.
+    let wrapper = [
+        "strace",
+        "-D",
+        "-f",
+        "-y",
+        "-o",
+        &trace,
+        "-e",
+        "trace=unlink,fsync",
+    ];
+    let registry = Registry::through(&wrapper, &path("images"), &[]);
+    let pushed = registry.push_image("a", "v1", b"layer");
+    let removed = format!("/v2/a/manifests/{pushed}");
+    assert_eq!(registry.status("DELETE", &removed), 202);
+    let trace = fs::read_to_string(&trace).expect("a trace");
+    let calls: Vec<&str> = trace
+        .lines()
+        .filter(|line| line.contains("/repositories/a/"))
+        .collect();
+    let from = calls.iter().position(|line| line.contains("unlink("));
+    let calls = &calls[from.expect("a deletion")..];
+    let expected = [
+        "/_tags/v1\"",
+        "/_tags>",
+        &format!("/_manifests/sha256/{}\"", &pushed["sha256:".len()..]),
+        "/_manifests/sha256>",
+    ];
+    assert_eq!(calls.len(), expected.len(), "{calls:#?}");
+    for ((line, end), call) in calls
+        .iter()
+        .zip(expected)
+        .zip(["unlink", "fsync"].iter().cycle())
+    {
+        assert!(line.contains(call) && line.contains(end), "{calls:#?}");
     }
 }
 
@@ -332,7 +339,7 @@ fn pushes_beside_collections_lose_nothing() {
                         let tag = format!("t{}", step % 3);
                         // Without any grace, what a push has sent may be taken before it is named,
                         // and the push is told so. What was acknowledged stays.
-                        let digest = match try_push(registry, &name, &tag, &layer) {
+                        let digest = match registry.try_push_image(&name, &tag, &layer) {
                             Ok(digest) => digest,
                             Err(error) => {
                                 assert!(error.to_string().contains("_UNKNOWN"), "{error}");

@@ -208,6 +208,10 @@ fn a_login_is_checked_step_by_step() {
         "{}",
         alice.said()
     );
+    // Nothing of it is left.
+    let uploads = registry.path().join("storage/uploads");
+    let left = fs::read_dir(uploads).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
     let wrong = check("alice", "secret-but-wrong");
     assert_eq!(wrong.code, Some(1), "{}", wrong.said());
     assert!(
@@ -243,9 +247,24 @@ fn a_password_may_come_from_standard_input() {
 }
 
 #[test]
-fn what_is_wrong_with_the_connection_is_said_plainly() {
+fn a_registry_of_this_machine_may_speak_plain_http() {
     let registry = Guarded::start(Guarded::folder(), &[]);
     let host = registry.host();
+    for host in [&host, &host.replace("127.0.0.1", "localhost")] {
+        let checked = run(&["registry", "login-check", host]);
+        assert_eq!(checked.code, Some(0), "{}", checked.said());
+        let said = "by plain HTTP, without TLS";
+        assert!(checked.stdout.contains(said), "{}", checked.said());
+        let listed = run(&["registry", "ls", host]);
+        assert_eq!(listed.code, Some(0), "{}", listed.said());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_connection_is_said_plainly() {
+    let registry = Guarded::start(Guarded::folder(), &[]);
+    // A name of this machine that does not say so.
+    let host = registry.host().replace("127.0.0.1", "0.0.0.0");
     let plain = run(&["registry", "login-check", &host]);
     assert_eq!(plain.code, Some(1));
     assert!(

@@ -48,6 +48,7 @@ impl Plan {
                 largest_blob: limits.max_blob_size,
                 connections: limits.max_connections,
                 uploads: limits.max_uploads,
+                begun_uploads: limits.max_begun_uploads,
                 header_bytes: limits.max_header_bytes,
                 header_timeout: limits.header_timeout,
                 body_timeout: limits.body_timeout,
@@ -83,6 +84,7 @@ impl Plan {
             hosting: hosting(&flags.hosting.plain()),
             limits: Limits {
                 largest_blob: flags.registry_max_blob_size,
+                begun_uploads: flags.registry_max_begun_uploads,
                 verify_pulls: flags.registry_verify_pulls,
                 ..Limits::default()
             },

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::{Connection, LocalRegistry};
 use prometheus_client::registry::Registry;
@@ -9,11 +10,15 @@ use registry::access::{Gate, Key};
 use registry::serve::door::Door;
 use registry::serve::{self, Server, Tls};
 use registry::store::{Lock, Place, Store};
+use tokio::time::timeout;
 
 use super::following::{self, Following};
 use super::upkeep::Upkeep;
 use super::{Plan, access, pull_through};
 use crate::failure::Failure;
+
+/// How long a bucket may take to show that it is there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A registry that is ready to be served.
 #[derive(Debug)]
@@ -82,6 +87,14 @@ impl Running {
         };
         let store = Store::open(place, plan.limits.largest_blob)
             .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
+        if let Place::Bucket(_) = place {
+            // It may come back, or get its rights, while we serve.
+            match timeout(LOOK, store.look()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!("{place} cannot be used: {error}"),
+                Err(_) => tracing::error!("{place} has not answered for {LOOK:?}"),
+            }
+        }
         let tls = match plan.tls.clone() {
             Some((certificate, key)) => {
                 let authorities = plan.access.client_ca_file.clone();

@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
 use reqwest::{Certificate, Identity, RequestBuilder, Response, Url, redirect};
 use tokio::sync::OnceCell;
+use url::Host;
 
 use super::auth::Auth;
 use super::error::{Error, Kind};
@@ -124,7 +125,15 @@ impl Client {
         let address = host_of_docker_hub(&self.0.host);
         let base =
             |scheme| parse_base(scheme, address).map_err(|why| Error::new(Kind::Invalid, why));
-        match self.0.settings.transport {
+        let settings = &self.0.settings;
+        match settings.transport {
+            Transport::Https
+                if settings.authorities.is_empty()
+                    && settings.identity.is_none()
+                    && is_loopback(&base("https")?) =>
+            {
+                self.find_local(base("https")?, base("http")?).await
+            }
             Transport::Https | Transport::Unverified => base("https"),
             Transport::Plain => base("http"),
             Transport::Either => {
@@ -135,6 +144,37 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// A registry of this machine, by TLS or by plain HTTP. One that speaks TLS with a certificate
+    /// that is not trusted does not become trusted by that.
+    async fn find_local(&self, https: Url, http: Url) -> Result<Url, Error> {
+        let mut failed = 0;
+        loop {
+            let error = match self.0.http.get(https.clone()).send().await {
+                Err(error) if error.is_connect() => error,
+                _ => return Ok(https),
+            };
+            match self.0.http.get(http.clone()).send().await {
+                // Who speaks TLS says so to those who do not.
+                Ok(response) if response.status() != StatusCode::BAD_REQUEST => return Ok(http),
+                Err(error) if error.is_connect() => {}
+                _ => return Ok(https),
+            }
+            if failed >= self.0.settings.retries {
+                return Err(Error::of_transport(&self.named("GET /v2/"), &error));
+            }
+            tokio::time::sleep(self.wait(failed)).await;
+            failed += 1;
+        }
+    }
+
+    /// Whether it turned out to speak plain HTTP; `false` before it was asked anything.
+    pub fn is_plain(&self) -> bool {
+        self.0
+            .base
+            .get()
+            .is_some_and(|base| base.scheme() == "http")
     }
 
     /// Makes a request, again if need be, with whatever shows who we are. `scope` is what it
@@ -300,6 +340,16 @@ pub(super) async fn read(mut response: Response, limit: usize) -> Result<Bytes, 
     }
 }
 
+/// By its name alone: whoever answers for names could say of any that it is this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn parse_base(scheme: &str, address: &str) -> Result<Url, &'static str> {
     let wrong = "write HOST or HOST:PORT";
     let url = Url::parse(&format!("{scheme}://{address}/v2/")).map_err(|_| wrong)?;
@@ -350,4 +400,35 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client, String> {
         builder = builder.identity(identity);
     }
     builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_of_this_machine_is_told_by_its_name() {
+        let is_local =
+            |address: &str| is_loopback(&parse_base("https", address).expect("an address"));
+        for address in [
+            "localhost",
+            "LOCALHOST:5000",
+            "a.localhost",
+            "127.0.0.1:5000",
+        ] {
+            assert!(is_local(address), "{address}");
+        }
+        for address in ["127.8.9.1", "[::1]:5000"] {
+            assert!(is_local(address), "{address}");
+        }
+        for address in [
+            "localhost.example",
+            "10.0.0.1:5000",
+            "[::2]",
+            "0.0.0.0:1",
+            "mylocalhost",
+        ] {
+            assert!(!is_local(address), "{address}");
+        }
+    }
 }

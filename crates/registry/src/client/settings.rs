@@ -8,7 +8,9 @@ use super::credentials::Credentials;
 /// What is under HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {
-    /// TLS, with a certificate that the system or the given authorities vouch for.
+    /// TLS, with a certificate that the system or the given authorities vouch for. A registry of
+    /// this machine, as its name is `localhost` or a loopback address, may speak plain HTTP, unless
+    /// an authority or a certificate of ours is given.
     #[default]
     Https,
     /// TLS, whoever answers.

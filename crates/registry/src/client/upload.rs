@@ -97,6 +97,19 @@ impl Client {
         }
     }
 
+    /// Ends an upload of which nothing is to come.
+    ///
+    /// # Errors
+    /// The registry does not do that; it forgets it by itself some day.
+    pub async fn cancel(&self, repository: &str, upload: Upload) -> Result<(), Error> {
+        let Upload(url) = upload;
+        let what = format!("the end of an upload into {repository}");
+        let make = || self.0.http.delete(url.clone());
+        let response = self.send(&what, &push(repository), &make).await?;
+        let right = [StatusCode::NO_CONTENT, StatusCode::OK, StatusCode::ACCEPTED];
+        self.expect(&what, response, &right).await.map(drop)
+    }
+
     async fn new_upload(&self, repository: &str) -> Result<Url, Error> {
         let url = self.url(&format!("{repository}/blobs/uploads/")).await?;
         let what = format!("an upload into {repository}");

@@ -95,10 +95,14 @@ impl Code {
     }
 }
 
+/// A body that there is not.
+pub(super) fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
 /// An answer without a body.
 pub fn empty(status: StatusCode) -> Answer {
-    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let mut answer = Response::new(body);
+    let mut answer = Response::new(nothing());
     *answer.status_mut() = status;
     if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
         let zero = HeaderValue::from_static("0");

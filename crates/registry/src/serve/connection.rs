@@ -6,23 +6,28 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::Serving;
 use super::door::Peer;
+use super::{Serving, http2};
 
 /// For the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long nothing is accepted where there is no file descriptor left.
+/// How long nothing is accepted where there is no file descriptor left, and how long a client that
+/// has just come has to say something at the end.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Accepts until `end` changes, and then lets what is under way end.
 pub(super) async fn accept(
@@ -73,9 +78,15 @@ async fn connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     // Answers are written whole; what is small must not wait for an acknowledgement.
     stream.set_nodelay(true)?;
-    let stream = Watched::new(stream, serving.limits.write_timeout);
+    let mut stream = Watched::new(stream, serving.limits.write_timeout);
     let Some(tls) = &serving.tls else {
-        return http(stream, peer, serving, end).await;
+        let Some(is_http2) = said(&mut stream, &serving, end.clone()).await? else {
+            return Ok(());
+        };
+        return match is_http2 {
+            true => http2::serve(stream, Arc::new(peer), serving, end).await,
+            false => http1(stream, Arc::new(peer), serving, end).await,
+        };
     };
     let acceptor = TlsAcceptor::from(tls.config());
     let stream = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
@@ -86,16 +97,37 @@ async fn connection(
             .map(|it| it.clone().into_owned())
             .collect();
     }
-    http(stream, peer, serving, end).await
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2::serve(stream, Arc::new(peer), serving, end).await,
+        _ => http1(stream, Arc::new(peer), serving, end).await,
+    }
 }
 
-async fn http(
+/// Whether a client without TLS begins as those do that know that this is HTTP/2 (RFC 9113, section
+/// 3.3). `None` if it says nothing, and nobody waits for it any more.
+async fn said(
+    stream: &mut Watched<TcpStream>,
+    serving: &Serving,
+    mut end: watch::Receiver<bool>,
+) -> io::Result<Option<bool>> {
+    let ended = async {
+        // Who is gone has ended it, too.
+        let _ = end.wait_for(|ending| *ending).await;
+        sleep(PAUSE).await;
+    };
+    tokio::select! {
+        is_http2 = stream.begins_with(PREFACE) => is_http2.map(Some),
+        () = sleep(serving.limits.header_timeout) => Ok(None),
+        () = ended => Ok(None),
+    }
+}
+
+async fn http1(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
+    peer: Arc<Peer>,
     serving: Arc<Serving>,
     mut end: watch::Receiver<bool>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let peer = Arc::new(peer);
     let limits = serving.limits;
     let service = service_fn(move |request| {
         let (serving, peer) = (Arc::clone(&serving), Arc::clone(&peer));
@@ -126,6 +158,8 @@ async fn http(
 /// A stream whose other end has to take what is written within a time.
 struct Watched<S> {
     stream: S,
+    /// What was read to see what it is, and has to be read again.
+    seen: Bytes,
     patience: Duration,
     /// Since something is to be written that is not taken.
     waiting: Option<Pin<Box<Sleep>>>,
@@ -135,9 +169,28 @@ impl<S> Watched<S> {
     fn new(stream: S, patience: Duration) -> Self {
         Self {
             stream,
+            seen: Bytes::new(),
             patience,
             waiting: None,
         }
+    }
+
+    /// Whether these are the first bytes that come.
+    async fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut seen = vec![0; expected.len()];
+        let mut count = 0;
+        while count < seen.len() && expected.starts_with(&seen[..count]) {
+            match self.stream.read(&mut seen[count..]).await? {
+                0 => break,
+                read => count += read,
+            }
+        }
+        seen.truncate(count);
+        self.seen = seen.into();
+        Ok(self.seen == expected)
     }
 
     fn judge<T>(
@@ -164,6 +217,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.seen.is_empty() {
+            let length = self.seen.len().min(buffer.remaining());
+            buffer.put_slice(&self.seen.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

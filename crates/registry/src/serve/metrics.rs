@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::refusal;
 use crate::cache;
 use crate::store::Collected;
 
@@ -24,6 +25,7 @@ pub struct Metrics {
     sent: Counter,
     connections: Gauge<i64, AtomicI64>,
     refused_connections: Counter,
+    refusals: Family<[(&'static str, &'static str); 1], Counter>,
     collections: Family<[(&'static str, &'static str); 1], Counter>,
     collected_bytes: Counter,
     cache: cache::Metrics,
@@ -69,6 +71,11 @@ impl Metrics {
             "narthex_registry_refused_connections",
             "Connections beyond the limit",
             metrics.refused_connections.clone(),
+        );
+        registry.register(
+            "narthex_registry_refusals",
+            "Requests and connections that were refused, by why",
+            metrics.refusals.clone(),
         );
         registry.register(
             "narthex_registry_collections",
@@ -118,6 +125,11 @@ impl Metrics {
 
     pub(super) fn connection_refused(&self) {
         self.refused_connections.inc();
+        self.refused(refusal::CONNECTIONS);
+    }
+
+    pub(super) fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// A collection has ended.
@@ -148,6 +160,7 @@ impl Default for Metrics {
             sent: Counter::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
+            refusals: Family::default(),
             collections: Family::default(),
             collected_bytes: Counter::default(),
             cache: cache::Metrics::default(),

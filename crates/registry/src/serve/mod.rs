@@ -1,13 +1,16 @@
-//! A registry's HTTP API: the OCI distribution specification 1.1, on HTTP/1.1 with or without TLS.
+//! A registry's HTTP API: the OCI distribution specification 1.1, on HTTP/1.1 and HTTP/2, with or
+//! without TLS.
 
 pub mod answer;
 mod blobs;
 mod cached;
 mod connection;
 pub mod door;
+mod http2;
 mod lists;
 mod manifests;
 mod metrics;
+mod refusal;
 mod route;
 mod tls;
 mod uploads;
@@ -34,6 +37,7 @@ use crate::name::RepositoryName;
 use crate::store::Store;
 use answer::{Answer, Code, error, json, with};
 use door::{Action, Door, Peer, Want};
+use refusal::refusal;
 use route::{Target, Wrong, parameter};
 
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -58,6 +62,8 @@ pub struct Limits {
     pub connections: usize,
     /// The most uploads that come at once.
     pub uploads: usize,
+    /// The most uploads that are begun and neither finished nor cancelled.
+    pub begun_uploads: usize,
     /// The largest request head, in bytes; not less than 8192.
     pub header_bytes: usize,
     /// For a request's head, and between two requests.
@@ -80,6 +86,7 @@ impl Default for Limits {
             largest_blob: 64 * 1024 * 1024 * 1024,
             connections: 1024,
             uploads: 64,
+            begun_uploads: 10_000,
             header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -138,7 +145,7 @@ impl Server {
             address: listener.local_addr()?,
             listener,
             serving: Arc::new(Serving {
-                store,
+                store: store.with_uploads(limits.begun_uploads),
                 cache,
                 door,
                 limits,
@@ -204,10 +211,14 @@ impl Serving {
         let (method, status) = (head.method.as_str(), answer.status().as_u16());
         self.metrics
             .answered(about, method, status, began.elapsed());
+        if let Some(reason) = refusal(&head, &answer) {
+            self.metrics.refused(reason);
+        }
         tracing::debug!(
             peer = %peer.address,
             method,
             path = head.uri.path(),
+            version = ?head.version,
             status,
             "answered"
         );

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Code, empty, error, error_with, failed, with};
 use super::blobs::DIGEST;
+use super::refusal::{BEGUN_UPLOADS, UPLOADS, because};
 use super::route::{Wrong, digested, parameter};
 use super::{Exchange, wrong};
 use crate::name::RepositoryName;
@@ -54,7 +55,7 @@ pub(super) async fn begin(
     };
     let upload = match exchange.store.begin_upload(name, algorithm).await {
         Ok(upload) => upload,
-        Err(error) => return failed(&error),
+        Err(error) => return refused(error, name, None),
     };
     match digest {
         Some(digest) => whole(exchange, body, name, upload, &digest).await,
@@ -246,11 +247,19 @@ fn refused(refused: Refused, name: &RepositoryName, upload: Option<&Upload>) -> 
         Refused::Busy => {
             let message = "too much is being uploaded: try again";
             let status = StatusCode::TOO_MANY_REQUESTS;
-            with(
-                error(status, Code::TooManyRequests, message),
-                RETRY_AFTER,
-                "2",
-            )
+            let answer = error(status, Code::TooManyRequests, message);
+            because(with(answer, RETRY_AFTER, "2"), UPLOADS)
+        }
+        Refused::TooMany(most) => {
+            tracing::warn!("an upload is refused: {most} are begun and not finished");
+            let message = format!(
+                "{most} uploads are begun and not finished, as many as there may be \
+                 (--max-begun-uploads): finish or cancel some, or wait until the garbage \
+                 collection takes those that nobody goes on with"
+            );
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let answer = error(status, Code::TooManyRequests, &message);
+            because(with(answer, RETRY_AFTER, "30"), BEGUN_UPLOADS)
         }
         Refused::OutOfOrder(offset) => error(
             StatusCode::RANGE_NOT_SATISFIABLE,

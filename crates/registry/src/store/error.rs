@@ -16,6 +16,9 @@ pub enum Error {
     Failed(String),
 }
 
+/// How much is told of what the storage says, in characters.
+const LONGEST: usize = 500;
+
 /// What the storage answers.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -54,7 +57,12 @@ impl From<io::Error> for Error {
 impl Error {
     /// The kind is that of the operating system's error below, if there is one.
     fn of(error: &(dyn StdError + 'static)) -> Self {
-        let said = error.to_string();
+        let mut said = error.to_string();
+        // Of a bucket it may quote whole documents.
+        if let Some((end, _)) = said.char_indices().nth(LONGEST) {
+            said.truncate(end);
+            said.push('…');
+        }
         let mut below = Some(error);
         while let Some(error) = below {
             if let Some(error) = error.downcast_ref::<io::Error>() {

@@ -10,14 +10,14 @@ use std::path::Path as FilePath;
 use std::time::{Duration, SystemTime};
 
 use futures_util::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use super::pins::Collecting;
-use super::{Result, Store, age, found, keys};
+use super::{Result, Store, age, keys};
 use crate::name::RepositoryName;
 
 /// How many repositories are asked for at once.
@@ -178,7 +178,7 @@ impl Store {
         };
         match self.head(path).await? {
             Some(meta) if age(&meta) >= grace => {
-                found(self.objects.delete(path).await)?;
+                self.remove(path).await?;
                 Ok(Some(meta.size))
             }
             _ => Ok(None),

@@ -20,11 +20,14 @@ mod spool;
 mod unused;
 mod uploads;
 
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,9 @@ const FOLDER_PIECE: usize = 512 * 1024;
 /// The same of a bucket, where a part has at least 5 MiB.
 const BUCKET_PIECE: usize = 5 * 1024 * 1024;
 
+/// Of how many parts S3 makes an object at most.
+const BUCKET_PIECES: u64 = 10_000;
+
 /// What a registry keeps. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -65,6 +71,8 @@ pub struct Store {
     repositories: Arc<Locks<RepositoryName>>,
     uploads: Arc<uploads::Sessions>,
     largest_blob: u64,
+    /// Begun and not finished.
+    most_uploads: usize,
     /// When.
     opened: SystemTime,
 }
@@ -90,8 +98,17 @@ impl Store {
             repositories: Arc::default(),
             uploads: Arc::default(),
             largest_blob,
+            most_uploads: usize::MAX,
             opened: SystemTime::now(),
         })
+    }
+
+    /// Lets at most `most` uploads be begun that are neither finished nor cancelled, those that
+    /// earlier processes have left among them.
+    #[must_use]
+    pub fn with_uploads(mut self, most: usize) -> Self {
+        self.most_uploads = most;
+        self
     }
 
     /// Whether there has ever been anything in a repository.
@@ -99,11 +116,18 @@ impl Store {
         Ok(self.head(&keys::marker(name)).await?.is_some())
     }
 
+    /// Whether the storage answers, and takes our credentials.
+    pub async fn look(&self) -> Result<()> {
+        let uploads = Path::from(keys::UPLOADS);
+        self.objects.list(Some(&uploads)).try_next().await?;
+        Ok(())
+    }
+
     /// How much is written at once.
     fn piece(&self) -> usize {
         match self.folder {
             Some(_) => FOLDER_PIECE,
-            None => BUCKET_PIECE,
+            None => bucket_piece(self.largest_blob),
         }
     }
 
@@ -134,8 +158,27 @@ impl Store {
         if self.head(path).await?.is_none() {
             return Ok(false);
         }
-        found(self.objects.delete(path).await)?;
+        self.remove(path).await?;
         Ok(true)
+    }
+
+    /// Takes an object away for good: the order of deletions is what nothing half is left by, and
+    /// without this, a power failure may keep a later one and lose one before it.
+    async fn remove(&self, path: &Path) -> Result<()> {
+        found(self.objects.delete(path).await)?;
+        // The library syncs what it writes and not what it removes.
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let mut file = folder.join(path.as_ref());
+        file.pop();
+        let synced = tokio::task::spawn_blocking(move || File::open(file)?.sync_all());
+        match synced.await {
+            // Nobody removes the folders of what is removed this way but by hand.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(synced) => Ok(synced?),
+            Err(error) => Err(Error::Failed(error.to_string())),
+        }
     }
 
     /// Something small, as JSON.
@@ -166,8 +209,27 @@ impl Store {
     }
 }
 
+/// How large the parts are of which the largest blob can be made.
+fn bucket_piece(largest_blob: u64) -> usize {
+    let least = usize::try_from(largest_blob.div_ceil(BUCKET_PIECES)).unwrap_or(usize::MAX);
+    least.max(BUCKET_PIECE)
+}
+
 /// How long ago something was written, by the storage's clock and ours.
 fn age(meta: &ObjectMeta) -> Duration {
     let written: SystemTime = meta.last_modified.into();
     written.elapsed().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_blob_has_as_many_parts_as_a_bucket_takes() {
+        assert_eq!(bucket_piece(1), 5 << 20);
+        assert_eq!(bucket_piece(64 << 30), 6_871_948);
+        let most = 5_u64 << 40;
+        assert!(bucket_piece(most) as u64 * BUCKET_PIECES >= most);
+    }
 }

@@ -1,8 +1,8 @@
 //! Blobs on their way in: what has come is kept piece by piece, so that a client can go on where it
 //! was, in this process or in the next one.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OnceCell, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::digest::{Algorithm, Hasher};
@@ -38,6 +38,8 @@ pub enum Refused {
     OutOfOrder(u64),
     /// It is larger than a blob may be.
     TooLarge,
+    /// So many are begun and not finished that there may not be another one.
+    TooMany(usize),
     /// Its digest is another one.
     OtherDigest(Digest),
     /// The client broke off, or sent less than it had said.
@@ -74,7 +76,12 @@ struct State {
 
 /// The uploads that this process remembers.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Session>>>>);
+pub(super) struct Sessions {
+    remembered: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Session>>>>,
+    /// All that are begun and neither finished nor cancelled, by whatever process: known from the
+    /// first one that is begun here.
+    begun: OnceCell<Mutex<HashSet<String>>>,
+}
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
@@ -113,12 +120,41 @@ impl Store {
         &self,
         name: &RepositoryName,
         algorithm: Algorithm,
+    ) -> std::result::Result<Upload, Refused> {
+        self.begin(name, algorithm, self.most_uploads).await
+    }
+
+    /// The same, of what this process brings itself: clients that begin too much do not keep it.
+    pub async fn begin_own_upload(
+        &self,
+        name: &RepositoryName,
+        algorithm: Algorithm,
     ) -> Result<Upload> {
+        let begun = self.begin(name, algorithm, usize::MAX).await;
+        begun.map_err(|refused| match refused {
+            Refused::Failed(error) => error,
+            other => Error::Failed(format!("{other:?}")),
+        })
+    }
+
+    async fn begin(
+        &self,
+        name: &RepositoryName,
+        algorithm: Algorithm,
+        most: usize,
+    ) -> std::result::Result<Upload, Refused> {
         let id = new_id()?;
+        let begun = self.uploads.begun.get_or_try_init(|| self.begun());
+        if !Sessions::begin(begun.await?, &id, most) {
+            return Err(Refused::TooMany(most));
+        }
         let state = State {
             repository: name.as_str().to_owned(),
         };
-        self.put_json(&keys::upload_state(&id), &state).await?;
+        if let Err(error) = self.put_json(&keys::upload_state(&id), &state).await {
+            self.uploads.forget(&id);
+            return Err(error.into());
+        }
         let session = self.uploads.remember(
             &id,
             Session {
@@ -298,7 +334,8 @@ impl Store {
         Ok(true)
     }
 
-    /// The pieces first, so that what is left can be found.
+    /// The pieces first, so that what is left can be found. That these deletions are not on the disk
+    /// is harmless: an upload that a power failure brings back is one that nobody goes on with.
     async fn forget_upload(&self, id: &str, parts: &[Path]) -> Result<()> {
         for part in parts {
             found(self.objects.delete(part).await)?;
@@ -310,6 +347,14 @@ impl Store {
             let _ = tokio::fs::remove_dir(folder.join(keys::upload(id).as_ref())).await;
         }
         Ok(())
+    }
+
+    /// What was begun before.
+    async fn begun(&self) -> Result<Mutex<HashSet<String>>> {
+        let uploads = Path::from(keys::UPLOADS);
+        let listed = self.objects.list_with_delimiter(Some(&uploads)).await?;
+        let ids = listed.common_prefixes.iter().filter_map(Path::filename);
+        Ok(Mutex::new(ids.map(str::to_owned).collect()))
     }
 
     /// What another process has left, or one that has forgotten it.
@@ -365,13 +410,12 @@ impl Store {
 
 impl Sessions {
     fn find(&self, id: &str) -> Option<Arc<tokio::sync::Mutex<Session>>> {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(id).cloned()
+        lock(&self.remembered).get(id).cloned()
     }
 
     /// Keeps what somebody else may have remembered in the meantime.
     fn remember(&self, id: &str, session: Session) -> Arc<tokio::sync::Mutex<Session>> {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = lock(&self.remembered);
         if sessions.len() >= REMEMBERED {
             // What nobody has in hand can be read again.
             sessions.retain(|_, session| Arc::strong_count(session) > 1);
@@ -381,9 +425,22 @@ impl Sessions {
     }
 
     fn forget(&self, id: &str) {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.remove(id);
+        lock(&self.remembered).remove(id);
+        if let Some(begun) = self.begun.get() {
+            lock(begun).remove(id);
+        }
     }
+
+    /// Counts an upload, if there may be another one.
+    fn begin(begun: &Mutex<HashSet<String>>, id: &str, most: usize) -> bool {
+        let mut begun = lock(begun);
+        begun.len() < most && begun.insert(id.to_owned())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No panic leaves it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A random UUID (RFC 9562, version 4): nobody guesses another's upload.

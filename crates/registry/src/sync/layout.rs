@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::archive::Archive;
 use super::parsed::{Descriptor, Parsed};
 use super::tar;
 use crate::client::{Digest, Error, Hasher, Kind, Manifest, is_tag};
@@ -22,6 +23,10 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 #[derive(Debug, Clone)]
 pub(super) struct Span {
     pub(super) file: PathBuf,
+    /// As the file is called for people.
+    pub(super) name: PathBuf,
+    /// It may be there only as long as this is.
+    _archive: Option<Archive>,
     pub(super) start: u64,
     pub(super) length: u64,
 }
@@ -40,7 +45,8 @@ pub(super) struct Layout {
 #[derive(Debug)]
 enum Files {
     Folder(PathBuf),
-    Tar(PathBuf, tar::Index),
+    /// By its name, and as it is read.
+    Tar(PathBuf, Archive, tar::Index),
 }
 
 #[derive(Deserialize)]
@@ -254,13 +260,14 @@ impl Files {
         let failed = |error: std::io::Error| {
             Error::new(Kind::Broken, format!("{}: {error}", file.display()))
         };
-        let index = tar::Index::of(file).map_err(failed)?;
-        Ok(Self::Tar(file.to_owned(), index))
+        let archive = Archive::open(file).map_err(failed)?;
+        let index = tar::Index::of(archive.path()).map_err(failed)?;
+        Ok(Self::Tar(file.to_owned(), archive, index))
     }
 
     fn path(&self) -> &Path {
         match self {
-            Self::Folder(path) | Self::Tar(path, _) => path,
+            Self::Folder(path) | Self::Tar(path, ..) => path,
         }
     }
 
@@ -279,15 +286,19 @@ impl Files {
                 let metadata = std::fs::metadata(&file).ok().filter(|it| it.is_file());
                 let length = metadata.ok_or_else(none)?.len();
                 Ok(Span {
+                    name: file.clone(),
                     file,
+                    _archive: None,
                     start: 0,
                     length,
                 })
             }
-            Self::Tar(file, index) => {
+            Self::Tar(path, archive, index) => {
                 let (start, length) = index.find(name).ok_or_else(none)?;
                 Ok(Span {
-                    file: file.clone(),
+                    file: archive.path().to_owned(),
+                    name: path.clone(),
+                    _archive: Some(archive.clone()),
                     start,
                     length,
                 })

@@ -5,6 +5,7 @@
 //! [`Syncer::copy`] brings it: manifests as they are, blobs once, from where the target has them
 //! if it has.
 
+mod archive;
 mod copy;
 mod layout;
 mod parsed;

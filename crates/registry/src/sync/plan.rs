@@ -230,7 +230,8 @@ impl Syncer {
             .file_stem()
             .and_then(|it| it.to_str())
             .unwrap_or_default();
-        let stem = stem.to_lowercase();
+        // Of what is compressed, there is another one.
+        let stem = stem.strip_suffix(".tar").unwrap_or(stem).to_lowercase();
         let named = layout.named().to_vec();
         let named = named.into_iter().map(|(name, digest)| {
             // `docker save` has whole names.

@@ -117,7 +117,7 @@ impl Chunks for Reading {
 
 impl FileReading {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let name = self.span.file.display().to_string();
+        let name = self.span.name.display().to_string();
         let failed = |error: std::io::Error| Error::new(Kind::Broken, format!("{name}: {error}"));
         let mut file = match self.file.take() {
             Some(file) => file,

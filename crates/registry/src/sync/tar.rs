@@ -64,9 +64,6 @@ impl Index {
             if header.iter().all(|it| *it == 0) {
                 return Ok(index);
             }
-            if header.starts_with(&[0x1f, 0x8b]) {
-                return Err(wrong("it is compressed: decompress it first (gunzip)"));
-            }
             if !is_header(&header) {
                 return Err(wrong("it is no tar file, or a damaged one"));
             }

@@ -106,6 +106,11 @@ impl Registry {
         self.child.id()
     }
 
+    fn process(&self) -> Pid {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.expect("a process")
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log.path().join("log")).unwrap_or_default()
     }
@@ -116,11 +121,15 @@ impl Registry {
         self.child.wait().expect("our child");
     }
 
+    /// The same, while others ask it; it is still to be waited for.
+    pub fn kill_from_beside(&self) {
+        kill_process(self.process(), Signal::KILL).expect("our child");
+    }
+
     /// As people end it.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process"), Signal::TERM).expect("our child");
+        kill_process(self.process(), Signal::TERM).expect("our child");
         wait::eventually("the registry ends", || self.child.try_wait().expect("ours"))
     }
 
@@ -224,6 +233,37 @@ impl Registry {
         self.push_blob(name, b"{}");
         self.push_blob(name, layer);
         self.push_manifest(name, tag, &image(&[layer]))
+    }
+
+    /// The same of one that may be killed.
+    pub fn try_push_image(&self, name: &str, tag: &str, layer: &[u8]) -> io::Result<String> {
+        let refused = |answer: Response| io::Error::other(answer.text());
+        for content in [b"{}", layer] {
+            let uploads = format!("/v2/{name}/blobs/uploads/");
+            let begun = self.try_ask("POST", &uploads, &[], b"")?;
+            let Some(place) = begun.header("location").map(str::to_owned) else {
+                return Err(refused(begun));
+            };
+            let sent = self.try_ask("PATCH", &place, &[], content)?;
+            if sent.status != 202 {
+                return Err(refused(sent));
+            }
+            let path = format!("{place}?digest={}", digest(content));
+            let put = self.try_ask("PUT", &path, &[], b"")?;
+            if put.status != 201 {
+                return Err(refused(put));
+            }
+        }
+        let manifest = image(&[layer]);
+        let media_type = manifest["mediaType"].as_str().expect("a type");
+        let field = format!("Content-Type: {media_type}");
+        let bytes = manifest.to_string();
+        let path = format!("/v2/{name}/manifests/{tag}");
+        let put = self.try_ask("PUT", &path, &[&field], bytes.as_bytes())?;
+        match put.status {
+            201 => Ok(digest(bytes.as_bytes())),
+            _ => Err(refused(put)),
+        }
     }
 
     /// What an error is called.

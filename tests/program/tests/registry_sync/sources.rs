@@ -64,6 +64,58 @@ fn images_in_folders_and_archives_are_copied() {
 }
 
 #[test]
+fn compressed_archives_are_read() {
+    let rig = Rig::start();
+    let mut layout = Layout::new();
+    let index = layout.index("v1", &two_platforms());
+    layout.image("v2", &Image::of("linux/amd64", &[&noise(4, 700_000)]));
+    let folder = layout.path().display().to_string();
+    let at = |name: &str| rig.folder.path().join(name).display().to_string();
+    let tool = |name: &str, arguments: &[&str]| {
+        let mut command = Command::new(name);
+        command.args(arguments);
+        let done = end(command);
+        assert_eq!(done.code, Some(0), "{}", done.said());
+    };
+    tool("tar", &["-C", &folder, "-czf", &at("app.tar.gz"), "."]);
+    let saved = format!("docker-archive:{}:saved/app:v2", at("saved.tar"));
+    let done = skopeo(&["copy", &format!("oci:{folder}:v2"), &saved]);
+    assert_eq!(done.code, Some(0), "{}", done.said());
+    tool("gzip", &[&at("saved.tar")]);
+    let text = "oci-archive:app.tar.gz:v1 from/archive\noci-archive:app.tar.gz:v2 from/archive\n\
+                oci-archive:app.tar.gz:v1\ndocker-archive:saved.tar.gz\n";
+    let list = rig.list("lines.txt", text);
+    let done = rig.sync(&list, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.said());
+    assert_eq!(rig.digest("from/archive:v1"), Some(index.clone()));
+    assert_eq!(rig.digest("app:v1"), Some(index));
+    assert!(rig.digest("from/archive:v2").is_some());
+    let all = format!("docker://{}/saved/app:v2", rig.inside.host());
+    let to = format!("oci:{}:x", at("back"));
+    let done = skopeo(&["copy", "--src-tls-verify=false", &all, &to]);
+    assert_eq!(done.code, Some(0), "{}", done.said());
+    let left: Vec<_> = std::fs::read_dir(rig.folder.path())
+        .expect("a folder")
+        .flatten()
+        .map(|it| it.file_name())
+        .filter(|it| it.to_string_lossy().starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    // One that is cut is told so.
+    let whole = std::fs::read(at("app.tar.gz")).expect("a file");
+    std::fs::write(at("cut.tar.gz"), &whole[..whole.len() / 2]).expect("a file");
+    let list = rig.list("cut.txt", "oci-archive:cut.tar.gz\n");
+    let done = rig.sync(&list, &[]);
+    assert_eq!(done.code, Some(1), "{}", done.said());
+    assert!(
+        done.stderr
+            .contains("cut.tar.gz: it is compressed, and ends too early"),
+        "{}",
+        done.said()
+    );
+}
+
+#[test]
 fn what_is_in_a_folder_is_verified() {
     let rig = Rig::start();
     let mut layout = Layout::new();

@@ -163,10 +163,12 @@ fn what_a_registry_sends_in_place_of_content_is_not_taken() {
 }
 
 #[test]
-fn a_registry_without_tls_is_named_as_such() {
+fn a_registry_without_tls_is_named_as_such_unless_it_is_this_machines() {
     let rig = Rig::start();
     push(&rig.outside, &["a:1"]);
-    let list = rig.list("lines.txt", "OUTSIDE/a:1\n");
+    // A name of this machine that does not say so.
+    let host = rig.outside.host().replace("127.0.0.1", "0.0.0.0");
+    let list = rig.list("lines.txt", &format!("{host}/a:1\n"));
     let done = rig.sync(&list, &["--retries=0"]);
     assert_eq!(done.code, Some(1), "{}", done.said());
     assert!(
@@ -174,4 +176,8 @@ fn a_registry_without_tls_is_named_as_such() {
         "{}",
         done.said()
     );
+    let list = rig.list("local.txt", "OUTSIDE/a:1\n");
+    let done = rig.sync(&list, &["--retries=0"]);
+    assert_eq!(done.code, Some(0), "{}", done.said());
+    assert_eq!(rig.digest("a:1"), digest_at(&rig.outside, "a:1"));
 }

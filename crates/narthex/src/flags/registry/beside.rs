@@ -58,6 +58,11 @@ pub(crate) struct Beside {
     #[arg(help_heading = "Image registry")]
     pub(crate) registry_max_blob_size: u64,
 
+    /// The most uploads that are begun and neither finished nor cancelled (429 beyond).
+    #[arg(long, env = "NARTHEX_REGISTRY_MAX_BEGUN_UPLOADS", value_name = "N")]
+    #[arg(default_value_t = 10_000, help_heading = "Image registry")]
+    pub(crate) registry_max_begun_uploads: usize,
+
     /// Digest blobs while they are pulled, too.
     #[arg(long, env = "NARTHEX_REGISTRY_VERIFY_PULLS", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]

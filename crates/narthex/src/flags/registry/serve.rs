@@ -109,6 +109,12 @@ pub(crate) struct Limits {
     #[arg(default_value_t = 64)]
     pub(crate) max_uploads: usize,
 
+    /// The most uploads that are begun and neither finished nor cancelled (429 beyond). Those that
+    /// nobody goes on with end with --gc-grace.
+    #[arg(long, env = "NARTHEX_REGISTRY_MAX_BEGUN_UPLOADS", value_name = "N")]
+    #[arg(default_value_t = 10_000)]
+    pub(crate) max_begun_uploads: usize,
+
     /// The largest request head (431 beyond).
     #[arg(long, env = "NARTHEX_REGISTRY_MAX_HEADER_BYTES", value_name = "SIZE")]
     #[arg(default_value = "64KiB", value_parser = header_size)]

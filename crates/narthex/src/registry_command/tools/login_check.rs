@@ -29,6 +29,7 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
         out,
         "{host} answers{}",
         match reached.settings.transport {
+            _ if client.is_plain() => " by plain HTTP, without TLS",
             Transport::Either => ", by whatever TLS or plain HTTP it has",
             _ => " by TLS, with a certificate that is trusted",
         }
@@ -125,11 +126,16 @@ async fn pull(client: &Client, repository: &str) -> Result<String, Error> {
     }
 }
 
-/// An upload that is begun and never finished: the registry forgets it.
+/// An upload that is begun and cancelled.
 async fn push(client: &Client, repository: &str) -> Result<String, Error> {
     let nothing = Digest::sha256(b"what no registry has");
     match client.mount(repository, &nothing, None).await? {
-        Mounted::Yes | Mounted::No(_) => Ok(String::new()),
+        Mounted::Yes => Ok(String::new()),
+        Mounted::No(upload) => {
+            // A registry that does not do that forgets it by itself.
+            let _ = client.cancel(repository, upload).await;
+            Ok(String::new())
+        }
     }
 }
 
