@@ -53,7 +53,7 @@ pub(super) async fn begin(
         let message = "digests are sha256 or sha512";
         return error(StatusCode::BAD_REQUEST, Code::DigestInvalid, message);
     };
-    let upload = match exchange.store.begin_upload(name, algorithm).await {
+    let upload = match exchange.store.begin_clients_upload(name, algorithm).await {
         Ok(upload) => upload,
         Err(error) => return refused(error, name, None),
     };

@@ -49,7 +49,7 @@ impl Store {
         algorithm: Algorithm,
         size: u64,
     ) -> Result<Spool> {
-        let upload = self.begin_own_upload(name, algorithm).await?;
+        let upload = self.begin_upload(name, algorithm).await?;
         let opened = match &self.folder {
             Some(folder) => {
                 let path = folder.join(keys::upload_part(upload.id(), 0).as_ref());

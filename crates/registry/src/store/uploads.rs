@@ -115,45 +115,42 @@ impl Upload {
 }
 
 impl Store {
-    /// Begins an upload, which may be digested as it comes.
+    /// Begins an upload of our own, which may be digested as it comes. It counts, and is not limited.
     pub async fn begin_upload(
         &self,
         name: &RepositoryName,
         algorithm: Algorithm,
-    ) -> std::result::Result<Upload, Refused> {
-        self.begin(name, algorithm, self.most_uploads).await
+    ) -> Result<Upload> {
+        let id = new_id()?;
+        Sessions::begin(self.begun().await?, &id, usize::MAX);
+        self.begin(id, name, algorithm).await
     }
 
-    /// The same, of what this process brings itself: clients that begin too much do not keep it.
-    pub async fn begin_own_upload(
+    /// Begins a client's, if there may be another one.
+    pub async fn begin_clients_upload(
         &self,
         name: &RepositoryName,
         algorithm: Algorithm,
-    ) -> Result<Upload> {
-        let begun = self.begin(name, algorithm, usize::MAX).await;
-        begun.map_err(|refused| match refused {
-            Refused::Failed(error) => error,
-            other => Error::Failed(format!("{other:?}")),
-        })
+    ) -> std::result::Result<Upload, Refused> {
+        let id = new_id()?;
+        match Sessions::begin(self.begun().await?, &id, self.most_uploads) {
+            true => Ok(self.begin(id, name, algorithm).await?),
+            false => Err(Refused::TooMany(self.most_uploads)),
+        }
     }
 
     async fn begin(
         &self,
+        id: String,
         name: &RepositoryName,
         algorithm: Algorithm,
-        most: usize,
-    ) -> std::result::Result<Upload, Refused> {
-        let id = new_id()?;
-        let begun = self.uploads.begun.get_or_try_init(|| self.begun());
-        if !Sessions::begin(begun.await?, &id, most) {
-            return Err(Refused::TooMany(most));
-        }
+    ) -> Result<Upload> {
         let state = State {
             repository: name.as_str().to_owned(),
         };
         if let Err(error) = self.put_json(&keys::upload_state(&id), &state).await {
             self.uploads.forget(&id);
-            return Err(error.into());
+            return Err(error);
         }
         let session = self.uploads.remember(
             &id,
@@ -349,12 +346,15 @@ impl Store {
         Ok(())
     }
 
-    /// What was begun before.
-    async fn begun(&self) -> Result<Mutex<HashSet<String>>> {
-        let uploads = Path::from(keys::UPLOADS);
-        let listed = self.objects.list_with_delimiter(Some(&uploads)).await?;
-        let ids = listed.common_prefixes.iter().filter_map(Path::filename);
-        Ok(Mutex::new(ids.map(str::to_owned).collect()))
+    /// What is begun and not finished.
+    async fn begun(&self) -> Result<&Mutex<HashSet<String>>> {
+        let list = async || {
+            let uploads = Path::from(keys::UPLOADS);
+            let listed = self.objects.list_with_delimiter(Some(&uploads)).await?;
+            let ids = listed.common_prefixes.iter().filter_map(Path::filename);
+            Ok(Mutex::new(ids.map(str::to_owned).collect()))
+        };
+        self.uploads.begun.get_or_try_init(list).await
     }
 
     /// What another process has left, or one that has forgotten it.

@@ -168,7 +168,7 @@ async fn keep(
     let digest = digest(blob)?;
     let unknown = || Error::new(Kind::Invalid, format!("{blob}: its algorithm is not known"));
     let algorithm = Algorithm::of(&digest).ok_or_else(unknown)?;
-    let upload = store.begin_own_upload(&name(repository)?, algorithm).await;
+    let upload = store.begin_upload(&name(repository)?, algorithm).await;
     let mut upload = upload.map_err(failed)?;
     let mut broken = None;
     let pieces = try_unfold((from, &mut broken), async |(from, broken)| {
