@@ -112,6 +112,10 @@ fn containerd_pulls_through_it_with_what_node_config_writes() {
     drop(outside);
     // From here on nobody but the cache has it.
     pull();
+    let node = Containerd::of_a_node(&hosts);
+    let pulled = node.pull_for_a_pod(&image, None);
+    assert!(pulled.is_ok(), "{pulled:?}\n{}", cache.log());
+    assert_eq!(node.unpacked("content").len(), 1);
 }
 
 #[test]
