@@ -92,6 +92,32 @@ fn containerd_pulls_by_tls_with_a_password() {
 }
 
 #[test]
+fn a_kubelets_containerd_pulls_with_a_pods_secret_and_through_a_mirror() {
+    let folder = Guarded::folder();
+    let users = htpasswd(&[("alice", "wonder")]);
+    fs::write(folder.path().join("users"), users).expect("a file");
+    let registry = Guarded::start(folder, &["--htpasswd-file=users"]);
+    push(&registry, &["--dest-creds=alice:wonder"], "library/app:1");
+    let host = registry.host();
+    let (hosts, _) = node_config(
+        registry.path(),
+        &[&host, "--insecure", "--mirror=mirrored.example"],
+    );
+    let login = Some(("alice", "wonder"));
+    for image in [
+        format!("{host}/library/app:1"),
+        "mirrored.example/library/app:1".to_owned(),
+    ] {
+        let node = Containerd::of_a_node(&hosts);
+        let wrong = Some(("alice", "wrong"));
+        assert!(node.pull_for_a_pod(&image, wrong).is_err(), "{image}");
+        let pulled = node.pull_for_a_pod(&image, login);
+        assert!(pulled.is_ok(), "{image}: {pulled:?}");
+        assert_unpacked(&node);
+    }
+}
+
+#[test]
 fn what_is_written_is_shown_where_no_folder_is_named() {
     let ended = run(&[
         "registry",

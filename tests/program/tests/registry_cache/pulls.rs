@@ -112,6 +112,10 @@ fn containerd_pulls_through_it_with_what_node_config_writes() {
     drop(outside);
     // From here on nobody but the cache has it.
     pull();
+    let node = Containerd::of_a_node(&hosts);
+    let pulled = node.pull_for_a_pod(&image, None);
+    assert!(pulled.is_ok(), "{pulled:?}\n{}", cache.log());
+    assert_eq!(node.unpacked("content").len(), 1);
 }
 
 #[test]
@@ -255,6 +259,17 @@ fn who_may_pull_copies_the_rules_say() {
     assert!(!inspect("--no-creds"));
     assert!(!inspect("--creds=bob:builder"));
     assert!(inspect("--creds=alice:wonder"));
+    // containerd gets its token for the name without the registry, and is told of the other one.
+    let mirror = format!("--mirror={}", outside.host());
+    let (hosts, _) = node_config(cache.path(), &[&cache.host(), "--insecure", &mirror]);
+    let image = format!("{}/team/app:v1", outside.host());
+    let pulled = Containerd::start().pull(&hosts, &["--user=alice:wonder"], &image);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.said());
+    drop(outside);
+    let again = Containerd::start().pull(&hosts, &["--user=alice:wonder"], &image);
+    assert_eq!(again.code, Some(0), "{}", again.said());
+    let refused = Containerd::start().pull(&hosts, &["--user=bob:builder"], &image);
+    assert_ne!(refused.code, Some(0));
 }
 
 #[test]
