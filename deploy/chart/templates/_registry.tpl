@@ -58,14 +58,19 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether it gets images of other registries. */ -}}
+{{- define "narthex.registryAsksOutside" -}}
+{{- if or .Values.registry.images .Values.registry.pullThrough }}true{{ end -}}
+{{- end -}}
+
 {{- /* Whether the manifests of registryCredentials give credentials for the sources of images. */ -}}
 {{- define "narthex.registryAsksProviders" -}}
-{{- if and .Values.registry.images .Values.registryCredentials.enabled .Values.registryCredentials.manifests }}true{{ end -}}
+{{- if and (include "narthex.registryAsksOutside" .) .Values.registryCredentials.enabled .Values.registryCredentials.manifests }}true{{ end -}}
 {{- end -}}
 
 {{- /* The Secrets that lists and those manifests name files of, with commas between. */ -}}
 {{- define "narthex.registrySyncSecrets" -}}
-{{- if .Values.registry.images -}}
+{{- if include "narthex.registryAsksOutside" . -}}
 {{- $secrets := .Values.registry.sync.secrets -}}
 {{- if include "narthex.registryAsksProviders" . -}}
 {{- $secrets = concat $secrets .Values.registryCredentials.secrets -}}
@@ -89,8 +94,8 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- fail "the registry is reached over a network: set registry.tls.secret, or registry.insecure for plain HTTP, as behind an Ingress with TLS" }}
 {{- end }}
 {{- with $registry.sync }}
-{{- if and (or .dockerConfigSecret .secrets) (not $registry.images) }}
-{{- fail "registry.sync is for images that the registry brings by itself: set registry.images as well" }}
+{{- if and (or .dockerConfigSecret .secrets) (not (include "narthex.registryAsksOutside" $)) }}
+{{- fail "registry.sync is for images of other registries: set registry.images or registry.pullThrough as well" }}
 {{- end }}
 {{- end }}
 {{- if and $access.rules $access.rulesSecret }}
@@ -170,6 +175,15 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 - --sync-credentials-file=/etc/narthex/registry/credentials/credentials.yaml
 {{- end }}
 {{- end }}
+{{- with $registry.pullThrough }}
+- --pull-through={{ join "," . }}
+{{- if $registry.sync.dockerConfigSecret }}
+- --pull-through-authfile=/etc/narthex/registry/docker/.dockerconfigjson
+{{- end }}
+{{- if include "narthex.registryAsksProviders" $ }}
+- --pull-through-credentials-file=/etc/narthex/registry/credentials/credentials.yaml
+{{- end }}
+{{- end }}
 {{- with $registry.hosting }}
 {{- if .host }}
 - --hosting={{ .host }}
@@ -192,6 +206,8 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 - name: images
   configMap:
     name: {{ include "narthex.registryName" $ }}-images
+{{- end }}
+{{- if include "narthex.registryAsksOutside" . }}
 {{- with $registry.sync.dockerConfigSecret }}
 - name: docker
   secret:

@@ -85,7 +85,7 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
         ),
         (
             "registry.enabled=true,registry.insecure=true,registry.sync.secrets={a}",
-            "set registry.images as well",
+            "set registry.images or registry.pullThrough as well",
         ),
         (
             "registry.enabled=true,registry.insecure=true,registry.hosting.fromPods=registry",
@@ -386,4 +386,20 @@ fn a_registry_that_fills_itself_has_its_list_and_the_credentials_for_it() {
         assert!(with.contains(part), "{part}\n{with}");
     }
     assert!(!with.contains("secrets-2"), "each once");
+
+    let through = [
+        "registry.enabled=true",
+        "registry.insecure=true",
+        "registry.pullThrough={docker.io,quay.io}",
+        "registry.sync.dockerConfigSecret=hub",
+    ];
+    let through = template(&through).expect("rendered");
+    for part in [
+        "- --pull-through=docker.io,quay.io\n",
+        "- --pull-through-authfile=/etc/narthex/registry/docker/.dockerconfigjson\n",
+        "- name: docker\n          secret:\n            secretName: hub\n",
+    ] {
+        assert!(through.contains(part), "{part}\n{through}");
+    }
+    assert!(!through.contains("--sync"), "{through}");
 }

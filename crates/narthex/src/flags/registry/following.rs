@@ -9,6 +9,7 @@ use crate::flags::values;
 
 /// Images that a registry brings by itself.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Images that it brings")]
 pub(crate) struct Following {
     /// Bring the images of this list, and keep them as it has them; repeatable. It is read again
     /// when it changes.

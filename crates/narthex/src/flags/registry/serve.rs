@@ -45,18 +45,6 @@ pub(crate) struct Serve {
     #[arg(requires = "tls_cert_file")]
     pub(crate) tls_key_file: Option<PathBuf>,
 
-    #[command(flatten)]
-    pub(crate) access: Access,
-
-    #[command(flatten)]
-    pub(crate) following: Following,
-
-    #[command(flatten)]
-    pub(crate) hosting: Hosting,
-
-    #[command(flatten)]
-    pub(crate) limits: Limits,
-
     /// How often what nothing needs is taken away; 0 is never.
     #[arg(long, env = "NARTHEX_REGISTRY_GC_INTERVAL", value_name = "DURATION")]
     #[arg(default_value = "24h", value_parser = values::duration)]
@@ -82,12 +70,26 @@ pub(crate) struct Serve {
     #[arg(default_value = "info", value_parser = values::log_filter)]
     pub(crate) log_level: Targets,
 
+    // What has a heading of its own comes last: a heading holds for all below it.
+    #[command(flatten)]
+    pub(crate) access: Access,
+
+    #[command(flatten)]
+    pub(crate) following: Following,
+
+    #[command(flatten)]
+    pub(crate) hosting: Hosting,
+
     #[command(flatten)]
     pub(crate) pull_through: PullThrough,
+
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// What clients of a registry may do.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
     /// The largest manifest (413 beyond).
     #[arg(long, env = "NARTHEX_REGISTRY_MAX_MANIFEST_SIZE", value_name = "SIZE")]
