@@ -120,7 +120,7 @@ impl Cache {
         let key = (place.name.clone(), digest.to_string());
         match self.refused.get(&key) {
             Some(error) => Err(error.into()),
-            None => Ok(place.upstream.client()?),
+            None => Ok(place.upstream.client.clone()),
         }
     }
 

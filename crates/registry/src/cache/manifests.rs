@@ -106,7 +106,7 @@ impl Cache {
             return Ok(Outcome::Joined);
         }
         let fetching = async {
-            let client = place.upstream.client()?;
+            let client = &place.upstream.client;
             let found = client.manifest(&place.path, digest.as_ref()).await?;
             self.keep_manifest(place, digest, found.media_type, found.bytes, &[])
                 .await
@@ -153,7 +153,7 @@ impl Cache {
         tag: &Tag,
         kept: Option<&Digest>,
     ) -> Result<Outcome, Trouble> {
-        let client = place.upstream.client()?;
+        let client = &place.upstream.client;
         let described = client.describe(&place.path, tag.as_str()).await?;
         let described = described.ok_or_else(|| {
             let why = format!("{} has no {}:{tag}", place.host(), place.path);

@@ -103,9 +103,7 @@ impl Cache {
                 credentials: Arc::clone(&settings.credentials),
             };
             let upstream = Upstream::new(host.clone(), reached);
-            // What is wrong with certificates shows at once.
-            upstream.client().map_err(|error| error.to_string())?;
-            Ok::<_, String>(Arc::new(upstream))
+            Ok::<_, String>(Arc::new(upstream.map_err(|error| error.to_string())?))
         });
         Ok(Self {
             upstreams: upstreams.collect::<Result<_, _>>()?,

@@ -24,8 +24,8 @@ pub(super) struct Reached {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) host: Host,
-    reached: Reached,
-    client: Mutex<Option<Client>>,
+    /// What speaks with it.
+    pub(super) client: Client,
     health: Mutex<Health>,
 }
 
@@ -37,37 +37,26 @@ struct Health {
 }
 
 impl Upstream {
-    pub(super) fn new(host: Host, reached: Reached) -> Self {
-        Self {
-            host,
-            reached,
-            client: Mutex::default(),
-            health: Mutex::default(),
-        }
-    }
-
-    /// What speaks with it. The only place where one is made.
-    pub(super) fn client(&self) -> Result<Client, Error> {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*kept {
-            return Ok(client.clone());
-        }
+    /// The only place where its client is made.
+    pub(super) fn new(host: Host, reached: Reached) -> Result<Self, Error> {
         let settings = Settings {
-            transport: match self.reached.insecure {
+            transport: match reached.insecure {
                 true => Transport::Either,
                 false => Transport::Https,
             },
-            authorities: self.reached.authorities.clone(),
-            credentials: Some(Arc::clone(&self.reached.credentials)),
+            authorities: reached.authorities,
+            credentials: Some(reached.credentials),
             // Somebody waits, and there may be something to serve.
             retries: 2,
             longest_wait: Duration::from_secs(3),
             idle: Duration::from_secs(30),
             ..Settings::default()
         };
-        let client = Client::new(self.host.as_str(), settings)?;
-        *kept = Some(client.clone());
-        Ok(client)
+        Ok(Self {
+            client: Client::new(host.as_str(), settings)?,
+            host,
+            health: Mutex::default(),
+        })
     }
 
     /// Why it is not asked now, if it is not.
@@ -92,10 +81,6 @@ impl Upstream {
             return;
         };
         self.health().away = Some((Instant::now() + REFUSED_FOR, error.clone()));
-        if self.reached.insecure {
-            // Whether it speaks TLS is found out again: it may just not have been there.
-            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
         self.tell(&error.message);
     }
 

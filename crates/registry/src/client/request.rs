@@ -132,23 +132,17 @@ impl Client {
                     && settings.identity.is_none()
                     && is_loopback(&base("https")?) =>
             {
-                self.find_local(base("https")?, base("http")?).await
+                self.find_either(base("https")?, base("http")?).await
             }
             Transport::Https | Transport::Unverified => base("https"),
             Transport::Plain => base("http"),
-            Transport::Either => {
-                let https = base("https")?;
-                match self.0.http.get(https.clone()).send().await {
-                    Err(error) if error.is_connect() => base("http"),
-                    _ => Ok(https),
-                }
-            }
+            Transport::Either => self.find_either(base("https")?, base("http")?).await,
         }
     }
 
-    /// A registry of this machine, by TLS or by plain HTTP. One that speaks TLS with a certificate
-    /// that is not trusted does not become trusted by that.
-    async fn find_local(&self, https: Url, http: Url) -> Result<Url, Error> {
+    /// A registry by TLS or by plain HTTP, once it answers to one of both. One that speaks TLS with
+    /// a certificate that is not trusted does not become trusted by that.
+    async fn find_either(&self, https: Url, http: Url) -> Result<Url, Error> {
         let mut failed = 0;
         loop {
             let error = match self.0.http.get(https.clone()).send().await {
