@@ -163,7 +163,7 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 - --external-url={{ . }}
 {{- end }}
 {{- with $registry.trustedProxies }}
-- --registry-trusted-proxies={{ join "," . }}
+- --trusted-proxies={{ join "," . }}
 {{- end }}
 {{- if $registry.images }}
 - --sync=/etc/narthex/registry/images/list

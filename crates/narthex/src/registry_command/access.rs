@@ -24,7 +24,7 @@ where
         reviewer: reviewer(flags).await?,
         certificates: flags.client_ca_file.is_some(),
         proxies: Proxies {
-            trusted: flags.registry_trusted_proxies.clone(),
+            trusted: flags.trusted_proxies.clone(),
             external_url: flags.external_url.clone(),
         },
     };
