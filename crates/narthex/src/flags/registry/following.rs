@@ -13,7 +13,7 @@ use crate::flags::values;
 pub(crate) struct Following {
     /// Bring the images of this list, and keep them as it has them; repeatable. It is read again
     /// when it changes.
-    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_LISTS", value_name = "LIST")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC", value_name = "LIST")]
     #[arg(value_delimiter = ',')]
     pub(crate) sync: Vec<PathBuf>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Following {
 pub(crate) struct BesideFollowing {
     /// Bring the images of this list into the registry, and keep them as it has them; repeatable.
     /// It is read again when it changes.
-    #[arg(long, env = "NARTHEX_REGISTRY_SYNC_LISTS", value_name = "LIST")]
+    #[arg(long, env = "NARTHEX_REGISTRY_SYNC", value_name = "LIST")]
     #[arg(value_delimiter = ',', requires = "registry")]
     pub(crate) registry_sync: Vec<PathBuf>,
 
