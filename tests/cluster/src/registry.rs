@@ -1,29 +1,17 @@
 //! A registry of images as a process in the cluster's network.
 
-use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::cluster::Cluster;
+use crate::process::Process;
 use crate::wait;
 
 /// `narthex registry serve`; killed when dropped.
 pub struct Registry<'a> {
     cluster: &'a Cluster,
-    child: Child,
+    process: Process,
     port: u16,
-    log: PathBuf,
-}
-
-impl Drop for Registry<'_> {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.log());
-        }
-    }
 }
 
 impl<'a> Registry<'a> {
@@ -33,26 +21,19 @@ impl<'a> Registry<'a> {
         let port = program_tests::ports::free();
         let folder = cluster.folder().join(format!("registry-{port}"));
         std::fs::create_dir(&folder).expect("ours");
-        let log = folder.join("log");
         let mut command = cluster.command(program_tests::program::binary());
-        let child = command
+        command
             .args(["registry", "serve"])
             .arg(format!("--address=127.0.0.1:{port}"))
             .arg("--storage")
             .arg(folder.join("images"))
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("ours"))
-            .spawn()
-            .expect("it starts");
+            .args(arguments);
         let registry = Self {
             cluster,
-            child,
+            process: Process::start(&mut command, folder.join("log")),
             port,
-            log,
         };
         wait::eventually("the registry answers", || {
             match registry.status(&["/v2/"]) {
@@ -64,7 +45,7 @@ impl<'a> Registry<'a> {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).expect("ours")
+        self.process.log()
     }
 
     /// What a request is answered with: arguments of curl, and a path. 0 if it is not.

@@ -1,12 +1,11 @@
 //! Credentials of outside registries, brought into a real cluster's namespaces.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cluster_tests::{Background, Cluster, wait};
+use cluster_tests::{Background, Cluster, Process, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -36,16 +35,8 @@ server.serve_forever()
 /// A provider in the cluster's network; killed when dropped.
 struct Provider {
     folder: PathBuf,
-    child: Child,
+    _child: Background,
     port: String,
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Provider {
@@ -62,7 +53,7 @@ impl Provider {
         });
         Self {
             folder,
-            child,
+            _child: Background(child),
             port,
         }
     }
@@ -176,20 +167,8 @@ fn events(cluster: &Cluster, namespace: &str, secret: &str) -> Vec<String> {
 /// `narthex registry creds run`; killed when dropped.
 struct Alone<'a> {
     cluster: &'a Cluster,
-    child: Child,
+    process: Process,
     admin: u16,
-    log: PathBuf,
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.log.display(), self.log());
-        }
-    }
 }
 
 impl<'a> Alone<'a> {
@@ -197,7 +176,7 @@ impl<'a> Alone<'a> {
         let admin = program_tests::ports::free();
         let log = cluster.folder().join(format!("creds-{admin}.log"));
         let mut command = cluster.command(program_tests::program::binary());
-        let child = command
+        command
             .args([
                 "registry",
                 "creds",
@@ -208,22 +187,16 @@ impl<'a> Alone<'a> {
             ])
             .arg(kubeconfig)
             .args(["--admin-address", &format!("127.0.0.1:{admin}")])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("ours"))
-            .spawn()
-            .expect("it starts");
+            .args(arguments);
         Self {
             cluster,
-            child,
+            process: Process::start(&mut command, log),
             admin,
-            log,
         }
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).expect("ours")
+        self.process.log()
     }
 
     fn page(&self, path: &str) -> String {
@@ -238,10 +211,7 @@ impl<'a> Alone<'a> {
     }
 
     fn signal(&mut self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok();
-        let pid = pid.and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a process"), signal).expect("our child");
-        let _ = self.child.wait();
+        self.process.signal(signal);
     }
 }
 

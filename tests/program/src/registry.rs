@@ -13,6 +13,6 @@ pub use bucket::Bucket;
 pub use containerd::{Containerd, node_config};
 pub use debian::{DebianRegistry, PASSWORD};
 pub use gate::{Asked, Gate, Verdict};
-pub use image::{Image, Layout, digest, skopeo};
+pub use image::{Image, Layout, digest, noise, skopeo};
 pub use server::Registry;
 pub use tools::crane;

@@ -5,23 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use program_tests::registry::server::{descriptor, image};
-use program_tests::registry::{Bucket, Image, Layout, Registry, crane, digest, skopeo};
+use program_tests::registry::{Bucket, Image, Layout, Registry, crane, digest, noise, skopeo};
 use program_tests::until;
 use serde_json::{Value, json};
-
-/// Bytes that no other seed gives.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(size);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
 
 #[track_caller]
 fn gc(bucket: &Bucket) -> Value {

@@ -7,23 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use program_tests::registry::{Registry, digest};
+use program_tests::registry::{Registry, digest, noise};
 use program_tests::{program, until};
 use serde_json::Value;
-
-/// Bytes that no other seed gives.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(size);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
 
 fn gc(storage: &Path, grace: &str) -> Value {
     let path = storage.display().to_string();

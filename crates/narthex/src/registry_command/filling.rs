@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use registry::client::Settings;
-use registry::list::{ImageList, Index};
+use registry::list::{ImageList, Index, Problem};
 use registry::sync::{Options, Syncer};
 
 use super::reach::Reached;
@@ -14,21 +14,7 @@ use crate::flags::registry::{Filling, IndexForm};
 pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
     // Whoever was first has installed the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut list = ImageList::default();
-    let mut problems = Vec::new();
-    for file in &flags.lists {
-        match ImageList::of_file(file) {
-            Ok(read) => list.extend(read),
-            Err(some) => problems.extend(some),
-        }
-    }
-    if let Some((last, others)) = problems.split_last() {
-        for problem in others {
-            // Where nobody can be told, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "error: {problem}");
-        }
-        return Err(Failure::new(last));
-    }
+    let list = ImageList::of_files(&flags.lists).map_err(told)?;
     let reached = Reached::read(&flags.reach)?;
     let options = Options {
         target: Settings {
@@ -47,4 +33,16 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
         retries: flags.retries,
     };
     Syncer::new(list, flags.to.clone(), options).map_err(Failure::new)
+}
+
+/// Tells of all problems but the last one, which is the failure's.
+fn told(mut problems: Vec<Problem>) -> Failure {
+    let Some(last) = problems.pop() else {
+        return Failure::new("the lists cannot be read");
+    };
+    for problem in problems {
+        // Where nobody can be told, the exit code has to do.
+        let _ = writeln!(std::io::stderr(), "error: {problem}");
+    }
+    Failure::new(last)
 }

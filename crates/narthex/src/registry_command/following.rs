@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use registry::client::{Error, Settings};
 use registry::list::ImageList;
 use registry::store::Store;
-use registry::sync::{Copied, Item, Options, Syncer, Watch};
+use registry::sync::{Copied, Item, Options, Syncer, Unwatched};
 use tokio::time::{Instant, sleep_until};
 
 use super::credentials::credentials;
@@ -267,20 +267,12 @@ fn due(interval: Duration, failures: u32) -> Option<Duration> {
     Some(soon.min(regular.unwrap_or(Duration::from_hours(1))))
 }
 
-/// All lists together.
+/// All lists together. The error is for people.
 fn read(files: &[PathBuf]) -> Result<ImageList, String> {
-    let mut all = ImageList::default();
-    let mut problems = Vec::new();
-    for file in files {
-        match ImageList::of_file(file) {
-            Ok(list) => all.extend(list),
-            Err(some) => problems.extend(some.iter().map(ToString::to_string)),
-        }
-    }
-    match problems.is_empty() {
-        true => Ok(all),
-        false => Err(problems.join("; ")),
-    }
+    ImageList::of_files(files).map_err(|problems| {
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        problems.join("; ")
+    })
 }
 
 /// How lists looked.
@@ -297,14 +289,6 @@ impl Seen {
 fn look(file: &Path) -> std::io::Result<(SystemTime, u64)> {
     let data = std::fs::metadata(file)?;
     Ok((data.modified()?, data.len()))
-}
-
-/// Nobody watches.
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn expect(&self, _: u64) {}
-    fn sent(&self, _: u64) {}
 }
 
 #[cfg(test)]

@@ -107,6 +107,25 @@ impl ImageList {
         Self::of_text(&text, file, &environment)
     }
 
+    /// Reads several, as one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn of_files(files: &[PathBuf]) -> Result<Self, Vec<Problem>> {
+        let mut all = Self::default();
+        let mut problems = Vec::new();
+        for file in files {
+            match Self::of_file(file) {
+                Ok(list) => all.extend(list),
+                Err(some) => problems.extend(some),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(all),
+            false => Err(problems),
+        }
+    }
+
     /// Reads a list's text. Paths in it begin at the file's folder; `environment` is asked for
     /// variables.
     ///

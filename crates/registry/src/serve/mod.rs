@@ -294,8 +294,9 @@ impl Exchange<'_> {
 
     /// Where a request's repository is a copy of, if it is one of the cache's.
     fn place(&self, target: &Target) -> Option<Place> {
+        let cache = self.cache?;
         let beside = parameter(self.head.uri.query(), "ns");
-        self.cache?.place(target.repository()?, beside.as_deref())
+        cache.place(target.repository()?, beside.as_deref())
     }
 
     /// Whether the repository itself has what is wanted, though a registry was named beside it:

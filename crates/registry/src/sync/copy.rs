@@ -37,6 +37,15 @@ pub trait Watch: Sync {
     fn sent(&self, bytes: u64);
 }
 
+/// Nobody is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn expect(&self, _: u64) {}
+    fn sent(&self, _: u64) {}
+}
+
 /// What was done for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {

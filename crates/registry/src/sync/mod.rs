@@ -16,7 +16,7 @@ mod syncer;
 mod tar;
 mod to;
 
-pub use copy::{Copied, Watch};
+pub use copy::{Copied, Unwatched, Watch};
 pub use plan::{Failed, Item, Plan};
 pub use state::State;
 pub use syncer::{Options, Syncer, Target};

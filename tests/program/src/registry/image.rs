@@ -18,6 +18,20 @@ pub fn digest(content: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
+/// Bytes that nothing compresses, different for each seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
 /// Debian's skopeo, without TLS and without anybody's configuration.
 pub fn skopeo(arguments: &[&str]) -> Ended {
     let home = tempfile::tempdir().expect("a temporary folder");

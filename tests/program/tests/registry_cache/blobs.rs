@@ -4,15 +4,15 @@ use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use program_tests::registry::{Asked, Gate, Registry, Verdict, digest};
+use program_tests::registry::{Asked, Gate, Registry, Verdict, digest, noise};
 use program_tests::{eventually, run, until};
 
-use crate::rig::{blob_path, cache_of, noise};
+use crate::rig::{blob_path, cache_of};
 
 /// A registry of ours with a blob of some megabytes, and its digest.
 fn outside(megabytes: usize) -> (Registry, Vec<u8>, String) {
     let registry = Registry::start();
-    let content = noise(megabytes << 20);
+    let content = noise(1, megabytes << 20);
     let digest = registry.push_blob("team/app", &content);
     (registry, content, digest)
 }
@@ -180,7 +180,7 @@ fn a_process_that_is_killed_amidst_leaves_nothing_half() {
 #[test]
 fn what_another_repository_has_is_not_fetched_again_nor_given_without_asking() {
     let outside = Registry::start();
-    let content = noise(1 << 20);
+    let content = noise(1, 1 << 20);
     let digest = outside.push_blob("team/one", &content);
     outside.push_blob("team/two", &content);
     let gate = gate(&outside, |_| Verdict::Forward);

@@ -64,15 +64,3 @@ pub(crate) fn blob_path(host: &str, repository: &str, digest: &str) -> String {
 pub(crate) fn manifest_path(host: &str, repository: &str, reference: &str) -> String {
     format!("/v2/{}/manifests/{reference}", copy_of(host, repository))
 }
-
-/// Bytes that nothing compresses.
-pub(crate) fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    next.flatten().take(length).collect()
-}

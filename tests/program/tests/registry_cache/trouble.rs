@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use program_tests::registry::{Gate, Registry, Verdict};
+use program_tests::registry::{Gate, Registry, Verdict, noise};
 
 use crate::rig::{cache_of, manifest_path, push};
 
@@ -124,7 +124,7 @@ fn a_manifest_that_is_not_what_its_digest_says_is_not_kept() {
 fn a_connection_that_breaks_is_taken_up_again() {
     static CUT: AtomicBool = AtomicBool::new(true);
     let outside = Registry::start();
-    let content = crate::rig::noise(4 << 20);
+    let content = noise(1, 4 << 20);
     let digest = outside.push_blob("team/app", &content);
     let gate = Gate::before(outside.port(), |asked| {
         let is_content = asked.method == "GET" && asked.target.contains("/blobs/");
@@ -143,7 +143,7 @@ fn a_connection_that_breaks_is_taken_up_again() {
 #[test]
 fn a_full_disk_is_said_before_anything_comes() {
     let outside = Registry::start();
-    let large = crate::rig::noise(3_000_000);
+    let large = noise(1, 3_000_000);
     let digest = outside.push_blob("team/app", &large);
     let folder = tempfile::tempdir().expect("a folder");
     // A disk of 2 MiB that only this process has.

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use program_tests::registry::{DebianRegistry, Gate, Image, Layout, PASSWORD, Registry, Verdict};
+use program_tests::registry::{
+    DebianRegistry, Gate, Image, Layout, PASSWORD, Registry, Verdict, noise,
+};
 use program_tests::{Folder, Narthex, class, curl, ports, until};
 
-use crate::rig::{Rig, digest_at, narthex, noise, push};
+use crate::rig::{Rig, digest_at, narthex, push};
 
 const SOON: &str = "--sync-interval=1s";
 

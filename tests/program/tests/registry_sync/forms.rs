@@ -1,8 +1,8 @@
 //! Every form of a list, and what is said of it.
 
-use program_tests::registry::{Image, Layout};
+use program_tests::registry::{Image, Layout, noise};
 
-use crate::rig::{Rig, digest_at, narthex, narthex_with, noise, push, small};
+use crate::rig::{Rig, digest_at, narthex, narthex_with, push, small};
 
 #[test]
 fn multi_platform_images_come_with_their_digests_and_only_once() {

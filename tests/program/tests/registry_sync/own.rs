@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use program_tests::registry::{Gate, Image, Layout, Registry, Verdict};
+use program_tests::registry::{Gate, Image, Layout, Registry, Verdict, noise};
 
-use crate::rig::{Rig, noise};
+use crate::rig::Rig;
 
 fn two_platforms() -> [Image; 2] {
     ["linux/amd64", "linux/arm64"].map(|it| Image::of(it, &[it.as_bytes(), b"in both"]))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use program_tests::program::{Ended, binary, end};
-use program_tests::registry::{DebianRegistry, Image, Layout};
+use program_tests::registry::{DebianRegistry, Image, Layout, noise};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,20 +93,6 @@ pub(crate) fn narthex_with(home: &Path, arguments: &[&str], variables: &[(&str, 
         .env("HOME", home)
         .envs(variables.iter().copied());
     end(command)
-}
-
-/// Bytes that are different everywhere, and the same for the same seed.
-pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// A small image of one platform.

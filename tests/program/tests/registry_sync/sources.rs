@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use program_tests::program::end;
-use program_tests::registry::{Image, Layout, digest, skopeo};
+use program_tests::registry::{Image, Layout, digest, noise, skopeo};
 
-use crate::rig::{Rig, digest_at, noise, push};
+use crate::rig::{Rig, digest_at, push};
 
 fn two_platforms() -> [Image; 2] {
     ["linux/amd64", "linux/arm64"].map(|it| Image::of(it, &[it.as_bytes(), b"in both"]))

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use program_tests::registry::{Gate, Image, Layout, Verdict};
+use program_tests::registry::{Gate, Image, Layout, Verdict, noise};
 
-use crate::rig::{Rig, digest_at, noise, push};
+use crate::rig::{Rig, digest_at, push};
 
 fn push_large(rig: &Rig, length: usize) {
     let mut layout = Layout::new();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use registry::client::{Settings, Transport};
 use registry::list::{self, ImageList, Place, Registry, Source};
-use registry::sync::{Options, Syncer, Target, Watch};
+use registry::sync::{Options, Syncer, Target, Unwatched};
 
 use super::super::reach::Reached;
 use super::image::Image;
@@ -92,12 +92,4 @@ pub(super) async fn run(flags: &Copy, reached: Reached) -> Result<ExitCode, Fail
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Nobody watches one image.
-struct Unwatched;
-
-impl Watch for Unwatched {
-    fn expect(&self, _: u64) {}
-    fn sent(&self, _: u64) {}
 }
