@@ -239,7 +239,14 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
     let scaler = cluster.get(&["-n", "narthex", "horizontalpodautoscaler", "narthex"]);
     assert_eq!(scaler.expect("there")["spec"]["minReplicas"], 2);
 
-    until_status(cluster, &format!("{address}:80"), "plain.example.com", 200);
+    // Pods that end meanwhile answer, too, and take their logs with them.
+    wait::eventually("a request is in the log of a pod that stays", || {
+        until_status(cluster, &format!("{address}:80"), "plain.example.com", 200);
+        match log(cluster, "narthex", "narthex") {
+            log if log.contains("plain.example.com") => Ok(()),
+            log => Err(log),
+        }
+    });
     // With `debug`, the log has all that the API server said no to.
     for log in [log_of_the_first, log(cluster, "narthex", "narthex")] {
         assert!(log.contains("plain.example.com"), "requests are logged");
