@@ -49,25 +49,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+// Their help is what their flags say of themselves: here, it would hide all but its first line.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve a cluster, or files and folders of manifests, and their changes as they come.
     Serve(Box<Serve>),
-    /// Name every problem of the manifests with its file, line, object and field.
     Check(Box<Check>),
-    /// Tell which route answers a URL, and why each other does not.
     Explain(Box<Explain>),
-    /// Tell what becomes of ingress-nginx's annotations and hosts, before you move.
     Migrate(Box<Migrate>),
-    /// Tell which requests two configurations answer differently, each with an example.
     Diff(Box<Diff>),
-    /// Look at the certificates that a running Narthex obtains, and renew or revoke them.
     Certs(Certs),
-    /// Keep container images, and fill and look at registries of them.
     Registry(Box<registry::Registry>),
-    /// Serve an example with its own backends, and tell what to try.
     Quickstart(Box<Quickstart>),
-    /// Ask the replicas of Narthex in a cluster.
     Kubectl(Box<kubectl::Kubectl>),
 }
 
@@ -309,6 +301,25 @@ mod tests {
     #[test]
     fn clap_finds_no_contradiction() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_a_command_is_all_that_there_is_to_say_of_it() {
+        let command = Cli::command();
+        for (path, told) in [
+            (&["serve"][..], "SIGHUP reads the manifests again"),
+            (&["check"], "Exits with 1 if there is any problem"),
+            (&["diff"], "2 if it cannot be told"),
+            (&["registry", "serve"], "Without users"),
+        ] {
+            let of = |command: &clap::Command, name: &&str| command.find_subcommand(name).cloned();
+            let found = path
+                .iter()
+                .try_fold(command.clone(), |it, name| of(&it, name));
+            let help = found.expect("a command").render_long_help().to_string();
+            let help: Vec<_> = help.split_whitespace().collect();
+            assert!(help.join(" ").contains(told), "{path:?}: {help:?}");
+        }
     }
 
     #[test]

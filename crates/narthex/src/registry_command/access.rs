@@ -1,27 +1,31 @@
 //! Who may do what in the registry: the gate, as the flags have it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cluster::{Connection, TokenReviews};
+use cluster::TokenReviews;
 use registry::access::{
     Answer, Gate, Htpasswd, Key, Leave, Proxies, Reviewed, Reviewer, Rules, Settings, Watched,
 };
 
+use super::Plan;
 use crate::failure::Failure;
-use crate::flags::registry::{Access, Anonymous};
+use crate::flags::registry::Anonymous;
 
 /// Reads what the flags name. The key of tokens comes from the storage, once there is somebody to
 /// give one to.
-pub(crate) async fn gate<K>(flags: &Access, key: K) -> Result<Arc<Gate>, Failure>
+pub(crate) async fn gate<K>(plan: &Plan, key: K) -> Result<Arc<Gate>, Failure>
 where
     K: AsyncFnOnce() -> Result<Key, String>,
 {
+    let (flags, prefix) = (&plan.access, plan.prefix);
+    let rules = |file: &PathBuf| rules(file, prefix);
+    let users = |file: &PathBuf| users(file, prefix);
     let settings = Settings {
-        rules: flags.access_file.as_deref().map(rules).transpose()?,
+        rules: flags.access_file.as_ref().map(rules).transpose()?,
         anonymous: flags.anonymous.map(leave),
-        htpasswd: flags.htpasswd_file.as_deref().map(users).transpose()?,
-        reviewer: reviewer(flags).await?,
+        htpasswd: flags.htpasswd_file.as_ref().map(users).transpose()?,
+        reviewer: reviewer(plan).await?,
         certificates: flags.client_ca_file.is_some(),
         proxies: Proxies {
             trusted: flags.trusted_proxies.clone(),
@@ -43,37 +47,25 @@ fn leave(anonymous: Anonymous) -> Leave {
     }
 }
 
-fn rules(file: &Path) -> Result<Arc<Watched<Rules>>, Failure> {
+fn rules(file: &Path, prefix: &str) -> Result<Arc<Watched<Rules>>, Failure> {
     let parse = |text: &str| Rules::parse(text).map_err(|wrong| wrong.to_string());
-    Watched::open(file, parse).map_err(|error| Failure::new(format!("--access-file {error}")))
+    Watched::open(file, parse)
+        .map_err(|error| Failure::new(format!("--{prefix}access-file {error}")))
 }
 
-fn users(file: &Path) -> Result<Arc<Watched<Htpasswd>>, Failure> {
+fn users(file: &Path, prefix: &str) -> Result<Arc<Watched<Htpasswd>>, Failure> {
     Watched::open(file, Htpasswd::parse)
-        .map_err(|error| Failure::new(format!("--htpasswd-file {error}")))
+        .map_err(|error| Failure::new(format!("--{prefix}htpasswd-file {error}")))
 }
 
-async fn reviewer(flags: &Access) -> Result<Option<Box<dyn Reviewer>>, Failure> {
-    if !flags.service_accounts {
+async fn reviewer(plan: &Plan) -> Result<Option<Box<dyn Reviewer>>, Failure> {
+    if !plan.access.service_accounts {
         return Ok(None);
     }
-    let connection = connection(flags, "--service-accounts").await?;
-    let reviews = TokenReviews::new(&connection, flags.service_account_audience.clone());
+    let connection = plan.connection("service-accounts").await?;
+    let audiences = plan.access.service_account_audience.clone();
+    let reviews = TokenReviews::new(&connection, audiences);
     Ok(Some(Box::new(ByCluster(reviews))))
-}
-
-/// The cluster, which a flag takes.
-pub(crate) async fn connection(flags: &Access, flag: &str) -> Result<Connection, Failure> {
-    let access = match &flags.kubeconfig {
-        Some(file) => Some(cluster::Access::File(file.clone())),
-        None => cluster::Access::find(),
-    };
-    let access = access.ok_or_else(|| {
-        Failure::new(format!(
-            "{flag} takes a cluster: give --kubeconfig FILE, or run in a pod"
-        ))
-    })?;
-    Connection::open(&access).await.map_err(Failure::new)
 }
 
 #[derive(Debug)]

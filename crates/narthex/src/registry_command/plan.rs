@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster::LocalRegistry;
+use cluster::{Connection, LocalRegistry};
 use registry::serve::Limits;
 use registry::store::Place;
 
 use crate::config::Invalid;
-use crate::flags::registry::{Access, Beside, Following, HELP, Hosting, PullThrough, Serve};
+use crate::failure::Failure;
+use crate::flags::registry::{
+    Access, Alone, Beside, Following, HELP, Hosting, PullThrough, Serve, Settings,
+};
 
 /// What a registry does.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub(crate) struct Plan {
     /// A certificate and its key.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     pub(super) access: Access,
+    /// The cluster, if it is not to be found.
+    cluster: Option<cluster::Access>,
     pub(super) following: Following,
     /// What tools are told of it in the cluster.
     pub(super) hosting: Option<LocalRegistry>,
@@ -27,22 +32,70 @@ pub(crate) struct Plan {
     /// Zero is never.
     pub(super) gc_interval: Duration,
     pub(super) gc_grace: Duration,
+    /// What the flags' names begin with, for messages.
+    pub(super) prefix: &'static str,
 }
 
 impl Plan {
     /// Of `narthex registry serve`.
     pub(super) fn of(flags: &Serve) -> Result<Self, Invalid> {
-        let tls = flags.tls_cert_file.clone().zip(flags.tls_key_file.clone());
-        guard(flags.address, flags.insecure, tls.is_some(), "")?;
-        certificates(flags.access.client_ca_file.is_some(), tls.is_some(), "")?;
-        let limits = &flags.limits;
+        let cluster = flags.kubeconfig.clone().map(cluster::Access::File);
+        let (place, Alone(settings)) = (flags.storage.clone(), &flags.settings);
+        Self::new(flags.address, place, settings, cluster, "")
+    }
+
+    /// Of `narthex serve`, which may have a cluster. `None` if there is to be no registry.
+    pub(crate) fn beside(
+        flags: &Beside,
+        cluster: Option<cluster::Access>,
+    ) -> Result<Option<Self>, Invalid> {
+        let settings = &flags.settings;
+        let Some(address) = flags.registry else {
+            let idle = [
+                ("sync", !settings.following.sync.is_empty()),
+                (
+                    "pull-through",
+                    !settings.pull_through.pull_through.is_empty(),
+                ),
+                ("hosting", settings.hosting.hosting.is_some()),
+            ];
+            return match idle.iter().find(|(_, is_given)| *is_given) {
+                Some((name, _)) => Err(Invalid(format!(
+                    "--registry-{name} is about a registry: give --registry IP:PORT, too"
+                ))),
+                None => Ok(None),
+            };
+        };
+        let Some(place) = flags.registry_storage.clone() else {
+            return Err(Invalid("--registry needs --registry-storage".to_owned()));
+        };
+        Self::new(address, place, settings, cluster, "registry-").map(Some)
+    }
+
+    fn new(
+        address: SocketAddr,
+        place: Place,
+        settings: &Settings,
+        cluster: Option<cluster::Access>,
+        prefix: &'static str,
+    ) -> Result<Self, Invalid> {
+        let certificate = settings.tls_cert_file.clone();
+        let tls = certificate.zip(settings.tls_key_file.clone());
+        guard(address, settings.insecure, tls.is_some(), prefix)?;
+        certificates(
+            settings.access.client_ca_file.is_some(),
+            tls.is_some(),
+            prefix,
+        )?;
+        let limits = &settings.limits;
         Ok(Self {
-            address: flags.address,
-            place: flags.storage.clone(),
+            address,
+            place,
             tls,
-            access: flags.access.clone(),
-            following: flags.following.clone(),
-            hosting: hosting(&flags.hosting),
+            access: settings.access.clone(),
+            cluster,
+            following: settings.following.clone(),
+            hosting: hosting(&settings.hosting),
             limits: Limits {
                 largest_manifest: limits.max_manifest_size,
                 largest_blob: limits.max_blob_size,
@@ -56,42 +109,24 @@ impl Plan {
                 verify_pulls: limits.verify_pulls,
                 missing_blobs: limits.allow_missing_blobs,
             },
-            pull_through: flags.pull_through.clone(),
-            gc_interval: flags.gc_interval,
-            gc_grace: flags.gc_grace,
+            pull_through: settings.pull_through.clone(),
+            gc_interval: settings.gc_interval,
+            gc_grace: settings.gc_grace,
+            prefix,
         })
     }
 
-    /// Of `narthex serve`. `None` if there is to be no registry.
-    pub(crate) fn beside(flags: &Beside) -> Result<Option<Self>, Invalid> {
-        let Some(address) = flags.registry else {
-            return Ok(None);
-        };
-        let Some(place) = flags.registry_storage.clone() else {
-            return Err(Invalid("--registry needs --registry-storage".to_owned()));
-        };
-        let certificate = flags.registry_tls_cert_file.clone();
-        let tls = certificate.zip(flags.registry_tls_key_file.clone());
-        guard(address, flags.registry_insecure, tls.is_some(), "registry-")?;
-        let has_authority = flags.access.registry_client_ca_file.is_some();
-        certificates(has_authority, tls.is_some(), "registry-")?;
-        Ok(Some(Self {
-            address,
-            place,
-            tls,
-            access: flags.access.plain(),
-            following: flags.following.plain(),
-            hosting: hosting(&flags.hosting.plain()),
-            limits: Limits {
-                largest_blob: flags.registry_max_blob_size,
-                begun_uploads: flags.registry_max_begun_uploads,
-                verify_pulls: flags.registry_verify_pulls,
-                ..Limits::default()
-            },
-            pull_through: flags.pull_through.plain(),
-            gc_interval: flags.registry_gc_interval,
-            gc_grace: flags.registry_gc_grace,
-        }))
+    /// The cluster, which a flag takes.
+    pub(super) async fn connection(&self, flag: &str) -> Result<Connection, Failure> {
+        let access = self.cluster.clone().or_else(cluster::Access::find);
+        let access = access.ok_or_else(|| {
+            let prefix = self.prefix;
+            Failure::new(format!(
+                "--{prefix}{flag} takes a cluster: give --kubeconfig FILE, or set KUBECONFIG, or \
+                 run in a pod"
+            ))
+        })?;
+        Connection::open(&access).await.map_err(Failure::new)
     }
 }
 

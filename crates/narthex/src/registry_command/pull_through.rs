@@ -20,8 +20,9 @@ pub(super) fn cache(
     }
     let mut insecure = flags.pull_through_insecure.iter();
     if let Some(host) = insecure.find(|it| !flags.pull_through.contains(it)) {
+        let prefix = plan.prefix;
         return Err(format!(
-            "pull-through-insecure names {host}, which pull-through does not"
+            "--{prefix}pull-through-insecure names {host}, which --{prefix}pull-through does not"
         ));
     }
     let mut authorities = Vec::new();

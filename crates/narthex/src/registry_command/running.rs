@@ -116,12 +116,10 @@ impl Running {
             let opened = place.storage().map_err(|error| error.to_string())?;
             Key::shared(&*opened).await
         };
-        let gate = access::gate(&plan.access, key)
-            .await
-            .map_err(Unready::Failed)?;
+        let gate = access::gate(plan, key).await.map_err(Unready::Failed)?;
         let hosting = match &plan.hosting {
             Some(told) => {
-                let connection = access::connection(&plan.access, "--hosting").await;
+                let connection = plan.connection("hosting").await;
                 Some((told.clone(), connection.map_err(Unready::Failed)?))
             }
             None => None,

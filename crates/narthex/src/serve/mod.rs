@@ -102,7 +102,11 @@ pub(crate) fn run(flags: flags::Serve) -> Result<ExitCode, Failure> {
     )?;
     let config = config::Serve::new(source, &compilation, serving)?;
     let mut config = config.with_ingress_nginx(&ingress_nginx);
-    config.registry = registry_command::Plan::beside(&registry)?;
+    let access = match &config.source {
+        config::Source::Cluster(cluster) => Some(cluster.access.clone()),
+        config::Source::Files(_) => None,
+    };
+    config.registry = registry_command::Plan::beside(&registry, access)?;
     config.set_registry_credentials(*registry_credentials)?;
     config.succession = if upgrade {
         Succession::TakesOver

@@ -9,68 +9,47 @@ pub(crate) const HELP: &str = "https://github.com/kubernetes/enhancements/tree/m
 
 /// How tools are told of the registry.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Telling tools")]
+#[command(next_help_heading = "Image registry: telling tools")]
 pub(crate) struct Hosting {
     /// Keep the ConfigMap `local-registry-hosting` (KEP-1755) in the cluster's namespace kube-public, by which
     /// tools find its registry: this is where they reach it, from outside of the cluster. One of somebody else is
     /// left alone.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING", value_name = "HOST[:PORT]")]
+    #[arg(
+        id = "registry-hosting",
+        long,
+        env = "NARTHEX_REGISTRY_HOSTING",
+        value_name = "HOST[:PORT]"
+    )]
     #[arg(value_parser = host)]
     pub(crate) hosting: Option<String>,
 
     /// Where nodes reach it, if it is not the same.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_FROM_NODES")]
-    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "hosting")]
+    #[arg(
+        id = "registry-hosting-from-nodes",
+        long,
+        env = "NARTHEX_REGISTRY_HOSTING_FROM_NODES"
+    )]
+    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "registry-hosting")]
     pub(crate) hosting_from_nodes: Option<String>,
 
     /// Where pods reach it, if it is not the same.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_FROM_PODS")]
-    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "hosting")]
+    #[arg(
+        id = "registry-hosting-from-pods",
+        long,
+        env = "NARTHEX_REGISTRY_HOSTING_FROM_PODS"
+    )]
+    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "registry-hosting")]
     pub(crate) hosting_from_pods: Option<String>,
 
     /// A page for people who want to know how to use it. [default: the KEP]
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_HELP", value_name = "URL")]
-    #[arg(value_parser = url, requires = "hosting")]
+    #[arg(
+        id = "registry-hosting-help",
+        long,
+        env = "NARTHEX_REGISTRY_HOSTING_HELP",
+        value_name = "URL"
+    )]
+    #[arg(value_parser = url, requires = "registry-hosting")]
     pub(crate) hosting_help: Option<String>,
-}
-
-/// The same beside `narthex serve`: as [`Hosting`], with other names.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Image registry")]
-pub(crate) struct BesideHosting {
-    /// Keep the ConfigMap `local-registry-hosting` (KEP-1755) in the cluster's namespace kube-public, by which
-    /// tools find its registry: this is where they reach it, from outside of the cluster. One of somebody else is
-    /// left alone. The cluster is the pod's own, or that of $KUBECONFIG.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING", value_name = "HOST[:PORT]")]
-    #[arg(value_parser = host, requires = "registry")]
-    pub(crate) registry_hosting: Option<String>,
-
-    /// Where nodes reach it, if it is not the same.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_FROM_NODES")]
-    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "registry_hosting")]
-    pub(crate) registry_hosting_from_nodes: Option<String>,
-
-    /// Where pods reach it, if it is not the same.
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_FROM_PODS")]
-    #[arg(value_name = "HOST[:PORT]", value_parser = host, requires = "registry_hosting")]
-    pub(crate) registry_hosting_from_pods: Option<String>,
-
-    /// A page for people who want to know how to use it. [default: the KEP]
-    #[arg(long, env = "NARTHEX_REGISTRY_HOSTING_HELP", value_name = "URL")]
-    #[arg(value_parser = url, requires = "registry_hosting")]
-    pub(crate) registry_hosting_help: Option<String>,
-}
-
-impl BesideHosting {
-    /// The same by the names that `registry serve` has.
-    pub(crate) fn plain(&self) -> Hosting {
-        Hosting {
-            hosting: self.registry_hosting.clone(),
-            hosting_from_nodes: self.registry_hosting_from_nodes.clone(),
-            hosting_from_pods: self.registry_hosting_from_pods.clone(),
-            hosting_help: self.registry_hosting_help.clone(),
-        }
-    }
 }
 
 fn url(text: &str) -> Result<String, String> {

@@ -10,12 +10,13 @@ use crate::flags::values;
 
 /// Registries whose images are got when they are pulled.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Pull-through cache")]
+#[command(next_help_heading = "Image registry: pull-through cache")]
 pub(crate) struct PullThrough {
     /// Get what is pulled of these registries and is not here, and keep it: under
     /// docker.io/library/nginx, or library/nginx where the client names the registry beside it, as
     /// containerd does. No other one is asked. Repeatable.
     #[arg(
+        id = "registry-pull-through",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH",
         value_name = "HOST[:PORT]"
@@ -25,6 +26,7 @@ pub(crate) struct PullThrough {
 
     /// How long a tag is taken to be what it was, before its registry is asked again.
     #[arg(
+        id = "registry-pull-through-ttl",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_TTL",
         value_name = "DURATION"
@@ -34,6 +36,7 @@ pub(crate) struct PullThrough {
 
     /// How long images stay that nobody pulls; 0 is for ever.
     #[arg(
+        id = "registry-pull-through-keep",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_KEEP",
         value_name = "DURATION"
@@ -42,138 +45,54 @@ pub(crate) struct PullThrough {
     pub(crate) pull_through_keep: Duration,
 
     /// How many blobs are fetched at once; further ones wait.
-    #[arg(long, env = "NARTHEX_REGISTRY_PULL_THROUGH_FETCHES", value_name = "N")]
+    #[arg(
+        id = "registry-pull-through-fetches",
+        long,
+        env = "NARTHEX_REGISTRY_PULL_THROUGH_FETCHES",
+        value_name = "N"
+    )]
     #[arg(default_value_t = 16)]
     pub(crate) pull_through_fetches: usize,
 
     /// Credentials for those registries, as docker's config.json; read again when it changes.
     /// [default: the files of docker, podman and skopeo]
     #[arg(
+        id = "registry-pull-through-authfile",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_AUTHFILE",
         value_name = "FILE"
     )]
-    #[arg(requires = "pull_through")]
+    #[arg(requires = "registry-pull-through")]
     pub(crate) pull_through_authfile: Option<PathBuf>,
 
     /// A file with manifests of kind RegistryCredentials, whose providers are asked for credentials
     /// for those registries; repeatable.
     #[arg(
+        id = "registry-pull-through-credentials-file",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_CREDENTIALS_FILE",
         value_name = "FILE"
     )]
-    #[arg(value_delimiter = ',', requires = "pull_through")]
+    #[arg(value_delimiter = ',', requires = "registry-pull-through")]
     pub(crate) pull_through_credentials_file: Vec<PathBuf>,
 
     /// Authorities (PEM) of their certificates, beside the system's.
     #[arg(
+        id = "registry-pull-through-ca-file",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_CA_FILE",
         value_name = "FILE"
     )]
-    #[arg(requires = "pull_through")]
+    #[arg(requires = "registry-pull-through")]
     pub(crate) pull_through_ca_file: Option<PathBuf>,
 
     /// Those of them that may have any certificate, or none and speak plain HTTP. Repeatable.
     #[arg(
+        id = "registry-pull-through-insecure",
         long,
         env = "NARTHEX_REGISTRY_PULL_THROUGH_INSECURE",
         value_name = "HOST[:PORT]"
     )]
-    #[arg(value_delimiter = ',', requires = "pull_through")]
+    #[arg(value_delimiter = ',', requires = "registry-pull-through")]
     pub(crate) pull_through_insecure: Vec<Host>,
-}
-
-/// The same beside `narthex serve`: as [`PullThrough`], with other names.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Image registry")]
-pub(crate) struct BesidePullThrough {
-    /// Get what is pulled of these registries and is not here, and keep it: under
-    /// docker.io/library/nginx, or library/nginx where the client names the registry beside it, as
-    /// containerd does. No other one is asked. Repeatable.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH",
-        value_name = "HOST[:PORT]"
-    )]
-    #[arg(value_delimiter = ',')]
-    pub(crate) registry_pull_through: Vec<Host>,
-
-    /// How long a tag is taken to be what it was, before its registry is asked again.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_TTL",
-        value_name = "DURATION"
-    )]
-    #[arg(default_value = "5m", value_parser = values::duration)]
-    pub(crate) registry_pull_through_ttl: Duration,
-
-    /// How long images stay that nobody pulls; 0 is for ever.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_KEEP",
-        value_name = "DURATION"
-    )]
-    #[arg(default_value = "0", value_parser = values::duration)]
-    pub(crate) registry_pull_through_keep: Duration,
-
-    /// How many blobs are fetched at once; further ones wait.
-    #[arg(long, env = "NARTHEX_REGISTRY_PULL_THROUGH_FETCHES", value_name = "N")]
-    #[arg(default_value_t = 16)]
-    pub(crate) registry_pull_through_fetches: usize,
-
-    /// Credentials for those registries, as docker's config.json; read again when it changes.
-    /// [default: the files of docker, podman and skopeo]
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_AUTHFILE",
-        value_name = "FILE"
-    )]
-    #[arg(requires = "registry_pull_through")]
-    pub(crate) registry_pull_through_authfile: Option<PathBuf>,
-
-    /// A file with manifests of kind RegistryCredentials, whose providers are asked for credentials
-    /// for those registries; repeatable.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_CREDENTIALS_FILE",
-        value_name = "FILE"
-    )]
-    #[arg(value_delimiter = ',', requires = "registry_pull_through")]
-    pub(crate) registry_pull_through_credentials_file: Vec<PathBuf>,
-
-    /// Authorities (PEM) of their certificates, beside the system's.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_CA_FILE",
-        value_name = "FILE"
-    )]
-    #[arg(requires = "registry_pull_through")]
-    pub(crate) registry_pull_through_ca_file: Option<PathBuf>,
-
-    /// Those of them that may have any certificate, or none and speak plain HTTP. Repeatable.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_PULL_THROUGH_INSECURE",
-        value_name = "HOST[:PORT]"
-    )]
-    #[arg(value_delimiter = ',', requires = "registry_pull_through")]
-    pub(crate) registry_pull_through_insecure: Vec<Host>,
-}
-
-impl BesidePullThrough {
-    /// The same by the names that `registry serve` has.
-    pub(crate) fn plain(&self) -> PullThrough {
-        PullThrough {
-            pull_through: self.registry_pull_through.clone(),
-            pull_through_ttl: self.registry_pull_through_ttl,
-            pull_through_keep: self.registry_pull_through_keep,
-            pull_through_fetches: self.registry_pull_through_fetches,
-            pull_through_authfile: self.registry_pull_through_authfile.clone(),
-            pull_through_credentials_file: self.registry_pull_through_credentials_file.clone(),
-            pull_through_ca_file: self.registry_pull_through_ca_file.clone(),
-            pull_through_insecure: self.registry_pull_through_insecure.clone(),
-        }
-    }
 }

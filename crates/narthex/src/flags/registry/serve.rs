@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use registry::store::Place;
 use tracing_subscriber::filter::Targets;
 
-use super::{Access, Following, Hosting, PullThrough};
+use super::Alone;
 use crate::flags::{LogFormat, values};
 
 /// Keep images, and serve them to whoever speaks the OCI distribution specification.
@@ -29,32 +28,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "NARTHEX_REGISTRY_STORAGE", value_name = "DIR|URL")]
     pub(crate) storage: Place,
 
-    /// Serve without TLS at an address that is not this machine's own.
-    #[arg(long, env = "NARTHEX_REGISTRY_INSECURE", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(default_value_t = false, action = ArgAction::Set)]
-    pub(crate) insecure: bool,
-
-    /// The certificate and those above it, in PEM; read again when the file changes.
-    #[arg(long, env = "NARTHEX_REGISTRY_TLS_CERT_FILE", value_name = "FILE")]
-    #[arg(requires = "tls_key_file")]
-    pub(crate) tls_cert_file: Option<PathBuf>,
-
-    /// Its key, in PEM.
-    #[arg(long, env = "NARTHEX_REGISTRY_TLS_KEY_FILE", value_name = "FILE")]
-    #[arg(requires = "tls_cert_file")]
-    pub(crate) tls_key_file: Option<PathBuf>,
-
-    /// How often what nothing needs is taken away; 0 is never.
-    #[arg(long, env = "NARTHEX_REGISTRY_GC_INTERVAL", value_name = "DURATION")]
-    #[arg(default_value = "24h", value_parser = values::duration)]
-    pub(crate) gc_interval: Duration,
-
-    /// How long blobs stay that no manifest names, and uploads that nobody goes on with: longer
-    /// than a push takes.
-    #[arg(long, env = "NARTHEX_REGISTRY_GC_GRACE", value_name = "DURATION")]
-    #[arg(default_value = "24h", value_parser = values::duration)]
-    pub(crate) gc_grace: Duration,
+    /// The cluster's kubeconfig file, for --service-accounts and --hosting.
+    /// [default: in a pod its ServiceAccount, else $KUBECONFIG]
+    #[arg(long, env = "NARTHEX_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
 
     /// Where /metrics and /healthz are. [default: nowhere]
     #[arg(long, env = "NARTHEX_REGISTRY_METRICS_ADDRESS", value_name = "IP:PORT")]
@@ -70,97 +47,7 @@ pub(crate) struct Serve {
     #[arg(default_value = "info", value_parser = values::log_filter)]
     pub(crate) log_level: Targets,
 
-    // What has a heading of its own comes last: a heading holds for all below it.
+    // What has headings of its own comes last: a heading holds for all below it.
     #[command(flatten)]
-    pub(crate) access: Access,
-
-    #[command(flatten)]
-    pub(crate) following: Following,
-
-    #[command(flatten)]
-    pub(crate) hosting: Hosting,
-
-    #[command(flatten)]
-    pub(crate) pull_through: PullThrough,
-
-    #[command(flatten)]
-    pub(crate) limits: Limits,
-}
-
-/// What clients of a registry may do.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Limits")]
-pub(crate) struct Limits {
-    /// The largest manifest (413 beyond).
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_MANIFEST_SIZE", value_name = "SIZE")]
-    #[arg(default_value = "4MiB", value_parser = values::memory_size)]
-    pub(crate) max_manifest_size: usize,
-
-    /// The largest blob (413 beyond).
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_BLOB_SIZE", value_name = "SIZE")]
-    #[arg(default_value = "64g", value_parser = values::size)]
-    pub(crate) max_blob_size: u64,
-
-    /// The most connections; further ones are closed.
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_CONNECTIONS", value_name = "N")]
-    #[arg(default_value_t = 1024)]
-    pub(crate) max_connections: usize,
-
-    /// The most uploads that come at once (429 beyond).
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_UPLOADS", value_name = "N")]
-    #[arg(default_value_t = 64)]
-    pub(crate) max_uploads: usize,
-
-    /// The most uploads that are begun and neither finished nor cancelled (429 beyond). Those that
-    /// nobody goes on with end with --gc-grace.
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_BEGUN_UPLOADS", value_name = "N")]
-    #[arg(default_value_t = 10_000)]
-    pub(crate) max_begun_uploads: usize,
-
-    /// The largest request head (431 beyond).
-    #[arg(long, env = "NARTHEX_REGISTRY_MAX_HEADER_BYTES", value_name = "SIZE")]
-    #[arg(default_value = "64KiB", value_parser = header_size)]
-    pub(crate) max_header_bytes: usize,
-
-    /// For a request's head, and between two requests on one connection.
-    #[arg(long, env = "NARTHEX_REGISTRY_HEADER_TIMEOUT", value_name = "DURATION")]
-    #[arg(default_value = "60s", value_parser = values::duration)]
-    pub(crate) header_timeout: Duration,
-
-    /// Between two pieces of a request's body, and for a whole manifest.
-    #[arg(long, env = "NARTHEX_REGISTRY_BODY_TIMEOUT", value_name = "DURATION")]
-    #[arg(default_value = "60s", value_parser = values::duration)]
-    pub(crate) body_timeout: Duration,
-
-    /// For a slow client to take something of an answer.
-    #[arg(long, env = "NARTHEX_REGISTRY_WRITE_TIMEOUT", value_name = "DURATION")]
-    #[arg(default_value = "60s", value_parser = values::duration)]
-    pub(crate) write_timeout: Duration,
-
-    /// Digest blobs while they are pulled, too: one that is not what it was never looks complete to
-    /// its client. Manifests are always verified.
-    #[arg(long, env = "NARTHEX_REGISTRY_VERIFY_PULLS", value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(default_value_t = false, action = ArgAction::Set)]
-    pub(crate) verify_pulls: bool,
-
-    /// Take manifests whose blobs the repository does not have, as copies of a part of an image
-    /// are. Without it, a push that forgot something is told so; manifests that an index lists may
-    /// be missing in any case.
-    #[arg(
-        long,
-        env = "NARTHEX_REGISTRY_ALLOW_MISSING_BLOBS",
-        value_name = "BOOL"
-    )]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(default_value_t = false, action = ArgAction::Set)]
-    pub(crate) allow_missing_blobs: bool,
-}
-
-/// What the HTTP library can have.
-fn header_size(text: &str) -> Result<usize, String> {
-    match values::memory_size(text)? {
-        0..8192 => Err("at least 8KiB".to_owned()),
-        size => Ok(size),
-    }
+    pub(crate) settings: Alone,
 }
