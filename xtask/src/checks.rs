@@ -76,6 +76,8 @@ pub(crate) fn program() -> Result<Tally, String> {
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let versitygw = tools::versitygw()
         .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
+    let azurite = tools::azurite()
+        .map_err(|error| format!("{error} (or leave this kind out: --skip program)"))?;
     let mut tally = Tally::one(acme::lint()?);
     let binary = release_binary()?;
     let mut tests = cargo();
@@ -84,6 +86,7 @@ pub(crate) fn program() -> Result<Tally, String> {
         .env("NARTHEX_BIN", binary)
         .env("CRANE", crane)
         .env("VERSITYGW", versitygw)
+        .env("AZURITE", azurite)
         .env("ACME_BIN", acme)
         .env("GRPC_PEER", grpc_peer);
     tally += counted(&mut tests)?;

@@ -16,6 +16,7 @@ const CRANE: &str = "github.com/google/go-containerregistry/cmd/crane@v0.20.6";
 
 /// An S3 server on a folder: the bucket that a registry's tests keep images in.
 const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+const AZURITE: &str = "azurite@3.35.0";
 
 /// A command that tests run, or a file by its whole path, and the Debian package that has it.
 pub(crate) struct Tool {
@@ -134,6 +135,18 @@ pub(crate) const GO: &[Tool] = &[Tool {
     package: "golang-go",
 }];
 
+/// What installs programs of Node's.
+const NPM: &[Tool] = &[
+    Tool {
+        command: "node",
+        package: "nodejs",
+    },
+    Tool {
+        command: "npm",
+        package: "npm",
+    },
+];
+
 /// What the cluster rig is built with and runs.
 pub(crate) const CLUSTER: &[Tool] = &[
     Tool {
@@ -243,6 +256,33 @@ pub(crate) fn crane() -> Result<PathBuf, String> {
 /// The path of versitygw; built into the target folder if it is not there.
 pub(crate) fn versitygw() -> Result<PathBuf, String> {
     go_tool("versitygw", VERSITYGW)
+}
+
+/// The path of Azurite; installed into the target folder if it is not there.
+pub(crate) fn azurite() -> Result<PathBuf, String> {
+    let folder = target()?.join("tools/azurite");
+    let path = folder.join("node_modules/.bin/azurite-blob");
+    if path.is_file() {
+        return Ok(path);
+    }
+    provide(NPM)?;
+    let mut install = Command::new("npm");
+    install
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--prefix",
+        ])
+        .arg(&folder)
+        .arg(AZURITE);
+    let (installed, said) = quietly(&mut install)?;
+    if installed {
+        Ok(path)
+    } else {
+        Err(format!("Azurite cannot be installed:\n{said}"))
+    }
 }
 
 /// The path of a command of a Go module.

@@ -1,4 +1,4 @@
-//! Images in a bucket: an S3 server that is not ours, real clients, and processes that are killed.
+//! Images in a bucket: servers of S3 and of Azure's Blob Storage that are not ours, real clients, and processes that are killed.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -26,7 +26,15 @@ fn gc(bucket: &Bucket) -> Value {
 
 #[test]
 fn clients_push_pull_tag_and_delete() {
-    let bucket = Bucket::start();
+    clients_push_pull_tag_and_delete_in(&Bucket::start());
+}
+
+#[test]
+fn clients_push_pull_tag_and_delete_in_azure() {
+    clients_push_pull_tag_and_delete_in(&Bucket::azure());
+}
+
+fn clients_push_pull_tag_and_delete_in(bucket: &Bucket) {
     let registry = bucket.registry(&[]);
     let mut layout = Layout::new();
     let amd64 = Image::of("linux/amd64", &[b"shared", &noise(1, 7_000_000)]);
@@ -127,6 +135,20 @@ fn tags_come_in_pages_and_in_order() {
 #[test]
 fn an_upload_goes_on_after_its_process_was_killed() {
     let bucket = Bucket::start();
+    an_upload_goes_on_after_its_process_was_killed_in(&bucket);
+    let left = bucket.objects();
+    assert!(
+        left.iter().all(|it| !it.starts_with("uploads/")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn an_upload_goes_on_in_azure_after_its_process_was_killed() {
+    an_upload_goes_on_after_its_process_was_killed_in(&Bucket::azure());
+}
+
+fn an_upload_goes_on_after_its_process_was_killed_in(bucket: &Bucket) {
     let mut registry = bucket.registry(&[]);
     let content = noise(3, 16_000_000);
     let place = registry.begin("a");
@@ -158,16 +180,19 @@ fn an_upload_goes_on_after_its_process_was_killed() {
     let put = registry.ask("PUT", &path, &[], &content[second..]);
     assert_eq!(put.status, 201, "{}", put.text());
     assert!(registry.get(&format!("/v2/a/blobs/{digest}")).body == content);
-    let left = bucket.objects();
-    assert!(
-        left.iter().all(|it| !it.starts_with("uploads/")),
-        "{left:?}"
-    );
 }
 
 #[test]
 fn what_is_acknowledged_is_there_after_the_process_was_killed() {
-    let bucket = Bucket::start();
+    what_is_acknowledged_is_there_after_the_process_was_killed_in(&Bucket::start());
+}
+
+#[test]
+fn what_is_acknowledged_is_in_azure_after_the_process_was_killed() {
+    what_is_acknowledged_is_there_after_the_process_was_killed_in(&Bucket::azure());
+}
+
+fn what_is_acknowledged_is_there_after_the_process_was_killed_in(bucket: &Bucket) {
     let mut acknowledged: Vec<(String, String)> = Vec::new();
     for round in 0..6_u64 {
         let mut registry = bucket.registry(&[]);
@@ -206,7 +231,7 @@ fn what_is_acknowledged_is_there_after_the_process_was_killed() {
         bucket.assert_whole();
     }
     assert!(!acknowledged.is_empty());
-    gc(&bucket);
+    gc(bucket);
     bucket.assert_whole();
     let registry = bucket.registry(&[]);
     for (tag, digest) in &acknowledged {

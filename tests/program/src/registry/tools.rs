@@ -1,4 +1,4 @@
-//! Programs that `cargo xtask test program` builds from Go modules.
+//! Programs that `cargo xtask test program` gets from other registries than Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
