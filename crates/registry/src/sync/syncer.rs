@@ -40,6 +40,27 @@ pub struct Options {
     pub scoped: bool,
     /// How often a request is made again that failed for reasons that pass.
     pub retries: u32,
+    /// What a list may cost.
+    pub most: Most,
+}
+
+/// What a list may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// The images that it means.
+    pub images: usize,
+    /// The manifests of one image, in bytes.
+    pub manifests: usize,
+}
+
+impl Default for Most {
+    /// For lists of whoever runs this.
+    fn default() -> Self {
+        Self {
+            images: 1_000_000,
+            manifests: 256 << 20,
+        }
+    }
 }
 
 /// Fills a registry by a list.
