@@ -42,7 +42,7 @@ pub(crate) struct Access {
     #[arg(value_delimiter = ',', requires = "service_accounts")]
     pub(crate) service_account_audience: Vec<String>,
 
-    /// The cluster's kubeconfig file, for --service-accounts and --hosting.
+    /// The cluster's kubeconfig file, for --service-accounts, --hosting and --image-lists.
     /// [default: in a pod its ServiceAccount, else $KUBECONFIG]
     #[arg(long, env = "NARTHEX_KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

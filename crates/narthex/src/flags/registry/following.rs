@@ -17,6 +17,12 @@ pub(crate) struct Following {
     #[arg(value_delimiter = ',')]
     pub(crate) sync: Vec<PathBuf>,
 
+    /// Bring the images of the ImageLists in this namespace of the cluster as well, and say in their
+    /// status how they stand. Who may write them there may put any image into the registry.
+    #[arg(long, env = "NARTHEX_REGISTRY_IMAGE_LISTS", value_name = "NAMESPACE")]
+    #[arg(value_parser = namespace)]
+    pub(crate) image_lists: Option<String>,
+
     /// How often the lists' sources are asked for what is new; 0 is once.
     #[arg(long, env = "NARTHEX_REGISTRY_SYNC_INTERVAL", value_name = "DURATION")]
     #[arg(default_value = "1h", value_parser = values::duration)]
@@ -84,10 +90,25 @@ impl BesideFollowing {
     pub(crate) fn plain(&self) -> Following {
         Following {
             sync: self.registry_sync.clone(),
+            image_lists: None,
             sync_interval: self.registry_sync_interval,
             sync_parallel: self.registry_sync_parallel,
             sync_authfile: self.registry_sync_authfile.clone(),
             sync_credentials_file: self.registry_sync_credentials_file.clone(),
         }
+    }
+}
+
+/// RFC 1123's label, as the API server takes it.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+    let right = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(is_inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    match right {
+        true => Ok(text.to_owned()),
+        false => Err("write the name of a namespace".to_owned()),
     }
 }
