@@ -158,6 +158,29 @@ fn lists_of_the_cluster_are_brought_and_say_how_they_stand() {
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(version(), before, "it is written again and again");
 
+    // While the API server is away, what was known is followed on; and what comes then, once it is back.
+    cluster.kill_apiserver();
+    let image = format!("docker://{door}/mirrored/app:1");
+    let deleted = skopeo(&["delete", "--tls-verify=false", &image]);
+    assert_eq!(deleted.code, Some(0), "{}", deleted.said());
+    wait::eventually("it is brought again", || {
+        let pulled = pull("mirrored/app:1");
+        match pulled.code {
+            Some(0) => Ok(()),
+            _ => Err(pulled.said()),
+        }
+    });
+    cluster.start_apiserver();
+    wait::until("the API server is back", || {
+        cluster.get(&["namespace/narthex"]).is_ok()
+    });
+    shop(json!([
+        source.image("open/app:1", "mirrored/app:1"),
+        source.image("open/app:1", "mirrored/late:1"),
+    ]));
+    assert_eq!(until(cluster, "shop", "Synced")["status"]["images"], 2);
+    assert_eq!(pull("mirrored/late:1").code, Some(0));
+
     // What cannot be had is named, and keeps no other.
     shop(json!([
         source.image("open/none:1", "mirrored/none:1"),
