@@ -131,7 +131,7 @@ impl Follower {
         options.credentials = Some(match self.is_own() {
             true => credentials?,
             false => {
-                options.most = MOST;
+                (options.most, options.hides_files) = (MOST, true);
                 let credentials = credentials.map_err(|why| {
                     tracing::warn!("{}: {why}", self.who);
                     "the registry cannot read its credentials: its log says why".to_owned()
