@@ -42,7 +42,9 @@ annotations:
 
 {{- /* Whether the process talks with the API server. */ -}}
 {{- define "narthex.registryAsksCluster" -}}
-{{- if or .Values.registry.access.serviceAccounts.enabled .Values.registry.hosting.host }}true{{ end -}}
+{{- with .Values.registry -}}
+{{- if or .access.serviceAccounts.enabled .hosting.host .imageLists.enabled }}true{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Its URL as clients have it, if nothing tells it of each request. */ -}}
@@ -60,7 +62,9 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 
 {{- /* Whether it gets images of other registries. */ -}}
 {{- define "narthex.registryAsksOutside" -}}
-{{- if or .Values.registry.images .Values.registry.pullThrough }}true{{ end -}}
+{{- with .Values.registry -}}
+{{- if or .images .pullThrough .imageLists.enabled }}true{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Whether the manifests of registryCredentials give credentials for the sources of images. */ -}}
@@ -95,7 +99,7 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 {{- with $registry.sync }}
 {{- if and (or .dockerConfigSecret .secrets) (not (include "narthex.registryAsksOutside" $)) }}
-{{- fail "registry.sync is for images of other registries: set registry.images or registry.pullThrough as well" }}
+{{- fail "registry.sync is for images of other registries: set registry.images, registry.imageLists.enabled or registry.pullThrough as well" }}
 {{- end }}
 {{- end }}
 {{- if and $access.rules $access.rulesSecret }}
@@ -167,6 +171,11 @@ https://{{ .ingress.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 {{- if $registry.images }}
 - --sync=/etc/narthex/registry/images/list
+{{- end }}
+{{- if $registry.imageLists.enabled }}
+- --image-lists={{ include "narthex.namespace" . }}
+{{- end }}
+{{- if or $registry.images $registry.imageLists.enabled }}
 - --sync-interval={{ $registry.sync.interval }}
 {{- if $registry.sync.dockerConfigSecret }}
 - --sync-authfile=/etc/narthex/registry/docker/.dockerconfigjson

@@ -85,7 +85,7 @@ fn values_that_contradict_each_other_are_refused_with_what_would_be_right() {
         ),
         (
             "registry.enabled=true,registry.insecure=true,registry.sync.secrets={a}",
-            "set registry.images or registry.pullThrough as well",
+            "set registry.images, registry.imageLists.enabled or registry.pullThrough as well",
         ),
         (
             "registry.enabled=true,registry.insecure=true,registry.hosting.fromPods=registry",
@@ -402,4 +402,28 @@ fn a_registry_that_fills_itself_has_its_list_and_the_credentials_for_it() {
         assert!(through.contains(part), "{part}\n{through}");
     }
     assert!(!through.contains("--sync"), "{through}");
+    assert!(!through.contains("imagelists"), "{through}");
+
+    let objects = [
+        "registry.enabled=true",
+        "registry.insecure=true",
+        "registry.imageLists.enabled=true",
+        "registry.sync.dockerConfigSecret=hub",
+    ];
+    let with = template(&objects).expect("rendered");
+    for part in [
+        "- --image-lists=narthex\n",
+        "- --sync-interval=1h\n",
+        "- --sync-authfile=/etc/narthex/registry/docker/.dockerconfigjson\n",
+        "    helm.sh/resource-policy: keep\nspec:\n  group: narthex.dev\n",
+        "    resources: [imagelists]\n    verbs: [list, watch]\n",
+        "    resources: [imagelists/status]\n    verbs: [patch]\n",
+        "automountServiceAccountToken: true\n",
+    ] {
+        assert!(with.contains(part), "{part}\n{with}");
+    }
+    let crd = "kind: CustomResourceDefinition";
+    let others = [&objects[..], &["registry.imageLists.createCRD=false"]].concat();
+    let others = template(&others).expect("rendered");
+    assert!(with.contains(crd) && !others.contains(crd));
 }

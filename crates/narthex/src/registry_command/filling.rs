@@ -31,6 +31,7 @@ pub(super) fn syncer(flags: &Filling) -> Result<Syncer, Failure> {
         referrers: flags.referrers,
         scoped: flags.scoped,
         retries: flags.retries,
+        ..Options::default()
     };
     Syncer::new(list, flags.to.clone(), options).map_err(Failure::new)
 }

@@ -53,6 +53,7 @@ impl Plan {
         let Some(address) = flags.registry else {
             let idle = [
                 ("sync", !settings.following.sync.is_empty()),
+                ("image-lists", settings.following.image_lists.is_some()),
                 (
                     "pull-through",
                     !settings.pull_through.pull_through.is_empty(),

@@ -104,7 +104,15 @@ impl Running {
         };
         let cache = pull_through::cache(plan, &store, metrics.served.cache()).map_err(failed)?;
         let upkeep = Upkeep::new(plan, store.clone(), cache.clone(), metrics.served.clone());
-        let following = Following::new(&plan.following, store.clone(), metrics.followed);
+        let lists = match &plan.following.image_lists {
+            Some(_) => {
+                let connection = plan.connection("image-lists").await;
+                Some(connection.map_err(Unready::Failed)?)
+            }
+            None => None,
+        };
+        let (flags, counted) = (&plan.following, metrics.followed);
+        let following = Following::new(flags, store.clone(), counted, lists.as_ref());
         let following = following.map_err(Unready::Failed)?;
         let key = async || {
             // Whoever may read the key can sign. Where it cannot be concealed, it cannot be written either.

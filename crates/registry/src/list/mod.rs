@@ -73,7 +73,7 @@ pub enum Index {
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// Its line, from 1; 0 where there are none.
     pub line: u32,
     /// The field, as `spec.images[2].tags`; empty for lines.
     pub field: String,
@@ -139,6 +139,16 @@ impl ImageList {
         formats::read(text, file, environment)
     }
 
+    /// Reads an object of a cluster, as the API server has it; `name` is what it is called. Who may
+    /// write such objects must not get at what this process may read: what names files or variables
+    /// is wrong in it, and there are limits to what it may cost.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it. Places have no line.
+    pub fn of_object(object: &serde_json::Value, name: &str) -> Result<Self, Vec<Problem>> {
+        formats::read_object(object, Path::new(name))
+    }
+
     /// Those of several lists together. Of two settings of one registry the later counts.
     pub fn extend(&mut self, other: Self) {
         self.images.extend(other.images);
@@ -158,7 +168,10 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)?;
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
         match self.field.is_empty() {
             true => Ok(()),
             false => write!(f, ": {}", self.field),

@@ -1,5 +1,7 @@
 //! Which tags and repositories are wanted.
 
+use std::cell::Cell;
+
 use regex_automata::meta;
 
 use super::range::Range;
@@ -41,7 +43,28 @@ impl Pattern {
     /// # Errors
     /// It is none, for people.
     pub fn anywhere(text: &str) -> Result<Self, String> {
-        let limits = meta::Config::new().nfa_size_limit(Some(10 << 20));
+        Self::of(text, meta::Config::new().nfa_size_limit(Some(10 << 20)))
+    }
+
+    /// The same, if it takes no more than `room` bytes, which it takes from there. It is slower than
+    /// others: what makes those quick takes memory, too.
+    ///
+    /// # Errors
+    /// It is none, or too large, for people.
+    pub fn within(text: &str, room: &Cell<usize>) -> Result<Self, String> {
+        let limits = meta::Config::new()
+            .nfa_size_limit(Some(room.get().min(1 << 20)))
+            .hybrid(false)
+            .dfa(false)
+            .onepass(false);
+        let pattern = Self::of(text, limits)?;
+        let left = room.get().checked_sub(pattern.0.memory_usage());
+        let left = left.ok_or_else(|| format!("{text:?} and those before it are too large"))?;
+        room.set(left);
+        Ok(pattern)
+    }
+
+    fn of(text: &str, limits: meta::Config) -> Result<Self, String> {
         let built = meta::Builder::new().configure(limits).build(text);
         built.map(Self).map_err(|error| {
             let why = error.syntax_error().map_or_else(

@@ -20,9 +20,6 @@ const BLOBS_AT_ONCE: usize = 3;
 /// Manifests of one image, with all that refers to it.
 const MAX_MANIFESTS: usize = 2_000;
 
-/// Bytes of them.
-const MAX_BYTES: usize = 256 << 20;
-
 /// How often a blob is begun again whose upload the target has lost.
 const BEGINNINGS: u32 = 4;
 
@@ -196,7 +193,7 @@ impl Syncer {
                 }
                 let manifest = item.from.manifest(digest.as_str()).await?;
                 bytes += manifest.bytes.len();
-                if nodes.len() >= MAX_MANIFESTS || bytes > MAX_BYTES {
+                if nodes.len() >= MAX_MANIFESTS || bytes > self.options.most.manifests {
                     let why =
                         format!("it has more than {MAX_MANIFESTS} manifests, or too large ones");
                     return Err(Error::new(Kind::Broken, why));

@@ -15,8 +15,10 @@ mod state;
 mod syncer;
 mod tar;
 mod to;
+mod withheld;
 
 pub use copy::{Copied, Unwatched, Watch};
 pub use plan::{Failed, Item, Plan};
 pub use state::State;
-pub use syncer::{Options, Syncer, Target};
+pub use syncer::{Most, Options, Syncer, Target};
+pub use withheld::Withheld;

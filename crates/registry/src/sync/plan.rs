@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::StreamExt as _;
 
@@ -13,9 +15,6 @@ use crate::list::{Image, Index, Place, Platform, Source};
 
 /// Entries that are looked at at once.
 const AT_ONCE: usize = 8;
-
-/// Images that one list may mean.
-const MAX_IMAGES: usize = 1_000_000;
 
 /// What a list means.
 #[derive(Debug, Default)]
@@ -71,10 +70,12 @@ impl Item {
 impl Syncer {
     /// Asks the sources which images the list means.
     pub async fn plan(&self) -> Plan {
+        // What is not wanted any more takes no room before that is known.
+        let room = &AtomicUsize::new(self.options.most.images);
         let entries =
             futures_util::stream::iter((0..self.list.images.len()).map(|at| async move {
                 let image = &self.list.images[at];
-                (image, self.expand(image).await)
+                (image, self.expand(image, room).await)
             }));
         let expanded: Vec<_> = entries.buffered(AT_ONCE).collect().await;
         let mut plan = Plan::default();
@@ -105,12 +106,6 @@ impl Syncer {
                         plan.failed
                             .push(failed(item.name, Error::new(Kind::Invalid, why)));
                     }
-                    None if plan.items.len() >= MAX_IMAGES => {
-                        let why = format!("the list means more than {MAX_IMAGES} images");
-                        plan.failed
-                            .push(failed(item.name, Error::new(Kind::Invalid, why)));
-                        return plan;
-                    }
                     None => {
                         taken.insert(goes_to, item.name.clone());
                         plan.items.push(item);
@@ -121,7 +116,7 @@ impl Syncer {
         plan
     }
 
-    async fn expand(&self, image: &Image) -> Result<Vec<Item>, Error> {
+    async fn expand(&self, image: &Image, room: &AtomicUsize) -> Result<Vec<Item>, Error> {
         match &image.source {
             Source::Repository {
                 registry,
@@ -131,8 +126,8 @@ impl Syncer {
                     Some(target) => target.clone(),
                     None => self.scoped(registry, repository),
                 };
-                self.of_repository(image, registry, repository, &target)
-                    .await
+                let (at, target) = ((registry.as_str(), repository.as_str()), &target);
+                self.of_repository(image, at, target, room).await
             }
             Source::Registry {
                 registry,
@@ -153,7 +148,8 @@ impl Syncer {
                         Some(prefix) => format!("{prefix}/{rest}"),
                         None => self.scoped(registry, rest),
                     };
-                    match self.of_repository(image, registry, name, &target).await {
+                    let at = (registry.as_str(), name.as_str());
+                    match self.of_repository(image, at, &target, room).await {
                         Ok(some) => items.extend(some),
                         // A catalog names what has no tag any more.
                         Err(error) if error.kind == Kind::NotFound => {}
@@ -182,9 +178,9 @@ impl Syncer {
     async fn of_repository(
         &self,
         image: &Image,
-        registry: &str,
-        repository: &str,
+        (registry, repository): (&str, &str),
         target: &str,
+        room: &AtomicUsize,
     ) -> Result<Vec<Item>, Error> {
         let client = self.client(registry)?;
         let there = match image.tags.need_listing() {
@@ -195,8 +191,15 @@ impl Syncer {
             client,
             repository: repository.to_owned(),
         };
+        let references = image.tags.of(&there);
+        let taken = |left: usize| left.checked_sub(references.len());
+        if room.fetch_update(Relaxed, Relaxed, taken).is_err() {
+            let most = self.options.most.images;
+            let why = format!("the list means more than {most} images");
+            return Err(Error::new(Kind::Invalid, why));
+        }
         let mut items = Vec::new();
-        for reference in image.tags.of(&there) {
+        for reference in references {
             let (tag, reference) = match reference.split_once('@') {
                 Some((tag, digest)) => (Some(tag), digest),
                 None if reference.contains(':') => (None, reference),

@@ -40,6 +40,30 @@ pub struct Options {
     pub scoped: bool,
     /// How often a request is made again that failed for reasons that pass.
     pub retries: u32,
+    /// What a list may cost.
+    pub most: Most,
+    /// Whether the list is of somebody who need not know our files: what is wrong with those is for
+    /// the log alone.
+    pub hides_files: bool,
+}
+
+/// What a list may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// The images that it means.
+    pub images: usize,
+    /// The manifests of one image, in bytes.
+    pub manifests: usize,
+}
+
+impl Default for Most {
+    /// For lists of whoever runs this.
+    fn default() -> Self {
+        Self {
+            images: 1_000_000,
+            manifests: 256 << 20,
+        }
+    }
 }
 
 /// Fills a registry by a list.
@@ -140,6 +164,15 @@ impl Syncer {
         }
     }
 
+    fn hidden(&self, host: &str, error: Error) -> Error {
+        if !self.options.hides_files {
+            return error;
+        }
+        tracing::warn!("{error}");
+        let why = format!("what the registry has for {host} cannot be read: its log says why");
+        Error::new(error.kind, why)
+    }
+
     /// The registry of a source.
     pub(super) fn client(&self, host: &str) -> Result<Client, Error> {
         let listed = self.list.registries.get(host);
@@ -148,7 +181,10 @@ impl Syncer {
             return Ok(client.clone());
         }
         let mut settings = match listed {
-            Some(registry) => settings_of(host, registry, self.options.retries)?,
+            Some(registry) => {
+                let settings = settings_of(host, registry, self.options.retries);
+                settings.map_err(|error| self.hidden(host, error))?
+            }
             None => Settings {
                 retries: self.options.retries,
                 ..Settings::default()
@@ -216,6 +252,28 @@ fn certificates(path: &Path, settings: &mut Settings) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_our_files_is_told_to_whom_they_are() {
+        let registry = Registry {
+            authorities: vec!["/nonexistent/ca.pem".into()],
+            ..Registry::default()
+        };
+        for hides_files in [false, true] {
+            let list = ImageList {
+                registries: [("a.example".to_owned(), registry.clone())].into(),
+                ..ImageList::default()
+            };
+            let options = Options {
+                hides_files,
+                ..Options::default()
+            };
+            let target = Target::parse("localhost:5000").expect("right");
+            let syncer = Syncer::new(list, target, options).expect("right");
+            let error = syncer.client("a.example").expect_err("no such file");
+            assert_eq!(error.message.contains("ca.pem"), !hides_files, "{error}");
+        }
+    }
 
     #[test]
     fn a_target_is_a_host_and_what_names_begin_with() {

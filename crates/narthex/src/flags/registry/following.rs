@@ -22,6 +22,17 @@ pub(crate) struct Following {
     #[arg(value_delimiter = ',')]
     pub(crate) sync: Vec<PathBuf>,
 
+    /// Bring the images of the ImageLists in this namespace of the cluster as well, and say in their
+    /// status how they stand. Who may write them there may put any image into the registry.
+    #[arg(
+        id = "registry-image-lists",
+        long,
+        env = "NARTHEX_REGISTRY_IMAGE_LISTS",
+        value_name = "NAMESPACE"
+    )]
+    #[arg(value_parser = namespace)]
+    pub(crate) image_lists: Option<String>,
+
     /// How often the lists' sources are asked for what is new; 0 is once.
     #[arg(
         id = "registry-sync-interval",
@@ -62,4 +73,18 @@ pub(crate) struct Following {
         value_delimiter = ','
     )]
     pub(crate) sync_credentials_file: Vec<PathBuf>,
+}
+
+/// RFC 1123's label, as the API server takes it.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+    let right = !text.is_empty()
+        && text.len() <= 63
+        && text.bytes().all(is_inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    match right {
+        true => Ok(text.to_owned()),
+        false => Err("write the name of a namespace".to_owned()),
+    }
 }

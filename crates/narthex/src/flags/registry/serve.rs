@@ -28,7 +28,7 @@ pub(crate) struct Serve {
     #[arg(long, env = "NARTHEX_REGISTRY_STORAGE", value_name = "DIR|URL")]
     pub(crate) storage: Place,
 
-    /// The cluster's kubeconfig file, for --service-accounts and --hosting.
+    /// The cluster's kubeconfig file, for --service-accounts, --hosting and --image-lists.
     /// [default: in a pod its ServiceAccount, else $KUBECONFIG]
     #[arg(long, env = "NARTHEX_KUBECONFIG", value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

@@ -10,6 +10,17 @@ use crate::client::{Transport, is_tag};
 pub(super) const KIND: &str = "ImageList";
 const API_VERSION: &str = "narthex.dev/v1alpha1";
 
+/// How many images an object of a cluster may name …
+const IMAGES: usize = 5_000;
+/// … and registries.
+const REGISTRIES: usize = 256;
+/// How many platforms each image may have, and how many patterns that hold for all images.
+const FOR_EACH: usize = 16;
+/// How many patterns, or ranges, one image may have …
+const FOR_ONE: usize = 64;
+/// … and how many tags that are named.
+const EXACT: usize = 1_000;
+
 /// What holds for each image that does not say otherwise.
 #[derive(Clone, Default)]
 struct Defaults {
@@ -42,14 +53,20 @@ pub(super) fn read(root: &Field<'_>, context: &Context<'_>) -> ImageList {
     let defaults = match spec.get("defaults") {
         Some(field) => {
             field.only(&["platforms", "index", "referrers", "exclude"]);
-            let mut defaults = common(&field, &Defaults::default());
+            let mut defaults = common(&field, &Defaults::default(), context);
             if let Some(exclude) = field.get("exclude") {
-                defaults.exclude = patterns(&exclude);
+                most(&exclude, FOR_EACH, context);
+                defaults.exclude = patterns(&exclude, context);
             }
             defaults
         }
         None => Defaults::default(),
     };
+    for (key, limit) in [("registries", REGISTRIES), ("images", IMAGES)] {
+        if spec.get(key).is_some_and(|it| most(&it, limit, context)) {
+            return list;
+        }
+    }
     for field in spec.get("registries").iter().flat_map(Field::list) {
         if let Some((host, registry)) = registry(&field, context) {
             list.registries.insert(host, registry);
@@ -62,9 +79,10 @@ pub(super) fn read(root: &Field<'_>, context: &Context<'_>) -> ImageList {
 }
 
 /// What an image may say as well as the defaults.
-fn common(field: &Field<'_>, defaults: &Defaults) -> Defaults {
+fn common(field: &Field<'_>, defaults: &Defaults, context: &Context<'_>) -> Defaults {
     let mut found = defaults.clone();
     if let Some(platforms) = field.get("platforms") {
+        most(&platforms, FOR_EACH, context);
         let all = platforms.texts().into_iter();
         found.platforms = all
             .filter_map(|(text, it)| told(&it, text.parse()))
@@ -107,12 +125,19 @@ fn entry(field: &Field<'_>, defaults: &Defaults, context: &Context<'_>) -> Optio
         }
     };
     let (found, tag) = told(&source, Source::parse(source.text()?, context.folder))?;
+    if context.is_guarded && found.registry().is_none() {
+        source.fault(
+            "an object of the cluster names no files, which would be those of the registry's pod: \
+             push what is in them (`narthex registry sync FILE --to HOST`, `skopeo copy`)",
+        );
+        return None;
+    }
     let mut tags = match field.get("tags") {
         Some(tags) if tag.is_some() => {
             tags.fault("`source` names a tag or digest already: leave one of both out");
             return None;
         }
-        Some(tags) => self::tags(&tags),
+        Some(tags) => self::tags(&tags, context),
         None => match (&found, tag) {
             (_, Some(tag)) => Tags::one(tag),
             (Source::Repository { .. }, None) => Tags::one("latest"),
@@ -124,7 +149,7 @@ fn entry(field: &Field<'_>, defaults: &Defaults, context: &Context<'_>) -> Optio
     };
     tags.exclude.extend(defaults.exclude.iter().cloned());
     let mut image = image(field.place(), found, tags);
-    let own = common(field, defaults);
+    let own = common(field, defaults, context);
     (image.platforms, image.index, image.referrers) = (own.platforms, own.index, own.referrers);
     if let Some(target) = field.get("target") {
         let (repository, tag) = told(&target, lines::target_of(target.text()?))?;
@@ -138,8 +163,9 @@ fn entry(field: &Field<'_>, defaults: &Defaults, context: &Context<'_>) -> Optio
 }
 
 /// `[a, b]` are exact ones.
-fn tags(field: &Field<'_>) -> Tags {
+fn tags(field: &Field<'_>, context: &Context<'_>) -> Tags {
     let exact = |field: &Field<'_>| {
+        most(field, EXACT, context);
         let all = field.texts().into_iter();
         let right = all.filter(|(text, it)| {
             let right = is_tag(text) || text.parse::<crate::client::Digest>().is_ok();
@@ -160,16 +186,17 @@ fn tags(field: &Field<'_>) -> Tags {
         found.exact = exact(&field);
     }
     if let Some(field) = field.get("regex") {
-        found.regex = patterns(&field);
+        found.regex = patterns(&field, context);
     }
     if let Some(field) = field.get("semver") {
+        most(&field, FOR_ONE, context);
         let all = field.texts().into_iter();
         found.ranges = all
             .filter_map(|(text, it)| told(&it, text.parse()))
             .collect();
     }
     if let Some(field) = field.get("exclude") {
-        found.exclude = patterns(&field);
+        found.exclude = patterns(&field, context);
     }
     found.all = field.get("all").and_then(|it| it.bool()).unwrap_or(false);
     if found.is_empty() {
@@ -178,10 +205,27 @@ fn tags(field: &Field<'_>) -> Tags {
     found
 }
 
-fn patterns(field: &Field<'_>) -> Vec<Pattern> {
+fn patterns(field: &Field<'_>, context: &Context<'_>) -> Vec<Pattern> {
+    if most(field, FOR_ONE, context) {
+        return Vec::new();
+    }
+    let read = |text: &str| match context.is_guarded {
+        false => Pattern::anywhere(text),
+        true => Pattern::within(text, &context.room),
+    };
     let all = field.texts().into_iter();
-    all.filter_map(|(text, it)| told(&it, Pattern::anywhere(text)))
-        .collect()
+    all.filter_map(|(text, it)| told(&it, read(text))).collect()
+}
+
+/// Whether an object of a cluster has more items there than it may have, which is a fault.
+fn most(field: &Field<'_>, limit: usize, context: &Context<'_>) -> bool {
+    let is_over = context.is_guarded && field.is_list() && field.list().len() > limit;
+    if is_over {
+        field.fault(format!(
+            "more than {limit}: write several ImageLists, or a file for --sync"
+        ));
+    }
+    is_over
 }
 
 fn registry(field: &Field<'_>, context: &Context<'_>) -> Option<(String, Registry)> {
@@ -207,7 +251,14 @@ fn registry(field: &Field<'_>, context: &Context<'_>) -> Option<(String, Registr
         ..Registry::default()
     };
     if let Some(field) = field.get("credentials") {
-        found.login = login(&field, context);
+        match context.is_guarded {
+            true => field.fault(
+                "an object of the cluster names no credentials, which would be files and variables of \
+                 the registry's pod: the registry's own are used, of --sync-authfile \
+                 (registry.sync.dockerConfigSecret) and --sync-credentials-file (registryCredentials)",
+            ),
+            false => found.login = login(&field, context),
+        }
     }
     if let Some(field) = field.get("tls") {
         field.only(&["mode", "caFile", "certDir"]);
@@ -223,7 +274,18 @@ fn registry(field: &Field<'_>, context: &Context<'_>) -> Option<(String, Registr
             }
         }
         for key in ["caFile", "certDir"] {
-            let path = field.get(key).and_then(|it| it.text());
+            let Some(field) = field.get(key) else {
+                continue;
+            };
+            if context.is_guarded {
+                field.fault(
+                    "an object of the cluster names no files, which would be those of the registry's \
+                     pod: its administrator names this host under `registries` in a list of --sync \
+                     (registry.images)",
+                );
+                continue;
+            }
+            let path = field.text();
             found
                 .authorities
                 .extend(path.map(|it| context.folder.join(it)));

@@ -384,3 +384,129 @@ proptest! {
         let _ = ImageList::of_text(&changed, Path::new("l"), &environment);
     }
 }
+
+/// An object of a cluster with this `spec`.
+fn object(spec: serde_json::Value) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": "narthex.dev/v1alpha1", "kind": "ImageList",
+        "metadata": {"name": "shop", "namespace": "images", "managedFields": []},
+        "spec": spec, "status": {"images": 1},
+    })
+}
+
+#[track_caller]
+fn problems_of(spec: serde_json::Value) -> Vec<String> {
+    let read = ImageList::of_object(&object(spec), "ImageList images/shop");
+    let problems = read.expect_err("something is wrong");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_object_of_a_cluster_is_read_as_a_file_is() {
+    let spec = serde_json::json!({
+        "defaults": {"platforms": ["linux/amd64"], "exclude": ["-debug$"]},
+        "registries": [{"host": "old:5000", "tls": {"mode": "disabled"}, "parallel": 2}],
+        "images": [
+            {"source": "quay.io/team/app", "target": "apps/app",
+             "tags": {"exact": ["3.10"], "regex": ["^v1"], "semver": [">=1"]}},
+            {"source": "nginx:1.27"},
+        ],
+    });
+    let list = ImageList::of_object(&object(spec), "ImageList images/shop").expect("right");
+    assert_eq!(
+        shown(&list),
+        [
+            "quay.io/team/app [\"3.10\"] apps/app -",
+            "docker.io/library/nginx [\"1.27\"] - -"
+        ]
+    );
+    assert_eq!(list.images[0].tags.exclude.len(), 1);
+    assert_eq!(list.registries["old:5000"].transport, Transport::Plain);
+    let place = list.images[1].place.to_string();
+    assert_eq!(place, "ImageList images/shop: spec.images[1]");
+}
+
+#[test]
+fn an_object_of_a_cluster_names_no_files_and_no_variables_of_the_registrys_pod() {
+    let found = problems_of(serde_json::json!({
+        "registries": [
+            {"host": "a", "credentials": {"username": "u", "passwordFile": "/etc/passwd"}},
+            {"host": "b", "credentials": {"username": "u", "passwordEnv": "PATH"}},
+            {"host": "c", "credentials": {"dockerConfigFile": "/root/.docker/config.json"}},
+            {"host": "d", "tls": {"caFile": "/ca.pem"}},
+            {"host": "e", "tls": {"certDir": "/certs"}},
+        ],
+        "images": [
+            {"source": "oci:/var/lib/narthex"},
+            {"source": "oci-archive:/a.tar"},
+            {"source": "docker-archive:/a.tar:x"},
+            "oci:/short",
+        ],
+    }));
+    let has = |field: &str, advice: &str| {
+        let start = format!("ImageList images/shop: spec.{field}: ");
+        let is_it = |it: &String| it.starts_with(&start) && it.contains(advice);
+        assert!(found.iter().any(is_it), "{field}: {found:#?}");
+    };
+    for at in 0..3 {
+        has(&format!("registries[{at}].credentials"), "--sync-authfile");
+    }
+    has("registries[3].tls.caFile", "administrator");
+    has("registries[4].tls.certDir", "administrator");
+    for at in ["[0].source", "[1].source", "[2].source", "[3]"] {
+        has(&format!("images{at}"), "push what is in them");
+    }
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+
+#[test]
+fn an_object_of_a_cluster_costs_what_it_may_and_no_more() {
+    let image =
+        |tags: serde_json::Value| serde_json::json!({"images": [{"source": "a", "tags": tags}]});
+    let wide = vec![r"\w{400}"; 40];
+    for (spec, said) in [
+        (
+            image(serde_json::json!({"regex": ["(a{1000}){1000}"]})),
+            "regular expression",
+        ),
+        (
+            image(serde_json::json!({ "regex": wide })),
+            "spec.images[0].tags.regex[",
+        ),
+        (
+            image(serde_json::json!({"regex": vec!["a"; 65]})),
+            "more than 64",
+        ),
+        (
+            serde_json::json!({"images": vec!["a"; 5_001]}),
+            "more than 5000",
+        ),
+        (
+            serde_json::json!({"defaults": {"exclude": vec!["a"; 17]}, "images": ["a"]}),
+            "more than 16",
+        ),
+        (serde_json::json!({"images": []}), "it names no image"),
+        (
+            serde_json::json!({"images": ["a"], "other": 1}),
+            "there is no such field",
+        ),
+        (serde_json::Value::Null, "`spec`"),
+    ] {
+        let found = problems_of(spec);
+        assert!(
+            found.iter().any(|it| it.contains(said)),
+            "{said}: {found:#?}"
+        );
+    }
+    assert!(ImageList::of_object(&serde_json::json!([1]), "x").is_err());
+}
+
+#[test]
+fn a_list_of_our_own_form_may_say_how_registries_are_spoken_to_alone() {
+    let text = "apiVersion: narthex.dev/v1alpha1\nkind: ImageList\n\
+                spec:\n  registries: [{host: a, tls: {caFile: ca.pem}}]\n";
+    assert_eq!(
+        list(text).registries["a"].authorities,
+        [Path::new("/l/ca.pem")]
+    );
+}
