@@ -11,6 +11,9 @@ use registry::store::Place;
 use crate::config::Invalid;
 use crate::flags::registry::{Access, Beside, Following, HELP, Hosting, PullThrough, Serve};
 
+/// How much of the disk is left to others where no flag says it, in bytes.
+const LEAST_FREE: u64 = 64 * 1024 * 1024;
+
 /// What a registry does.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -23,6 +26,8 @@ pub(crate) struct Plan {
     /// What tools are told of it in the cluster.
     pub(super) hosting: Option<LocalRegistry>,
     pub(super) limits: Limits,
+    /// How much of the disk is left to others, in bytes.
+    pub(super) least_free: u64,
     pub(super) pull_through: PullThrough,
     /// Zero is never.
     pub(super) gc_interval: Duration,
@@ -49,6 +54,10 @@ impl Plan {
                 connections: limits.max_connections,
                 uploads: limits.max_uploads,
                 begun_uploads: limits.max_begun_uploads,
+                begun_bytes: match limits.max_begun_bytes {
+                    0 => u64::MAX,
+                    bytes => bytes,
+                },
                 header_bytes: limits.max_header_bytes,
                 header_timeout: limits.header_timeout,
                 body_timeout: limits.body_timeout,
@@ -56,6 +65,7 @@ impl Plan {
                 verify_pulls: limits.verify_pulls,
                 missing_blobs: limits.allow_missing_blobs,
             },
+            least_free: limits.min_free_space,
             pull_through: flags.pull_through.clone(),
             gc_interval: flags.gc_interval,
             gc_grace: flags.gc_grace,
@@ -88,6 +98,7 @@ impl Plan {
                 verify_pulls: flags.registry_verify_pulls,
                 ..Limits::default()
             },
+            least_free: LEAST_FREE,
             pull_through: flags.pull_through.plain(),
             gc_interval: flags.registry_gc_interval,
             gc_grace: flags.registry_gc_grace,

@@ -86,7 +86,8 @@ impl Running {
             Err(error) => return Err(failed(format!("{place} cannot be locked: {error}"))),
         };
         let store = Store::open(place, plan.limits.largest_blob)
-            .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
+            .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?
+            .with_least_free(plan.least_free);
         if let Place::Bucket(_) = place {
             // It may come back, or get its rights, while we serve.
             match timeout(LOOK, store.look()).await {

@@ -89,6 +89,13 @@ pub(super) fn upload_part(id: &str, offset: u64) -> Path {
     upload(id).join(format!("{offset:020}"))
 }
 
+/// The upload that an object is of, and where its piece begins if it is one.
+pub(super) fn upload_of(path: &Path) -> Option<(&str, Option<u64>)> {
+    let mut parts = path.as_ref().rsplit('/');
+    let file = parts.next()?;
+    Some((parts.next()?, file.parse().ok()))
+}
+
 /// The digest that a link or content is called by: its last two or, of content, three parts.
 pub(super) fn digest_of(path: &Path, is_content: bool) -> Option<Digest> {
     let text = path.as_ref();

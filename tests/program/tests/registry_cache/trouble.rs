@@ -146,26 +146,18 @@ fn a_full_disk_is_said_before_anything_comes() {
     let large = noise(1, 3_000_000);
     let digest = outside.push_blob("team/app", &large);
     let folder = tempfile::tempdir().expect("a folder");
-    // A disk of 2 MiB that only this process has.
-    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$@\"";
-    let place = folder.path().display().to_string();
-    let mut wrapper = vec!["unshare", "--mount"];
-    if !rustix::process::geteuid().is_root() {
-        wrapper.push("--map-root-user");
-    }
-    wrapper.extend(["sh", "-c", script, &place]);
     let host = outside.host();
     let flags = [
         format!("--pull-through={host}"),
         format!("--pull-through-insecure={host}"),
     ];
-    let cache = Registry::through(&wrapper, folder.path(), &[&flags[0], &flags[1]]);
+    let flags = [&flags[0], &flags[1], "--min-free-space=0"];
+    let (cache, disk) = Registry::on_disk(2, folder.path(), &flags);
     let answer = cache.get(&crate::rig::blob_path(&host, "team/app", &digest));
     assert_eq!(answer.status, 507, "{}", answer.text());
     assert_eq!(Registry::code(&answer), "STORAGE_FULL");
     let small = outside.push_blob("team/app", b"small");
     let path = crate::rig::blob_path(&host, "team/app", &small);
     assert_eq!(cache.get(&path).body, b"small");
-    let seen = format!("/proc/{}/root{place}", cache.pid());
-    Registry::assert_whole(std::path::Path::new(&seen));
+    Registry::assert_whole(&disk);
 }
