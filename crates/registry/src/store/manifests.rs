@@ -13,6 +13,9 @@ use crate::name::{RepositoryName, Tag};
 /// How many small objects are read at once.
 const AT_ONCE: usize = 16;
 
+/// How many manifests are read to find one that names a blob.
+const MOST_READ: usize = 5000;
+
 /// How much a page of referrers has, in bytes: what a client takes of an index.
 const LARGEST_PAGE: usize = 3 * 1024 * 1024;
 
@@ -128,6 +131,38 @@ impl Store {
             )));
         }
         Ok(bytes)
+    }
+
+    /// How large a blob is by the manifests of a repository, whether it is there or not. They are
+    /// read until one names it, but no more than the first thousands.
+    pub async fn described_size(
+        &self,
+        name: &RepositoryName,
+        blob: &Digest,
+    ) -> Result<Option<u64>> {
+        let listed = self.objects.list(Some(&keys::manifests(name)));
+        let digests = listed.map_ok(|object| keys::digest_of(&object.location, false));
+        let looked = digests
+            .take(MOST_READ)
+            .map_err(Error::from)
+            .map(|digest| async {
+                let Some(digest) = digest? else {
+                    return Ok(None);
+                };
+                match self.manifest_bytes(&digest).await {
+                    Ok(bytes) => Ok(Manifest::size_in(&bytes, blob)),
+                    // What cannot be read names nothing.
+                    Err(Error::Missing(_) | Error::Failed(_)) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            });
+        let mut sizes = looked.buffered(AT_ONCE).boxed();
+        while let Some(size) = sizes.try_next().await? {
+            if size.is_some() {
+                return Ok(size);
+            }
+        }
+        Ok(None)
     }
 
     /// Takes a tag away. `false` if there was none.
