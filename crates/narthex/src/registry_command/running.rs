@@ -10,6 +10,7 @@ use registry::access::{Gate, Key};
 use registry::serve::door::Door;
 use registry::serve::{self, Server, Tls};
 use registry::store::{Lock, Place, Store};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::following::{self, Following};
@@ -159,19 +160,22 @@ impl Running {
         let gate = self.gate;
         let watch = tokio::spawn(async move { gate.watch().await });
         let hosting = self.hosting;
+        let (ending, ended) = oneshot::channel::<()>();
         let publish = tokio::spawn(async move {
             if let Some((told, connection)) = hosting {
-                told.publish(connection).await;
+                told.publish(connection, async { drop(ended.await) }).await;
             }
         });
         self.server.serve(end).await;
-        publish.abort();
+        drop(ending);
         watch.abort();
         // What they were doing is over before the folder is another's.
         for task in [Some(upkeep), following].into_iter().flatten() {
             task.abort();
             let _ = task.await;
         }
+        // It takes seconds at most, and does not panic.
+        let _ = publish.await;
         drop(self.lock);
     }
 }
