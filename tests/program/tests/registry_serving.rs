@@ -173,6 +173,14 @@ fn what_comes_of_uploads_that_are_not_finished_is_limited() {
     assert_eq!(collected.code, Some(0), "{}", collected.said());
     let fifth = registry.begin("e");
     assert_eq!(patch(&fifth, 1000).status, 202);
+    let sixth = registry.begin("f");
+    assert_eq!(patch(&sixth, 500).status, 202);
+    let path = format!("{sixth}?digest={}", digest(&[2; 500]));
+    assert_eq!(
+        registry.ask("PUT", &path, &[], b"").status,
+        201,
+        "nothing more comes"
+    );
     let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
     let counted = "narthex_registry_refusals_total{reason=\"begun_bytes\"} 5";
     assert!(metrics.contains(counted), "{metrics}");

@@ -460,6 +460,13 @@ fn some_of_the_disk_is_left_to_others() {
     // One that is cancelled makes room.
     assert_eq!(registry.status("DELETE", &place), 204);
     registry.push_image("a", "v2", part);
+    // What has come is finished though there is no room for more, if that takes none.
+    let place = registry.begin("a");
+    let rest = noise(7, 2 * MIB);
+    assert_eq!(registry.ask("PATCH", &place, &[], &rest).status, 202);
+    full(&registry.ask("PATCH", &registry.begin("b"), &[], &rest));
+    let path = format!("{place}?digest={}", digest(&rest));
+    assert_eq!(registry.ask("PUT", &path, &[], b"").status, 201);
     Registry::assert_whole(&disk);
 }
 

@@ -148,12 +148,16 @@ impl Store {
         }
     }
 
-    /// Whether so many bytes may come of an upload, as far as it can be known before they come.
+    /// Whether so many bytes may come of an upload, as far as it can be known before they come. That
+    /// nothing comes, as when all has come, is never too much.
     pub async fn check_upload(
         &self,
         upload: &Upload,
         bytes: u64,
     ) -> std::result::Result<(), Refused> {
+        if bytes == 0 {
+            return Ok(());
+        }
         if !self.begun().await?.has_room(bytes, upload.most) {
             return Err(Refused::TooMuch(upload.most));
         }
@@ -328,7 +332,11 @@ impl Store {
         match parts.as_slice() {
             [] => self.put(&content, Bytes::new()).await?,
             [part] => self.move_object(part, &content, session.offset).await?,
-            parts => self.join(parts, content).await?,
+            parts => {
+                // For a while it is there twice.
+                self.check_room(session.offset).await?;
+                self.join(parts, content).await?;
+            }
         }
         let name = session.repository.clone();
         // The parts may have been moved: nobody can go on with it.
