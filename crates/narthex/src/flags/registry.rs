@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use access::{Access, Anonymous, BesideAccess};
 pub(crate) use beside::Beside;
-pub(crate) use following::{BesideFollowing, Following};
+pub(crate) use following::{BesideFollowing, Following, Prune};
 pub(crate) use hosting::{BesideHosting, HELP, Hosting};
 pub(crate) use list::{List, ListOutput};
 pub(crate) use node_config::{Mirror, NodeConfig};

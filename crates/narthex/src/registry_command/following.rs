@@ -12,12 +12,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use registry::client::{Error, Settings};
 use registry::list::ImageList;
-use registry::store::Store;
+use registry::store::{Digest, Store, parse_digest};
 use registry::sync::{Copied, Item, Options, Syncer, Unwatched};
 use tokio::time::{Instant, sleep_until};
 
 use super::credentials::credentials;
 use super::progress::bytes;
+use super::pruning::Pruning;
 use crate::check::plural;
 use crate::failure::Failure;
 use crate::flags::registry::Following as Flags;
@@ -38,6 +39,8 @@ pub(super) struct Following {
     metrics: Metrics,
     /// What was said of images that could not be had.
     said: BTreeMap<String, String>,
+    /// Why nothing was taken away, or what would have been.
+    said_of_pruning: Option<String>,
 }
 
 /// What is counted of it. Clones count the same.
@@ -47,6 +50,7 @@ pub(super) struct Metrics {
     images: Family<[(&'static str, &'static str); 1], Gauge>,
     copied: Counter,
     bytes: Counter,
+    pruned: Counter,
     last: Gauge,
 }
 
@@ -57,6 +61,8 @@ struct Round {
     present: usize,
     bytes: u64,
     failed: BTreeMap<String, String>,
+    /// Why nothing was taken away, or what would have been.
+    of_pruning: Option<String>,
 }
 
 impl Metrics {
@@ -82,6 +88,11 @@ impl Metrics {
             "narthex_registry_sync_copied_bytes",
             "Bytes of blobs that were brought",
             metrics.bytes.clone(),
+        );
+        registry.register(
+            "narthex_registry_sync_pruned_images",
+            "Tags that no list names any more and that were taken away",
+            metrics.pruned.clone(),
         );
         registry.register(
             "narthex_registry_sync_last_success_timestamp_seconds",
@@ -128,6 +139,7 @@ impl Following {
             store,
             metrics,
             said: BTreeMap::new(),
+            said_of_pruning: None,
         }))
     }
 
@@ -189,6 +201,7 @@ impl Following {
             }
         };
         let plan = syncer.plan().await;
+        let prune = Pruning::of(&plan, self.flags.sync_prune);
         for failed in plan.failed {
             let name = format!("{}: {}", failed.place, failed.name);
             round.failed.insert(name, failed.error.to_string());
@@ -200,9 +213,32 @@ impl Following {
         let parallel = usize::from(self.flags.sync_parallel);
         let mut works = futures_util::stream::iter(works).buffer_unordered(parallel);
         while let Some((item, done)) = works.next().await {
+            let brought = done.as_ref().ok().filter(|it| !it.was_there);
+            let digest = brought.and_then(|it| parse_digest(it.digest.as_str()));
             self.note(&mut round, &item, done);
+            if let Some(digest) = digest {
+                self.note_brought(&item, &digest).await;
+            }
         }
+        let missing = round.failed.keys().next();
+        let pruned = prune.unless(missing).prune(&self.store).await;
+        self.metrics.pruned.inc_by(pruned.count);
+        round.of_pruning = pruned.said;
         round
+    }
+
+    /// Remembers that it was a list that brought a tag.
+    async fn note_brought(&self, item: &Item, digest: &Digest) {
+        let tag = item.tag.as_deref().map(str::parse);
+        let (Ok(name), Some(Ok(tag))) = (item.repository.parse(), tag) else {
+            return;
+        };
+        if let Err(error) = self.store.note_brought(&name, &tag, digest).await {
+            tracing::warn!(
+                "{} will stay when no list names it: {error}",
+                item.goes_to()
+            );
+        }
     }
 
     fn syncer(&self) -> Result<Syncer, String> {
@@ -253,6 +289,12 @@ impl Following {
             );
         }
         self.said = round.failed;
+        if let Some(said) = &round.of_pruning
+            && self.said_of_pruning.as_ref() != Some(said)
+        {
+            tracing::warn!("{said}");
+        }
+        self.said_of_pruning = round.of_pruning;
     }
 }
 

@@ -11,6 +11,7 @@ mod list;
 mod node_config;
 mod plan;
 mod progress;
+mod pruning;
 mod pull_through;
 mod reach;
 mod running;

@@ -183,6 +183,15 @@ impl Store {
         for tag in self.tags_of(name, digest).await? {
             self.delete(&keys::tag(name, &tag)).await?;
         }
+        self.remove_manifest(name, digest).await
+    }
+
+    /// Takes a manifest without tags out of a repository that is locked.
+    pub(super) async fn remove_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool> {
         // Of what cannot be read any more, nobody knows whose it was.
         let subject = match self.manifest_bytes(digest).await {
             Ok(bytes) => Manifest::read(&bytes, None).ok().and_then(|it| it.subject),
@@ -192,7 +201,7 @@ impl Store {
         if let Some(subject) = subject {
             self.delete(&keys::referrer(name, &subject, digest)).await?;
         }
-        self.delete(&link).await
+        self.delete(&keys::manifest(name, digest)).await
     }
 
     /// What refers to a manifest, after `last`, a page at a time; only those of `artifact_type` if

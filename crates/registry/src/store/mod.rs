@@ -7,6 +7,7 @@
 
 mod begun;
 mod blobs;
+mod brought;
 mod digest;
 mod error;
 mod gc;
@@ -35,12 +36,14 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
 pub use blobs::Content;
+pub use brought::TakenBack;
 pub use digest::{Algorithm, Hasher, parse_digest};
 pub use error::{Error, Result};
 pub use gc::Collected;
 pub use listing::Page;
 pub use manifest::{Descriptor, Manifest};
 pub use manifests::{NotAccepted, Stored};
+pub use oci_spec::image::Digest;
 pub use place::{Lock, Place};
 pub use scrub::{Broken, Scrubbed};
 pub use spool::Spool;
