@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use program_tests::program::end;
-use program_tests::registry::{Image, Layout, digest, noise, skopeo};
+use program_tests::registry::{Gate, Image, Layout, Verdict, digest, noise, skopeo};
 
 use crate::rig::{Rig, digest_at, push};
 
