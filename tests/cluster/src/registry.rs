@@ -44,6 +44,12 @@ impl<'a> Registry<'a> {
         registry
     }
 
+    /// Ends it as people do.
+    #[track_caller]
+    pub fn end(&mut self) {
+        self.process.signal(rustix::process::Signal::TERM);
+    }
+
     pub fn log(&self) -> String {
         self.process.log()
     }

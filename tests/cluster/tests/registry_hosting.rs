@@ -60,7 +60,7 @@ fn it_is_kept_as_it_is_to_be_and_one_of_somebody_else_is_left_alone() {
         "--hosting-help=https://example.com/registry",
     ];
     let kubeconfig = cluster.kubeconfig_as("images", "registry");
-    let registry = Registry::start(cluster, kubeconfig.clone(), &arguments);
+    let mut registry = Registry::start(cluster, kubeconfig.clone(), &arguments);
     wait::until("it is said what is in the way", || {
         registry.log().contains("was not made by Narthex")
     });
@@ -89,7 +89,7 @@ fn it_is_kept_as_it_is_to_be_and_one_of_somebody_else_is_left_alone() {
     ] {
         assert!(!cluster.may("images:registry", refused), "{refused}");
     }
-    drop(registry);
+    registry.end();
     assert_eq!(told(cluster).as_deref(), Ok(expected), "over a restart");
 
     // Beside `narthex serve`, and with what has become of the flags.
@@ -128,4 +128,53 @@ fn what_node_config_prints_is_what_the_api_takes_and_is_somebody_elses() {
         registry.log().contains("says the same")
     });
     assert!(by("test") && !by("narthex"));
+}
+
+#[test]
+fn of_two_that_tell_of_other_registries_the_first_one_keeps_it_until_it_ends() {
+    let cluster = &Cluster::start();
+    cluster.namespace("images");
+    cluster.apply(RIGHTS);
+    let kubeconfig = cluster.kubeconfig_as("images", "registry");
+    let start = |host: &str| {
+        let flag = format!("--hosting={host}");
+        Registry::start(cluster, kubeconfig.clone(), &[&flag])
+    };
+    let mut first = start("first:5000");
+    until_told(cluster, "host: \"first:5000\"\n");
+    let before = cluster.get(&MAP).expect("there");
+    let second = start("second:5000");
+    let left_alone = "tells tools of another registry than second:5000";
+    wait::until("it is said who keeps it", || {
+        second.log().contains(left_alone)
+    });
+    // Both have looked twice when the first one has said again that it keeps it.
+    let kept_at =
+        |map: &Value| map["metadata"]["annotations"]["narthex.dev/local-registry-kept-at"].clone();
+    wait::eventually("it is kept", || {
+        let map = cluster.get(&MAP)?;
+        match kept_at(&map) != kept_at(&before) {
+            true => Ok(()),
+            false => Err(map.to_string()),
+        }
+    });
+    assert!(told(cluster).expect("there").contains("first:5000"));
+    assert_eq!(
+        second.log().matches(left_alone).count(),
+        1,
+        "{}",
+        second.log()
+    );
+    let log = first.log();
+    assert_eq!(log.matches("local-registry-hosting").count(), 1, "{log}");
+    // What it gives back is taken.
+    first.end();
+    until_told(cluster, "host: \"second:5000\"\n");
+    let first = start("first:5000");
+    wait::until("it is the other one's now", || {
+        first
+            .log()
+            .contains("tells tools of another registry than first:5000")
+    });
+    assert!(told(cluster).expect("there").contains("second:5000"));
 }

@@ -183,6 +183,28 @@ fn an_upload_goes_on_after_its_process_was_killed_in(bucket: &Bucket) {
 }
 
 #[test]
+fn what_has_come_of_uploads_is_counted_by_the_next_process() {
+    let bucket = Bucket::start();
+    let flags = ["--max-blob-size=7000000", "--max-begun-bytes=8000000"];
+    let mut registry = bucket.registry(&flags);
+    let content = noise(4, 6_000_000);
+    let first = registry.begin("a");
+    let sent = registry.ask("PATCH", &first, &[], &content);
+    assert_eq!(sent.status, 202, "{}", sent.text());
+    registry.kill();
+    let registry = bucket.registry(&flags);
+    let second = registry.begin("b");
+    let patch = |size: usize| registry.ask("PATCH", &second, &[], &content[..size]);
+    let refused = patch(3_000_000);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.text().contains("--max-begun-bytes"));
+    assert_eq!(patch(1_000_000).status, 202);
+    let path = format!("{first}?digest={}", digest(&content));
+    assert_eq!(registry.ask("PUT", &path, &[], b"").status, 201);
+    assert_eq!(patch(3_000_000).status, 202);
+}
+
+#[test]
 fn what_is_acknowledged_is_there_after_the_process_was_killed() {
     what_is_acknowledged_is_there_after_the_process_was_killed_in(&Bucket::start());
 }

@@ -125,6 +125,68 @@ fn uploads_that_are_begun_and_not_finished_are_limited() {
 }
 
 #[test]
+fn what_comes_of_uploads_that_are_not_finished_is_limited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = ports::free();
+    let flags = [
+        "--max-blob-size=1000",
+        "--max-begun-bytes=1500",
+        &format!("--metrics-address=127.0.0.1:{port}"),
+    ];
+    let mut before = Registry::on(folder.path(), &flags);
+    let first = before.begin("a");
+    assert_eq!(before.ask("PATCH", &first, &[], &[1; 900]).status, 202);
+    before.kill();
+    // The next process counts what has come of it.
+    let registry = Registry::on(folder.path(), &flags);
+    let second = registry.begin("b");
+    let patch = |place: &str, size| registry.ask("PATCH", place, &[], &vec![2; size]);
+    let refused = patch(&second, 700);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert_eq!(Registry::code(&refused), "TOOMANYREQUESTS");
+    assert!(refused.text().contains("--max-begun-bytes"));
+    assert!(refused.header("retry-after").is_some());
+    // Also where nobody says before how much comes. Nothing of it is kept.
+    let mut connection = registry.connect();
+    let piece = "2".repeat(350);
+    connection.send(format!(
+        "PATCH {second} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+         15e\r\n{piece}\r\n15e\r\n{piece}\r\n0\r\n\r\n"
+    ));
+    assert_eq!(connection.response().status, 429);
+    let range = patch(&second, 500);
+    assert_eq!((range.status, range.header("range")), (202, Some("0-499")));
+    let third = registry.begin("c");
+    assert_eq!(patch(&third, 200).status, 429);
+    // One that is finished and one that is cancelled make room.
+    let path = format!("{first}?digest={}", digest(&[1; 900]));
+    assert_eq!(registry.ask("PUT", &path, &[], b"").status, 201);
+    assert_eq!(patch(&third, 900).status, 202);
+    let fourth = registry.begin("d");
+    assert_eq!(patch(&fourth, 200).status, 429);
+    assert_eq!(registry.status("DELETE", &second), 204);
+    assert_eq!(patch(&fourth, 600).status, 202);
+    assert_eq!(patch(&fourth, 1).status, 429);
+    // So does what the collection takes.
+    let storage = folder.path().display().to_string();
+    let collected = run(&["registry", "gc", "--storage", &storage, "--grace=0s"]);
+    assert_eq!(collected.code, Some(0), "{}", collected.said());
+    let fifth = registry.begin("e");
+    assert_eq!(patch(&fifth, 1000).status, 202);
+    let sixth = registry.begin("f");
+    assert_eq!(patch(&sixth, 500).status, 202);
+    let path = format!("{sixth}?digest={}", digest(&[2; 500]));
+    assert_eq!(
+        registry.ask("PUT", &path, &[], b"").status,
+        201,
+        "nothing more comes"
+    );
+    let metrics = curl(&[&format!("http://127.0.0.1:{port}/metrics")]).text;
+    let counted = "narthex_registry_refusals_total{reason=\"begun_bytes\"} 5";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[test]
 fn refusals_are_counted_by_why() {
     let folder = tempfile::tempdir().expect("a folder");
     let users = folder.path().join("users");

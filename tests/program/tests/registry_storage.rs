@@ -426,6 +426,51 @@ fn a_full_disk_is_said_and_harms_nothing() {
 }
 
 #[test]
+fn some_of_the_disk_is_left_to_others() {
+    const MIB: usize = 1 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let flags = ["--min-free-space=8MiB"];
+    let (registry, disk) = Registry::on_disk(16, folder.path(), &flags);
+    let free = || {
+        let disk = rustix::fs::statvfs(&disk).expect("a disk");
+        usize::try_from(disk.f_bavail * disk.f_frsize).expect("a small one")
+    };
+    let kept = registry.push_image("a", "v1", b"small");
+    let place = registry.begin("a");
+    let full = |answer: &program_tests::Response| {
+        assert_eq!(answer.status, 507, "{}", answer.text());
+        assert_eq!(Registry::code(answer), "STORAGE_FULL");
+    };
+    // What says how much it is, is refused before it comes; what does not, when it is too much.
+    let large = noise(6, 12 * MIB);
+    full(&registry.ask("PATCH", &place, &[], &large));
+    assert!(free() > 15 * MIB);
+    let mut connection = registry.connect();
+    let head = format!("PATCH {place} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    connection.send([head.as_bytes(), b"c00000\r\n", &large, b"\r\n0\r\n\r\n"].concat());
+    full(&connection.response());
+    assert!(free() > 15 * MIB);
+    // What fits is taken, until it is too much.
+    let part = &large[..5 * MIB];
+    assert_eq!(registry.ask("PATCH", &place, &[], part).status, 202);
+    full(&registry.ask("PATCH", &registry.begin("b"), &[], part));
+    assert!(free() >= 8 * MIB);
+    let path = format!("/v2/a/manifests/{kept}");
+    assert_eq!(registry.status("GET", &path), 200);
+    // One that is cancelled makes room.
+    assert_eq!(registry.status("DELETE", &place), 204);
+    registry.push_image("a", "v2", part);
+    // What has come is finished though there is no room for more, if that takes none.
+    let place = registry.begin("a");
+    let rest = noise(7, 2 * MIB);
+    assert_eq!(registry.ask("PATCH", &place, &[], &rest).status, 202);
+    full(&registry.ask("PATCH", &registry.begin("b"), &[], &rest));
+    let path = format!("{place}?digest={}", digest(&rest));
+    assert_eq!(registry.ask("PUT", &path, &[], b"").status, 201);
+    Registry::assert_whole(&disk);
+}
+
+#[test]
 fn storage_that_may_only_be_read_is_served_and_says_so() {
     let place = tempfile::tempdir().expect("a folder");
     let storage = place.path().join("images");

@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use access::{Access, Anonymous};
 pub(crate) use beside::Beside;
-pub(crate) use following::Following;
+pub(crate) use following::{Following, Prune};
 pub(crate) use hosting::{HELP, Hosting};
 pub(crate) use limits::Limits;
 pub(crate) use list::{List, ListOutput};

@@ -11,7 +11,7 @@ use registry::store::Place;
 use crate::config::Invalid;
 use crate::failure::Failure;
 use crate::flags::registry::{
-    Access, Alone, Beside, Following, HELP, Hosting, PullThrough, Serve, Settings,
+    Access, Alone, Beside, Following, HELP, Hosting, Prune, PullThrough, Serve, Settings,
 };
 
 /// What a registry does.
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// What tools are told of it in the cluster.
     pub(super) hosting: Option<LocalRegistry>,
     pub(super) limits: Limits,
+    /// How much of the disk is left to others, in bytes.
+    pub(super) least_free: u64,
     pub(super) pull_through: PullThrough,
     /// Zero is never.
     pub(super) gc_interval: Duration,
@@ -88,6 +90,13 @@ impl Plan {
             tls.is_some(),
             prefix,
         )?;
+        let following = &settings.following;
+        if following.sync_prune != Prune::Off && following.image_lists.is_some() {
+            return Err(Invalid(format!(
+                "--{prefix}sync-prune goes by files alone: leave out --{prefix}image-lists, whose \
+                 images stay in any case"
+            )));
+        }
         let limits = &settings.limits;
         Ok(Self {
             address,
@@ -103,6 +112,10 @@ impl Plan {
                 connections: limits.max_connections,
                 uploads: limits.max_uploads,
                 begun_uploads: limits.max_begun_uploads,
+                begun_bytes: match limits.max_begun_bytes {
+                    0 => u64::MAX,
+                    bytes => bytes,
+                },
                 header_bytes: limits.max_header_bytes,
                 header_timeout: limits.header_timeout,
                 body_timeout: limits.body_timeout,
@@ -110,6 +123,7 @@ impl Plan {
                 verify_pulls: limits.verify_pulls,
                 missing_blobs: limits.allow_missing_blobs,
             },
+            least_free: limits.min_free_space,
             pull_through: settings.pull_through.clone(),
             gc_interval: settings.gc_interval,
             gc_grace: settings.gc_grace,

@@ -10,6 +10,7 @@ use registry::access::{Gate, Key};
 use registry::serve::door::Door;
 use registry::serve::{self, Server, Tls};
 use registry::store::{Lock, Place, Store};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::following::{self, Following};
@@ -86,7 +87,8 @@ impl Running {
             Err(error) => return Err(failed(format!("{place} cannot be locked: {error}"))),
         };
         let store = Store::open(place, plan.limits.largest_blob)
-            .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?;
+            .map_err(|error| failed(format!("{place} cannot be opened: {error}")))?
+            .with_least_free(plan.least_free);
         if let Place::Bucket(_) = place {
             // It may come back, or get its rights, while we serve.
             match timeout(LOOK, store.look()).await {
@@ -164,19 +166,22 @@ impl Running {
         let gate = self.gate;
         let watch = tokio::spawn(async move { gate.watch().await });
         let hosting = self.hosting;
+        let (ending, ended) = oneshot::channel::<()>();
         let publish = tokio::spawn(async move {
             if let Some((told, connection)) = hosting {
-                told.publish(connection).await;
+                told.publish(connection, async { drop(ended.await) }).await;
             }
         });
         self.server.serve(end).await;
-        publish.abort();
+        drop(ending);
         watch.abort();
         // What they were doing is over before the folder is another's.
         for task in [Some(upkeep), following].into_iter().flatten() {
             task.abort();
             let _ = task.await;
         }
+        // It takes seconds at most, and does not panic.
+        let _ = publish.await;
         drop(self.lock);
     }
 }

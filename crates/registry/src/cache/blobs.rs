@@ -72,8 +72,7 @@ impl Cache {
         place.check()?;
         if !content {
             let client = self.ready_to_ask(&place, digest)?;
-            let size = size(&client, &place, digest).await;
-            let size = size.inspect_err(|error| self.note_refusal(&place, digest, error))?;
+            let size = self.size(&client, &place, digest).await?;
             return Ok((Found::There(size), Outcome::Miss));
         }
         let (mut coming, outcome) = self.join(place, digest);
@@ -124,6 +123,25 @@ impl Cache {
         }
     }
 
+    /// How large a blob is upstream, as it says itself, or as a manifest that is here does: clients
+    /// get manifests first.
+    async fn size(&self, client: &Client, place: &Place, digest: &Digest) -> Result<u64, Miss> {
+        let told = told_size(client, place, digest).await;
+        let told = told.inspect_err(|error| self.note_refusal(place, digest, error))?;
+        if let Some(size) = told {
+            return Ok(size);
+        }
+        let described = self.store.described_size(&place.name, digest).await?;
+        described.ok_or_else(|| {
+            Miss::Broken(format!(
+                "{} does not tell how large {digest} of {} is, and no manifest that has been \
+                 pulled from here does: pull the image's manifest first",
+                place.host(),
+                place.path
+            ))
+        })
+    }
+
     fn note_refusal(&self, place: &Place, digest: &Digest, error: &Error) {
         place.upstream.heard(Some(error));
         let key = (place.name.clone(), digest.to_string());
@@ -142,8 +160,7 @@ impl Fetch {
             return Ok(());
         }
         let client = cache.ready_to_ask(place, digest)?;
-        let size = size(&client, place, digest).await;
-        let size = size.inspect_err(|error| cache.note_refusal(place, digest, error))?;
+        let size = cache.size(&client, place, digest).await?;
         if size > cache.largest_blob {
             let most = cache.largest_blob;
             return Err(Miss::Broken(format!(
@@ -229,15 +246,17 @@ impl Drop for Fetch {
     }
 }
 
-async fn size(client: &Client, place: &Place, digest: &Digest) -> Result<u64, Error> {
+/// How large a blob is, if upstream tells it.
+async fn told_size(client: &Client, place: &Place, digest: &Digest) -> Result<Option<u64>, Error> {
     let digest = foreign(digest)?;
-    let size = client.blob_size(&place.path, &digest).await?;
+    let described = client.describe_blob(&place.path, &digest).await?;
     place.upstream.heard(None);
-    size.ok_or_else(|| {
+    let described = described.ok_or_else(|| {
         let (host, path) = (place.host(), &place.path);
         let why = format!("{host} has no blob {} of {path}", digest.as_str());
         Error::new(Why::NotFound, why)
-    })
+    })?;
+    Ok(described.size)
 }
 
 /// What has come already goes with it.

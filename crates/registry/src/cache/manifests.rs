@@ -18,6 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How long it may take to say that a kept one is still right.
 const LESS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A manifest that the store has, and that is what it was when this was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) stored: Stored,
+    pub(crate) bytes: Bytes,
+}
+
 /// Why a question was not answered.
 enum Trouble {
     Upstream(Error),
@@ -31,44 +38,44 @@ impl From<Error> for Trouble {
 }
 
 impl Cache {
-    /// Sees to it that the store has what a tag is.
-    pub(crate) async fn tag(&self, place: &Place, tag: &Tag) -> Result<(), Miss> {
+    /// What a tag is, which the store has then.
+    pub(crate) async fn tag(&self, place: &Place, tag: &Tag) -> Result<Kept, Miss> {
         let looked = self.look(place, tag).await;
         self.counted(looked)
     }
 
-    /// Sees to it that the store has a manifest.
-    pub(crate) async fn manifest(&self, place: &Place, digest: &Digest) -> Result<(), Miss> {
+    /// A manifest, which the store has then.
+    pub(crate) async fn manifest(&self, place: &Place, digest: &Digest) -> Result<Kept, Miss> {
         let got = self.get(place, digest).await;
         self.counted(got)
     }
 
-    fn counted(&self, result: Result<Outcome, Miss>) -> Result<(), Miss> {
+    fn counted(&self, result: Result<(Outcome, Kept), Miss>) -> Result<Kept, Miss> {
         let outcome = match &result {
-            Ok(outcome) => *outcome,
+            Ok((outcome, _)) => *outcome,
             Err(miss) => miss.outcome(),
         };
         self.count(Kind::Manifest, outcome);
-        result.map(drop)
+        result.map(|(_, kept)| kept)
     }
 
-    async fn look(&self, place: &Place, tag: &Tag) -> Result<Outcome, Miss> {
+    async fn look(&self, place: &Place, tag: &Tag) -> Result<(Outcome, Kept), Miss> {
         let key = (place.name.clone(), tag.clone());
         if self.fresh.get(&key).is_some()
-            && let Some(digest) = self.tagged(place, tag).await?
+            && let Some(kept) = self.tagged(place, tag).await?
         {
-            self.note_use(&place.name, &digest).await;
-            return Ok(Outcome::Hit);
+            self.note_use(&place.name, &kept.stored.digest).await;
+            return Ok((Outcome::Hit, kept));
         }
         place.check()?;
         // One question for all who ask at once.
         let asking = (place.name.clone(), tag.to_string());
         let _alone = self.asking.lock(&asking).await;
         let kept = self.tagged(place, tag).await?;
-        if let Some(digest) = &kept {
-            self.note_use(&place.name, digest).await;
+        if let Some(kept) = &kept {
+            self.note_use(&place.name, &kept.stored.digest).await;
             if self.fresh.get(&key).is_some() {
-                return Ok(Outcome::Hit);
+                return Ok((Outcome::Hit, kept.clone()));
             }
         }
         let patience = match kept {
@@ -76,34 +83,35 @@ impl Cache {
             None => PATIENCE,
         };
         let resolving = self.resolve(place, tag, kept.as_ref());
-        match self.ask(place, tag.as_str(), patience, resolving).await {
-            Ok(outcome) => {
+        let asked = self.ask(place, tag.as_str(), patience, resolving).await;
+        match (asked, kept) {
+            (Ok(found), _) => {
                 self.fresh.note(key, (), self.ttl);
-                Ok(outcome)
+                Ok(found)
             }
             // It was taken away there.
-            Err(miss @ Miss::Unknown(_)) if kept.is_some() => {
+            (Err(miss @ Miss::Unknown(_)), Some(_)) => {
                 self.store.delete_tag(&place.name, tag).await?;
                 Err(miss)
             }
-            Err(Miss::Away(why) | Miss::Denied(why) | Miss::Broken(why)) if kept.is_some() => {
+            (Err(Miss::Away(why) | Miss::Denied(why) | Miss::Broken(why)), Some(kept)) => {
                 place.upstream.tell(&why);
-                Ok(Outcome::Stale)
+                Ok((Outcome::Stale, kept))
             }
-            Err(miss) => Err(miss),
+            (Err(miss), _) => Err(miss),
         }
     }
 
-    async fn get(&self, place: &Place, digest: &Digest) -> Result<Outcome, Miss> {
-        if self.has(place, digest).await? {
+    async fn get(&self, place: &Place, digest: &Digest) -> Result<(Outcome, Kept), Miss> {
+        if let Some(kept) = self.kept(place, digest).await? {
             self.note_use(&place.name, digest).await;
-            return Ok(Outcome::Hit);
+            return Ok((Outcome::Hit, kept));
         }
         place.check()?;
         let asking = (place.name.clone(), digest.to_string());
         let _alone = self.asking.lock(&asking).await;
-        if self.has(place, digest).await? {
-            return Ok(Outcome::Joined);
+        if let Some(kept) = self.kept(place, digest).await? {
+            return Ok((Outcome::Joined, kept));
         }
         let fetching = async {
             let client = &place.upstream.client;
@@ -111,8 +119,8 @@ impl Cache {
             self.keep_manifest(place, digest, found.media_type, found.bytes, &[])
                 .await
         };
-        self.ask(place, digest.as_ref(), PATIENCE, fetching).await?;
-        Ok(Outcome::Miss)
+        let got = self.ask(place, digest.as_ref(), PATIENCE, fetching).await?;
+        Ok((Outcome::Miss, got))
     }
 
     /// Asks upstream, unless it has just been asked and did not answer.
@@ -151,8 +159,8 @@ impl Cache {
         &self,
         place: &Place,
         tag: &Tag,
-        kept: Option<&Digest>,
-    ) -> Result<Outcome, Trouble> {
+        kept: Option<&Kept>,
+    ) -> Result<(Outcome, Kept), Trouble> {
         let client = &place.upstream.client;
         let described = client.describe(&place.path, tag.as_str()).await?;
         let described = described.ok_or_else(|| {
@@ -160,23 +168,25 @@ impl Cache {
             Error::new(Why::NotFound, why)
         })?;
         let digest = own(&described.digest)?;
-        if kept == Some(&digest) {
-            return Ok(Outcome::Hit);
+        if let Some(kept) = kept.filter(|it| it.stored.digest == digest) {
+            return Ok((Outcome::Hit, kept.clone()));
         }
         let tags = std::slice::from_ref(tag);
         let known = self.store.manifest(&place.name, &digest).await;
         if let Some(stored) = known.map_err(|error| Trouble::Ours(error.into()))?
             && let Ok(bytes) = self.store.manifest_bytes(&digest).await
         {
-            self.keep_manifest(place, &digest, stored.media_type, bytes, tags)
+            let kept = self
+                .keep_manifest(place, &digest, stored.media_type, bytes, tags)
                 .await?;
-            return Ok(Outcome::Miss);
+            return Ok((Outcome::Miss, kept));
         }
         let reference = described.digest.as_str();
         let found = client.manifest(&place.path, reference).await?;
-        self.keep_manifest(place, &digest, found.media_type, found.bytes, tags)
+        let kept = self
+            .keep_manifest(place, &digest, found.media_type, found.bytes, tags)
             .await?;
-        Ok(Outcome::Miss)
+        Ok((Outcome::Miss, kept))
     }
 
     /// Keeps a manifest, whose blobs are not there yet.
@@ -187,7 +197,7 @@ impl Cache {
         media_type: String,
         bytes: Bytes,
         tags: &[Tag],
-    ) -> Result<(), Trouble> {
+    ) -> Result<Kept, Trouble> {
         let read = Manifest::read(&bytes, Some(&media_type)).map_err(|wrong| {
             let what = format!("{}: {}@{digest}: {wrong}", place.host(), place.path);
             Error::new(Why::Broken, what)
@@ -201,22 +211,27 @@ impl Cache {
         let read = read.needing_nothing();
         let put = self
             .store
-            .put_manifest(&place.name, &stored, bytes, &read, tags);
-        put.await.map_err(|not| Trouble::Ours(not.into()))
+            .put_manifest(&place.name, &stored, bytes.clone(), &read, tags);
+        put.await.map_err(|not| Trouble::Ours(not.into()))?;
+        Ok(Kept { stored, bytes })
     }
 
     /// What a tag is here, if it can be served.
-    async fn tagged(&self, place: &Place, tag: &Tag) -> Result<Option<Digest>, Miss> {
-        let Some(digest) = self.store.tagged(&place.name, tag).await? else {
-            return Ok(None);
-        };
-        Ok(self.has(place, &digest).await?.then_some(digest))
+    async fn tagged(&self, place: &Place, tag: &Tag) -> Result<Option<Kept>, Miss> {
+        match self.store.tagged(&place.name, tag).await? {
+            Some(digest) => self.kept(place, &digest).await,
+            None => Ok(None),
+        }
     }
 
-    /// Whether a manifest is here and what it was: one that is not is got again.
-    async fn has(&self, place: &Place, digest: &Digest) -> Result<bool, Miss> {
-        let known = self.store.manifest(&place.name, digest).await?;
-        Ok(known.is_some() && self.store.manifest_bytes(digest).await.is_ok())
+    /// A manifest that is here and what it was: one that is not is got again. This is where it is
+    /// verified, and nobody does it once more.
+    async fn kept(&self, place: &Place, digest: &Digest) -> Result<Option<Kept>, Miss> {
+        let Some(stored) = self.store.manifest(&place.name, digest).await? else {
+            return Ok(None);
+        };
+        let bytes = self.store.manifest_bytes(digest).await;
+        Ok(bytes.ok().map(|bytes| Kept { stored, bytes }))
     }
 }
 

@@ -24,6 +24,7 @@ pub use metrics::Metrics;
 
 pub(crate) use blobs::Found;
 pub(crate) use coming::Coming;
+pub(crate) use manifests::Kept;
 pub(crate) use miss::Miss;
 
 use crate::client::{Credentials, Error};

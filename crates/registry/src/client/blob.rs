@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use reqwest::Response;
 
 use super::digest::{Digest, Hasher};
 use super::error::{Error, Kind};
+use super::manifest::pull;
 use super::request::Client;
 use super::upload::Chunks;
 
@@ -27,6 +28,13 @@ pub struct Blob {
     failed: u32,
 }
 
+/// What a registry says of a blob without sending it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescribedBlob {
+    /// Its size in bytes, if it was told.
+    pub size: Option<u64>,
+}
+
 impl Client {
     /// A blob of a repository, to be read. Nothing is asked before the first chunk.
     pub fn blob(&self, repository: &str, digest: &Digest, size: u64) -> Blob {
@@ -43,25 +51,72 @@ impl Client {
         }
     }
 
-    /// How large a blob is; none if the repository does not have it.
+    /// Whether a repository has a blob.
     ///
     /// # Errors
     /// It cannot be told.
-    pub async fn blob_size(&self, repository: &str, digest: &Digest) -> Result<Option<u64>, Error> {
+    pub async fn has_blob(&self, repository: &str, digest: &Digest) -> Result<bool, Error> {
+        let head = self.head_of_blob(repository, digest).await?;
+        Ok(head.is_some())
+    }
+
+    /// What a registry says of a blob; none if the repository does not have it. One that does not
+    /// tell its size when it is asked for its head is asked for its first byte.
+    ///
+    /// # Errors
+    /// It cannot be told.
+    pub async fn describe_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<DescribedBlob>, Error> {
+        let Some(head) = self.head_of_blob(repository, digest).await? else {
+            return Ok(None);
+        };
+        if let Some(size) = told_length(&head, digest) {
+            return Ok(Some(DescribedBlob { size: Some(size) }));
+        }
+        let url = self.url(&format!("{repository}/blobs/{digest}")).await?;
+        let what = format!("first byte of blob {digest} of {repository}");
+        let make = || self.0.http.get(url.clone()).header(RANGE, "bytes=0-0");
+        let response = self.send(&what, &pull(repository), &make).await?;
+        let size = match response.status() {
+            StatusCode::NOT_FOUND => return Ok(None),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                let range = response.headers().get(CONTENT_RANGE);
+                range.and_then(|it| it.to_str().ok()?.rsplit_once('/')?.1.parse().ok())
+            }
+            _ => {
+                // Nothing of its body is read.
+                let response = self.expect(&what, response, &[StatusCode::OK]).await?;
+                told_length(&response, digest)
+            }
+        };
+        Ok(Some(DescribedBlob { size }))
+    }
+
+    async fn head_of_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Option<Response>, Error> {
         let url = self.url(&format!("{repository}/blobs/{digest}")).await?;
         let what = format!("HEAD of blob {digest} of {repository}");
-        let scope = format!("repository:{repository}:pull");
-        let response = self
-            .send(&what, &scope, &|| self.0.http.head(url.clone()))
-            .await?;
+        let make = || self.0.http.head(url.clone());
+        let response = self.send(&what, &pull(repository), &make).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let response = self.expect(&what, response, &[StatusCode::OK]).await?;
-        let length = response.headers().get(http::header::CONTENT_LENGTH);
-        let length = length.and_then(|it| it.to_str().ok()?.parse().ok());
-        Ok(Some(length.unwrap_or(0)))
+        Ok(Some(response))
     }
+}
+
+/// How long a blob is by an answer about all of it. Some say of any that it has nothing.
+fn told_length(response: &Response, digest: &Digest) -> Option<u64> {
+    let length = response.headers().get(CONTENT_LENGTH)?;
+    let length = length.to_str().ok()?.parse().ok()?;
+    (length > 0 || digest.is_of(b"")).then_some(length)
 }
 
 impl Blob {
@@ -79,7 +134,7 @@ impl Blob {
         let (client, what) = (&self.client, self.what());
         let path = format!("{}/blobs/{}", self.repository, self.digest);
         let url = client.url(&path).await?;
-        let scope = format!("repository:{}:pull", self.repository);
+        let scope = pull(&self.repository);
         let make = || {
             let request = client.0.http.get(url.clone());
             match self.at {

@@ -294,15 +294,18 @@ impl Client {
                 let why = format!("{}: there is no end of it", self.named(what));
                 return Err(Error::new(Kind::Broken, why));
             }
-            match next {
-                Some(url) if self.is_ours(&url) => {
-                    let sent = self
-                        .send(what, scope, &|| self.0.http.get(url.clone()))
-                        .await?;
-                    response = self.expect(what, sent, &[StatusCode::OK]).await?;
-                }
-                _ => return Ok(pages),
-            }
+            let Some(next) = next else {
+                return Ok(pages);
+            };
+            // Behind a proxy it may not know what it is called: the rest is where the first was,
+            // and to leave it out would be to say that it is not there.
+            let mut url = self.url("").await?;
+            url.set_path(next.path());
+            url.set_query(next.query());
+            let sent = self
+                .send(what, scope, &|| self.0.http.get(url.clone()))
+                .await?;
+            response = self.expect(what, sent, &[StatusCode::OK]).await?;
         }
     }
 }

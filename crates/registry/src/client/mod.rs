@@ -16,7 +16,7 @@ mod request;
 mod settings;
 mod upload;
 
-pub use blob::Blob;
+pub use blob::{Blob, DescribedBlob};
 pub use credentials::{Credential, Credentials};
 pub use digest::{Digest, Hasher};
 pub use error::{Error, Kind};

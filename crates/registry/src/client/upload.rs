@@ -274,7 +274,7 @@ impl Client {
             tokio::time::sleep(self.wait(failed)).await;
             failed += 1;
             // The answer may have been lost alone.
-            if self.blob_size(repository, digest).await?.is_some() {
+            if self.has_blob(repository, digest).await? {
                 return Ok(());
             }
             if at == 0 {

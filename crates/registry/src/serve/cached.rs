@@ -49,7 +49,7 @@ pub(super) async fn read(
                 Reference::Digest(digest) => cache.manifest(&place, digest).await,
             };
             match got {
-                Ok(()) => manifests::read(exchange, &place.name, reference).await,
+                Ok(kept) => manifests::send(exchange, kept),
                 Err(miss) => missed(&miss, Code::ManifestUnknown),
             }
         }

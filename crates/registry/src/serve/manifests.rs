@@ -12,6 +12,7 @@ use super::answer::{Answer, Code, empty, error, error_with, failed, full, with};
 use super::blobs::{DIGEST, etag, is_known};
 use super::route::{Reference, parameters};
 use super::{Exchange, uploads};
+use crate::cache::Kept;
 use crate::name::{RepositoryName, Tag};
 use crate::store::{Algorithm, Error, Manifest, NotAccepted, Stored};
 
@@ -41,27 +42,50 @@ pub(super) async fn read(
         Ok(None) => return unknown(),
         Err(error) => return failed(&error),
     };
-    let named = |answer| with(with(answer, DIGEST, digest.as_ref()), ETAG, &etag(&digest));
-    if is_known(exchange.head, &digest) {
-        return named(empty(StatusCode::NOT_MODIFIED));
-    }
-    if exchange.head.method == Method::HEAD {
-        let mut answer = empty(StatusCode::OK);
-        let length = stored.size.into();
-        answer.headers_mut().insert(CONTENT_LENGTH, length);
-        return named(with(answer, CONTENT_TYPE, &stored.media_type));
+    if let Some(answer) = without_content(exchange, &stored) {
+        return answer;
     }
     match store.manifest_bytes(&digest).await {
-        Ok(bytes) => {
-            exchange.metrics.sent(bytes.len());
-            named(full(StatusCode::OK, &stored.media_type, bytes))
-        }
+        Ok(bytes) => whole(exchange, &stored, bytes),
         // It has just been taken away.
         Err(Error::Missing(_)) if matches!(store.manifest(name, &digest).await, Ok(None)) => {
             unknown()
         }
         Err(error) => failed(&error),
     }
+}
+
+/// Answers a `GET` or `HEAD` by one that has been verified.
+pub(super) fn send(exchange: &Exchange<'_>, kept: Kept) -> Answer {
+    let Kept { stored, bytes } = kept;
+    without_content(exchange, &stored).unwrap_or_else(|| whole(exchange, &stored, bytes))
+}
+
+/// The answer to a client that does not want the bytes, or has them.
+fn without_content(exchange: &Exchange<'_>, stored: &Stored) -> Option<Answer> {
+    if is_known(exchange.head, &stored.digest) {
+        return Some(named(empty(StatusCode::NOT_MODIFIED), stored));
+    }
+    if exchange.head.method != Method::HEAD {
+        return None;
+    }
+    let mut answer = empty(StatusCode::OK);
+    let length = stored.size.into();
+    answer.headers_mut().insert(CONTENT_LENGTH, length);
+    Some(named(
+        with(answer, CONTENT_TYPE, &stored.media_type),
+        stored,
+    ))
+}
+
+fn whole(exchange: &Exchange<'_>, stored: &Stored, bytes: Bytes) -> Answer {
+    exchange.metrics.sent(bytes.len());
+    named(full(StatusCode::OK, &stored.media_type, bytes), stored)
+}
+
+fn named(answer: Answer, stored: &Stored) -> Answer {
+    let digest = &stored.digest;
+    with(with(answer, DIGEST, digest.as_ref()), ETAG, &etag(digest))
 }
 
 /// `PUT`, with its `tag`s.

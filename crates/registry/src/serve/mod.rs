@@ -64,6 +64,8 @@ pub struct Limits {
     pub uploads: usize,
     /// The most uploads that are begun and neither finished nor cancelled.
     pub begun_uploads: usize,
+    /// How much may come of them together, in bytes; no less than the largest blob has.
+    pub begun_bytes: u64,
     /// The largest request head, in bytes; not less than 8192.
     pub header_bytes: usize,
     /// For a request's head, and between two requests.
@@ -87,6 +89,7 @@ impl Default for Limits {
             connections: 1024,
             uploads: 64,
             begun_uploads: 10_000,
+            begun_bytes: 256 * 1024 * 1024 * 1024,
             header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
@@ -145,7 +148,7 @@ impl Server {
             address: listener.local_addr()?,
             listener,
             serving: Arc::new(Serving {
-                store: store.with_uploads(limits.begun_uploads),
+                store: store.with_uploads(limits.begun_uploads, limits.begun_bytes),
                 cache,
                 door,
                 limits,

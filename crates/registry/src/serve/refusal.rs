@@ -16,6 +16,9 @@ pub(super) const UPLOADS: &str = "uploads";
 /// Too many uploads are begun and not finished.
 pub(super) const BEGUN_UPLOADS: &str = "begun_uploads";
 
+/// Too much has come of uploads that are begun and not finished.
+pub(super) const BEGUN_BYTES: &str = "begun_bytes";
+
 /// A connection beyond the limit.
 pub(super) const CONNECTIONS: &str = "connections";
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::answer::{Answer, Code, empty, error, error_with, failed, with};
 use super::blobs::DIGEST;
-use super::refusal::{BEGUN_UPLOADS, UPLOADS, because};
+use super::refusal::{BEGUN_BYTES, BEGUN_UPLOADS, UPLOADS, because};
 use super::route::{Wrong, digested, parameter};
 use super::{Exchange, wrong};
 use crate::name::RepositoryName;
@@ -187,6 +187,9 @@ async fn add(
     if length.is_some_and(|length| upload.offset().saturating_add(length) > room) {
         return Err(Refused::TooLarge);
     }
+    if let Some(length) = length {
+        exchange.store.check_upload(upload, length).await?;
+    }
     let pieces = pieces(exchange, body);
     exchange.store.append(upload, pieces).await
 }
@@ -260,6 +263,17 @@ fn refused(refused: Refused, name: &RepositoryName, upload: Option<&Upload>) -> 
             let status = StatusCode::TOO_MANY_REQUESTS;
             let answer = error(status, Code::TooManyRequests, &message);
             because(with(answer, RETRY_AFTER, "30"), BEGUN_UPLOADS)
+        }
+        Refused::TooMuch(most) => {
+            tracing::warn!("an upload is refused: {most} bytes may come of those that are begun");
+            let message = format!(
+                "all uploads that are begun and not finished may have {most} bytes together \
+                 (--max-begun-bytes): finish or cancel some, or wait until the garbage collection \
+                 takes those that nobody goes on with"
+            );
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let answer = error(status, Code::TooManyRequests, &message);
+            because(with(answer, RETRY_AFTER, "30"), BEGUN_BYTES)
         }
         Refused::OutOfOrder(offset) => error(
             StatusCode::RANGE_NOT_SATISFIABLE,

@@ -6,6 +6,7 @@
 //! - `repositories/NAME/_manifests/ALGORITHM/HEX`: the same of a manifest, with its media type
 //! - `repositories/NAME/_tags/TAG`: which manifest that is
 //! - `repositories/NAME/_referrers/ALGORITHM/HEX/ALGORITHM-HEX`: the second refers to the first
+//! - `brought/NAME/_tags/TAG`: as what a list has brought it
 //! - `uploads/ID/state` and `uploads/ID/OFFSET`: what has come of a blob
 //!
 //! No component of a repository's name begins with `_`, so no repository is in another's way.
@@ -24,6 +25,9 @@ pub(super) const REPOSITORIES: &str = "repositories";
 
 /// All uploads.
 pub(super) const UPLOADS: &str = "uploads";
+
+/// All that lists have brought.
+pub(super) const BROUGHT: &str = "brought";
 
 /// What says that there is a repository.
 pub(super) const REPOSITORY: &str = "_repository";
@@ -67,6 +71,18 @@ pub(super) fn tag(name: &RepositoryName, tag: &Tag) -> Path {
     tags(name).join(tag.as_str())
 }
 
+pub(super) fn brought(name: &RepositoryName, tag: &Tag) -> Path {
+    let parts = [BROUGHT].into_iter().chain(name.as_str().split('/'));
+    Path::from_iter(parts.chain(["_tags", tag.as_str()]))
+}
+
+/// The tag that a record of what was brought is about.
+pub(super) fn brought_of(path: &Path) -> Option<(RepositoryName, Tag)> {
+    let path = path.as_ref().strip_prefix(BROUGHT)?.strip_prefix('/')?;
+    let (name, tag) = path.split_once("/_tags/")?;
+    Some((name.parse().ok()?, tag.parse().ok()?))
+}
+
 pub(super) fn referrers(name: &RepositoryName, subject: &Digest) -> Path {
     under(repository(name).join("_referrers"), subject)
 }
@@ -87,6 +103,13 @@ pub(super) fn upload_state(id: &str) -> Path {
 /// Their order as texts is that of their offsets.
 pub(super) fn upload_part(id: &str, offset: u64) -> Path {
     upload(id).join(format!("{offset:020}"))
+}
+
+/// The upload that an object is of, and where its piece begins if it is one.
+pub(super) fn upload_of(path: &Path) -> Option<(&str, Option<u64>)> {
+    let mut parts = path.as_ref().rsplit('/');
+    let file = parts.next()?;
+    Some((parts.next()?, file.parse().ok()))
 }
 
 /// The digest that a link or content is called by: its last two or, of content, three parts.

@@ -47,6 +47,20 @@ pub struct Descriptor {
     pub annotations: Option<BTreeMap<String, String>>,
 }
 
+/// Of a manifest, what is needed of its blobs to know how large they are.
+#[derive(Deserialize)]
+struct Sizes {
+    config: Option<Size>,
+    layers: Option<Vec<Size>>,
+    blobs: Option<Vec<Size>>,
+}
+
+#[derive(Deserialize)]
+struct Size {
+    digest: String,
+    size: Option<u64>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Read {
@@ -112,6 +126,15 @@ impl Manifest {
             list.push(part.digest()?);
         }
         Ok(manifest)
+    }
+
+    /// How large a blob is by a manifest that names it, in bytes.
+    pub fn size_in(bytes: &[u8], blob: &Digest) -> Option<u64> {
+        let read: Sizes = serde_json::from_slice(bytes).ok()?;
+        let blobs = [read.layers, read.blobs].into_iter().flatten().flatten();
+        let text: &str = blob.as_ref();
+        let mut named = blobs.chain(read.config).filter(|it| it.digest == text);
+        named.find_map(|it| it.size)
     }
 
     /// The same, with all its blobs perhaps elsewhere.

@@ -13,6 +13,9 @@ use crate::name::{RepositoryName, Tag};
 /// How many small objects are read at once.
 const AT_ONCE: usize = 16;
 
+/// How many manifests are read to find one that names a blob.
+const MOST_READ: usize = 5000;
+
 /// How much a page of referrers has, in bytes: what a client takes of an index.
 const LARGEST_PAGE: usize = 3 * 1024 * 1024;
 
@@ -130,6 +133,38 @@ impl Store {
         Ok(bytes)
     }
 
+    /// How large a blob is by the manifests of a repository, whether it is there or not. They are
+    /// read until one names it, but no more than the first thousands.
+    pub async fn described_size(
+        &self,
+        name: &RepositoryName,
+        blob: &Digest,
+    ) -> Result<Option<u64>> {
+        let listed = self.objects.list(Some(&keys::manifests(name)));
+        let digests = listed.map_ok(|object| keys::digest_of(&object.location, false));
+        let looked = digests
+            .take(MOST_READ)
+            .map_err(Error::from)
+            .map(|digest| async {
+                let Some(digest) = digest? else {
+                    return Ok(None);
+                };
+                match self.manifest_bytes(&digest).await {
+                    Ok(bytes) => Ok(Manifest::size_in(&bytes, blob)),
+                    // What cannot be read names nothing.
+                    Err(Error::Missing(_) | Error::Failed(_)) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            });
+        let mut sizes = looked.buffered(AT_ONCE).boxed();
+        while let Some(size) = sizes.try_next().await? {
+            if size.is_some() {
+                return Ok(size);
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes a tag away. `false` if there was none.
     pub async fn delete_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<bool> {
         let _alone = self.repositories.lock(name).await;
@@ -148,6 +183,15 @@ impl Store {
         for tag in self.tags_of(name, digest).await? {
             self.delete(&keys::tag(name, &tag)).await?;
         }
+        self.remove_manifest(name, digest).await
+    }
+
+    /// Takes a manifest without tags out of a repository that is locked.
+    pub(super) async fn remove_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool> {
         // Of what cannot be read any more, nobody knows whose it was.
         let subject = match self.manifest_bytes(digest).await {
             Ok(bytes) => Manifest::read(&bytes, None).ok().and_then(|it| it.subject),
@@ -157,7 +201,7 @@ impl Store {
         if let Some(subject) = subject {
             self.delete(&keys::referrer(name, &subject, digest)).await?;
         }
-        self.delete(&link).await
+        self.delete(&keys::manifest(name, digest)).await
     }
 
     /// What refers to a manifest, after `last`, a page at a time; only those of `artifact_type` if

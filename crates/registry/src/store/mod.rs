@@ -5,7 +5,9 @@
 //! is killed, whatever can be found is whole. An answer that says "done" comes after the last
 //! write, and a write is over once it is on the disk.
 
+mod begun;
 mod blobs;
+mod brought;
 mod digest;
 mod error;
 mod gc;
@@ -15,6 +17,7 @@ mod manifest;
 mod manifests;
 mod pins;
 mod place;
+mod room;
 mod scrub;
 mod spool;
 mod unused;
@@ -33,12 +36,14 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
 pub use blobs::Content;
+pub use brought::TakenBack;
 pub use digest::{Algorithm, Hasher, parse_digest};
 pub use error::{Error, Result};
 pub use gc::Collected;
 pub use listing::Page;
 pub use manifest::{Descriptor, Manifest};
 pub use manifests::{NotAccepted, Stored};
+pub use oci_spec::image::Digest;
 pub use place::{Lock, Place};
 pub use scrub::{Broken, Scrubbed};
 pub use spool::Spool;
@@ -71,10 +76,19 @@ pub struct Store {
     repositories: Arc<Locks<RepositoryName>>,
     uploads: Arc<uploads::Sessions>,
     largest_blob: u64,
-    /// Begun and not finished.
-    most_uploads: usize,
+    most_begun: Most,
+    /// How much of the disk is left to others, in bytes.
+    least_free: u64,
     /// When.
     opened: SystemTime,
+}
+
+/// What may be begun by clients and not finished.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    uploads: usize,
+    /// Of all of them together.
+    bytes: u64,
 }
 
 /// What a repository knows of what it has.
@@ -98,16 +112,30 @@ impl Store {
             repositories: Arc::default(),
             uploads: Arc::default(),
             largest_blob,
-            most_uploads: usize::MAX,
+            most_begun: Most {
+                uploads: usize::MAX,
+                bytes: u64::MAX,
+            },
+            least_free: 0,
             opened: SystemTime::now(),
         })
     }
 
-    /// Lets at most `most` uploads be begun that are neither finished nor cancelled, those that
-    /// earlier processes have left among them.
+    /// Lets clients begin at most so many uploads that are neither finished nor cancelled, and have
+    /// at most so many bytes come of all of them together: no less than the largest blob has. Those
+    /// that earlier processes have left are among them.
     #[must_use]
-    pub fn with_uploads(mut self, most: usize) -> Self {
-        self.most_uploads = most;
+    pub fn with_uploads(mut self, uploads: usize, bytes: u64) -> Self {
+        let bytes = bytes.max(self.largest_blob);
+        self.most_begun = Most { uploads, bytes };
+        self
+    }
+
+    /// Leaves so much of the disk to others: what would take of it finds the storage full. Nobody
+    /// can tell how much a bucket has.
+    #[must_use]
+    pub fn with_least_free(mut self, bytes: u64) -> Self {
+        self.least_free = bytes;
         self
     }
 

@@ -50,8 +50,16 @@ impl Store {
         size: u64,
     ) -> Result<Spool> {
         let upload = self.begin_upload(name, algorithm).await?;
+        if let Err(full) = self.check_room(size).await {
+            let _ = self.cancel(upload).await;
+            return Err(full);
+        }
         let opened = match &self.folder {
             Some(folder) => {
+                let mut coming = self.begun().await?.coming(upload.id());
+                // It is our own, and not limited.
+                coming.add(size, u64::MAX);
+                coming.keep();
                 let path = folder.join(keys::upload_part(upload.id(), 0).as_ref());
                 blocking(move || reserved(open(OpenOptions::new(), &path)?, size)).await
             }

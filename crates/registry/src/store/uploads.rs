@@ -1,7 +1,7 @@
 //! Blobs on their way in: what has come is kept piece by piece, so that a client can go on where it
 //! was, in this process or in the next one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::begun::Begun;
 use super::digest::{Algorithm, Hasher};
 use super::{Error, Result, Store, found, keys};
 use crate::name::RepositoryName;
@@ -23,6 +24,9 @@ use crate::name::RepositoryName;
 /// How long somebody waits for another request to end that writes to the same upload: the server
 /// may not have seen yet that its client has gone.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After how many bytes it is looked again whether the disk has room for more.
+const LOOK_AFTER: u64 = 1024 * 1024;
 
 /// How many uploads are remembered between their requests. Others are read from the storage.
 const REMEMBERED: usize = 4096;
@@ -40,6 +44,8 @@ pub enum Refused {
     TooLarge,
     /// So many are begun and not finished that there may not be another one.
     TooMany(usize),
+    /// So many bytes have come of those that are begun and not finished that there may not be more.
+    TooMuch(u64),
     /// Its digest is another one.
     OtherDigest(Digest),
     /// The client broke off, or sent less than it had said.
@@ -52,6 +58,8 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Upload {
     id: String,
+    /// How much may come of all uploads together, in bytes: what is our own is not limited.
+    most: u64,
     session: OwnedMutexGuard<Session>,
 }
 
@@ -80,7 +88,7 @@ pub(super) struct Sessions {
     remembered: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Session>>>>,
     /// All that are begun and neither finished nor cancelled, by whatever process: known from the
     /// first one that is begun here.
-    begun: OnceCell<Mutex<HashSet<String>>>,
+    begun: OnceCell<Begun>,
 }
 
 impl From<Error> for Refused {
@@ -122,8 +130,8 @@ impl Store {
         algorithm: Algorithm,
     ) -> Result<Upload> {
         let id = new_id()?;
-        Sessions::begin(self.begun().await?, &id, usize::MAX);
-        self.begin(id, name, algorithm).await
+        self.begun().await?.begin(&id, usize::MAX);
+        self.begin(id, name, algorithm, u64::MAX).await
     }
 
     /// Begins a client's, if there may be another one.
@@ -133,10 +141,27 @@ impl Store {
         algorithm: Algorithm,
     ) -> std::result::Result<Upload, Refused> {
         let id = new_id()?;
-        match Sessions::begin(self.begun().await?, &id, self.most_uploads) {
-            true => Ok(self.begin(id, name, algorithm).await?),
-            false => Err(Refused::TooMany(self.most_uploads)),
+        let most = self.most_begun;
+        match self.begun().await?.begin(&id, most.uploads) {
+            true => Ok(self.begin(id, name, algorithm, most.bytes).await?),
+            false => Err(Refused::TooMany(most.uploads)),
         }
+    }
+
+    /// Whether so many bytes may come of an upload, as far as it can be known before they come. That
+    /// nothing comes, as when all has come, is never too much.
+    pub async fn check_upload(
+        &self,
+        upload: &Upload,
+        bytes: u64,
+    ) -> std::result::Result<(), Refused> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        if !self.begun().await?.has_room(bytes, upload.most) {
+            return Err(Refused::TooMuch(upload.most));
+        }
+        Ok(self.check_room(bytes).await?)
     }
 
     async fn begin(
@@ -144,11 +169,16 @@ impl Store {
         id: String,
         name: &RepositoryName,
         algorithm: Algorithm,
+        most: u64,
     ) -> Result<Upload> {
         let state = State {
             repository: name.as_str().to_owned(),
         };
-        if let Err(error) = self.put_json(&keys::upload_state(&id), &state).await {
+        let begun = match self.check_room(0).await {
+            Ok(()) => self.put_json(&keys::upload_state(&id), &state).await,
+            Err(full) => Err(full),
+        };
+        if let Err(error) = begun {
             self.uploads.forget(&id);
             return Err(error);
         }
@@ -164,6 +194,7 @@ impl Store {
         );
         Ok(Upload {
             id,
+            most,
             session: session.lock_owned().await,
         })
     }
@@ -191,6 +222,7 @@ impl Store {
         }
         Ok(Upload {
             id: id.to_owned(),
+            most: self.most_begun.bytes,
             session,
         })
     }
@@ -202,6 +234,8 @@ impl Store {
         mut pieces: impl Stream<Item = std::result::Result<Bytes, E>> + Unpin,
     ) -> std::result::Result<(), Refused> {
         let start = upload.session.offset;
+        let mut coming = self.begun().await?.coming(&upload.id);
+        let mut look = start;
         let mut writer = self.writer(keys::upload_part(&upload.id, start));
         let before = upload.session.hasher.clone();
         let mut hasher = before.clone();
@@ -223,6 +257,18 @@ impl Store {
                 let _ = writer.abort().await;
                 return Err(Refused::TooLarge);
             }
+            // What came is given up: kept, it would be in the way of those that could be finished.
+            if !coming.add(piece.len() as u64, upload.most) {
+                let _ = writer.abort().await;
+                return Err(Refused::TooMuch(upload.most));
+            }
+            if offset >= look {
+                look = offset + LOOK_AFTER;
+                if let Err(error) = self.check_room(0).await {
+                    let _ = writer.abort().await;
+                    return Err(error.into());
+                }
+            }
             if let Some(hasher) = &mut hasher {
                 hasher.update(&piece);
             }
@@ -234,6 +280,7 @@ impl Store {
         }
         if offset > start {
             writer.shutdown().await.map_err(Error::from)?;
+            coming.keep();
             let session = &mut *upload.session;
             session.parts.push(start);
             session.offset = offset;
@@ -285,7 +332,11 @@ impl Store {
         match parts.as_slice() {
             [] => self.put(&content, Bytes::new()).await?,
             [part] => self.move_object(part, &content, session.offset).await?,
-            parts => self.join(parts, content).await?,
+            parts => {
+                // For a while it is there twice.
+                self.check_room(session.offset).await?;
+                self.join(parts, content).await?;
+            }
         }
         let name = session.repository.clone();
         // The parts may have been moved: nobody can go on with it.
@@ -327,13 +378,16 @@ impl Store {
             return Ok(false);
         }
         let id = id.to_owned();
-        self.cancel(Upload { id, session }).await?;
+        let most = u64::MAX;
+        self.cancel(Upload { id, most, session }).await?;
         Ok(true)
     }
 
     /// The pieces first, so that what is left can be found. That these deletions are not on the disk
     /// is harmless: an upload that a power failure brings back is one that nobody goes on with.
     async fn forget_upload(&self, id: &str, parts: &[Path]) -> Result<()> {
+        // Whoever counts them first does not see this one half gone.
+        self.begun().await?;
         for part in parts {
             found(self.objects.delete(part).await)?;
         }
@@ -347,12 +401,22 @@ impl Store {
     }
 
     /// What is begun and not finished.
-    async fn begun(&self) -> Result<&Mutex<HashSet<String>>> {
+    pub(super) async fn begun(&self) -> Result<&Begun> {
         let list = async || {
-            let uploads = Path::from(keys::UPLOADS);
-            let listed = self.objects.list_with_delimiter(Some(&uploads)).await?;
-            let ids = listed.common_prefixes.iter().filter_map(Path::filename);
-            Ok(Mutex::new(ids.map(str::to_owned).collect()))
+            let folder = Path::from(keys::UPLOADS);
+            let mut uploads = HashMap::<String, u64>::new();
+            let mut listed = self.objects.list(Some(&folder));
+            while let Some(object) = listed.try_next().await? {
+                let Some((id, offset)) = keys::upload_of(&object.location) else {
+                    continue;
+                };
+                let size = offset.map_or(0, |_| object.size);
+                match uploads.get_mut(id) {
+                    Some(bytes) => *bytes += size,
+                    None => drop(uploads.insert(id.to_owned(), size)),
+                }
+            }
+            Ok(Begun::of(uploads))
         };
         self.uploads.begun.get_or_try_init(list).await
     }
@@ -387,7 +451,7 @@ impl Store {
         let mut parts = Vec::new();
         let mut listed = self.objects.list(Some(&keys::upload(id)));
         while let Some(object) = listed.try_next().await? {
-            let offset = object.location.filename().and_then(|it| it.parse().ok());
+            let offset = keys::upload_of(&object.location).and_then(|(_, offset)| offset);
             if let Some(offset) = offset {
                 parts.push((offset, object.size, object.location));
             }
@@ -427,14 +491,8 @@ impl Sessions {
     fn forget(&self, id: &str) {
         lock(&self.remembered).remove(id);
         if let Some(begun) = self.begun.get() {
-            lock(begun).remove(id);
+            begun.end(id);
         }
-    }
-
-    /// Counts an upload, if there may be another one.
-    fn begin(begun: &Mutex<HashSet<String>>, id: &str, most: usize) -> bool {
-        let mut begun = lock(begun);
-        begun.len() < most && begun.insert(id.to_owned())
     }
 }
 

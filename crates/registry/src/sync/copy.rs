@@ -223,9 +223,7 @@ impl Syncer {
         };
         let mut place = slot.lock().await;
         let repository = item.repository.as_str();
-        if place.as_deref() == Some(repository)
-            || self.to.blob_size(repository, &digest).await?.is_some()
-        {
+        if place.as_deref() == Some(repository) || self.to.has_blob(repository, &digest).await? {
             *place = Some(repository.to_owned());
             watch.sent(blob.size);
             return Ok(());

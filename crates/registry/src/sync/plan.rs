@@ -23,6 +23,8 @@ pub struct Plan {
     pub items: Vec<Item>,
     /// Entries of which it cannot be told.
     pub failed: Vec<Failed>,
+    /// Entries that mean no image: no tag there is one of theirs.
+    pub without: Vec<String>,
 }
 
 /// An image: what it is, and where it goes.
@@ -93,6 +95,9 @@ impl Syncer {
                     continue;
                 }
             };
+            if items.is_empty() {
+                plan.without.push(image.source.to_string());
+            }
             for item in items {
                 let goes_to = item.goes_to();
                 let other = taken.get(&goes_to);

@@ -103,17 +103,13 @@ impl To {
         })
     }
 
-    /// A blob's size, if it is there.
-    pub(super) async fn blob_size(
-        &self,
-        repository: &str,
-        blob: &Digest,
-    ) -> Result<Option<u64>, Error> {
+    /// Whether a blob is there.
+    pub(super) async fn has_blob(&self, repository: &str, blob: &Digest) -> Result<bool, Error> {
         match self {
-            Self::Registry(client) => client.blob_size(repository, blob).await,
+            Self::Registry(client) => client.has_blob(repository, blob).await,
             Self::Store(store) => {
                 let link = store.blob(&name(repository)?, &digest(blob)?).await;
-                Ok(link.map_err(failed)?.map(|it| it.size))
+                Ok(link.map_err(failed)?.is_some())
             }
         }
     }

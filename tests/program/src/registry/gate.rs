@@ -24,6 +24,9 @@ pub enum Verdict {
     Answer(String),
     /// The registry answers, and the connection breaks after so many bytes of that.
     CutAnswer(u64),
+    /// The registry answers, and nothing says how much that is: it comes in chunks, and all of it
+    /// whatever part was asked for.
+    Unmeasured,
     /// The registry gets so many bytes of the body, and then the connections break.
     CutRequest(u64),
 }
@@ -114,6 +117,9 @@ impl Gate {
             .filter(|it| !it.is_empty())
             .collect::<Vec<_>>();
         lines.retain(|it| !it.to_lowercase().starts_with("connection:"));
+        if matches!(verdict, Verdict::Unmeasured) {
+            lines.retain(|it| !it.to_lowercase().starts_with("range:"));
+        }
         write!(
             server,
             "{}\r\nConnection: close\r\n\r\n",
@@ -139,6 +145,10 @@ impl Gate {
                     Verdict::CutAnswer(bytes) => bytes,
                     _ => u64::MAX,
                 };
+                if matches!(verdict, Verdict::Unmeasured) {
+                    unmeasured(&mut server, &mut client, asked.method != "HEAD")?;
+                }
+                // Of what was passed on, nothing is left.
                 io::copy(&mut server.take(most), &mut client)?;
                 client.shutdown(Shutdown::Both)?;
                 drop(sender);
@@ -165,6 +175,34 @@ fn read_head(from: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
             // A handshake of TLS, by whoever does not know yet that there is none.
             return Err(io::ErrorKind::InvalidData.into());
         }
+    }
+}
+
+/// Passes an answer on without its length.
+fn unmeasured(from: &mut TcpStream, to: &mut TcpStream, has_body: bool) -> io::Result<()> {
+    let (head, mut rest) = read_head(from)?;
+    let mut lines = head.split("\r\n").collect::<Vec<_>>();
+    lines.retain(|it| !it.is_empty() && !it.to_lowercase().starts_with("content-length:"));
+    write!(
+        to,
+        "{}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        lines.join("\r\n")
+    )?;
+    if !has_body {
+        return Ok(());
+    }
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        if !rest.is_empty() {
+            write!(to, "{:x}\r\n", rest.len())?;
+            to.write_all(&rest)?;
+            to.write_all(b"\r\n")?;
+        }
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return to.write_all(b"0\r\n\r\n");
+        }
+        rest = buffer[..read].to_vec();
     }
 }
 

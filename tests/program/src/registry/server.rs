@@ -89,6 +89,22 @@ impl Registry {
         registry
     }
 
+    /// One on a disk of its own, of so many MiB, that only this process has at `storage`; where
+    /// others see it is with it.
+    #[track_caller]
+    pub fn on_disk(mebibytes: u32, storage: &Path, flags: &[&str]) -> (Self, PathBuf) {
+        let script = format!("mount -t tmpfs -o size={mebibytes}m tmpfs \"$0\" && exec \"$@\"");
+        let place = storage.display().to_string();
+        let mut wrapper = vec!["unshare", "--mount"];
+        if !rustix::process::geteuid().is_root() {
+            wrapper.push("--map-root-user");
+        }
+        wrapper.extend(["sh", "-c", &script, &place]);
+        let registry = Self::through(&wrapper, storage, flags);
+        let seen = format!("/proc/{}/root{place}", registry.pid());
+        (registry, seen.into())
+    }
+
     /// `127.0.0.1:PORT`
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)

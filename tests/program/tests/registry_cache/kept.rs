@@ -79,3 +79,46 @@ fn pulls_are_counted_by_what_became_of_them() {
         .find_map(|it| it.strip_prefix("narthex_registry_cache_fetched_bytes_total "));
     assert!(fetched.is_some_and(|it| it.parse::<u64>().is_ok_and(|it| it > 4)));
 }
+
+#[test]
+fn a_manifest_that_is_kept_is_read_once_a_pull() {
+    let outside = Registry::start();
+    let host = outside.host();
+    let digest = push(&host, "team/app", "v1", "a");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let trace = path("trace").display().to_string();
+    // -D: what is started is the registry, and not the one that looks.
+    let wrapper = ["strace", "-D", "-f", "-o", &trace, "-e", "trace=openat"];
+    let through = format!("--pull-through={host}");
+    let insecure = format!("--pull-through-insecure={host}");
+    let flags = [&through, &insecure, "--pull-through-ttl=0"];
+    let cache = Registry::through(&wrapper, &path("images"), &flags);
+    let opened = || {
+        let trace = std::fs::read_to_string(&trace).expect("a trace");
+        let content = format!("/{}\"", digest.trim_start_matches("sha256:"));
+        // Others are of its being written.
+        let read = |line: &&str| line.contains(&content) && line.contains("O_RDONLY");
+        trace
+            .lines()
+            .filter(read)
+            .filter(|it| it.contains("/blobs/"))
+            .count()
+    };
+    let (tag, by_digest) = (
+        manifest_path(&host, "team/app", "v1"),
+        manifest_path(&host, "team/app", &digest),
+    );
+    let pull = |path: &str| {
+        let before = opened();
+        let answer = cache.get(path);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(program_tests::registry::digest(&answer.body), digest);
+        opened() - before
+    };
+    assert_eq!(pull(&tag), 0, "it has just come");
+    assert_eq!(pull(&tag), 1);
+    assert_eq!(pull(&by_digest), 1);
+    drop(outside);
+    assert_eq!(pull(&tag), 1, "it is stale");
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use program_tests::registry::{Gate, Registry, Verdict, noise};
+use program_tests::registry::{Asked, Gate, Registry, Verdict, noise};
 
 use crate::rig::{cache_of, manifest_path, push};
 
@@ -140,32 +140,119 @@ fn a_connection_that_breaks_is_taken_up_again() {
     assert!(second.header("range").is_some_and(|it| it != "bytes=0-"));
 }
 
+/// Whether a request is about a blob, and by this method.
+fn is_of_blob(asked: &Asked, method: &str) -> bool {
+    asked.method == method && asked.target.contains("/blobs/")
+}
+
+#[test]
+fn a_size_that_no_head_tells_is_that_of_the_first_byte() {
+    let outside = Registry::start();
+    let content = noise(1, 3 << 20);
+    let digest = outside.push_blob("team/app", &content);
+    // Of some registries, a head says nothing, and of others it says that there is nothing.
+    for answer in ["", "Content-Length: 0\r\n"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{answer}\r\n");
+        let gate = Gate::before(outside.port(), move |asked| {
+            match is_of_blob(asked, "HEAD") {
+                true => Verdict::Answer(head.clone()),
+                false => Verdict::Forward,
+            }
+        });
+        let cache = cache_of(&[&gate.host()], &[]);
+        let path = crate::rig::blob_path(&gate.host(), "team/app", &digest);
+        let head = cache.ask("HEAD", &path, &[], b"");
+        let length = content.len().to_string();
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (200, Some(&*length))
+        );
+        let answer = cache.get(&path);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.body == content);
+        let empty = outside.push_blob("team/app", b"");
+        let path = crate::rig::blob_path(&gate.host(), "team/app", &empty);
+        assert_eq!(cache.get(&path).body, b"");
+        Registry::assert_whole(cache.storage());
+    }
+}
+
+#[test]
+fn a_size_that_upstream_never_tells_is_the_manifests() {
+    let outside = Registry::start();
+    let layer = noise(2, 3 << 20);
+    outside.push_image("team/app", "v1", &layer);
+    let gate = Gate::before(outside.port(), |_| Verdict::Unmeasured);
+    let cache = cache_of(&[&gate.host()], &[]);
+    let blob = |content: &[u8]| {
+        let digest = program_tests::registry::digest(content);
+        crate::rig::blob_path(&gate.host(), "team/app", &digest)
+    };
+    let early = cache.get(&blob(&layer));
+    assert_eq!(early.status, 502, "{}", early.text());
+    assert!(
+        early.text().contains("pull the image's manifest first"),
+        "{}",
+        early.text()
+    );
+    let tag = manifest_path(&gate.host(), "team/app", "v1");
+    assert_eq!(cache.get(&tag).status, 200);
+    let answer = cache.get(&blob(&layer));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.body == layer);
+    assert_eq!(cache.get(&blob(b"{}")).body, b"{}");
+    for content in [&layer[..], b"{}"] {
+        let digest = program_tests::registry::digest(content);
+        program_tests::until("it is kept", || cache.content(&digest).exists());
+    }
+    Registry::assert_whole(cache.storage());
+    // What is not named by any is not fetched however large it may be.
+    let other = noise(3, 3 << 20);
+    outside.push_blob("team/app", &other);
+    assert_eq!(cache.get(&blob(&other)).status, 502);
+}
+
+#[test]
+fn a_manifest_that_names_another_size_is_not_believed() {
+    let outside = Registry::with(&["--allow-missing-blobs"]);
+    let layer = noise(4, 100_000);
+    outside.push_blob("team/app", &layer);
+    let mut manifest = program_tests::registry::server::image(&[&layer]);
+    let gate = Gate::before(outside.port(), |_| Verdict::Unmeasured);
+    for size in [99_999, 100_001] {
+        manifest["layers"][0]["size"] = size.into();
+        outside.push_manifest("team/app", "v1", &manifest);
+        let cache = cache_of(&[&gate.host()], &[]);
+        let tag = manifest_path(&gate.host(), "team/app", "v1");
+        assert_eq!(cache.get(&tag).status, 200);
+        let digest = program_tests::registry::digest(&layer);
+        let path = crate::rig::blob_path(&gate.host(), "team/app", &digest);
+        // It never looks complete, if anything was answered before it is known to be wrong.
+        if let Ok(answer) = cache.try_ask("GET", &path, &[], b"") {
+            assert_eq!(answer.status, 502, "{}", answer.text());
+        }
+        assert!(!cache.content(&digest).exists());
+    }
+}
+
 #[test]
 fn a_full_disk_is_said_before_anything_comes() {
     let outside = Registry::start();
     let large = noise(1, 3_000_000);
     let digest = outside.push_blob("team/app", &large);
     let folder = tempfile::tempdir().expect("a folder");
-    // A disk of 2 MiB that only this process has.
-    let script = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$@\"";
-    let place = folder.path().display().to_string();
-    let mut wrapper = vec!["unshare", "--mount"];
-    if !rustix::process::geteuid().is_root() {
-        wrapper.push("--map-root-user");
-    }
-    wrapper.extend(["sh", "-c", script, &place]);
     let host = outside.host();
     let flags = [
         format!("--pull-through={host}"),
         format!("--pull-through-insecure={host}"),
     ];
-    let cache = Registry::through(&wrapper, folder.path(), &[&flags[0], &flags[1]]);
+    let flags = [&flags[0], &flags[1], "--min-free-space=0"];
+    let (cache, disk) = Registry::on_disk(2, folder.path(), &flags);
     let answer = cache.get(&crate::rig::blob_path(&host, "team/app", &digest));
     assert_eq!(answer.status, 507, "{}", answer.text());
     assert_eq!(Registry::code(&answer), "STORAGE_FULL");
     let small = outside.push_blob("team/app", b"small");
     let path = crate::rig::blob_path(&host, "team/app", &small);
     assert_eq!(cache.get(&path).body, b"small");
-    let seen = format!("/proc/{}/root{place}", cache.pid());
-    Registry::assert_whole(std::path::Path::new(&seen));
+    Registry::assert_whole(&disk);
 }

@@ -75,6 +75,88 @@ fn what_a_list_names_is_brought_and_follows_its_source_and_the_list() {
 }
 
 #[test]
+fn what_no_list_names_any_more_leaves_if_that_is_known_and_nobody_has_changed_it() {
+    let rig = Rig::start();
+    push(&rig.outside, &["a:1", "b:1", "c:1", "b:2"]);
+    let all = "    - OUTSIDE/a:1\n    - OUTSIDE/b:1\n    - OUTSIDE/c:1";
+    let list = rig.images(all);
+    let storage = rig.folder.path().join("images");
+    let serve =
+        |flags: &[&str]| Registry::on(&storage, &[&["--sync", &list, SOON][..], flags].concat());
+    // Nothing leaves unless that is asked for.
+    let mut registry = serve(&[]);
+    until("the images are there", || {
+        ["a", "b", "c"].iter().all(|name| has(&registry, name, "1"))
+    });
+    let own = registry.push_image("own", "1", b"nobody's list has it");
+    registry.kill();
+    rig.images("    - OUTSIDE/a:1\n    - OUTSIDE/b:2");
+    let mut registry = serve(&["--sync-prune=tell"]);
+    until("it is told what would leave", || {
+        let said = "2 tags that no list names would leave with --sync-prune=on: b:1, c:1";
+        registry.log().contains(said)
+    });
+    until("a round is over", || has(&registry, "b", "2"));
+    assert!(has(&registry, "b", "1") && has(&registry, "c", "1"));
+    // What somebody has changed since is his.
+    let theirs = registry.push_image("c", "1", b"another");
+    let brought = digest_of(&registry, "b", "1").expect("there");
+    registry.kill();
+
+    let metrics = ports::free();
+    let shown = format!("--metrics-address=127.0.0.1:{metrics}");
+    let registry = serve(&["--sync-prune", &shown]);
+    until("what no list names leaves", || !has(&registry, "b", "1"));
+    until("that is said", || {
+        registry.log().contains("c:1 stays: somebody has changed")
+    });
+    assert!(!has(&registry, "b", &brought), "its manifest, too");
+    assert_eq!(digest_of(&registry, "c", "1"), Some(theirs));
+    assert_eq!(digest_of(&registry, "own", "1"), Some(own));
+    assert!(has(&registry, "a", "1") && has(&registry, "b", "2"));
+    let page = curl(&[&format!("http://127.0.0.1:{metrics}/metrics")]);
+    let counted = "narthex_registry_sync_pruned_images_total 1\n";
+    assert!(page.text.contains(counted), "{}", page.text);
+
+    // Nothing does before all is there that the lists name, nor while it is not known what they
+    // mean: an image that cannot be had, a source that cannot list its tags, one that has none of
+    // them, a list that cannot be read, and one without any image.
+    for (entries, why) in [
+        (
+            "    - {source: OUTSIDE/nothing, tags: {regex: [x]}}",
+            "nothing is not brought",
+        ),
+        (
+            "    - {source: OUTSIDE/b, tags: {regex: ['^x']}}",
+            "has none of the tags",
+        ),
+        (
+            "    - OUTSIDE/b:1\n    - OUTSIDE/b:3",
+            "/b:3 is not brought",
+        ),
+        ("    - {}", "the lists of images stay as they were"),
+        ("    []", "it names no image"),
+    ] {
+        rig.images(entries);
+        let kept = |it: &&str| it.contains("stay") && it.contains(why);
+        until(why, || registry.log().lines().filter(kept).count() > 0);
+        assert!(
+            has(&registry, "a", "1") && has(&registry, "b", "2"),
+            "{why}"
+        );
+    }
+    rig.images("    - OUTSIDE/b:1");
+    until("what a list names again comes", || has(&registry, "b", "1"));
+    until("what it does not leaves", || {
+        !has(&registry, "a", "1") && !has(&registry, "b", "2")
+    });
+    let storage = storage.display().to_string();
+    let collected = program_tests::run(&["registry", "gc", "--storage", &storage, "--grace=0s"]);
+    assert_eq!(collected.code, Some(0), "{}", collected.said());
+    Registry::assert_whole(registry.storage());
+}
+
+#[test]
 fn a_list_that_becomes_wrong_changes_nothing_and_is_told() {
     let rig = Rig::start();
     push(&rig.outside, &["a:1", "b:1"]);
@@ -209,7 +291,7 @@ fn a_registry_beside_the_ingress_follows_lists() {
     let url = format!("http://{address}/v2/a/manifests/1");
     until("the image is there", || curl(&[&url]).status == 200);
     let counted = "narthex_registry_sync_copied_images_total 1";
-    assert!(narthex.metrics().contains(counted), "{}", narthex.metrics());
+    until("it is counted", || narthex.metrics().contains(counted));
     narthex.signal(rustix::process::Signal::TERM);
     assert!(narthex.ended_within(Duration::from_secs(20)).success());
     Registry::assert_whole(Path::new(&storage));

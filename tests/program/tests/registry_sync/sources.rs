@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use program_tests::program::end;
-use program_tests::registry::{Image, Layout, digest, noise, skopeo};
+use program_tests::registry::{Gate, Image, Layout, Verdict, digest, noise, skopeo};
 
 use crate::rig::{Rig, digest_at, push};
 
@@ -303,4 +303,28 @@ fn signatures_and_what_refers_to_an_image_come_if_wanted() {
     assert!(noted.contains(&sbom_digest), "{noted}");
     let again = rig.sync(&list, &["--referrers"]);
     assert!(again.stdout.contains("1 present"), "{}", again.said());
+}
+
+#[test]
+fn pages_of_tags_are_followed_where_the_registry_does_not_know_what_it_is_called() {
+    let rig = Rig::start();
+    push(&rig.outside, &["a:1", "a:2"]);
+    let gate = Gate::before(rig.outside.port(), |asked| {
+        let first = asked.target.contains("/tags/list") && !asked.target.contains("last=");
+        if !first {
+            return Verdict::Forward;
+        }
+        let page = r#"{"name":"a","tags":["1"]}"#;
+        let next = "<http://elsewhere.invalid/v2/a/tags/list?last=1>; rel=\"next\"";
+        let length = page.len();
+        Verdict::Answer(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Link: {next}\r\nConnection: close\r\n\r\n{page}"
+        ))
+    });
+    let entry = "    - {source: OUTSIDE/a, tags: {all: true}}";
+    let list = rig.images_from(&gate.host(), entry);
+    let done = rig.sync(&list, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.said());
+    assert!(rig.digest("a:1").is_some() && rig.digest("a:2").is_some());
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::flags::values;
 
@@ -53,6 +53,20 @@ pub(crate) struct Following {
     #[arg(default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) sync_parallel: u8,
 
+    /// What becomes of tags that the lists brought and no longer name: off, tell (the log says
+    /// which would leave) or on. One that somebody has changed since stays; and all do while a
+    /// list cannot be read, an entry means no image, or not all that the lists name is there.
+    /// Not together with --registry-image-lists.
+    #[arg(
+        id = "registry-sync-prune",
+        long,
+        env = "NARTHEX_REGISTRY_SYNC_PRUNE",
+        value_name = "WHEN"
+    )]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    #[arg(default_value = "off")]
+    pub(crate) sync_prune: Prune,
+
     /// Credentials for the lists' sources, as docker's config.json has them.
     /// [default: $REGISTRY_AUTH_FILE, else those of docker, podman and skopeo]
     #[arg(
@@ -73,6 +87,18 @@ pub(crate) struct Following {
         value_delimiter = ','
     )]
     pub(crate) sync_credentials_file: Vec<PathBuf>,
+}
+
+/// What becomes of tags that the lists brought and no longer name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prune {
+    /// They stay.
+    #[default]
+    Off,
+    /// They stay, and the log says which would leave.
+    Tell,
+    /// They leave.
+    On,
 }
 
 /// RFC 1123's label, as the API server takes it.

@@ -61,6 +61,27 @@ pub(crate) struct Limits {
     #[arg(default_value_t = 10_000)]
     pub(crate) max_begun_uploads: usize,
 
+    /// How much may come of all those uploads together, until they are blobs (429 beyond); no less
+    /// than --registry-max-blob-size in any case, and 0 is without a limit.
+    #[arg(
+        id = "registry-max-begun-bytes",
+        long,
+        env = "NARTHEX_REGISTRY_MAX_BEGUN_BYTES",
+        value_name = "SIZE"
+    )]
+    #[arg(default_value = "256g", value_parser = values::size)]
+    pub(crate) max_begun_bytes: u64,
+
+    /// How much of the disk with the images is left to others: what would take of it is refused (507).
+    #[arg(
+        id = "registry-min-free-space",
+        long,
+        env = "NARTHEX_REGISTRY_MIN_FREE_SPACE",
+        value_name = "SIZE"
+    )]
+    #[arg(default_value = "64MiB", value_parser = values::size)]
+    pub(crate) min_free_space: u64,
+
     /// The largest request head (431 beyond).
     #[arg(
         id = "registry-max-header-bytes",

@@ -19,6 +19,7 @@ pub(in super::super) struct Metrics {
     images: Family<[(&'static str, &'static str); 1], Gauge>,
     pub(super) copied: Counter,
     pub(super) bytes: Counter,
+    pub(super) pruned: Counter,
     last: Gauge,
     /// Images that are there and that are not, of each list's last round.
     states: Arc<Mutex<BTreeMap<Who, (usize, usize)>>>,
@@ -47,6 +48,11 @@ impl Metrics {
             "narthex_registry_sync_copied_bytes",
             "Bytes of blobs that were brought",
             metrics.bytes.clone(),
+        );
+        registry.register(
+            "narthex_registry_sync_pruned_images",
+            "Tags that no list names any more and that were taken away",
+            metrics.pruned.clone(),
         );
         registry.register(
             "narthex_registry_sync_last_success_timestamp_seconds",

@@ -5,6 +5,7 @@ mod claims;
 mod files;
 mod metrics;
 mod objects;
+mod pruning;
 mod round;
 
 use std::collections::BTreeMap;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use registry::client::{Error, Settings};
 use registry::list::ImageList;
+use registry::store::{Digest, parse_digest};
 use registry::sync::{Copied, Item, Most, Options, Plan, Syncer, Unwatched, Withheld};
 
 use super::super::credentials::credentials;
 use super::super::progress::bytes;
 use super::Means;
 use super::claims::Who;
+use super::pruning::Pruning;
 use crate::check::plural;
 
 /// What an ImageList may cost.
@@ -30,6 +32,8 @@ pub(super) struct Follower {
     who: Arc<Who>,
     /// What was said of images that could not be had.
     said: BTreeMap<String, String>,
+    /// Why nothing was taken away, or what would have been.
+    said_of_pruning: Option<String>,
 }
 
 /// What became of one round.
@@ -40,6 +44,8 @@ pub(super) struct Round {
     pub(super) bytes: u64,
     /// Why, by the image.
     pub(super) failed: BTreeMap<String, String>,
+    /// Why nothing was taken away, or what would have been.
+    of_pruning: Option<String>,
 }
 
 impl Follower {
@@ -48,6 +54,7 @@ impl Follower {
             means,
             who: Arc::new(who),
             said: BTreeMap::new(),
+            said_of_pruning: None,
         }
     }
 
@@ -62,6 +69,10 @@ impl Follower {
             }
         };
         let plan = syncer.plan().await;
+        let prune = match self.is_own() {
+            true => Pruning::of(&plan, self.means.flags.sync_prune),
+            false => Pruning::Not,
+        };
         let items = self.claimed(plan, &mut round);
         let works = items.into_iter().map(async |item| {
             let _turn = match self.is_own() {
@@ -75,9 +86,32 @@ impl Follower {
         let parallel = usize::from(self.means.flags.sync_parallel);
         let mut works = futures_util::stream::iter(works).buffer_unordered(parallel);
         while let Some((item, done)) = works.next().await {
+            let brought = done.as_ref().ok().filter(|it| !it.was_there);
+            let digest = brought.and_then(|it| parse_digest(it.digest.as_str()));
             self.note(&mut round, &item, done);
+            if let (Some(digest), true) = (digest, self.is_own()) {
+                self.note_brought(&item, &digest).await;
+            }
         }
+        let missing = round.failed.keys().next();
+        let pruned = prune.unless(missing).prune(&self.means.store).await;
+        self.means.metrics.pruned.inc_by(pruned.count);
+        round.of_pruning = pruned.said;
         round
+    }
+
+    /// Remembers that it was a list that brought a tag.
+    async fn note_brought(&self, item: &Item, digest: &Digest) {
+        let tag = item.tag.as_deref().map(str::parse);
+        let (Ok(name), Some(Ok(tag))) = (item.repository.parse(), tag) else {
+            return;
+        };
+        if let Err(error) = self.means.store.note_brought(&name, &tag, digest).await {
+            tracing::warn!(
+                "{} will stay when no list names it: {error}",
+                item.goes_to()
+            );
+        }
     }
 
     /// Says what became of it.
@@ -106,6 +140,12 @@ impl Follower {
             );
         }
         self.said = round.failed;
+        if let Some(said) = &round.of_pruning
+            && self.said_of_pruning.as_ref() != Some(said)
+        {
+            tracing::warn!("{said}");
+        }
+        self.said_of_pruning = round.of_pruning;
     }
 
     /// The list has gone.
