@@ -158,7 +158,7 @@ fn comparators(word: &str) -> Result<Vec<Comparator>, ()> {
 }
 
 /// A tag as a version: one to three numbers, and what follows them.
-fn version(tag: &str) -> Option<Version> {
+pub(super) fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix('v').unwrap_or(tag);
     let end = text.find(['-', '+']).unwrap_or(text.len());
     let (numbers, rest) = text.split_at(end);

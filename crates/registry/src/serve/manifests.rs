@@ -1,7 +1,9 @@
 //! Manifests: end-points 3, 7 and 9.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, LOCATION,
+};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -54,7 +56,9 @@ pub(super) async fn read(
     match store.manifest_bytes(&digest).await {
         Ok(bytes) => {
             exchange.metrics.sent(bytes.len());
-            named(full(StatusCode::OK, &stored.media_type, bytes))
+            let answer = named(full(StatusCode::OK, &stored.media_type, bytes));
+            // Whatever type its pusher gave it.
+            with(answer, CONTENT_SECURITY_POLICY, "sandbox")
         }
         // It has just been taken away.
         Err(Error::Missing(_)) if matches!(store.manifest(name, &digest).await, Ok(None)) => {
@@ -115,6 +119,10 @@ pub(super) async fn write(
         let message = "neither Content-Type nor mediaType says what it is";
         return invalid(Code::ManifestInvalid, message);
     };
+    if !is_media_type(media_type) {
+        let message = "its media type is none, as application/vnd.oci.image.manifest.v1+json is";
+        return invalid(Code::ManifestInvalid, message);
+    }
     let stored = Stored {
         media_type: media_type.to_owned(),
         size: bytes.len() as u64,
@@ -212,6 +220,18 @@ async fn collect(exchange: &Exchange<'_>, body: &mut Incoming) -> Result<Bytes, 
             "the manifest came too slowly",
         )),
     }
+}
+
+/// Whether a text is a media type without parameters (RFC 6838, section 4.2).
+pub(super) fn is_media_type(text: &str) -> bool {
+    let is_of = |it: u8| it.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&it);
+    let is_name = |it: &str| {
+        it.len() <= 127
+            && it.bytes().all(is_of)
+            && it.starts_with(|it: char| it.is_ascii_alphanumeric())
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
 fn unknown() -> Answer {

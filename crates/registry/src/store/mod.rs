@@ -8,6 +8,8 @@
 mod blobs;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod gc;
 mod keys;
 mod listing;
