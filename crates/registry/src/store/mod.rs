@@ -6,6 +6,8 @@
 //! write, and a write is over once it is on the disk.
 
 mod blobs;
+#[cfg(test)]
+mod costs;
 mod digest;
 mod error;
 #[cfg(test)]
