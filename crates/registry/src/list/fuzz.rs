@@ -151,6 +151,7 @@ fn semver_ranges() {
         "<=2.x\n2.9",
         ">=1.0.0-0\n1.0.0-rc.1",
         "=>1,~>2,==3\n01.2",
+        ">=0.4.1-x11.x\n0.4.1-x11.x",
     ];
     sow(&seeds, range);
     check!().for_each(range);

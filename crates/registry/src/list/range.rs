@@ -142,8 +142,9 @@ fn comparators(word: &str) -> Result<Vec<Comparator>, ()> {
             _ => Err(()),
         };
     }
-    // `semver` has wildcards without an operator alone.
-    let wild = digits.split('.').any(|it| matches!(it, "x" | "X" | "*"));
+    // `semver` has wildcards without an operator alone. `1.0.0-rc.x` has none.
+    let numbers = digits.split(['-', '+']).next().unwrap_or_default();
+    let wild = numbers.split('.').any(|it| matches!(it, "x" | "X" | "*"));
     let text = match (wild, operator) {
         (true, "=") => digits.replace(['x', 'X'], "*"),
         (true, _) => {
