@@ -63,7 +63,146 @@ const TARGETS: &[Target] = &[
         folder: "crates/objects/src/manifests",
         test: "manifests::fuzz::manifests",
     },
+    in_registry(
+        "registry-routes",
+        "crates/registry/src/serve",
+        "serve::fuzz::routes",
+    ),
+    in_registry(
+        "registry-ranges",
+        "crates/registry/src/serve",
+        "serve::fuzz::ranges",
+    ),
+    in_registry(
+        "registry-media-types",
+        "crates/registry/src/serve",
+        "serve::fuzz::media_types",
+    ),
+    in_registry(
+        "registry-names",
+        "crates/registry/src/store",
+        "store::fuzz::names",
+    ),
+    in_registry(
+        "registry-digests",
+        "crates/registry/src/store",
+        "store::fuzz::digests",
+    ),
+    in_registry(
+        "registry-manifests",
+        "crates/registry/src/store",
+        "store::fuzz::manifests",
+    ),
+    in_registry(
+        "registry-authorizations",
+        "crates/registry/src/access",
+        "access::fuzz::authorizations",
+    ),
+    in_registry(
+        "registry-tokens",
+        "crates/registry/src/access",
+        "access::fuzz::tokens",
+    ),
+    in_registry(
+        "registry-patterns",
+        "crates/registry/src/access",
+        "access::fuzz::patterns",
+    ),
+    in_registry(
+        "registry-access-files",
+        "crates/registry/src/access",
+        "access::fuzz::access_files",
+    ),
+    in_registry(
+        "registry-places",
+        "crates/registry/src/access",
+        "access::fuzz::places",
+    ),
+    in_registry(
+        "registry-challenges",
+        "crates/registry/src/client",
+        "client::fuzz::challenges_of_registries",
+    ),
+    in_registry(
+        "registry-links",
+        "crates/registry/src/client",
+        "client::fuzz::links",
+    ),
+    in_registry(
+        "registry-urls",
+        "crates/registry/src/client",
+        "client::fuzz::urls",
+    ),
+    in_registry(
+        "registry-answers",
+        "crates/registry/src/client",
+        "client::fuzz::answers",
+    ),
+    in_registry(
+        "image-lists",
+        "crates/registry/src/list",
+        "list::fuzz::lists",
+    ),
+    in_registry(
+        "image-references",
+        "crates/registry/src/list",
+        "list::fuzz::references",
+    ),
+    in_registry(
+        "semver-ranges",
+        "crates/registry/src/list",
+        "list::fuzz::semver_ranges",
+    ),
+    in_registry(
+        "platforms",
+        "crates/registry/src/list",
+        "list::fuzz::platforms",
+    ),
+    in_registry(
+        "image-needs",
+        "crates/registry/src/list",
+        "list::fuzz::needs_of_objects",
+    ),
+    in_registry(
+        "tar-files",
+        "crates/registry/src/sync",
+        "sync::fuzz::tar_files",
+    ),
+    in_registry(
+        "image-archives",
+        "crates/registry/src/sync",
+        "sync::fuzz::archives",
+    ),
+    in_registry(
+        "image-indexes",
+        "crates/registry/src/sync",
+        "sync::fuzz::indexes",
+    ),
+    in_registry(
+        "docker-configs",
+        "crates/registry/src/creds",
+        "creds::fuzz::docker_configs",
+    ),
+    in_registry(
+        "credential-answers",
+        "crates/registry/src/creds",
+        "creds::fuzz::providers",
+    ),
+    in_registry(
+        "credential-documents",
+        "crates/registry/src/creds",
+        "creds::fuzz::documents",
+    ),
 ];
+
+const fn in_registry(name: &'static str, folder: &'static str, test: &'static str) -> Target {
+    Target {
+        name,
+        package: "narthex-registry",
+        folder,
+        test,
+    }
+}
 
 /// What has the compiler count edges and show compared values to libFuzzer. Its sanitizers would
 /// need a nightly toolchain, and have little to find in code without `unsafe`.
@@ -133,13 +272,15 @@ impl Target {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|error| format!("{}: {error}", folder.display()))?;
         }
-        // What is new goes to the first folder; the committed seeds stay as they are.
+        // What is new goes to the first folder; the committed seeds stay as they are. Seeds that are
+        // in the code, the target itself puts into the first one.
+        let corpus = Some(self.inputs("corpus")).filter(|it| it.is_dir());
+        let folders = [&grown].into_iter().chain(&corpus).chain([&crashes]);
+        let folders: Vec<_> = folders.map(|it| it.display().to_string()).collect();
         let arguments = format!(
-            "{} {} {} -artifact_prefix={}/ -max_total_time={seconds} -max_len={MAX_LEN} \
+            "{} -artifact_prefix={}/ -max_total_time={seconds} -max_len={MAX_LEN} \
              -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1",
-            grown.display(),
-            self.inputs("corpus").display(),
-            crashes.display(),
+            folders.join(" "),
             crashes.display(),
         );
         let mut command = cargo();
@@ -152,10 +293,13 @@ impl Target {
             .env("RUSTFLAGS", RUSTFLAGS)
             .env("BOLERO_FUZZER", "libfuzzer")
             .env("BOLERO_LIBTEST_HARNESS", "1")
-            .env("BOLERO_LIBFUZZER_ARGS", arguments);
+            .env("BOLERO_LIBFUZZER_ARGS", arguments)
+            .env("NARTHEX_FUZZ_SEEDS", &grown);
         let clean = succeeds(&mut command)?;
         // Git keeps no empty folders, and nor do we.
-        let _ = std::fs::remove_dir(&crashes);
+        for folder in crashes.ancestors().take(3) {
+            let _ = std::fs::remove_dir(folder);
+        }
         Ok(clean)
     }
 

@@ -21,6 +21,8 @@ pub mod creds;
 pub mod hidden;
 pub mod list;
 pub mod name;
+#[cfg(test)]
+mod seeds;
 pub mod serve;
 pub mod store;
 pub mod sync;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use program_tests::certificate::Authority;
+use program_tests::registry::digest;
 use program_tests::registry::guarded::{
     Guarded, htpasswd, layout, parsed, pem, reviewer, rules, skopeo,
 };
-use program_tests::{Folder, Ingress, Narthex, class, curl, run, secret, service, until};
+use program_tests::{Conn, Folder, Ingress, Narthex, class, curl, run, secret, service, until};
 
 const RULES: &str = "- {repositories: ['public/**'], actions: [pull], subjects: [anonymous]}
 - {repositories: ['**'], actions: ['*'], subjects: ['user:alice']}
@@ -232,6 +234,57 @@ fn a_blob_is_mounted_from_where_it_may_be_pulled_alone() {
     );
     assert_eq!(mount("bob:build", ""), 202);
     assert_eq!(mount("bob:build", "&from=public/app"), 201);
+}
+
+#[test]
+fn the_catalogue_tells_of_nothing_else_by_where_its_pages_end() {
+    let folder = Guarded::folder();
+    let users = htpasswd(&[("alice", "wonder"), ("bob", "build")]);
+    fs::write(folder.path().join("users"), users).expect("a file");
+    let own = "- {repositories: ['**'], actions: ['*'], subjects: ['user:alice']}
+- {repositories: ['team/**'], actions: [pull, list], subjects: ['user:bob']}
+";
+    fs::write(folder.path().join("rules.yaml"), rules(own)).expect("a file");
+    let flags = ["--htpasswd-file=users", "--access-file=rules.yaml"];
+    let registry = Guarded::start(folder, &flags);
+    let names = ["a/secret", "team/a", "team/b", "team/c", "z/secret"];
+    for name in names {
+        let path = format!("/v2/{name}/blobs/uploads/?digest={}", digest(b"x"));
+        let url = registry.url(&path);
+        let pushed = curl(&["-u", "alice:wonder", "-X", "POST", "-d", "x", &url]);
+        assert_eq!(pushed.status, 201, "{}", pushed.text);
+    }
+    let walk = |user: &str| {
+        let (mut found, mut path) = (Vec::new(), "/v2/_catalog?n=1".to_owned());
+        loop {
+            let page = curl(&["-i", "-u", user, &registry.url(&path)]);
+            assert_eq!(page.status, 200, "{}", page.text);
+            let is_told = user.starts_with("alice") || !page.text.contains("secret");
+            assert!(is_told, "{}", page.text);
+            let (head, body) = page.text.split_once("\r\n\r\n").expect("a head");
+            let body = parsed(body);
+            let names = body["repositories"].as_array().expect("a list");
+            assert!(names.len() <= 1, "{}", page.text);
+            found.extend(names.iter().filter_map(|it| it.as_str()).map(str::to_owned));
+            let mut links = head.lines().filter_map(|it| it.split_once(": <"));
+            match links.find(|(name, _)| name.eq_ignore_ascii_case("link")) {
+                Some((_, rest)) => path = rest.split('>').next().expect("an end").to_owned(),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(walk("bob:build"), names[1..4]);
+    assert_eq!(walk("alice:wonder"), names);
+}
+
+#[test]
+fn whoever_wants_a_token_slowly_holds_no_connection() {
+    let registry = registry(&["--body-timeout=1s"]);
+    let mut slow = Conn::plain(registry.port);
+    slow.send("POST /v2/token HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\ngrant_type=");
+    let answer = slow.response();
+    assert_eq!(answer.status, 408, "{}", answer.text());
+    assert!(slow.is_closed_within(Duration::from_secs(20)));
 }
 
 #[test]

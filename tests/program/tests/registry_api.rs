@@ -340,6 +340,25 @@ fn what_is_no_manifest_is_refused() {
 }
 
 #[test]
+fn a_manifest_is_no_page_for_a_browser_whatever_it_is_called() {
+    let registry = Registry::start();
+    let put = |media_type: &str| {
+        let field = format!("Content-Type: {media_type}");
+        let manifest = br#"{"annotations":{"a":"<script>alert(1)</script>"}}"#;
+        registry.ask("PUT", "/v2/a/manifests/page", &[&field], manifest)
+    };
+    assert_eq!(put("text/html").status, 201);
+    let answer = registry.get("/v2/a/manifests/page");
+    assert_eq!(answer.header("content-security-policy"), Some("sandbox"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    for wrong in ["nothing", "/", "a/b/c", "a b/c"] {
+        let answer = put(wrong);
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+        assert_eq!(Registry::code(&answer), "MANIFEST_INVALID");
+    }
+}
+
+#[test]
 fn tags_are_listed_in_order_and_in_pages() {
     let registry = Registry::start();
     registry.push_blob("a", b"{}");

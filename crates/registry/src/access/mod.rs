@@ -14,6 +14,8 @@ pub mod certificate;
 mod credentials;
 mod door;
 mod endpoint;
+#[cfg(test)]
+mod fuzz;
 mod htpasswd;
 mod pattern;
 mod place;

@@ -3,12 +3,26 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::{FORWARDED, HOST, HeaderName};
+use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// What only those send that speak for somebody else.
+const ELSEWHERE: [HeaderName; 8] = [
+    X_FORWARDED_FOR,
+    X_FORWARDED_HOST,
+    X_FORWARDED_PROTO,
+    X_REAL_IP,
+    FORWARDED,
+    VIA,
+    ORIGIN,
+    SEC_FETCH_SITE,
+];
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +68,12 @@ impl Proxies {
         client
     }
 
-    /// Whether a client on this host asks, and nobody through a proxy on it.
+    /// Whether a client on this host asks: nobody through a proxy on it, and no page of another
+    /// site in a browser on it, which says where it comes from (RFC 6454, section 7) with whatever
+    /// changes something.
     pub(crate) fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
         peer.address.to_canonical().is_loopback()
-            && !headers.contains_key(X_FORWARDED_FOR)
-            && !headers.contains_key(FORWARDED)
+            && !ELSEWHERE.iter().any(|name| headers.contains_key(name))
     }
 
     /// The URL of our root as the client has it, without a slash at its end; none if the client

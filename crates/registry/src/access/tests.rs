@@ -291,3 +291,28 @@ async fn without_users_this_host_may_everything_and_others_may_look() {
     let proxied = enter([127, 0, 0, 1], forwarded).await;
     assert!(!proxied.may(Action::Push, "a"));
 }
+
+#[tokio::test]
+async fn a_page_in_a_browser_on_this_host_may_not_push() {
+    let gate = Gate::open();
+    let peer = Peer {
+        address: [127, 0, 0, 1].into(),
+        ..peer()
+    };
+    for (name, value) in [
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("x-real-ip", "192.0.2.1"),
+        ("x-forwarded-host", "registry.example"),
+        ("via", "1.1 proxy"),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().expect("a value"));
+        let visitor = gate.enter(&headers, None, &peer).await.expect("let in");
+        assert!(
+            visitor.may(Action::Pull, "a") && !visitor.may(Action::Push, "a"),
+            "{name}"
+        );
+    }
+}

@@ -92,7 +92,7 @@ impl Key {
     }
 
     /// A key of these 32 bytes.
-    fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(HMAC_SHA256, bytes))
     }
 

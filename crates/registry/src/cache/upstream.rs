@@ -69,7 +69,9 @@ impl Upstream {
 
     /// It has answered, or not.
     pub(super) fn heard(&self, error: Option<&Error>) {
-        let away = error.filter(|it| matches!(it.kind, Kind::Unreachable | Kind::Refused));
+        // Whoever asks for what cannot be there does not have it left alone for others.
+        let away = error.filter(|it| !it.is_of_request);
+        let away = away.filter(|it| matches!(it.kind, Kind::Unreachable | Kind::Refused));
         let Some(error) = away else {
             let mut health = self.health();
             // A refusal of one repository says nothing of the others.

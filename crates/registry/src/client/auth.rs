@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::credentials::Credential;
 use super::error::{Error, Kind};
-use super::request::{Client, Scheme, read};
+use super::request::{Client, Scheme, read, unredirected};
 use crate::hidden::Hidden;
 
 /// The longest answer of a token service, in bytes.
@@ -56,8 +56,8 @@ struct Asked<'a> {
 
 #[derive(Deserialize)]
 struct Answer {
-    token: Option<String>,
-    access_token: Option<String>,
+    token: Option<Hidden>,
+    access_token: Option<Hidden>,
     expires_in: Option<u64>,
 }
 
@@ -116,12 +116,10 @@ impl Auth {
             scope,
         };
         let answer = token(client, &asked, credential.as_ref()).await?;
-        let token = answer.token.or(answer.access_token).unwrap_or_default();
-        if token.is_empty() {
+        let Some(token) = answer.token() else {
             let why = format!("{realm}: the token service's answer has no token");
             return Err(Error::new(Kind::Denied, client.named(&why)));
-        }
-        let token = Hidden::new(token);
+        };
         // Not to its last second: clocks differ, and requests take time.
         let lifetime = answer.expires_in.unwrap_or(LIFETIME).clamp(10, 86_400);
         let until = Instant::now() + Duration::from_secs(lifetime * 4 / 5);
@@ -162,8 +160,22 @@ impl Auth {
     }
 }
 
+impl Answer {
+    /// Under either of its names (RFC 6749 has the second).
+    fn token(&self) -> Option<Hidden> {
+        let given = self.token.as_ref().or(self.access_token.as_ref());
+        given.filter(|it| !it.is_empty()).cloned()
+    }
+}
+
+/// The token of a token service's answer.
+#[cfg(test)]
+pub(super) fn token_of(body: &[u8]) -> Option<Hidden> {
+    serde_json::from_slice::<Answer>(body).ok()?.token()
+}
+
 /// The first repository of a scope; nothing where there is none.
-fn repository(scope: &str) -> &str {
+pub(super) fn repository(scope: &str) -> &str {
     let first = scope.split(' ').next().unwrap_or_default();
     let name = first.strip_prefix("repository:").unwrap_or_default();
     name.rsplit_once(':').map_or(name, |(name, _)| name)
@@ -202,6 +214,8 @@ async fn token(
         ]);
         form.push_str("&refresh_token=");
         form.push_str(&form_urlencoded(&[("", refresh.show())])[1..]);
+        // What is in a body goes wherever a redirect leads.
+        let http = unredirected(&client.0.settings).map_err(|why| failed(Kind::Invalid, &why))?;
         let make = || {
             http.post(url.clone())
                 .header(
@@ -280,7 +294,7 @@ fn form_urlencoded(pairs: &[(&str, &str)]) -> String {
 }
 
 /// The challenge that we can answer best: Bearer, else Basic.
-fn challenge(headers: &HeaderMap) -> Option<Scheme> {
+pub(super) fn challenge(headers: &HeaderMap) -> Option<Scheme> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter();
     let all = values
         .filter_map(|it| it.to_str().ok())
@@ -301,7 +315,7 @@ fn challenge(headers: &HeaderMap) -> Option<Scheme> {
 }
 
 /// `Scheme a="b", c=d, Other e="f"`, as leniently as it is written out there.
-fn challenges(text: &str) -> Vec<(String, HashMap<String, String>)> {
+pub(super) fn challenges(text: &str) -> Vec<(String, HashMap<String, String>)> {
     let mut all: Vec<(String, HashMap<String, String>)> = Vec::new();
     let mut rest = text.trim_start_matches([' ', ',', '\t']);
     while !rest.is_empty() {

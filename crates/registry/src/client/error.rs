@@ -29,6 +29,8 @@ pub struct Error {
     pub kind: Kind,
     /// Why, in a sentence.
     pub message: String,
+    /// Whether it is this request that is refused (4xx): others may be answered.
+    pub(crate) is_of_request: bool,
 }
 
 impl Error {
@@ -37,6 +39,7 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            is_of_request: false,
         }
     }
 
@@ -52,7 +55,14 @@ impl Error {
             true => String::new(),
             false => format!(": {said}"),
         };
-        Self::new(kind, format!("{what} is answered by {status}{said}"))
+        let passes = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        );
+        Self {
+            is_of_request: status.is_client_error() && !passes,
+            ..Self::new(kind, format!("{what} is answered by {status}{said}"))
+        }
     }
 
     /// A request that got no answer.

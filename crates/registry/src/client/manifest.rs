@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::digest::Digest;
 use super::error::{Error, Kind};
+use super::names::is_tag;
 use super::request::{Client, read};
 
 /// The largest manifest, in bytes: what the specification asks of registries.
@@ -190,10 +191,9 @@ impl Client {
         let path = format!("{repository}/tags/list?n=1000");
         let what = format!("tags of {repository}");
         let pages = self.pages::<Page>(&what, &path, &pull(repository)).await?;
-        Ok(pages
-            .into_iter()
-            .flat_map(|it| it.tags.unwrap_or_default())
-            .collect())
+        let tags = pages.into_iter().flat_map(|it| it.tags.unwrap_or_default());
+        // What is no tag would be another path where it is asked for, or put.
+        Ok(tags.filter(|it| is_tag(it)).collect())
     }
 
     /// All repositories, where the registry has a catalog.
@@ -212,7 +212,8 @@ impl Client {
         let names = pages
             .into_iter()
             .flat_map(|it| it.repositories.unwrap_or_default());
-        Ok(names.collect())
+        // They are shown to people.
+        Ok(names.filter(|it| !it.contains(char::is_control)).collect())
     }
 
     /// What refers to a manifest: an OCI index, from the referrers API, else from the tag that
@@ -338,7 +339,7 @@ fn media_type_of(headers: &HeaderMap) -> String {
         .to_owned()
 }
 
-fn media_type_in(bytes: &[u8]) -> Option<String> {
+pub(super) fn media_type_in(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Typed {
@@ -350,8 +351,64 @@ fn media_type_in(bytes: &[u8]) -> Option<String> {
 
 /// `Link: </v2/a/tags/list?last=x>; rel="next"`
 fn next_page(response: &Response) -> Option<Url> {
-    let text = response.headers().get(LINK)?.to_str().ok()?;
-    let (target, parameters) = text.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");
-    next.then(|| response.url().join(target).ok()).flatten()
+    let fields = response.headers().get_all(LINK).iter();
+    let target = fields.filter_map(|it| it.to_str().ok()).find_map(next_of)?;
+    response.url().join(target).ok()
+}
+
+/// Where the link with the relation `next` leads, of those of a field (RFC 8288, section 3).
+pub(super) fn next_of(field: &str) -> Option<&str> {
+    let mut rest = field;
+    loop {
+        let (target, after) = rest
+            .trim_start_matches([' ', ',', '\t'])
+            .strip_prefix('<')?
+            .split_once('>')?;
+        // A comma ends a link's parameters, unless it is in quotes.
+        let mut quoted = false;
+        let end = after.find(|it| {
+            quoted ^= it == '"';
+            it == ',' && !quoted
+        });
+        let (parameters, more) = after.split_at(end.unwrap_or(after.len()));
+        if parameters.split(';').any(is_next) {
+            return Some(target);
+        }
+        rest = more;
+    }
+}
+
+fn is_next(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    let mut relations = value.trim().trim_matches('"').split(' ');
+    name.trim().eq_ignore_ascii_case("rel") && relations.any(|it| it.eq_ignore_ascii_case("next"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_other_links() {
+        for (field, expected) in [
+            (
+                "</v2/a/tags/list?last=x>; rel=\"next\"",
+                Some("/v2/a/tags/list?last=x"),
+            ),
+            ("<b>;rel=next", Some("b")),
+            (
+                "<a>; rel=\"prev\", <b>; title=\"a,b\"; REL=\"last next\"",
+                Some("b"),
+            ),
+            ("<a>; rel=\"prev\"", None),
+            ("<a>; title=\"rel=next\"", None),
+            ("<a>", None),
+            ("a; rel=next", None),
+            ("", None),
+        ] {
+            assert_eq!(next_of(field), expected, "{field}");
+        }
+    }
 }

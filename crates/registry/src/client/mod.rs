@@ -9,6 +9,8 @@ mod blob;
 mod credentials;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod manifest;
 mod names;
 mod pace;

@@ -117,8 +117,8 @@ impl Client {
     /// Where a path below `/v2/` is.
     pub(super) async fn url(&self, path: &str) -> Result<Url, Error> {
         let base = self.0.base.get_or_try_init(|| self.find_base()).await?;
-        base.join(path)
-            .map_err(|error| Error::new(Kind::Invalid, format!("{path:?}: {error}")))
+        below(base, path)
+            .ok_or_else(|| Error::new(Kind::Invalid, format!("{path:?} is no path of a registry")))
     }
 
     async fn find_base(&self) -> Result<Url, Error> {
@@ -298,6 +298,17 @@ impl Client {
     }
 }
 
+/// What is at `path` below `base`, if it leads there: names may be others', and `..` in one would
+/// be another repository's.
+pub(super) fn below(base: &Url, path: &str) -> Option<Url> {
+    let url = base.join(path).ok()?;
+    let wanted = path.split_once('?').map_or(path, |(path, _)| path);
+    let is_below = url.origin() == base.origin()
+        && url.fragment().is_none()
+        && url.path().strip_prefix(base.path()) == Some(wanted);
+    is_below.then_some(url)
+}
+
 /// Whether an answer may be another one soon.
 fn passes(status: StatusCode) -> bool {
     matches!(
@@ -344,7 +355,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn parse_base(scheme: &str, address: &str) -> Result<Url, &'static str> {
+pub(super) fn parse_base(scheme: &str, address: &str) -> Result<Url, &'static str> {
     let wrong = "write HOST or HOST:PORT";
     let url = Url::parse(&format!("{scheme}://{address}/v2/")).map_err(|_| wrong)?;
     // No user, no path, no query: only what comes before them.
@@ -352,6 +363,11 @@ fn parse_base(scheme: &str, address: &str) -> Result<Url, &'static str> {
         && !address.contains(['/', '@', '?', '#', '\\'])
         && !address.contains(char::is_whitespace);
     plain.then_some(url).ok_or(wrong)
+}
+
+/// The same that follows no redirect: for what nobody else is to be told.
+pub(super) fn unredirected(settings: &Settings) -> Result<reqwest::Client, String> {
+    client_with(settings, redirect::Policy::none())
 }
 
 fn http_client(settings: &Settings) -> Result<reqwest::Client, String> {
@@ -365,6 +381,10 @@ fn http_client(settings: &Settings) -> Result<reqwest::Client, String> {
             attempt.follow()
         }
     });
+    client_with(settings, policy)
+}
+
+fn client_with(settings: &Settings, policy: redirect::Policy) -> Result<reqwest::Client, String> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("narthex/", env!("CARGO_PKG_VERSION")))
         .redirect(policy)

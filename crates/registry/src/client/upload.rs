@@ -297,7 +297,10 @@ fn is_final(status: StatusCode) -> bool {
 
 /// How much of an upload has arrived: `Range: 0-99` is 100 bytes.
 fn received(response: &Response) -> Option<u64> {
-    let text = response.headers().get(RANGE)?.to_str().ok()?;
+    received_of(response.headers().get(RANGE)?.to_str().ok()?)
+}
+
+pub(super) fn received_of(text: &str) -> Option<u64> {
     let text = text.strip_prefix("bytes=").unwrap_or(text);
     let (_, last) = text.split_once('-')?;
     last.parse::<u64>().ok()?.checked_add(1)

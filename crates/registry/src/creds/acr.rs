@@ -112,7 +112,7 @@ impl Acr {
 }
 
 /// When a token ends, as it says itself (RFC 7519, `exp`).
-fn expiry(token: &Hidden) -> Result<SystemTime, Failed> {
+pub(super) fn expiry(token: &Hidden) -> Result<SystemTime, Failed> {
     let claims = token.show().split('.').nth(1).and_then(|claims| {
         let json = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
         serde_json::from_slice::<Claims>(&json).ok()

@@ -21,10 +21,10 @@ const NOTHING: &str = "credentials not found";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Given {
+pub(super) struct Given {
     #[serde(default)]
-    username: String,
-    secret: Hidden,
+    pub(super) username: String,
+    pub(super) secret: Hidden,
 }
 
 /// Asks `docker-credential-NAME get` for a server.

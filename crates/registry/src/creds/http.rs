@@ -215,7 +215,7 @@ pub(super) fn host(url: &str) -> String {
 }
 
 /// A URL that secrets may be sent to: of HTTPS, or of this machine.
-fn safe(url: &str) -> Result<reqwest::Url, Failed> {
+pub(super) fn safe(url: &str) -> Result<reqwest::Url, Failed> {
     let parsed = reqwest::Url::parse(url)
         .map_err(|error| Failed::new(format!("its endpoint is no URL: {error}")))?;
     let host = parsed.host_str().unwrap_or_default();
@@ -231,7 +231,7 @@ fn safe(url: &str) -> Result<reqwest::Url, Failed> {
 }
 
 /// What an answer says went wrong, in the forms that the providers have.
-fn words(body: &[u8]) -> String {
+pub(super) fn words(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(&text) {
         let first = |names: &[&str]| {
@@ -259,15 +259,15 @@ fn words(body: &[u8]) -> String {
 
 /// One line of it without secrets. Amazon repeats header fields where a signature is wrong, on lines
 /// of their own.
-fn presentable(text: &str, secrets: &[&Hidden]) -> String {
-    let mut line = text.lines().next().unwrap_or_default().to_owned();
+pub(super) fn presentable(text: &str, secrets: &[&Hidden]) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut line: String = line.chars().filter(|it| !it.is_control()).collect();
     for secret in secrets {
         if !secret.is_empty() {
             line = line.replace(secret.show(), "(hidden)");
         }
     }
-    let printable = line.chars().filter(|it| !it.is_control());
-    let cut: String = printable.take(REPEATED).collect();
+    let cut: String = line.chars().take(REPEATED).collect();
     cut.trim().to_owned()
 }
 

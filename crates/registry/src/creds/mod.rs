@@ -24,6 +24,8 @@ mod time;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fuzz;
 
 use std::time::SystemTime;
 

@@ -4,6 +4,8 @@
 //! configuration, and lines with an image each; which of them it is, the content says.
 
 mod formats;
+#[cfg(test)]
+mod fuzz;
 mod needs;
 mod platform;
 mod range;

@@ -95,7 +95,8 @@ impl Needs {
         }
         // Images as volumes.
         for volume in pod["volumes"].as_array().into_iter().flatten() {
-            if let Some(image) = volume["image"]["reference"].as_str() {
+            let image = volume["image"]["reference"].as_str().map(str::trim);
+            if let Some(image) = image.filter(|it| !it.is_empty()) {
                 self.need(image, &by);
             }
         }

@@ -142,8 +142,9 @@ fn comparators(word: &str) -> Result<Vec<Comparator>, ()> {
             _ => Err(()),
         };
     }
-    // `semver` has wildcards without an operator alone.
-    let wild = digits.split('.').any(|it| matches!(it, "x" | "X" | "*"));
+    // `semver` has wildcards without an operator alone. `1.0.0-rc.x` has none.
+    let numbers = digits.split(['-', '+']).next().unwrap_or_default();
+    let wild = numbers.split('.').any(|it| matches!(it, "x" | "X" | "*"));
     let text = match (wild, operator) {
         (true, "=") => digits.replace(['x', 'X'], "*"),
         (true, _) => {
@@ -158,7 +159,7 @@ fn comparators(word: &str) -> Result<Vec<Comparator>, ()> {
 }
 
 /// A tag as a version: one to three numbers, and what follows them.
-fn version(tag: &str) -> Option<Version> {
+pub(super) fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix('v').unwrap_or(tag);
     let end = text.find(['-', '+']).unwrap_or(text.len());
     let (numbers, rest) = text.split_at(end);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::distribution::Reference;
 
 use super::select::Names;
+use crate::name::RepositoryName;
 
 /// Where images come from.
 #[derive(Debug, Clone)]
@@ -74,12 +75,19 @@ impl Source {
 
     /// A repository, and the tag or digest that the text has; with both, `tag@digest`.
     pub(super) fn reference(text: &str) -> Result<Named, String> {
-        let parsed: Reference = text.parse().map_err(|error| {
+        let wrong = |why: &str| {
             format!(
-                "{text:?} is no image: {error}; write [REGISTRY/]REPOSITORY[:TAG][@DIGEST], \
+                "{text:?} is no image: {why}; write [REGISTRY/]REPOSITORY[:TAG][@DIGEST], \
                  oci:DIR, oci-archive:FILE or docker-archive:FILE"
             )
-        })?;
+        };
+        let parsed: Reference = text
+            .parse()
+            .map_err(|error: oci_spec::distribution::ParseError| wrong(&error.to_string()))?;
+        // `A/b` could begin with a registry, and turns out not to.
+        if let Err(why) = parsed.repository().parse::<RepositoryName>() {
+            return Err(wrong(&why.to_string()));
+        }
         // A reference without either has the tag `latest`.
         let bare = !text.contains('@') && !last_component(text).contains(':');
         let reference = match (parsed.tag(), parsed.digest()) {
@@ -154,7 +162,15 @@ mod tests {
             ("oci:/lists/app".to_owned(), tag("v1"))
         );
         assert_eq!(parsed("docker-archive:/a.tar").0, "docker-archive:/a.tar");
-        for wrong in ["", "A/B", "oci:", "oci:a:", "quay.io/a@sha256:1", "a b"] {
+        for wrong in [
+            "",
+            "A/B",
+            "A/0",
+            "oci:",
+            "oci:a:",
+            "quay.io/a@sha256:1",
+            "a b",
+        ] {
             assert!(Source::parse(wrong, Path::new("")).is_err(), "{wrong:?}");
         }
     }

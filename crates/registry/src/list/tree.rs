@@ -8,6 +8,9 @@ use objects::tree::{Node, Value};
 
 use super::{Place, Problem};
 
+/// How many faults of one document are told: whoever mends them sees the others then.
+const MOST_PROBLEMS: usize = 1000;
+
 /// A node with its path, whose faults are collected.
 #[derive(Clone)]
 pub(super) struct Field<'a> {
@@ -42,7 +45,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn fault(&self, line: u32, field: &str, message: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() >= MOST_PROBLEMS {
+            return;
+        }
+        problems.push(Problem {
             place: Place {
                 file: self.file.to_owned(),
                 line,

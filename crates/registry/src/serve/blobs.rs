@@ -24,7 +24,7 @@ pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-di
 
 /// What a `Range` asks for of what there is.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     All,
     Some(Range<u64>),
     /// Nothing of it is there.
@@ -175,7 +175,7 @@ fn verified(
 }
 
 /// RFC 9110, section 14. Several ranges at once are answered with the whole, as it allows.
-fn part(head: &Parts, digest: &Digest, size: u64) -> Part {
+pub(super) fn part(head: &Parts, digest: &Digest, size: u64) -> Part {
     let Some(range) = head.headers.get(RANGE) else {
         return Part::All;
     };

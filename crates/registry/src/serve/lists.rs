@@ -9,7 +9,7 @@ use super::Exchange;
 use super::answer::{Answer, Code, error, failed, json, with};
 use super::route::{encoded, parameter};
 use crate::name::RepositoryName;
-use crate::store::Descriptor;
+use crate::store::{Descriptor, Page, Result};
 
 /// How many a page has at most, and where nobody asks for fewer.
 const LONGEST_PAGE: usize = 10_000;
@@ -73,20 +73,55 @@ pub(super) async fn catalogue(exchange: &Exchange<'_>) -> Answer {
         Ok(asked) => asked,
         Err(answer) => return *answer,
     };
-    let page = match exchange.store.repositories(last.as_deref(), count).await {
+    let page = match known(exchange, last, count).await {
         Ok(page) => page,
         Err(error) => return failed(&error),
     };
-    let mut repositories = Vec::new();
-    for name in &page.items {
-        if exchange.may_know(name).await {
-            repositories.push(name.as_str());
-        }
-    }
     let next = page.items.last().filter(|_| page.more);
     let next = next.map(|last| format!("/v2/_catalog?n={count}&last={}", encoded(last.as_str())));
-    let catalogue = Catalogue { repositories };
+    let catalogue = Catalogue {
+        repositories: page.items.iter().map(RepositoryName::as_str).collect(),
+    };
     linked(json(StatusCode::OK, "application/json", &catalogue), next)
+}
+
+/// The repositories after `last` that the client may know of: neither the page nor where it ends
+/// tells of others.
+async fn known(
+    exchange: &Exchange<'_>,
+    mut last: Option<String>,
+    count: usize,
+) -> Result<Page<RepositoryName>> {
+    let mut known = Page {
+        items: Vec::new(),
+        more: false,
+    };
+    if count == 0 {
+        return Ok(known);
+    }
+    // Most know all, and some hardly any.
+    let mut looked_at = count + 1;
+    loop {
+        let page = exchange
+            .store
+            .repositories(last.as_deref(), looked_at)
+            .await?;
+        looked_at = (looked_at * 4).min(LONGEST_PAGE);
+        last = page.items.last().map(ToString::to_string);
+        for name in page.items {
+            if !exchange.may_know(&name).await {
+                continue;
+            }
+            if known.items.len() == count {
+                known.more = true;
+                return Ok(known);
+            }
+            known.items.push(name);
+        }
+        if !page.more {
+            return Ok(known);
+        }
+    }
 }
 
 /// `GET /v2/NAME/referrers/DIGEST`
@@ -129,7 +164,7 @@ pub(super) async fn referrers(
 }
 
 /// How many are wanted, and after which.
-fn asked(exchange: &Exchange<'_>) -> Result<(usize, Option<String>), Box<Answer>> {
+fn asked(exchange: &Exchange<'_>) -> std::result::Result<(usize, Option<String>), Box<Answer>> {
     let query = exchange.head.uri.query();
     let count = match parameter(query, "n") {
         None => LONGEST_PAGE,

@@ -1,7 +1,9 @@
 //! Manifests: end-points 3, 7 and 9.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, LOCATION,
+};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -80,7 +82,9 @@ fn without_content(exchange: &Exchange<'_>, stored: &Stored) -> Option<Answer> {
 
 fn whole(exchange: &Exchange<'_>, stored: &Stored, bytes: Bytes) -> Answer {
     exchange.metrics.sent(bytes.len());
-    named(full(StatusCode::OK, &stored.media_type, bytes), stored)
+    let answer = named(full(StatusCode::OK, &stored.media_type, bytes), stored);
+    // Whatever type its pusher gave it.
+    with(answer, CONTENT_SECURITY_POLICY, "sandbox")
 }
 
 fn named(answer: Answer, stored: &Stored) -> Answer {
@@ -139,6 +143,10 @@ pub(super) async fn write(
         let message = "neither Content-Type nor mediaType says what it is";
         return invalid(Code::ManifestInvalid, message);
     };
+    if !is_media_type(media_type) {
+        let message = "its media type is none, as application/vnd.oci.image.manifest.v1+json is";
+        return invalid(Code::ManifestInvalid, message);
+    }
     let stored = Stored {
         media_type: media_type.to_owned(),
         size: bytes.len() as u64,
@@ -236,6 +244,18 @@ async fn collect(exchange: &Exchange<'_>, body: &mut Incoming) -> Result<Bytes, 
             "the manifest came too slowly",
         )),
     }
+}
+
+/// Whether a text is a media type without parameters (RFC 6838, section 4.2).
+pub(super) fn is_media_type(text: &str) -> bool {
+    let is_of = |it: u8| it.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&it);
+    let is_name = |it: &str| {
+        it.len() <= 127
+            && it.bytes().all(is_of)
+            && it.starts_with(|it: char| it.is_ascii_alphanumeric())
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
 fn unknown() -> Answer {

@@ -6,6 +6,8 @@ mod blobs;
 mod cached;
 mod connection;
 pub mod door;
+#[cfg(test)]
+mod fuzz;
 mod http2;
 mod lists;
 mod manifests;
@@ -20,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{ALLOW, EXPECT, HeaderName};
+use http::header::{ALLOW, EXPECT, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -201,9 +203,15 @@ impl Serving {
             metrics: &self.metrics,
             uploading: &self.uploading,
         };
-        let answer = match self.door.answer(&head, &mut body, peer).await {
-            Some(answer) => answer,
-            None => match target {
+        let door = self.door.answer(&head, &mut body, peer);
+        let answer = match timeout(self.limits.body_timeout, door).await {
+            // Whoever wants a token may have a body, and be nobody yet.
+            Err(_) => {
+                let message = "the request came too slowly";
+                error(StatusCode::REQUEST_TIMEOUT, Code::Unsupported, message)
+            }
+            Ok(Some(answer)) => answer,
+            Ok(None) => match target {
                 Ok(target) => exchange.admitted(target, &mut body).await,
                 Err(error) => wrong(error),
             },
@@ -225,6 +233,8 @@ impl Serving {
             status,
             "answered"
         );
+        // Content is as its pusher wants it: no browser is to take it for a page of ours.
+        let answer = with(answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
         with(answer, VERSION, "registry/2.0")
     }
 }

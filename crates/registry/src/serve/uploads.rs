@@ -313,7 +313,7 @@ pub(super) fn content_length(head: &Parts) -> Option<u64> {
 }
 
 /// `FIRST-LAST`; some clients write it as HTTP does, `bytes FIRST-LAST/SIZE`.
-fn content_range(text: &str) -> Option<(u64, u64)> {
+pub(super) fn content_range(text: &str) -> Option<(u64, u64)> {
     let text = text.strip_prefix("bytes ").unwrap_or(text);
     let text = text.split_once('/').map_or(text, |(range, _)| range);
     let (first, last) = text.split_once('-')?;

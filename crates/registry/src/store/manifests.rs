@@ -1,11 +1,14 @@
 //! Manifests and what leads to them: tags and referrers.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::digest::parse_digest;
 use super::manifest::{Descriptor, Manifest};
 use super::{Algorithm, Error, Link, Page, Result, Store, keys};
 use crate::name::{RepositoryName, Tag};
@@ -15,6 +18,12 @@ const AT_ONCE: usize = 16;
 
 /// How many manifests are read to find one that names a blob.
 const MOST_READ: usize = 5000;
+
+/// How many referrers are looked at for a page of those that are wanted, at least …
+const LOOKED_AT: usize = 1000;
+
+/// … and at most: their names are in memory.
+const MOST_LOOKED_AT: usize = 64_000;
 
 /// How much a page of referrers has, in bytes: what a client takes of an index.
 const LARGEST_PAGE: usize = 3 * 1024 * 1024;
@@ -103,9 +112,9 @@ impl Store {
         let Some((tagged, _)) = self.get_json::<Tagged>(&path).await? else {
             return Ok(None);
         };
-        match tagged.digest.parse() {
-            Ok(digest) => Ok(Some(digest)),
-            Err(_) => Err(Error::Failed(format!("{path} is not as it was written"))),
+        match parse_digest(&tagged.digest) {
+            Some(digest) => Ok(Some(digest)),
+            None => Err(Error::Failed(format!("{path} is not as it was written"))),
         }
     }
 
@@ -180,8 +189,19 @@ impl Store {
         if self.head(&link).await?.is_none() {
             return Ok(false);
         }
-        for tag in self.tags_of(name, digest).await? {
-            self.delete(&keys::tag(name, &tag)).await?;
+        let tags = self.tags_of(name, digest).await?;
+        self.unlink_manifest(name, digest, &tags).await
+    }
+
+    /// The same with these tags, alone with the repository and under a pin.
+    pub(super) async fn unlink_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        tags: &[Tag],
+    ) -> Result<bool> {
+        for tag in tags {
+            self.delete(&keys::tag(name, tag)).await?;
         }
         self.remove_manifest(name, digest).await
     }
@@ -220,9 +240,12 @@ impl Store {
             more: false,
         };
         let mut last = last.map(str::to_owned);
-        let mut size = 0;
+        let (mut size, mut looked_at) = (0, 0);
         loop {
-            let listed = self.page(&folder, last.as_deref(), count).await?;
+            // Each look goes over all of them: few looks, however few of them are wanted.
+            looked_at = (looked_at * 4).min(MOST_LOOKED_AT);
+            looked_at = looked_at.max(LOOKED_AT).max(count);
+            let listed = self.page(&folder, last.as_deref(), looked_at).await?;
             let mut read = stream::iter(listed.items.into_iter().map(|key| {
                 let path = folder.clone().join(key.as_str());
                 async move {
@@ -271,20 +294,31 @@ impl Store {
 
     /// The tags that are this manifest.
     pub(super) async fn tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<Vec<Tag>> {
+        let mut all = self.tags_by_digest(name).await?;
+        Ok(all.remove(digest).unwrap_or_default())
+    }
+
+    /// All tags of a repository by what they are.
+    pub(super) async fn tags_by_digest(
+        &self,
+        name: &RepositoryName,
+    ) -> Result<HashMap<Digest, Vec<Tag>>> {
         let listed = self.objects.list(Some(&keys::tags(name)));
         let looked = listed.map_err(Error::from).map(|object| async move {
             let tag = object?.location.filename().and_then(|it| it.parse().ok());
             let Some(tag) = tag else {
                 return Ok(None);
             };
-            let is_it = self.tagged(name, &tag).await?.as_ref() == Some(digest);
-            Ok::<_, Error>(is_it.then_some(tag))
+            let digest = self.tagged(name, &tag).await?;
+            Ok::<_, Error>(digest.map(|digest| (digest, tag)))
         });
-        let tags: Vec<_> = looked
-            .buffer_unordered(AT_ONCE)
-            .boxed()
-            .try_collect()
-            .await?;
-        Ok(tags.into_iter().flatten().collect())
+        let mut looked = looked.buffer_unordered(AT_ONCE).boxed();
+        let mut all: HashMap<_, Vec<_>> = HashMap::new();
+        while let Some(found) = looked.try_next().await? {
+            if let Some((digest, tag)) = found {
+                all.entry(digest).or_default().push(tag);
+            }
+        }
+        Ok(all)
     }
 }

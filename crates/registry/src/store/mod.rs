@@ -8,8 +8,12 @@
 mod begun;
 mod blobs;
 mod brought;
+#[cfg(test)]
+mod costs;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod gc;
 mod keys;
 mod listing;
@@ -106,8 +110,15 @@ impl Store {
     pub fn open(place: &Place, largest_blob: u64) -> Result<Self> {
         let (objects, folder) = place.open()?;
         Ok(Self {
-            objects,
             folder,
+            ..Self::over(objects, largest_blob)
+        })
+    }
+
+    fn over(objects: Arc<dyn ObjectStore>, largest_blob: u64) -> Self {
+        Self {
+            objects,
+            folder: None,
             pins: Arc::default(),
             repositories: Arc::default(),
             uploads: Arc::default(),
@@ -118,7 +129,7 @@ impl Store {
             },
             least_free: 0,
             opened: SystemTime::now(),
-        })
+        }
     }
 
     /// Lets clients begin at most so many uploads that are neither finished nor cancelled, and have

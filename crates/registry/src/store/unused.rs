@@ -8,7 +8,7 @@ use object_store::ObjectStore;
 use oci_spec::image::Digest;
 
 use super::{Link, Result, Store, age, keys};
-use crate::name::RepositoryName;
+use crate::name::{RepositoryName, Tag};
 
 /// How many repositories are asked for at once.
 const PAGE: usize = 1000;
@@ -58,15 +58,50 @@ impl Store {
     async fn delete_unused_of(&self, name: &RepositoryName, unused: Duration) -> Result<u64> {
         let mut count = 0;
         let listed = self.objects.list(Some(&keys::manifests(name)));
-        let listed: Vec<_> = listed.try_collect().await?;
-        for object in listed.iter().filter(|it| age(it) > unused) {
-            if let Some(digest) = keys::digest_of(&object.location, false)
-                && self.delete_manifest(name, &digest).await?
+        let mut listed: Vec<_> = listed.try_collect().await?;
+        listed.retain(|it| age(it) > unused);
+        if listed.is_empty() {
+            return Ok(0);
+        }
+        // Once for all that leave: each may have thousands of tags beside it.
+        let mut tags = self.tags_by_digest(name).await?;
+        for object in &listed {
+            let Some(digest) = keys::digest_of(&object.location, false) else {
+                continue;
+            };
+            let tags = tags.remove(&digest).unwrap_or_default();
+            if self
+                .delete_unused_manifest(name, &digest, unused, &tags)
+                .await?
             {
                 tracing::debug!("{name}@{digest} has not been used and leaves");
                 count += 1;
             }
         }
         Ok(count)
+    }
+
+    /// Deletes one that still is not used. Whoever has tagged it since its tags were read has used
+    /// it.
+    pub(super) async fn delete_unused_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        unused: Duration,
+        tags: &[Tag],
+    ) -> Result<bool> {
+        let _pin = self.pins.pin(vec![digest.clone()]).await;
+        let _alone = self.repositories.lock(name).await;
+        match self.head(&keys::manifest(name, digest)).await? {
+            Some(meta) if age(&meta) > unused => {}
+            _ => return Ok(false),
+        }
+        let mut own = Vec::new();
+        for tag in tags {
+            if self.tagged(name, tag).await?.as_ref() == Some(digest) {
+                own.push(tag.clone());
+            }
+        }
+        self.unlink_manifest(name, digest, &own).await
     }
 }

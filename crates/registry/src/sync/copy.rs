@@ -134,7 +134,9 @@ impl Syncer {
             .filter(|it| known.insert(it.digest.as_str()))
             .cloned()
             .collect();
-        watch.expect(blobs.iter().map(|it| it.size).sum());
+        // Whoever wrote the manifest may have written any number.
+        let sizes = blobs.iter().map(|it| it.size);
+        watch.expect(sizes.fold(0, u64::saturating_add));
         let blobs = blobs
             .into_iter()
             .map(async |it| self.bring_blob(item, &it, tally, watch).await);

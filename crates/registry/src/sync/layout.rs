@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -16,6 +17,9 @@ use crate::client::{Digest, Error, Hasher, Kind, Manifest, is_tag};
 
 /// The largest manifest or index, in bytes.
 const MAX_JSON: u64 = 4 << 20;
+
+/// Layers of an image of `docker save`; none that runs has more than some hundred.
+const MAX_LAYERS: usize = 4096;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -40,6 +44,11 @@ pub(super) struct Layout {
     /// Of what `docker save` writes: manifests that say the same, and where their blobs are.
     made: HashMap<Digest, Manifest>,
     blobs: HashMap<Digest, Span>,
+    /// What the index has, in its order.
+    descriptors: Vec<Descriptor>,
+    /// By the digests of what they refer to: the places of those that refer to something. All of
+    /// them are read for the first question.
+    referring: OnceLock<HashMap<String, Vec<usize>>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +97,8 @@ impl Layout {
             named: Vec::new(),
             made: HashMap::new(),
             blobs: HashMap::new(),
+            descriptors: Vec::new(),
+            referring: OnceLock::new(),
         };
         let mut hashed = HashMap::new();
         for image in images {
@@ -130,11 +141,12 @@ impl Layout {
                 .files
                 .wrong(&format!("what is there as {digest} is something else")));
         }
-        let known = self
-            .descriptors()
-            .into_iter()
-            .find(|it| it.digest == digest.as_str());
-        let media_type = media_type(&bytes).or_else(|| known.map(|it| it.media_type));
+        let known = || {
+            let mut all = self.descriptors.iter();
+            let known = all.find(|it| it.digest == digest.as_str())?;
+            Some(known.media_type.clone())
+        };
+        let media_type = media_type(&bytes).or_else(known);
         Ok(Manifest {
             digest,
             bytes: bytes.into(),
@@ -151,14 +163,22 @@ impl Layout {
 
     /// What the layout's index has that refers to a manifest.
     pub(super) fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
-        let mut all = self.descriptors();
-        all.retain(|it| {
-            let found = it.digest().and_then(|it| self.manifest(it.as_str()));
+        let referring = self.referring.get_or_init(|| self.read_referring());
+        let places = referring.get(subject.as_str()).into_iter().flatten();
+        places.map(|&at| self.descriptors[at].clone()).collect()
+    }
+
+    fn read_referring(&self) -> HashMap<String, Vec<usize>> {
+        let mut referring: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, descriptor) in self.descriptors.iter().enumerate() {
+            let found = descriptor.digest();
+            let found = found.and_then(|it| self.manifest(it.as_str()));
             let parsed = found.and_then(|it| Parsed::of(&it));
-            let of = parsed.ok().and_then(|it| it.subject);
-            of.is_some_and(|of| of.digest == subject.as_str())
-        });
-        all
+            if let Some(of) = parsed.ok().and_then(|it| it.subject) {
+                referring.entry(of.digest).or_default().push(at);
+            }
+        }
+        referring
     }
 
     fn of(files: Files) -> Result<Self, Error> {
@@ -167,6 +187,8 @@ impl Layout {
             named: Vec::new(),
             made: HashMap::new(),
             blobs: HashMap::new(),
+            descriptors: Vec::new(),
+            referring: OnceLock::new(),
         };
         let text = layout
             .files
@@ -179,7 +201,8 @@ impl Layout {
             })?;
         let parsed: Parsed = serde_json::from_slice(&text)
             .map_err(|error| layout.files.wrong(&format!("index.json: {error}")))?;
-        for descriptor in parsed.manifests.into_iter().flatten() {
+        layout.descriptors = parsed.manifests.unwrap_or_default();
+        for descriptor in &layout.descriptors {
             let name = descriptor
                 .annotations
                 .as_ref()
@@ -195,29 +218,29 @@ impl Layout {
         Ok(layout)
     }
 
-    fn descriptors(&self) -> Vec<Descriptor> {
-        let text = self.files.json("index.json").unwrap_or_default();
-        let parsed: Parsed = serde_json::from_slice(&text).unwrap_or_default();
-        parsed.manifests.unwrap_or_default()
-    }
-
     /// A manifest for an image of `docker save`, whose layers stay as they are.
     fn make(
         &mut self,
         image: &Saved,
-        hashed: &mut HashMap<String, (Digest, u64, bool)>,
+        hashed: &mut HashMap<(u64, u64), (Digest, u64, bool)>,
     ) -> Result<Digest, Error> {
         let mut descriptors = Vec::new();
+        if image.layers.len() > MAX_LAYERS {
+            let why = format!("an image in it has more than {MAX_LAYERS} layers");
+            return Err(self.files.wrong(&why));
+        }
         for name in std::iter::once(&image.config).chain(&image.layers) {
-            let found = match hashed.get(name) {
+            let span = self.files.span(name)?;
+            // Many names may be links to one file.
+            let place = (span.start, span.length);
+            let found = match hashed.get(&place) {
                 Some(found) => found.clone(),
                 None => {
-                    let span = self.files.span(name)?;
                     let (digest, gzip) =
                         hash(&span).map_err(|it| self.files.wrong(&it.to_string()))?;
                     let found = (digest.clone(), span.length, gzip);
                     self.blobs.insert(digest, span);
-                    hashed.insert(name.clone(), found.clone());
+                    hashed.insert(place, found.clone());
                     found
                 }
             };
@@ -350,4 +373,46 @@ fn path_of(digest: &Digest) -> String {
 fn media_type(bytes: &[u8]) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     json["mediaType"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(folder: &Path, text: &str) -> Digest {
+        let digest = Digest::sha256(text.as_bytes());
+        let file = folder.join(path_of(&digest));
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(file, text).expect("written");
+        digest
+    }
+
+    /// Once for each of a thousand signatures would be a million.
+    #[test]
+    fn what_refers_to_what_is_read_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let image = put(folder, "{}");
+        let signatures: Vec<_> = (0..3)
+            .map(|number| {
+                let subject = json!({"digest": image.as_str(), "size": 2});
+                let text = json!({"subject": subject, "annotations": {"n": format!("{number}")}});
+                put(folder, &text.to_string())
+            })
+            .collect();
+        let all = signatures.iter().chain([&image]);
+        let all: Vec<_> = all.map(|it| json!({"digest": it.as_str()})).collect();
+        let index = json!({ "manifests": all }).to_string();
+        std::fs::write(folder.join("index.json"), index).expect("written");
+        let layout = Layout::of_folder(folder).expect("a layout");
+        let of = |subject: &Digest| -> Vec<_> {
+            let all = layout.referrers(subject).into_iter();
+            all.map(|it| it.digest).collect()
+        };
+        let expected: Vec<_> = signatures.iter().map(ToString::to_string).collect();
+        assert_eq!(of(&image), expected);
+        std::fs::remove_dir_all(folder.join("blobs")).expect("removed");
+        assert_eq!(of(&image), expected);
+        assert!(of(&signatures[0]).is_empty());
+    }
 }

@@ -7,6 +7,8 @@
 
 mod archive;
 mod copy;
+#[cfg(test)]
+mod fuzz;
 mod layout;
 mod parsed;
 mod plan;

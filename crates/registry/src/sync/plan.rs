@@ -269,10 +269,14 @@ impl Syncer {
             if !selected || (several && name.is_none()) {
                 continue;
             }
+            let shown = name.as_deref().unwrap_or(digest.as_str());
+            if !is_tag(tag) {
+                let why = format!("it has {shown:?}, whose tag is none");
+                return Err(Error::new(Kind::Broken, why));
+            }
             let target = image.repository.clone().or_else(|| repository.clone());
             let target = target.unwrap_or_else(|| stem.clone());
             let mut item = self.item(image, From::Files(layout.clone()), &target)?;
-            let shown = name.as_deref().unwrap_or(digest.as_str());
             item.name = format!("{}:{shown}", image.source);
             item.tag = Some(image.tag.clone().unwrap_or_else(|| tag.clone()));
             item.reference = name.clone().unwrap_or_else(|| digest.to_string());
@@ -320,4 +324,35 @@ impl Syncer {
 fn repository_of(name: &str) -> Option<String> {
     let parsed: oci_spec::distribution::Reference = name.parse().ok()?;
     Some(parsed.repository().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fuzz::{file, with_sums};
+    use super::super::{Options, Target};
+    use super::*;
+    use crate::list::ImageList;
+
+    /// It would be put at another path of the registry that is filled.
+    #[tokio::test]
+    async fn a_tag_of_an_archive_that_is_none_leads_nowhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = async |tag: &str| {
+            let saved = format!(r#"[{{"Config":"c","RepoTags":["a/b:{tag}"]}}]"#);
+            let archive = file("manifest.json", &saved) + &file("c", "{}");
+            let path = folder.path().join("saved.tar");
+            std::fs::write(&path, with_sums(archive.as_bytes())).expect("written");
+            let list = folder.path().join("list");
+            let list = ImageList::of_text("docker-archive:saved.tar", &list, &|_| None);
+            let target = Target::parse("localhost:1").expect("a target");
+            let list = list.expect("a list");
+            let syncer = Syncer::new(list, target, Options::default()).expect("a syncer");
+            syncer.plan().await
+        };
+        assert_eq!(plan("1.0").await.items[0].goes_to(), "a/b:1.0");
+        let plan = plan("../../victim/manifests/latest").await;
+        assert!(plan.items.is_empty());
+        let said = &plan.failed[0].error.message;
+        assert!(said.contains("whose tag is none"), "{said}");
+    }
 }

@@ -13,11 +13,14 @@ const MAX_ENTRIES: usize = 200_000;
 /// The longest text of a header that is stored as a file, in bytes.
 const MAX_HEADER: u64 = 1 << 20;
 
+/// All names and what links lead to, in bytes: they are in memory.
+const MAX_NAMES: usize = 64 << 20;
+
 /// Names to where their content is.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    files: HashMap<String, (u64, u64)>,
-    links: HashMap<String, String>,
+    pub(super) files: HashMap<String, (u64, u64)>,
+    pub(super) links: HashMap<String, String>,
 }
 
 /// What pax and GNU headers say of the entry after them.
@@ -47,10 +50,11 @@ impl Index {
         None
     }
 
-    fn read(tar: &mut (impl Read + Seek), length: u64) -> io::Result<Self> {
+    pub(super) fn read(tar: &mut (impl Read + Seek), length: u64) -> io::Result<Self> {
         let mut index = Self::default();
         let mut said = Said::default();
         let mut at = 0_u64;
+        let mut names = 0;
         for _ in 0..MAX_ENTRIES {
             let mut header = [0; BLOCK as usize];
             if at + BLOCK > length {
@@ -89,6 +93,10 @@ impl Index {
                 kind => {
                     let Said { name, link, .. } = std::mem::take(&mut said);
                     let name = normal(&name.unwrap_or_else(|| full_name(&header)));
+                    names += name.len() + link.as_ref().map_or(0, String::len);
+                    if names > MAX_NAMES {
+                        return Err(wrong("its files' names are too long"));
+                    }
                     match kind {
                         b'0' | 0 | b'7' => drop(index.files.insert(name, (start, size))),
                         b'1' | b'2' => {

@@ -68,6 +68,27 @@ fn a_registry_that_limits_us_is_left_alone_and_what_is_kept_is_served() {
     assert!(cache.log().contains("answers again"), "{}", cache.log());
 }
 
+/// Else whoever may pull could have it left alone for all others.
+#[test]
+fn a_request_that_is_wrong_there_is_not_the_registry_s_fault() {
+    static ON: AtomicBool = AtomicBool::new(true);
+    let outside = Registry::start();
+    push(&outside.host(), "team/app", "v1", "a");
+    let gate = Gate::before(outside.port(), move |asked| {
+        match asked.target.contains("/wrong/") && ON.load(Ordering::SeqCst) {
+            true => {
+                Verdict::Answer("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_owned())
+            }
+            false => Verdict::Forward,
+        }
+    });
+    let cache = cache_of(&[&gate.host()], &[]);
+    let wrong = cache.get(&manifest_path(&gate.host(), "wrong/app", "v1"));
+    assert_ne!(wrong.status, 200);
+    let right = cache.get(&manifest_path(&gate.host(), "team/app", "v1"));
+    assert_eq!(right.status, 200, "{}", right.text());
+}
+
 #[test]
 fn a_registry_that_does_not_answer_does_not_hold_up_what_is_kept() {
     static ON: AtomicBool = AtomicBool::new(false);

@@ -139,6 +139,30 @@ fn tokens_are_got_for_what_is_needed_and_shown_to_the_registry_alone() {
     );
 }
 
+#[test]
+fn an_identity_token_is_sent_nowhere_else_by_a_redirect() {
+    let rig = Rig::start();
+    let elsewhere = Gate::before(rig.outside.port(), |_| Verdict::Forward);
+    let place = elsewhere.host();
+    let tokens = Gate::before(rig.outside.port(), move |_| {
+        let to = format!("Location: http://{place}/token\r\n");
+        answer("307 Temporary Redirect", &to, "")
+    });
+    let realm = tokens.host();
+    let registry = Gate::before(rig.outside.port(), move |_| {
+        let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{realm}/token\"\r\n");
+        answer("401 Unauthorized", &challenge, "")
+    });
+    let host = registry.host();
+    let auth = format!("{{\"auths\": {{\"{host}\": {{\"identitytoken\": \"secret\"}}}}}}");
+    let file = rig.list("auth.json", &auth);
+    let list = rig.images_from(&host, "    - OUTSIDE/team/a:1");
+    let refused = rig.sync(&list, &["--authfile", &file]);
+    assert_eq!(refused.code, Some(1), "{}", refused.said());
+    assert_eq!(tokens.asked_for("POST", "/token").len(), 1);
+    assert!(elsewhere.asked().is_empty(), "{:?}", elsewhere.asked());
+}
+
 fn answer(status: &str, headers: &str, body: &str) -> Verdict {
     Verdict::Answer(format!(
         "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

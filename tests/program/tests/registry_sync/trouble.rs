@@ -63,6 +63,36 @@ fn an_upload_that_breaks_is_completed() {
     );
 }
 
+/// It would be put at another path of the registry that is filled, into another repository.
+#[test]
+fn a_tag_of_a_source_that_is_none_is_left_out() {
+    let rig = Rig::start();
+    push(&rig.outside, &["team/app:v1"]);
+    let gate = Gate::before(rig.outside.port(), |asked| {
+        let tags = r#"{"tags":["v1","../../victim/manifests/latest","v1?tag=other","v1#"]}"#;
+        match asked.target.contains("/tags/list") {
+            true => Verdict::Answer(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{tags}",
+                tags.len()
+            )),
+            false => Verdict::Forward,
+        }
+    });
+    let target = Gate::before(rig.inside.port(), |_| Verdict::Forward);
+    let entries = "    - source: OUTSIDE/team/app\n      tags: {all: true}";
+    let list = rig.images_from(&gate.host(), entries);
+    let ended = rig.fill("sync", &target.host(), &list, &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(rig.digest("team/app:v1").is_some());
+    for asked in target.asked().iter().chain(&gate.asked()) {
+        assert!(
+            !asked.target.contains("victim") && !asked.target.contains("other"),
+            "{}",
+            asked.target
+        );
+    }
+}
+
 #[test]
 fn a_registry_that_is_busy_is_left_alone_as_long_as_it_says() {
     let rig = Rig::start();

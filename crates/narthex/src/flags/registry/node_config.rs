@@ -1,5 +1,6 @@
 //! Flags of `narthex registry node-config`.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
@@ -73,16 +74,23 @@ pub(crate) struct Mirror {
 
 /// A host with or without a port: nothing of a path or a scheme.
 pub(super) fn host(text: &str) -> Result<String, String> {
-    let is_of = |it: u8| it.is_ascii_alphanumeric() || b".-_:[]".contains(&it);
-    let port = match text.strip_prefix('[') {
-        Some(rest) => rest
-            .split_once(']')
-            .and_then(|(_, rest)| rest.strip_prefix(':')),
-        None => text.split_once(':').map(|(_, port)| port),
+    let is_of = |it: u8| it.is_ascii_alphanumeric() || b".-_".contains(&it);
+    let (is_name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+            None => (false, ""),
+        },
+        None => {
+            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let begins = name.starts_with(|it: char| it.is_ascii_alphanumeric());
+            (begins && name.bytes().all(is_of), port)
+        }
     };
-    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
-    let begins = text.starts_with(|it: char| it.is_ascii_alphanumeric() || it == '[');
-    match begins && is_port && text.bytes().all(is_of) {
+    let is_port = match port.strip_prefix(':') {
+        Some(port) => port.parse::<u16>().is_ok(),
+        None => port.is_empty(),
+    };
+    match is_name && is_port {
         true => Ok(text.to_owned()),
         false => Err("write HOST or HOST:PORT, without a scheme or a path".to_owned()),
     }
@@ -120,7 +128,10 @@ mod tests {
         ] {
             assert_eq!(host(right).as_deref(), Ok(right));
         }
-        for wrong in ["", "http://a", "a/b", "a:b", "a:", "..", "a\"b"] {
+        for wrong in [
+            "", "http://a", "a/b", "a:b", "a:", "..", "a\"b", "[", "[a]:1", "[::1", "[::1]x",
+            "a:1:2", "a]",
+        ] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
         let hub = mirror("docker.io=hub/").expect("right");

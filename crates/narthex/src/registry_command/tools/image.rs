@@ -72,6 +72,15 @@ pub(super) fn repository(text: &str) -> Result<(String, String), Failure> {
         Some(_) => ("docker.io", text.to_owned()),
         None => ("docker.io", format!("library/{text}")),
     };
+    let is_port = |port: &str| port.parse::<u16>().is_ok();
+    if let Some((_, port)) = host.rsplit_once(':')
+        && !(is_port(port) || host.ends_with(']'))
+    {
+        return Err(Failure::Invalid(format!(
+            "{text}: {host} is no registry: write HOST[:PORT]/REPOSITORY; what is in a folder or an \
+             archive comes by a list, with `registry sync`"
+        )));
+    }
     match is_repository(&name) {
         true => Ok((host.to_owned(), name)),
         false => Err(Failure::Invalid(format!(
@@ -112,6 +121,10 @@ mod tests {
             "r.example/a:b:c",
             "r.example/a@sha256:0",
             "r.example/a:",
+            "oci:/folder:1",
+            "oci:folder/a:1",
+            "r.example:80x/a",
+            "http://r.example/a",
         ] {
             assert!(Image::parse(wrong).is_err(), "{wrong}");
         }

@@ -19,6 +19,8 @@ use super::time::moment;
 use super::{Credential, Failed, Hidden, Http, host_of};
 use sign::Signing;
 pub(super) use sts::element;
+#[cfg(test)]
+pub(super) use sts::key;
 
 /// What `GetAuthorizationToken` is called in its header field.
 const TARGET: &str = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
@@ -69,7 +71,7 @@ pub enum Identity {
 
 /// What requests are signed with.
 #[derive(Debug, Clone)]
-struct Key {
+pub(super) struct Key {
     id: String,
     secret: Hidden,
     session: Option<Hidden>,
@@ -77,7 +79,7 @@ struct Key {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Tokens {
+pub(super) struct Tokens {
     authorization_data: Vec<Token>,
 }
 
@@ -183,11 +185,7 @@ impl Ecr {
             return Err(answer.refused(&name, &secrets));
         }
         let tokens: Tokens = answer.json(&name)?;
-        let credentials: Vec<Credential> = tokens
-            .authorization_data
-            .iter()
-            .map(Token::credential)
-            .collect::<Result<_, _>>()?;
+        let credentials = tokens.credentials()?;
         for account in &self.accounts {
             let is_there = |one: &Credential| one.registry.starts_with(&format!("{account}."));
             if self.endpoint.is_none() && !credentials.iter().any(is_there) {
@@ -208,6 +206,13 @@ impl Ecr {
         let account = host.split('.').next().unwrap_or_default();
         let is_wanted = self.accounts.is_empty() || self.accounts.iter().any(|it| it == account);
         host.contains(".dkr.ecr") && is_wanted && self.regions.iter().any(is_of)
+    }
+}
+
+impl Tokens {
+    pub(super) fn credentials(&self) -> Result<Vec<Credential>, Failed> {
+        let all = self.authorization_data.iter();
+        all.map(Token::credential).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::sign::Signing;
 use super::{Key, host};
-use crate::creds::http::{Answer, FORM, Question, form};
+use crate::creds::http::{FORM, Question, form};
 use crate::creds::{Failed, Hidden, Http};
 
 /// How the role's session is called, in AWS's logs.
@@ -82,7 +82,7 @@ impl Sts<'_> {
         };
         let answer = self.http.post(question).await.map_err(failed)?;
         match answer.status {
-            200 => key(&answer)
+            200 => key(&answer.body)
                 .ok_or_else(|| Failed::new(format!("{} gives no keys", host(self.endpoint))))
                 .map_err(failed),
             _ => Err(failed(answer.refused(&host(self.endpoint), secrets))),
@@ -104,8 +104,8 @@ async fn read(path: &Path) -> Result<Hidden, Failed> {
     Ok(Hidden::new(text.trim()))
 }
 
-fn key(answer: &Answer) -> Option<Key> {
-    let text = std::str::from_utf8(&answer.body).ok()?;
+pub(in crate::creds) fn key(body: &[u8]) -> Option<Key> {
+    let text = std::str::from_utf8(body).ok()?;
     let keys = inner(text, "Credentials")?;
     let given = |name| element(keys, name).filter(|text| !text.is_empty());
     Some(Key {

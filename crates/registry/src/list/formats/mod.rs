@@ -184,7 +184,7 @@ fn host<'a>(field: &Field<'a>) -> Option<&'a str> {
     None
 }
 
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let right = |it: u8| it.is_ascii_alphanumeric() || b".-:[]".contains(&it);
     !text.is_empty() && text.bytes().all(right)
 }
