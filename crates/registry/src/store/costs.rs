@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -32,23 +33,48 @@ impl fmt::Display for Counting {
     }
 }
 
-#[async_trait::async_trait]
+/// What `async_trait` makes of the trait's methods is written out: each passes a future on that is
+/// there.
 impl ObjectStore for Counting {
-    async fn put_opts(&self, at: &Path, it: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.objects.put_opts(at, it, options).await
+    fn put_opts<'a, 'b, 'c>(
+        &'a self,
+        at: &'b Path,
+        it: PutPayload,
+        options: PutOptions,
+    ) -> BoxFuture<'c, Result<PutResult>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        self.objects.put_opts(at, it, options)
     }
 
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
+    fn put_multipart_opts<'a, 'b, 'c>(
+        &'a self,
+        at: &'b Path,
         options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.objects.put_multipart_opts(at, options).await
+    ) -> BoxFuture<'c, Result<Box<dyn MultipartUpload>>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        self.objects.put_multipart_opts(at, options)
     }
 
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
+    fn get_opts<'a, 'b, 'c>(
+        &'a self,
+        at: &'b Path,
+        options: GetOptions,
+    ) -> BoxFuture<'c, Result<GetResult>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.objects.get_opts(at, options).await
+        self.objects.get_opts(at, options)
     }
 
     fn delete_stream(
@@ -67,12 +93,31 @@ impl ObjectStore for Counting {
         listed.inspect(count).boxed()
     }
 
-    async fn list_with_delimiter(&self, below: Option<&Path>) -> Result<ListResult> {
-        self.objects.list_with_delimiter(below).await
+    fn list_with_delimiter<'a, 'b, 'c>(
+        &'a self,
+        below: Option<&'b Path>,
+    ) -> BoxFuture<'c, Result<ListResult>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        self.objects.list_with_delimiter(below)
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.objects.copy_opts(from, to, options).await
+    fn copy_opts<'a, 'b, 'd, 'c>(
+        &'a self,
+        from: &'b Path,
+        to: &'d Path,
+        options: CopyOptions,
+    ) -> BoxFuture<'c, Result<()>>
+    where
+        'a: 'c,
+        'b: 'c,
+        'd: 'c,
+        Self: 'c,
+    {
+        self.objects.copy_opts(from, to, options)
     }
 }
 

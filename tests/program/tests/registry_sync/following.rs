@@ -135,7 +135,7 @@ fn what_no_list_names_any_more_leaves_if_that_is_known_and_nobody_has_changed_it
             "/b:3 is not brought",
         ),
         ("    - {}", "the lists of images stay as they were"),
-        ("    []", "it names no image"),
+        ("    []", "the lists name no image"),
     ] {
         rig.images(entries);
         let kept = |it: &&str| it.contains("stay") && it.contains(why);
