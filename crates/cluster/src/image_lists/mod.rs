@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::again::{Again, doubled};
-use crate::client::Connection;
+use crate::client::{Connection, chain};
 use object::Object;
 pub use report::{Failure, Report, Reports};
 use table::Table;
@@ -197,7 +197,7 @@ impl ImageLists {
                  with registry.imageLists.enabled"
                     .to_owned()
             }
-            error => error.to_string(),
+            error => chain(error),
         };
         if self.said.as_ref() != Some(&why) {
             tracing::warn!("ImageLists of {} cannot be watched: {why}", self.namespace);
