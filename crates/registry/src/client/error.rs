@@ -105,7 +105,9 @@ fn causes(error: &reqwest::Error) -> String {
         }
     });
     match text.contains("InvalidContentType") || text.contains("corrupt message") {
-        true => format!("{text} (it speaks HTTP, not TLS: --insecure takes that)"),
+        true => format!(
+            "{text} (it speaks HTTP, not TLS: --insecure takes that, and in a list `tls.mode: disabled`)"
+        ),
         false => text,
     }
 }
