@@ -140,8 +140,10 @@ fn tokens_are_good_for_their_account_their_audience_and_their_life() {
     cluster.kill_apiserver();
     assert_eq!(pull(registry, &later), 503);
     assert_eq!(registry.status(&["/v2/ci/app/tags/list"]), 401);
+    wait::until("it is logged", || {
+        registry.log().contains("cannot be verified")
+    });
     let log = registry.log();
-    assert!(log.contains("cannot be verified"), "{log}");
     assert!(!log.contains("forbidden"), "{log}");
     cluster.start_apiserver();
     wait::eventually("it is known again", || match pull(registry, &later) {

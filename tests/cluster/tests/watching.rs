@@ -267,8 +267,7 @@ fn what_is_not_allowed_is_named_and_served_once_it_is() {
             _ => Err(text),
         }
     });
-    let log = narthex.log();
-    assert!(log.contains("endpointslices"), "{log}");
+    wait::until("it is logged", || narthex.log().contains("endpointslices"));
     let all = format!(
         "{some}- {{apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}}"
     );
@@ -454,8 +453,9 @@ fn gateway_api_is_read_as_soon_as_it_is_there_and_no_longer() {
     });
     assert_eq!(apis()[0]["group"], "gateway.networking.k8s.io");
     assert_eq!(apis()[0]["is_read"], true);
-    let log = narthex.log();
-    assert!(log.contains("the cluster serves Gateway API"), "{log}");
+    wait::until("it is logged", || {
+        narthex.log().contains("the cluster serves Gateway API")
+    });
 
     cluster.delete(&["crd/tcproutes.gateway.networking.k8s.io"]);
     wait::until("a kind is gone", || objects("TCPRoute") == Some(0));

@@ -387,8 +387,7 @@ fn an_ingress_with_a_forbidden_word_in_a_value_is_left_out() {
     );
     let status = |host: &str| world.narthex.get(host, "/").status;
     assert_eq!((status("bad.example"), status("good.example")), (404, 200));
-    let log = world.narthex.log();
-    assert!(log.contains("annotation-value-word-blocklist"), "{log}");
+    world.narthex.until_log("annotation-value-word-blocklist");
     world.set(&[("annotation-value-word-blocklist", "load_module")]);
     until("it is served", || status("bad.example") == 200);
 }
