@@ -49,11 +49,8 @@ impl Store {
         algorithm: Algorithm,
         size: u64,
     ) -> Result<Spool> {
+        self.check_room(size).await?;
         let upload = self.begin_upload(name, algorithm).await?;
-        if let Err(full) = self.check_room(size).await {
-            let _ = self.cancel(upload).await;
-            return Err(full);
-        }
         let opened = match &self.folder {
             Some(folder) => {
                 let mut coming = self.begun().await?.coming(upload.id());

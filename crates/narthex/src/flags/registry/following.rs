@@ -90,10 +90,9 @@ pub(crate) struct Following {
 }
 
 /// What becomes of tags that the lists brought and no longer name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Prune {
     /// They stay.
-    #[default]
     Off,
     /// They stay, and the log says which would leave.
     Tell,

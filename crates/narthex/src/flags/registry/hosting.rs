@@ -8,7 +8,7 @@ use super::node_config::host;
 pub(crate) const HELP: &str = "https://github.com/kubernetes/enhancements/tree/master/keps/sig-cluster-lifecycle/generic/1755-communicating-a-local-registry";
 
 /// How tools are told of the registry.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image registry: telling tools")]
 pub(crate) struct Hosting {
     /// Keep the ConfigMap `local-registry-hosting` (KEP-1755) in the cluster's namespace kube-public, by which
