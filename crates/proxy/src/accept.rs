@@ -293,6 +293,7 @@ fn begin(
     mut permit: Permit,
     place: Place,
 ) {
+    worker.keep_in_step();
     let announced = is_announced(worker, peer, entrance);
     let worker = Rc::clone(worker);
     // Boxed, because on its way into the runtime a task is moved several times, and it is large.
@@ -370,6 +371,7 @@ async fn connection(
     let Ok(local) = socket.local_addr() else {
         return;
     };
+    worker.keep_in_step();
     let view = worker.view();
     let Some(listener) = view.snapshot.listener(entrance) else {
         return;

@@ -245,6 +245,7 @@ fn begin(
     key: Key,
     tried: &[u64],
 ) -> Result<Rc<Session>, Reason> {
+    worker.keep_in_step();
     let view = worker.view();
     let route = match view.snapshot.listener(entrance).map(|one| &one.service) {
         Some(Service::Udp(route)) => Arc::clone(route),

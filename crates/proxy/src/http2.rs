@@ -180,6 +180,7 @@ async fn stream(
         clock: Instant::now(),
         time: SystemTime::now(),
     };
+    worker.keep_in_step();
     let mut scratch = worker.take_scratch();
     let mut timer = Timer::default();
     let (head, stream) = request.into_parts();

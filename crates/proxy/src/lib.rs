@@ -26,6 +26,7 @@ mod headers;
 mod health;
 mod http1;
 mod http2;
+mod in_step;
 mod inherit;
 mod io;
 mod linger;

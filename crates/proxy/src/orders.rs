@@ -22,8 +22,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// What the control plane tells a worker. Each is answered once it is done.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve this configuration from the next request on.
-    Publish(Arc<Snapshot>),
+    /// Have this configuration ready, to serve it when it is released.
+    Prepare(Arc<Snapshot>),
+    /// Serve what was released, whether anybody asks or not.
+    TakeUp,
     /// Accept on these sockets, for the listener of this entrance.
     Listen {
         entrance: Entrance,
@@ -71,7 +73,8 @@ pub(crate) async fn run(
         };
         let Some((command, done)) = order else { break };
         match command {
-            Command::Publish(snapshot) => worker.serve(snapshot),
+            Command::Prepare(snapshot) => worker.give(snapshot),
+            Command::TakeUp => worker.keep_in_step(),
             Command::Listen { entrance, sockets } => {
                 let accepting = sockets
                     .into_iter()

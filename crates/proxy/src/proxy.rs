@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 use crate::access_log::{AccessLog, LogWriter};
 use crate::admission::Admission;
 use crate::health;
+use crate::in_step::Released;
 use crate::inherit::{Addresses, Inherited};
 use crate::listen::{self, BindError, Bound, Group, Listening};
 use crate::metrics::{self, ByIngress, Connections, Metrics, WorkerMetrics};
@@ -38,6 +39,7 @@ const LOG_LIMIT: Duration = Duration::from_secs(2);
 pub struct Proxy {
     settings: Arc<Settings>,
     workers: Vec<Handle>,
+    released: Released,
     bound: Mutex<BTreeMap<Entrance, Bound>>,
     inherited: Mutex<Inherited>,
     /// What is bound and not accepted on before [`accept`](Proxy::accept).
@@ -103,6 +105,7 @@ impl Proxy {
             .collect();
         let health = Arc::<health::Counts>::default();
         let (spread, queues) = Spread::new(counters.len());
+        let released = Released::default();
         let metrics = Metrics::new(
             counters.iter().cloned(),
             Arc::clone(&spread),
@@ -122,15 +125,20 @@ impl Proxy {
                 tls: Arc::clone(&tls),
                 trust: Arc::clone(&trust),
                 admission: Arc::clone(&admission),
-                spread: Arc::clone(&spread),
+                share: Share {
+                    spread: Arc::clone(&spread),
+                    worker: index,
+                    released: released.clone(),
+                },
                 handed,
             };
-            start.worker(index)
+            start.worker()
         });
         let workers = workers.collect::<io::Result<_>>()?;
         Ok(Self {
             settings,
             workers,
+            released,
             bound: Mutex::default(),
             held: Mutex::new(inherited.is_some().then(Vec::new)),
             inherited: Mutex::new(inherited.unwrap_or_default()),
@@ -156,8 +164,8 @@ impl Proxy {
         health::run(backends, Arc::clone(&self.health), Arc::clone(&self.trust))
     }
 
-    /// Serves a configuration: hands it to every worker, closes the ports that are gone, opens
-    /// those that are new. When it returns, every worker serves it. A port that stays is not
+    /// Serves a configuration: hands it to every worker, has all of them serve it from one moment
+    /// on, closes the ports that are gone, opens those that are new. A port that stays is not
     /// touched, whatever is served there from now on.
     ///
     /// # Errors
@@ -175,8 +183,10 @@ impl Proxy {
             None => Arc::clone(&self.settings.tracing),
         });
         self.tls.share_tickets(snapshot.ticket_keys.as_deref());
-        self.order_all(|_| Command::Publish(Arc::clone(&snapshot)))
+        self.order_all(|_| Command::Prepare(Arc::clone(&snapshot)))
             .await;
+        self.released.release();
+        self.order_all(|_| Command::TakeUp).await;
         *lock(&self.published) = Arc::clone(&snapshot);
         // Both are sorted, and there may be thousands.
         let is_gone = |entrance: &&Entrance| wanted.binary_search(entrance).is_err();
@@ -403,18 +413,18 @@ struct Start {
     tls: Arc<tls::Context>,
     trust: Arc<Trust>,
     admission: Arc<Admission>,
-    spread: Arc<Spread>,
+    share: Share,
     handed: mpsc::Receiver<Accepted>,
 }
 
 impl Start {
-    fn worker(self, index: usize) -> io::Result<Handle> {
+    fn worker(self) -> io::Result<Handle> {
         let (orders, receiver) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("worker-{}", self.share.worker))
             .spawn(move || {
                 let Self {
                     settings,
@@ -425,15 +435,11 @@ impl Start {
                     tls,
                     trust,
                     admission,
-                    spread,
+                    share,
                     handed,
                 } = self;
                 let acceptor = tls::Acceptor::new(tls, settings.limits.client_hello_bytes)
                     .demanding(&settings);
-                let share = Share {
-                    spread,
-                    worker: index,
-                };
                 let notes = (log, traces);
                 let worker =
                     Worker::new(settings, counters, notes, acceptor, trust, admission, share);

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::admission::Permit;
+use crate::in_step::Released;
 
 /// How many more connections than the least loaded worker one may have. Below that many of its own,
 /// a worker does not look at the others. As many short connections as this vary by chance, and
@@ -46,6 +47,8 @@ pub(crate) struct Share {
     pub(crate) spread: Arc<Spread>,
     /// Which of the workers it is.
     pub(crate) worker: usize,
+    /// What has all workers serve a change at once.
+    pub(crate) released: Released,
 }
 
 /// The open connections of one worker, on a cache line that the others seldom look at.

@@ -15,6 +15,7 @@ use crate::buffer::BufferPool;
 use crate::date::Date;
 use crate::exchange::{Gathered, Mirrors, NamedHosts};
 use crate::headers::RequestHead;
+use crate::in_step;
 use crate::metrics::{ByIngress, WorkerMetrics};
 use crate::record::Record;
 use crate::scratch::Scratch;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) named_hosts: NamedHosts,
     this: OnceCell<Weak<Self>>,
     view: RefCell<Rc<View>>,
+    /// What is served with the next release.
+    next: in_step::Next<Arc<Snapshot>>,
     #[expect(
         clippy::vec_box,
         reason = "it is taken and given back with every request, and is large to move"
@@ -117,6 +120,7 @@ impl Worker {
         Self {
             settings: RefCell::new(Rc::new(Settings::clone(&settings))),
             given: settings,
+            next: in_step::Next::new(share.released.clone()),
             buffers: BufferPool::default(),
             upstreams,
             metrics,
@@ -160,8 +164,24 @@ impl Worker {
         self.this.get()?.upgrade()
     }
 
-    /// Serves another configuration from the next request on.
-    pub(crate) fn serve(&self, snapshot: Arc<Snapshot>) {
+    /// Takes a configuration that is to be served with the next release.
+    pub(crate) fn give(&self, snapshot: Arc<Snapshot>) {
+        self.next.give(snapshot);
+    }
+
+    /// Serves what was released. Called where a connection or a request begins, and nowhere within
+    /// what has to see one configuration.
+    #[inline]
+    pub(crate) fn keep_in_step(&self) {
+        if self.next.is_due()
+            && let Some(snapshot) = self.next.take()
+        {
+            self.serve(snapshot);
+        }
+    }
+
+    /// Serves another configuration from now on.
+    fn serve(&self, snapshot: Arc<Snapshot>) {
         if snapshot.tuning != self.view().snapshot.tuning {
             let tuned = self.given.tuned(&snapshot.tuning);
             if snapshot.tuning.tls != self.view().snapshot.tuning.tls {

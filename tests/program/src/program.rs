@@ -357,16 +357,6 @@ impl Narthex {
         );
     }
 
-    /// Waits until `backend` answers whichever worker is asked: a change comes to one after the
-    /// other. Of two, 24 connections in a row miss one once in eight million times.
-    #[track_caller]
-    pub fn until_all(&self, host: &str, path: &str, backend: &str) {
-        wait::until(
-            &format!("{host}{path} is answered by {backend} on every worker"),
-            || (0..24).all(|_| self.backend(host, path) == backend),
-        );
-    }
-
     /// What the admin address answers; none if it does not.
     pub fn admin_get(&self, path: &str) -> Option<(u16, String)> {
         let address = SocketAddr::from(([127, 0, 0, 1], self.admin));

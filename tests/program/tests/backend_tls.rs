@@ -219,7 +219,7 @@ fn verification_can_be_switched_off_for_a_service_and_check_warns_of_it() {
         "site.yaml",
         &program_tests::docs(&[verified, ingress.yaml()]),
     );
-    narthex.until_all(HOST, "/after", "502");
+    narthex.until_backend(HOST, "/after", "502");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_terminating_endpoint_serves_only_while_no_ready_one_is_left() {
         "new.yaml",
         &slice("default", "web", "web-2", new.address(), "ready: true"),
     );
-    narthex.until_all("a.example", "/", "new");
+    narthex.until_backend("a.example", "/", "new");
     for _ in 0..20 {
         assert_eq!(narthex.backend("a.example", "/"), "new");
     }

@@ -72,7 +72,7 @@ fn the_same_node_comes_before_the_same_zone_and_that_before_all() {
         .start();
     assert_all_go_to(&narthex, "node");
     folder.remove("node.yaml");
-    narthex.until_all(HOST, "/", "zone");
+    narthex.until_backend(HOST, "/", "zone");
     assert_all_go_to(&narthex, "zone");
     folder.remove("zone.yaml");
     narthex.until_backend(HOST, "/", "far");

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use program_tests::{
-    Backend, Folder, HOST, Ingress, Narthex, Site, class, docs, eventually, service,
+    Backend, Conn, Folder, HOST, Ingress, Narthex, Site, class, docs, eventually, service, wait,
 };
 
 /// A folder with the class and a Service `a` and `b`; the Ingress comes from the test.
@@ -411,11 +415,50 @@ fn two_updates_in_one_instant_end_with_the_last() {
         base.folder
             .rename_over("ingress.yaml", &to(if round % 2 == 0 { "b" } else { "a" }));
     }
-    base.folder.rename_over("ingress.yaml", &to("b"));
-    narthex.until_all(HOST, "/", "b");
+    let last = Ingress::named("last").host("last.example").prefix("/", "b");
+    base.folder
+        .rename_over("ingress.yaml", &docs(&[to("b"), last.yaml()]));
+    narthex.until_backend("last.example", "/", "b");
     program_tests::never(
         "an older form returns",
         std::time::Duration::from_millis(300),
         || narthex.backend(HOST, "/") != "b",
     );
+}
+
+#[test]
+fn who_has_seen_a_change_finds_it_wherever_it_asks_next() {
+    let base = base();
+    base.folder.write("ingress.yaml", &to("a"));
+    let narthex = Narthex::on(&base.folder).arg("--workers=4").start();
+    // The machine is busy: whoever tells the workers may be held up between two of them.
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| while !over.load(Ordering::Relaxed) { std::hint::spin_loop() });
+        }
+        let asked = scope.spawn(|| find_changes(&base, &narthex)).join();
+        over.store(true, Ordering::Relaxed);
+        asked.unwrap_or_else(|panic| resume_unwind(panic));
+    });
+}
+
+/// Changes the backend again and again, and asks everywhere once one connection has the new one.
+fn find_changes(base: &Base, narthex: &Narthex) {
+    // As many that all workers have some, nearly always; the same whatever they have.
+    let mut conns: Vec<_> = (0..16).map(|_| Conn::plain(narthex.http)).collect();
+    let mut backend = move |conn: usize| conns[conn].get(HOST, "/").backend();
+    for round in 0..40 {
+        let new = if round % 2 == 0 { "b" } else { "a" };
+        base.folder.rename_over("ingress.yaml", &to(new));
+        let first = round % 16;
+        // Without a pause, to come between one worker's change and another's.
+        let end = Instant::now() + wait::PATIENCE;
+        while backend(first) != new {
+            assert!(Instant::now() < end, "{new} is not served in round {round}");
+        }
+        for other in 0..16 {
+            assert_eq!(backend(other), new, "connection {other}, round {round}");
+        }
+    }
 }

@@ -52,6 +52,7 @@ pub(crate) async fn run<B: RequestBody, S: ResponseSink>(
     body: &mut B,
     sink: &mut S,
 ) -> bool {
+    parts.worker.keep_in_step();
     let facts = Facts::default();
     facts.body_done.set(body.is_done());
     facts.trail.replace(parts.worker.trail(parts.request));

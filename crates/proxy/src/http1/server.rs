@@ -198,6 +198,7 @@ impl Session<'_> {
             timer,
             ..
         } = self;
+        worker.keep_in_step();
         let settings = worker.settings();
         let limits = &settings.limits;
         let mut finder = EndFinder::default();
