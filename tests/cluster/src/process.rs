@@ -37,11 +37,17 @@ impl Process {
     /// Sends it a signal, and waits for its end.
     #[track_caller]
     pub fn signal(&mut self, signal: Signal) {
+        self.send(signal);
+        let _ = self.child.0.wait();
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn send(&self, signal: Signal) {
         let pid = i32::try_from(self.child.0.id())
             .ok()
             .and_then(Pid::from_raw);
         kill_process(pid.expect("a process"), signal).expect("our child");
-        let _ = self.child.0.wait();
     }
 }
 

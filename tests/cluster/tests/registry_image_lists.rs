@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use cluster_tests::{Cluster, Process, wait};
 use objects::tree::{Node, texts};
 use program_tests::registry::guarded::{Guarded, htpasswd, layout, rules, skopeo};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// The first node's address, which pods reach.
@@ -29,7 +30,7 @@ const VALUES: [&str; 8] = [
 /// An outside registry, of which everybody may pull `open/…` and bob the rest; without TLS.
 struct Source {
     host: String,
-    _process: Process,
+    process: Process,
 }
 
 impl Source {
@@ -54,10 +55,7 @@ impl Source {
             .arg("--access-file")
             .arg(write("rules", &who));
         let process = Process::start(&mut command, folder.join("source.log"));
-        let source = Self {
-            host,
-            _process: process,
-        };
+        let source = Self { host, process };
         let door = cluster.door(&source.host);
         let image = layout(folder, "a");
         for name in ["open/app", "private/app"] {
@@ -196,6 +194,29 @@ fn lists_of_the_cluster_are_brought_and_say_how_they_stand() {
         [2, 1]
     );
     assert_eq!(pull("mirrored/other:1").code, Some(0));
+
+    // How far it is can be seen where a source keeps it waiting.
+    let other = Guarded::folder();
+    let slow = Source::start(cluster, other.path());
+    slow.process.send(Signal::STOP);
+    let mut list = slow.list(
+        "slow",
+        &json!([
+            slow.image("open/app:1", "slow/app:1"),
+            source.image("open/app:1", "slow/other:1"),
+        ]),
+    );
+    let registries = list["spec"]["registries"].as_array_mut().expect("ours");
+    registries.push(json!({"host": source.host, "tls": {"mode": "disabled"}}));
+    cluster.apply(&list.to_string());
+    cluster.until(&["-n", "narthex", "imagelist/slow"], |it| {
+        ready(it) == ("False", "Syncing", "1 of 2 images are there")
+            && it["status"]["images"] == 2
+            && it["status"]["present"] == 1
+    });
+    slow.process.send(Signal::CONT);
+    assert_eq!(until(cluster, "slow", "Synced")["status"]["present"], 2);
+    cluster.delete(&["-n", "narthex", "imagelist/slow"]);
 
     // A list that makes no sense says where, and is followed as it was.
     let wrong = json!([{"source": "a.example/b", "tags": {"semver": [">=one"]}}]);

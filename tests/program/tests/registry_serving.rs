@@ -1,6 +1,7 @@
 //! How the registry is served: TLS, limits, metrics, and beside the ingress.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
 
 use program_tests::certificate::Authority;
@@ -58,6 +59,33 @@ fn slow_clients_are_ended() {
     assert_eq!(answer.header("range"), Some("0-4"));
     let rest = format!("{place}?digest={}", digest(b"0123456789"));
     assert_eq!(registry.ask("PUT", &rest, &[], b"56789").status, 201);
+}
+
+#[test]
+fn a_byte_now_and_then_keeps_no_turn_from_others() {
+    let registry = Registry::with(&["--max-uploads=1", "--body-timeout=2s"]);
+    let (place, other) = (registry.begin("a"), registry.begin("a"));
+    let mut slow = registry.connect();
+    slow.send(format!(
+        "PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    ));
+    let push = || registry.ask("PATCH", &other, &[], b"").status;
+    until("it has the turn", || push() == 429);
+    let mut writer = slow.socket().try_clone().expect("a socket");
+    let dripping = std::thread::spawn(move || {
+        // Until the registry has closed it.
+        while writer.write_all(b"0").is_ok() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    let answer = slow.response();
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("too slow"), "{}", answer.text());
+    // What came is kept, and others have the turn.
+    assert!(answer.header("range").is_some_and(|it| it != "0-0"));
+    until("another upload has it", || push() == 202);
+    drop(slow);
+    dripping.join().expect("it ends");
 }
 
 #[test]

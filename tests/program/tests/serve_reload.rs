@@ -435,7 +435,11 @@ fn who_has_seen_a_change_finds_it_wherever_it_asks_next() {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| while !over.load(Ordering::Relaxed) { std::hint::spin_loop() });
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
         }
         let asked = scope.spawn(|| find_changes(&base, &narthex)).join();
         over.store(true, Ordering::Relaxed);

@@ -16,6 +16,8 @@ const NAMED: usize = 20;
 pub struct Report {
     /// The list's generation.
     pub generation: i64,
+    /// Whether there is more to come of the round.
+    pub is_under_way: bool,
     /// The images that it means, as far as that is known.
     pub images: usize,
     /// How many are there.
@@ -43,6 +45,7 @@ impl Report {
         let named = failed.iter().take(NAMED);
         Self {
             generation,
+            is_under_way: false,
             images: present + failed.len(),
             present,
             failing: failed.len(),
@@ -53,6 +56,20 @@ impl Report {
                 })
                 .collect(),
             at: Timestamp::now(),
+        }
+    }
+
+    /// Of a round that goes on: of so many `images`, so many are there, and these, by name, are not.
+    pub fn under_way(
+        generation: i64,
+        images: usize,
+        present: usize,
+        failed: &BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            is_under_way: true,
+            images,
+            ..Self::new(generation, present, failed)
         }
     }
 }

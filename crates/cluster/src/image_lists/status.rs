@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::report::Report;
 
+/// The type of the one condition.
+const READY: &str = "Ready";
+
+/// Its reason as long as the first round goes on.
+const SYNCING: &str = "Syncing";
+
 /// The longest message of a condition, and of an image, in characters.
 const MESSAGE: usize = 600;
 const REASON: usize = 300;
@@ -81,27 +87,31 @@ impl Status {
     pub(super) fn next(&self, known: Known<'_>, now: Timestamp) -> Self {
         let report = known.report;
         let is_current = report.is_some_and(|it| it.generation == known.generation);
+        // As after a restart: it is so until something else is known. How far a round is, is news of
+        // the first one alone.
+        let is_over = is_current && report.is_some_and(|it| !it.is_under_way);
+        let is_first = is_current && self.is_syncing();
         if known.wrong.is_none()
-            && !is_current
+            && !is_over
+            && !is_first
             && self.observed_generation == Some(known.generation)
         {
-            // As after a restart: it is so until something else is known.
             return self.clone();
         }
         let (is_ready, reason, message) = match (known.wrong, report) {
             (Some(wrong), _) => (false, wrong.reason, cut(&wrong.message, MESSAGE)),
             (None, Some(report)) if is_current => said(report),
-            _ => (false, "Syncing", "its images are being brought".to_owned()),
+            _ => (false, SYNCING, "its images are being brought".to_owned()),
         };
         let mut next = Self {
             observed_generation: Some(known.generation),
             ..self.clone()
         };
         let status = if is_ready { "True" } else { "False" };
-        let former = self.conditions.iter().find(|it| it.r#type == "Ready");
+        let former = self.conditions.iter().find(|it| it.r#type == READY);
         let former = former.filter(|it| it.status == status && is_time(&it.last_transition_time));
         next.conditions = vec![Condition {
-            r#type: "Ready".to_owned(),
+            r#type: READY.to_owned(),
             status: status.to_owned(),
             observed_generation: known.generation,
             last_transition_time: former
@@ -137,6 +147,12 @@ impl Status {
         }
     }
 
+    /// Whether nothing has come of it yet.
+    fn is_syncing(&self) -> bool {
+        let ready = self.conditions.iter().find(|it| it.r#type == READY);
+        ready.is_some_and(|it| it.reason == SYNCING)
+    }
+
     fn counts(&mut self, report: &Report) {
         self.images = Some(report.images);
         self.present = Some(report.present);
@@ -148,13 +164,17 @@ impl Status {
                 reason: cut(&it.reason, REASON),
             })
             .collect();
-        if report.failing == 0 {
+        if report.failing == 0 && !report.is_under_way {
             self.last_sync_time = Some(time(report.at));
         }
     }
 }
 
 fn said(report: &Report) -> (bool, &'static str, String) {
+    if report.is_under_way {
+        let message = format!("{} of {} images are there", report.present, report.images);
+        return (false, SYNCING, message);
+    }
     let Some(first) = report.failures.first() else {
         let message = match report.images {
             1 => "its image is there".to_owned(),
@@ -256,6 +276,38 @@ mod tests {
         let other = read.next(known(2, None), at(99));
         assert_eq!((ready(&other), other.images), (("False", "Syncing"), None));
         assert!(other.last_sync_time.is_some(), "of the last time");
+    }
+
+    #[test]
+    fn how_far_the_first_round_is_is_told_and_of_others_only_what_came_of_them() {
+        let under_way =
+            |generation, present| Report::under_way(generation, 9, present, &BTreeMap::new());
+        let new = Status::default().next(known(1, None), at(0));
+        for present in [0, 4] {
+            let status = new.next(known(1, Some(&under_way(1, present))), at(1));
+            assert_eq!(ready(&status), ("False", "Syncing"));
+            assert_eq!((status.images, status.present), (Some(9), Some(present)));
+            assert_eq!(
+                status.conditions[0].message,
+                format!("{present} of 9 images are there")
+            );
+            assert_eq!(status.last_sync_time, None);
+            assert!(status.is_news(&new));
+        }
+        let some = new.next(known(1, Some(&under_way(1, 4))), at(1));
+        let synced = some.next(known(1, Some(&report(1, 9, &[], 5))), at(6));
+        assert_eq!(ready(&synced), ("True", "Synced"));
+        let failing = some.next(known(1, Some(&report(1, 8, &[("a", "gone")], 5))), at(6));
+        for done in [synced, failing] {
+            let next = done.next(known(1, Some(&under_way(1, 2))), at(9));
+            assert!(!next.is_news(&done), "{next:?}");
+            // Another form of it has a first round of its own.
+            let other = done.next(known(2, Some(&under_way(2, 2))), at(9));
+            assert_eq!(
+                (ready(&other), other.present),
+                (("False", "Syncing"), Some(2))
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use registry::list::{ImageList, Problem};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::object::{API_VERSION, KIND, Object};
 use super::report::Report;
@@ -193,7 +193,7 @@ impl Table {
                 let older = older.filter(|(other, it)| (it.created, *other) < (created, &name));
                 row.is_skipped = older.count() >= MOST;
                 if !row.is_skipped {
-                    self.read(&object, &name, &mut row);
+                    self.read(object.spec, &name, &mut row);
                 }
                 row
             }
@@ -201,9 +201,10 @@ impl Table {
         self.rows.insert(name, row);
     }
 
-    fn read(&self, object: &Object, name: &str, row: &mut Row) {
+    fn read(&self, spec: Value, name: &str, row: &mut Row) {
         let called = format!("{KIND} {}/{name}", self.namespace);
-        let whole = json!({"apiVersion": API_VERSION, "kind": KIND, "spec": object.spec});
+        let mut whole = json!({"apiVersion": API_VERSION, "kind": KIND});
+        whole["spec"] = spec;
         match ImageList::of_object(&whole, &called) {
             Ok(list) => {
                 row.wrong = None;

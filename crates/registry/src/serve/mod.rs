@@ -72,7 +72,7 @@ pub struct Limits {
     pub header_bytes: usize,
     /// For a request's head, and between two requests.
     pub header_timeout: Duration,
-    /// Between two pieces of a request's body.
+    /// Between two pieces of a request's body, and for each 16 KiB of an upload.
     pub body_timeout: Duration,
     /// For a client to take something of an answer.
     pub write_timeout: Duration,

@@ -1,5 +1,7 @@
 //! Pushing blobs: end-points 4a to 6, 11, 13 and 14.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -9,7 +11,7 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use oci_spec::image::Digest;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, Code, empty, error, error_with, failed, with};
 use super::blobs::DIGEST;
@@ -194,15 +196,21 @@ async fn add(
     exchange.store.append(upload, pieces).await
 }
 
-/// A body as it comes. A client that sends nothing for too long has broken off.
+/// How much of a body comes in what `--body-timeout` says, at the least: who sends a byte now and then
+/// would keep a turn from others for ever.
+const LEAST: usize = 16 * 1024;
+
+/// A body as it comes. A client that sends nothing, or next to nothing, for too long has broken off.
 fn pieces<'a>(
     exchange: &'a Exchange<'_>,
     body: &'a mut Incoming,
 ) -> BoxStream<'a, Result<Bytes, String>> {
-    let pieces = futures_util::stream::unfold(Some(body), move |body| async move {
-        let body = body?;
-        let patience = exchange.limits.body_timeout;
+    let patience = exchange.limits.body_timeout;
+    let begin = Some((body, Pace::new(patience)));
+    let pieces = futures_util::stream::unfold(begin, move |state| async move {
+        let (body, mut pace) = state?;
         loop {
+            let asked = Instant::now();
             let frame = match timeout(patience, body.frame()).await {
                 Ok(None) => return None,
                 Ok(Some(Ok(frame))) => frame,
@@ -214,11 +222,49 @@ fn pieces<'a>(
             };
             if let Ok(data) = frame.into_data() {
                 exchange.metrics.received(data.len());
-                return Some((Ok(data), Some(body)));
+                if let Err(message) = pace.take(data.len(), asked.elapsed()) {
+                    return Some((Err(message), None));
+                }
+                return Some((Ok(data), Some((body, pace))));
             }
         }
     });
     pieces.boxed()
+}
+
+/// How fast a body comes. Only the time that the client takes counts, and not what our disk does.
+struct Pace {
+    patience: Duration,
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// Takes a piece in that was waited for so long.
+    fn take(&mut self, bytes: usize, waited: Duration) -> Result<(), String> {
+        self.bytes += bytes;
+        self.waited += waited;
+        if self.waited < self.patience {
+            return Ok(());
+        }
+        let came = self.bytes;
+        *self = Self::new(self.patience);
+        match came < LEAST {
+            true => Err(format!(
+                "{came} bytes came in {:?}, and less than {LEAST} is too slow",
+                self.patience
+            )),
+            false => Ok(()),
+        }
+    }
 }
 
 fn accepted(status: StatusCode, name: &RepositoryName, upload: &Upload) -> Answer {

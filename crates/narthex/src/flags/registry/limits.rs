@@ -102,7 +102,7 @@ pub(crate) struct Limits {
     #[arg(default_value = "60s", value_parser = values::duration)]
     pub(crate) header_timeout: Duration,
 
-    /// Between two pieces of a request's body, and for a whole manifest.
+    /// Between two pieces of a request's body, for 16 KiB of an upload, and for a whole manifest.
     #[arg(
         id = "registry-body-timeout",
         long,

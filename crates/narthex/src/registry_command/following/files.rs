@@ -40,7 +40,7 @@ impl Files {
         let mut seen = Seen::of(&self.files);
         let mut failures = 0;
         loop {
-            let round = follower.round(self.list.clone()).await;
+            let round = follower.round(self.list.clone(), |_, _| {}).await;
             failures = match round.failed.is_empty() {
                 true => 0,
                 false => (failures + 1).min(16),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::claims::Who;
-use super::round::Follower;
+use super::round::{Follower, Round};
 use super::{Means, due};
 
 /// Follows them, without end.
@@ -70,8 +70,12 @@ async fn follow(
     let mut failures = 0;
     loop {
         let listed = changes.borrow_and_update().clone();
+        let so_far = |round: &Round, images| {
+            let report = Report::under_way(listed.generation, images, round.there(), &round.failed);
+            reports.say(&listed.uid, report);
+        };
         let round = tokio::select! {
-            round = follower.round((*listed.list).clone()) => round,
+            round = follower.round((*listed.list).clone(), so_far) => round,
             // What has come of the former one stays, and does not come again.
             changed = changes.changed() => match changed {
                 Ok(()) => continue,
@@ -82,10 +86,9 @@ async fn follow(
             true => 0,
             false => (failures + 1).min(16),
         };
-        let present = round.present + round.copied;
         reports.say(
             &listed.uid,
-            Report::new(listed.generation, present, &round.failed),
+            Report::new(listed.generation, round.there(), &round.failed),
         );
         follower.tell(round);
         let due = due(interval, failures).map(|wait| Instant::now() + wait);

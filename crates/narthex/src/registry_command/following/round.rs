@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use registry::client::{Error, Settings};
 use registry::list::ImageList;
 use registry::store::{Digest, parse_digest};
 use registry::sync::{Copied, Item, Most, Options, Plan, Syncer, Unwatched, Withheld};
+use tokio::time::MissedTickBehavior;
 
 use super::super::credentials::credentials;
 use super::super::progress::bytes;
@@ -24,6 +26,9 @@ const MOST: Most = Most {
 
 /// How many images that an ImageList does not get are named in the log at once.
 const NAMED: usize = 20;
+
+/// How often is told how far a round is.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// Follows one list.
 #[derive(Debug)]
@@ -48,6 +53,13 @@ pub(super) struct Round {
     of_pruning: Option<String>,
 }
 
+impl Round {
+    /// How many images are there now.
+    pub(super) fn there(&self) -> usize {
+        self.present + self.copied
+    }
+}
+
 impl Follower {
     pub(super) fn new(means: Means, who: Who) -> Self {
         Self {
@@ -58,8 +70,9 @@ impl Follower {
         }
     }
 
-    /// Brings what is missing.
-    pub(super) async fn round(&self, list: ImageList) -> Round {
+    /// Brings what is missing. `so_far` is told at once and then now and then how far it is, and of
+    /// how many images.
+    pub(super) async fn round(&self, list: ImageList, so_far: impl Fn(&Round, usize)) -> Round {
         let mut round = Round::default();
         let syncer = match self.syncer(list) {
             Ok(syncer) => syncer,
@@ -74,6 +87,7 @@ impl Follower {
             false => Pruning::Not,
         };
         let items = self.claimed(plan, &mut round);
+        let images = items.len() + round.failed.len();
         let works = items.into_iter().map(async |item| {
             let _turn = match self.is_own() {
                 true => None,
@@ -85,7 +99,17 @@ impl Follower {
         });
         let parallel = usize::from(self.means.flags.sync_parallel);
         let mut works = futures_util::stream::iter(works).buffer_unordered(parallel);
-        while let Some((item, done)) = works.next().await {
+        let mut tick = tokio::time::interval(TOLD);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = tokio::select! {
+                next = works.next() => next,
+                _ = tick.tick() => {
+                    so_far(&round, images);
+                    continue;
+                }
+            };
+            let Some((item, done)) = next else { break };
             let brought = done.as_ref().ok().filter(|it| !it.was_there);
             let digest = brought.and_then(|it| parse_digest(it.digest.as_str()));
             self.note(&mut round, &item, done);
