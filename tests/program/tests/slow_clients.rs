@@ -152,10 +152,12 @@ fn running_out_of_file_descriptors_backs_off_says_so_and_heals() {
         .map(|_| program_tests::http1::dial(address).expect("the kernel accepts"))
         .collect();
     narthex.until_log("cannot accept connections");
-    let before = narthex.log().lines().count();
+    let (before, begun) = (narthex.log().lines().count(), Instant::now());
     std::thread::sleep(Duration::from_secs(2));
     let said = narthex.log().lines().count() - before;
-    assert!(said < 40, "{said} lines in two seconds");
+    // What was said in a moment before is there now, too.
+    let most = 20.0 * begun.elapsed().as_secs_f64() + 20.0;
+    assert!((said as f64) < most, "{said} lines in some seconds");
     drop(crowd);
     let healed = eventually("it serves again", || {
         let mut conn = Conn::to(address).ok()?;
