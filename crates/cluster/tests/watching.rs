@@ -333,10 +333,16 @@ async fn an_api_server_that_cuts_every_stream_is_not_asked_without_end() {
     timeout(LONG, follower.watches.listed())
         .await
         .expect("listed");
+    let again = async {
+        while server.asked("services").len() < 3 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, again).await.expect("asked again");
     sleep(Duration::from_secs(2)).await;
     let asked = server.asked("services").len();
     // One list, and twice as many requests as doubled waits of at least 50 ms have room in 2 s.
-    assert!((3..16).contains(&asked), "{asked} requests");
+    assert!(asked < 16, "{asked} requests");
 }
 
 #[tokio::test]

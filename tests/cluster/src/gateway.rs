@@ -68,7 +68,7 @@ impl Cluster {
         apply.extend(files.iter().map(String::as_str));
         self.kubectl(&apply);
         let established = "--for=condition=Established";
-        self.kubectl(&["wait", established, "crd", "--all", "--timeout=60s"]);
+        self.kubectl(&["wait", established, "crd", "--all", "--timeout=180s"]);
     }
 
     /// A class of Narthex's.

@@ -71,6 +71,13 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Waits until so many were seen; all that were.
+    #[track_caller]
+    pub fn until(&self, count: usize) -> Vec<String> {
+        wait::until(&format!("{count} changes"), || self.seen().len() >= count);
+        self.seen()
+    }
+
     /// `MODIFIED web`, …
     pub fn seen(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -140,7 +140,7 @@ impl Cluster {
             "rollout",
             "status",
             workload,
-            "--timeout=90s",
+            "--timeout=180s",
         ];
         let said = self.try_kubectl(&arguments, "");
         if !said.success {

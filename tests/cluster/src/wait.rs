@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything that should happen soon may take.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Polls until `attempt` gives a value; the last error is what the test fails with.
 #[track_caller]

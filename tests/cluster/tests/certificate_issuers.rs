@@ -115,7 +115,12 @@ fn issuers_may_come_later_and_go_and_what_they_issued_stays() {
     cluster.apply(&definitions());
     for plural in ["issuers", "clusterissuers", "certificates"] {
         let crd = format!("crd/{plural}.cert-manager.io");
-        cluster.kubectl(&["wait", "--for=condition=Established", &crd, "--timeout=60s"]);
+        cluster.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            &crd,
+            "--timeout=180s",
+        ]);
     }
     cluster.apply(OBJECTS);
     let kept = until_kept(&cluster, "web-tls");

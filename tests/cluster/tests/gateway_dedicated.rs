@@ -221,7 +221,9 @@ fn a_gateway_is_served_by_a_deployment_of_its_own_and_all_of_it_goes_with_it() {
         let asked = cluster.ask(format!("{pod}:{target}"), "any.example", "/");
         assert!(asked.is_err(), "{asked:?}");
     }
-    assert_eq!(cluster.endpoint_addresses("all", "web-shared"), shared);
+    wait::until("the shared ones are its endpoints", || {
+        cluster.endpoint_addresses("all", "web-shared") == shared
+    });
     let ingress = cluster.ask(format!("{}:80", own[0]), "any.example", "/");
     assert!(ingress.is_err(), "{ingress:?}");
 
@@ -363,7 +365,9 @@ fn a_gateway_changes_between_a_shared_data_plane_and_its_own_and_keeps_its_addre
             }
         });
         let shared = pods(cluster, "narthex", "controller");
-        assert_eq!(cluster.endpoint_addresses("moving", "web-shared"), shared);
+        wait::until("the shared ones are its endpoints", || {
+            cluster.endpoint_addresses("moving", "web-shared") == shared
+        });
         cluster.until(&["-n", "moving", "gateway/web"], |it| {
             is_programmed(it) && of_gateway(it, "narthex.dev/DataPlane").is_empty()
         });

@@ -190,12 +190,17 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
         said.success && said.stdout.contains("shop/plain"),
         "{said:?}"
     );
-    let log_of_the_first = log(cluster, "narthex", "narthex");
+    let log_of_the_first = wait::eventually("requests are logged", || {
+        match log(cluster, "narthex", "narthex") {
+            log if log.contains("plain.example.com") => Ok(log),
+            log => Err(log),
+        }
+    });
 
     // An upgrade to all that the chart can.
     cluster.apply(SERVICE_MONITORS);
     let crd = "crd/servicemonitors.monitoring.coreos.com";
-    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=180s"]);
     let more = [
         "controller.replicaCount=3",
         "controller.admissionWebhooks.enabled=true",
@@ -217,10 +222,14 @@ fn with_default_values_it_serves_and_tells_with_the_rights_of_the_chart_alone() 
     let metrics = cluster.get(&["-n", "narthex", "service/narthex-metrics"]);
     let metrics = metrics.expect("there")["spec"]["clusterIP"].take();
     let metrics = format!("{}:10254", metrics.as_str().expect("an address"));
-    let metrics = cluster
-        .ask(metrics, "metrics", "/metrics")
-        .expect("answers");
-    assert!(metrics.text().contains("narthex_admission_reviews_total"));
+    // Who ends may be behind the Service for a moment still.
+    wait::eventually("its metrics are told", || {
+        let text = cluster.ask(&metrics, "metrics", "/metrics")?.text();
+        match text.contains("narthex_admission_reviews_total") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    });
     for made in [
         "poddisruptionbudget",
         "networkpolicy",

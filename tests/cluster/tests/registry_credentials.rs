@@ -361,8 +361,10 @@ spec:
         let told = events(cluster, "team-b", "dpr-secret");
         told.iter().any(|it| it.contains("left alone"))
     });
-    let problems = narthex.known()["problems"].to_string();
-    assert!(problems.contains("Secret team-b/dpr-secret"), "{problems}");
+    wait::until("it is a problem", || {
+        let problems = narthex.known()["problems"].to_string();
+        problems.contains("Secret team-b/dpr-secret")
+    });
     let still = cluster
         .get(&["-n", "team-b", "secret/dpr-secret"])
         .expect("there");
@@ -376,27 +378,24 @@ spec:
     }
 
     // The command that people ask with.
-    let mut list = cluster.command(program_tests::program::binary());
-    list.args(["registry", "creds", "list", "--admin-address"]);
-    let said = list
-        .arg(format!("127.0.0.1:{}", narthex.admin))
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let lines: Vec<_> = said
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .collect();
-    assert!(
-        said.contains("Secret narthex/registry-creds-dpr") && !said.contains("word"),
-        "{said}"
-    );
-    assert!(
-        lines
-            .iter()
-            .any(|it| it.starts_with(&["quay-pull", "docker", "valid", "-", "1"])),
-        "{said}"
-    );
+    wait::eventually("all of it is listed", || {
+        let mut list = cluster.command(program_tests::program::binary());
+        list.args(["registry", "creds", "list", "--admin-address"]);
+        let said = list
+            .arg(format!("127.0.0.1:{}", narthex.admin))
+            .output()
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(!said.contains("word"), "{said}");
+        let mut lines = said
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let is_quay = |it: Vec<&str>| it.starts_with(&["quay-pull", "docker", "valid", "-", "1"]);
+        match said.contains("Secret narthex/registry-creds-dpr") && lines.any(is_quay) {
+            true => Ok(()),
+            false => Err(said.clone()),
+        }
+    });
 
     // What was in the way goes, and what was selected is not any more.
     cluster.delete(&["-n", "team-b", "secret/dpr-secret"]);
@@ -412,14 +411,20 @@ spec:
     until_auths(cluster, "team-b", "dpr-secret", &["r.example me:new"]);
 
     // A manifest that is wrong now takes nothing away; one that says something else does.
-    std::fs::write(&path, "{").expect("written");
+    // Nobody sees a part of it.
+    let write = |text: &str| {
+        let new = folder.join("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, &path).expect("ours");
+    };
+    write("{");
     wait::until("it is said what is wrong", || {
         narthex.known()["problems"]
             .to_string()
             .contains("credentials.yaml")
     });
     assert!(is_there(cluster, "web", "quay-pull"));
-    std::fs::write(&path, manifest.replace("quay-pull", "quay-other")).expect("written");
+    write(&manifest.replace("quay-pull", "quay-other"));
     until_auths(cluster, "web", "quay-other", &["quay.io robot:quay"]);
     wait::until("the one before goes", || {
         !is_there(cluster, "web", "quay-pull")
@@ -715,7 +720,9 @@ fn rights_in_the_namespaces_that_are_named_are_enough_for_those() {
         until_auths(cluster, namespace, "dpr-secret", &["r.example me:word"]);
         until_pulls(cluster, namespace, "default", &["dpr-secret"]);
     }
-    assert_eq!(narthex.known()["credentials"][0]["namespaces"], 2);
+    wait::until("both are counted", || {
+        narthex.known()["credentials"][0]["namespaces"] == 2
+    });
     cluster.apply(&docker("narthex", "new"));
     until_auths(cluster, "web", "dpr-secret", &["r.example me:new"]);
     assert!(!is_there(cluster, "other", "dpr-secret"));

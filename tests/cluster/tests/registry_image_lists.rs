@@ -121,7 +121,7 @@ fn lists_of_the_cluster_are_brought_and_say_how_they_stand() {
     cluster.apply(&secret.to_string());
     install(cluster, &[]);
     let crd = "crd/imagelists.narthex.dev";
-    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=180s"]);
 
     let shop = |images: Value| cluster.apply(&source.list("shop", &images).to_string());
     shop(json!([source.image("open/app:1", "mirrored/app:1")]));
@@ -328,7 +328,7 @@ fn the_api_server_takes_what_is_documented_and_says_what_is_wrong_with_other_thi
         .find(|it| it.contains("\nkind: CustomResourceDefinition"));
     cluster.apply(crd.expect("it is among the templates"));
     let crd = "crd/imagelists.narthex.dev";
-    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=180s"]);
     let conditions = cluster.get(&[crd]).expect("there")["status"]["conditions"].to_string();
     assert!(!conditions.contains("NonStructuralSchema"), "{conditions}");
     let dry = |list: &Value| {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 /// How long a new leader may take; what a loaded machine may take longer is not ours to judge.
 const LIMIT: Duration = Duration::from_secs(15);
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(30);
 
 const ADDRESS: &str = "203.0.113.7";
 
@@ -74,6 +74,8 @@ fn another_leads_soon_after_the_leader_was_killed() {
     // The dead one is waited for as long as it may be live, and no longer.
     cluster.apply(&ingress("killed", "after", "narthex"));
     cluster.until_addresses("killed", "after", ADDRESS);
+    changes.until(2);
+    wait::until("it is counted", || replicas[new].status_writes("") > 0);
     sleep(Duration::from_secs(3));
     let seen = changes.seen();
     assert_eq!(seen, ["ADDED after", "MODIFIED after"]);
@@ -95,6 +97,7 @@ fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
     cluster.apply(&ingress("stopped", "web", "narthex"));
     cluster.until_addresses("stopped", "web", addresses[new]);
     // What it would write now is wrong, and not even tried.
+    wait::until("it is counted", || replicas[new].status_writes("") > 0);
     let before = replicas[new].status_writes("");
     replicas[old].signal(Signal::CONT);
     wait::until("it knows who leads", || {
@@ -104,6 +107,8 @@ fn a_leader_that_was_stopped_and_wakes_up_writes_nothing() {
     });
     cluster.apply(&ingress("stopped", "next", "narthex"));
     cluster.until_addresses("stopped", "next", addresses[new]);
+    changes.until(4);
+    wait::until("it is counted", || replicas[new].status_writes("") > before);
     sleep(Duration::from_secs(3));
     assert_eq!(replicas[old].status_writes(""), 0);
     assert_eq!(replicas[new].status_writes(""), before + 1);
@@ -147,5 +152,6 @@ fn after_an_outage_of_the_api_server_nothing_is_written_again() {
     // And it goes on.
     cluster.apply(&ingress("outage", "after", "narthex"));
     cluster.until_addresses("outage", "after", ADDRESS);
+    wait::until("it is counted", || written() > 50);
     assert_eq!(written(), 51);
 }

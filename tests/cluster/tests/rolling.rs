@@ -97,7 +97,7 @@ fn no_request_fails_while_narthexs_own_pods_are_replaced_and_a_node_is_drained()
         "node-2",
         "--ignore-daemonsets",
         "--delete-emptydir-data",
-        "--timeout=90s",
+        "--timeout=180s",
     ]);
     assert!(on_the_second().is_empty());
     cluster.rolled_out("narthex", "deployment/narthex");

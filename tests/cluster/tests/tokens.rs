@@ -42,7 +42,7 @@ spec:
         "wait",
         "--for=condition=Ready",
         "pod/narthex",
-        "--timeout=90s",
+        "--timeout=180s",
     ]);
     let address = cluster.pod_addresses("pod", "app=narthex").remove(0);
     let ask = |host: &str| {

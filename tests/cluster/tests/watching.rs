@@ -236,11 +236,13 @@ fn a_role_in_one_namespace_is_enough_for_it() {
         .start();
     assert_eq!(narthex.get("mine.test", "/").map(|r| r.status), Ok(200));
     assert_eq!(narthex.get("theirs.test", "/").map(|r| r.status), Ok(404));
-    let problems = narthex.admin("/api/problems").expect("answers").text();
-    assert!(
-        problems.contains("classes are told by --ingress-class alone"),
-        "{problems}"
-    );
+    let problems = wait::eventually("it is told who tells of classes", || {
+        let problems = narthex.admin("/api/problems")?.text();
+        match problems.contains("classes are told by --ingress-class alone") {
+            true => Ok(problems),
+            false => Err(problems),
+        }
+    });
     assert_eq!(problems.matches("may not be read").count(), 1, "{problems}");
     cluster.kubectl(&["-n", "mine", "scale", "deployment/echo", "--replicas=0"]);
     narthex.until_status("mine.test", "/", 503);
@@ -355,10 +357,13 @@ fn an_api_server_that_is_killed_hangs_or_cuts_changes_nothing_for_clients() {
         .and_then(|text| text.parse().ok())
         .expect("a count");
     assert!(restarts > 2, "{metrics}");
-    assert!(
-        metrics.contains("narthex_cluster_connected{kind=\"Ingress\"} 1"),
-        "{metrics}"
-    );
+    wait::eventually("it is connected", || {
+        let metrics = narthex.admin("/metrics")?.text();
+        match metrics.contains("narthex_cluster_connected{kind=\"Ingress\"} 1") {
+            true => Ok(()),
+            false => Err(metrics),
+        }
+    });
 }
 
 #[test]
@@ -442,7 +447,12 @@ fn gateway_api_is_read_as_soon_as_it_is_there_and_no_longer() {
         cluster.apply(definition);
     }
     for (name, _) in &definitions {
-        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name]);
+        cluster.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=180s",
+            name,
+        ]);
     }
     cluster.apply(GATEWAY);
     wait::eventually("the objects are read", || {

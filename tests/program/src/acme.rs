@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::certificate::Authority;
-use crate::program::{Lines, binary};
+use crate::program::{Log, binary};
 use crate::tls::Client;
 
 pub use board::Board;
@@ -190,32 +190,26 @@ fn tool(name: &str) -> PathBuf {
 struct Process {
     name: &'static str,
     child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    /// What is counted in it was written before the server answered.
+    log: Log,
 }
 
 impl Process {
     #[track_caller]
     fn start(name: &'static str, site: &dyn Site, configure: impl FnOnce(&mut Command)) -> Self {
+        let log = Log::new();
         let mut command = site.command(&tool(name));
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stdout(log.handle())
+            .stderr(log.handle());
         configure(&mut command);
-        let mut child = command.spawn().expect("the server starts");
-        let stdout = Lines::reading(child.stdout.take().expect("piped"));
-        let stderr = Lines::reading(child.stderr.take().expect("piped"));
-        Self {
-            name,
-            child,
-            stdout,
-            stderr,
-        }
+        let child = command.spawn().expect("the server starts");
+        Self { name, child, log }
     }
 
     fn log(&self) -> String {
-        self.stdout.text() + &self.stderr.text()
+        self.log.text()
     }
 
     /// Waits until something answers on `port`; a server that ended before is a failure.

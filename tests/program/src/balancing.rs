@@ -90,7 +90,7 @@ pub fn deaf() -> Deaf {
     listener.listen(0).expect("a queue");
     let address = listener.local_addr().expect("bound");
     let address = address.as_socket().expect("an address of IPv4");
-    let patience = Duration::from_millis(300);
+    let patience = Duration::from_secs(1);
     let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok());
     let waiting = waiting.take(100).collect();
     Deaf {

@@ -61,8 +61,8 @@ pub enum Answers {
     Never,
     /// It says that it has not taken so many.
     Partly(i64),
-    /// After so long.
-    Slowly(Duration),
+    /// Not before it is told to answer otherwise, and then that it has taken all.
+    Slowly,
 }
 
 /// A running collector.
@@ -178,8 +178,10 @@ async fn answer(inner: Arc<Inner>, mut asked: Asked) -> Result<(), h2::Error> {
             rejected = count;
             "0"
         }
-        Answers::Slowly(time) => {
-            tokio::time::sleep(time).await;
+        Answers::Slowly => {
+            while matches!(*lock(&inner.answers), Answers::Slowly) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             "0"
         }
     };

@@ -16,7 +16,7 @@ pub struct Answer {
     pub code: i32,
 }
 
-/// Runs curl with `arguments`, 30 seconds at most.
+/// Runs curl with `arguments`, 60 seconds at most.
 pub fn curl(arguments: &[&str]) -> Answer {
     const MARK: &str = "\n@@curl@@";
     let output = Command::new("curl")
@@ -24,7 +24,7 @@ pub fn curl(arguments: &[&str]) -> Answer {
             "--silent",
             "--show-error",
             "--max-time",
-            "30",
+            "60",
             "--noproxy",
             "*",
         ])

@@ -39,18 +39,25 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Writes a file in place, making the folders above it.
+    /// Writes a file, making the folders above it. Nobody ever sees a part of it.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.file(name);
         fs::create_dir_all(path.parent().expect("inside the folder")).expect("a folder");
-        fs::write(path, text).expect("a file");
+        self.rename_over(name, text);
+    }
+
+    /// Writes a file in place: who reads meanwhile sees nothing, or a part of it.
+    pub fn write_in_place(&self, name: &str, text: &str) {
+        fs::write(self.file(name), text).expect("a file");
     }
 
     /// Writes as editors do: a new file, renamed over the old one.
     pub fn rename_over(&self, name: &str, text: &str) {
-        let temporary = self.file(&format!(".{name}.swp"));
+        let path = self.file(name);
+        let last = path.file_name().expect("a name").to_string_lossy();
+        let temporary = path.with_file_name(format!(".{last}.swp"));
         fs::write(&temporary, text).expect("a file");
-        fs::rename(temporary, self.file(name)).expect("renamed");
+        fs::rename(temporary, path).expect("renamed");
     }
 
     pub fn remove(&self, name: &str) {

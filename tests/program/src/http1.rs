@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::backend::Echo;
 
 /// How long a read may wait.
-pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Something to speak HTTP/1 over: a TCP socket, or TLS on one.
 pub trait Wire: Read + Write + Send {}
@@ -304,7 +304,7 @@ pub fn values<'a>(headers: &'a [(String, String)], name: &str) -> impl Iterator<
 
 /// A socket with time-outs.
 pub fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+    let tcp = TcpStream::connect_timeout(&address, Duration::from_secs(30))?;
     tcp.set_read_timeout(Some(READ_TIMEOUT))?;
     tcp.set_write_timeout(Some(READ_TIMEOUT))?;
     tcp.set_nodelay(true)?;

@@ -1,6 +1,7 @@
 //! The program under test, as a child process.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -220,8 +221,10 @@ impl Starting {
             let state = tempfile::tempdir().expect("a temporary folder");
             (ports::free(), Arc::new(state))
         });
+        let log = Log::new();
         let mut child = self
             .command(admin, state.path())
+            .stderr(log.handle())
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("piped");
@@ -230,7 +233,6 @@ impl Starting {
         } else {
             (Lines::default(), Some(stdout))
         };
-        let log = Lines::reading(child.stderr.take().expect("piped"));
         Narthex {
             child,
             http: self.http,
@@ -291,7 +293,7 @@ pub struct Narthex {
     pub https: u16,
     pub admin: u16,
     access: Lines,
-    log: Lines,
+    log: Log,
     /// Shared with those that take over.
     pub state: Arc<tempfile::TempDir>,
     _unread: Option<std::process::ChildStdout>,
@@ -381,7 +383,7 @@ impl Narthex {
         text
     }
 
-    /// The log on standard error so far.
+    /// The log on standard error so far: all that the program has written by now.
     pub fn log(&self) -> String {
         self.log.text()
     }
@@ -467,6 +469,30 @@ impl Drop for Narthex {
                 tail(self.stdout())
             );
         }
+    }
+}
+
+/// What a process says into a file, and not into a pipe: what it has written is there to be read,
+/// with no thread of this process between the two that might be held up.
+pub(crate) struct Log(tempfile::NamedTempFile);
+
+impl Log {
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        Self(tempfile::NamedTempFile::new().expect("a temporary file"))
+    }
+
+    /// One of any number, each for an output of the process.
+    #[track_caller]
+    pub(crate) fn handle(&self) -> File {
+        // What several write comes one after the other, and not one over the other.
+        let file = File::options().append(true).open(self.0.path());
+        file.expect("ours")
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let bytes = std::fs::read(self.0.path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

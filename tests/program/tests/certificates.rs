@@ -147,11 +147,11 @@ fn who_asks_gets_a_certificate_which_is_kept_and_renewed() {
     );
 
     private(&world.narthex.state.path().join("certificates"));
-    let metrics = world.narthex.metrics();
     let ends = "narthex_certificate_expiry_seconds{source=\"Secret default/web-tls\"} 1";
-    assert!(metrics.contains(ends), "{metrics}");
     let counted = "narthex_certificate_orders_total{issuer=\"acme\",outcome=\"issued\"} 2";
-    assert!(metrics.contains(counted), "{metrics}");
+    for line in [ends, counted] {
+        until(line, || world.narthex.metrics().contains(line));
+    }
 }
 
 /// Nobody else reads what is kept.
@@ -213,7 +213,7 @@ fn a_failure_is_told_in_the_cas_words() {
         problems.contains("rejectedIdentifier") && problems.contains("Ingress default/web")
     });
     let counted = "narthex_certificate_orders_total{issuer=\"acme\",outcome=\"failed\"} 1";
-    assert!(world.narthex.metrics().contains(counted));
+    until(counted, || world.narthex.metrics().contains(counted));
     assert!(world.certs(&["list"]).stdout.contains("rejectedIdentifier"));
 }
 

@@ -165,7 +165,7 @@ fn a_mirror_gets_a_copy_and_delays_nobody() {
         Backend::named("web"),
         Backend::scripted("mirror", |exchange| {
             exchange.read_body()?;
-            std::thread::sleep(Duration::from_secs(3));
+            std::thread::sleep(Duration::from_secs(40));
             Ok(Then::Close)
         }),
     ];
@@ -180,7 +180,7 @@ fn a_mirror_gets_a_copy_and_delays_nobody() {
         world.backends[1].seen().first().cloned()
     });
     assert_eq!(seen.target, "/copied?x");
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn connections_and_datagrams_are_passed_on() {
     assert_eq!(all, "hello");
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
     client
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("a limit");
     for text in ["one", "two"] {
         client

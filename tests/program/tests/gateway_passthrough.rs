@@ -225,7 +225,7 @@ fn what_names_nobody_for_certain_is_closed_and_counted() {
 
 #[test]
 fn the_limits_of_size_and_time_are_flags() {
-    let flags = ["--max-client-hello=2KiB", "--tls-handshake-timeout=2s"];
+    let flags = ["--max-client-hello=2KiB", "--tls-handshake-timeout=8s"];
     let world = world(&flags);
     let padded = |length| {
         hello(

@@ -1,6 +1,7 @@
 //! Listeners whose port cannot be opened: all else is served, the Gateway says so, and they are
 //! opened once they can be.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use program_tests::gateway::{gateway, route};
@@ -9,10 +10,11 @@ use program_tests::{Backend, Conn, Folder, Narthex, docs, eventually, ports, ser
 
 const HOST: &str = "a.example";
 
-/// A port that somebody has.
+/// A port that somebody has, and nobody else takes when it is free again.
 fn taken() -> (u16, TcpListener) {
-    let held = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
-    (held.local_addr().expect("bound").port(), held)
+    let port = ports::free();
+    let held = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
+    (port, held.expect("a free port"))
 }
 
 fn site(listeners: &[String], web: &Backend, extra: &[String]) -> Folder {
@@ -34,6 +36,18 @@ fn http(name: &str, port: u16) -> String {
     format!("{{name: {name}, port: {port}, protocol: HTTP}}")
 }
 
+/// Waits until a port answers.
+#[track_caller]
+fn until_opened(port: u16) {
+    eventually("the port is opened", || {
+        let mut conn = Conn::to((Ipv4Addr::LOCALHOST, port).into()).ok()?;
+        let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+        conn.write_all(request.as_bytes()).ok()?;
+        let response = conn.try_response(false).ok()?;
+        (response.backend() == "web").then_some(())
+    });
+}
+
 /// What is wrong, as the API tells it.
 fn problems(narthex: &Narthex) -> String {
     narthex.admin_get("/api/problems").expect("an answer").1
@@ -48,13 +62,10 @@ fn a_port_in_use_is_told_of_and_opened_once_it_is_free_while_others_serve() {
     let narthex = Narthex::on(&folder).start();
     let mut kept = Conn::plain(free);
     assert_eq!(kept.get(HOST, "/").backend(), "web");
-    let told = problems(&narthex);
-    assert!(told.contains("Gateway default/gw"), "{told}");
-    assert!(told.contains("spec.listeners[1].port"), "{told}");
-    assert!(
-        told.contains(&format!("port {port} on 0.0.0.0 is in use")),
-        "{told}"
-    );
+    let in_use = format!("port {port} on 0.0.0.0 is in use");
+    for said in ["Gateway default/gw", "spec.listeners[1].port", &in_use] {
+        until(said, || problems(&narthex).contains(said));
+    }
     assert_eq!(narthex.admin_status("/readyz"), Some(200));
     // It is told of once, however often it is tried.
     std::thread::sleep(std::time::Duration::from_secs(3));
@@ -64,11 +75,7 @@ fn a_port_in_use_is_told_of_and_opened_once_it_is_free_while_others_serve() {
         .count();
     assert!((1..=2).contains(&count), "{count}:\n{}", narthex.log());
     drop(held);
-    let backend = eventually("the port is opened", || {
-        let mut conn = Conn::to((Ipv4Addr::LOCALHOST, port).into()).ok()?;
-        Some(conn.get(HOST, "/").backend())
-    });
-    assert_eq!(backend, "web");
+    until_opened(port);
     until("nothing is wrong any more", || {
         !problems(&narthex).contains("in use")
     });
@@ -77,8 +84,8 @@ fn a_port_in_use_is_told_of_and_opened_once_it_is_free_while_others_serve() {
 
 #[test]
 fn a_port_of_datagrams_is_tried_again_too() {
-    let held = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
-    let port = held.local_addr().expect("bound").port();
+    let port = ports::free();
+    let held = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a free port");
     let free = ports::free();
     let (web, echo) = (Backend::named("web"), UdpBackend::named("echo"));
     let listeners = [
@@ -97,7 +104,9 @@ fn a_port_of_datagrams_is_tried_again_too() {
     let folder = site(&listeners, &web, &extra);
     let narthex = Narthex::on(&folder).start();
     assert_eq!(Conn::plain(free).get(HOST, "/").backend(), "web");
-    assert!(problems(&narthex).contains("spec.listeners[1].port"));
+    until("it is told of", || {
+        problems(&narthex).contains("spec.listeners[1].port")
+    });
     drop(held);
     until("it is opened", || !problems(&narthex).contains("in use"));
     assert_eq!(ask(&client(port), "x"), "echo x");
@@ -121,9 +130,6 @@ fn a_listener_that_is_added_on_a_port_in_use_waits_for_it() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     assert!(problems(&narthex).contains("spec.listeners[1].port"));
     drop(held);
-    eventually("the port is opened", || {
-        let mut conn = Conn::to((Ipv4Addr::LOCALHOST, port).into()).ok()?;
-        (conn.get(HOST, "/").backend() == "web").then_some(())
-    });
+    until_opened(port);
     assert_eq!(kept.get(HOST, "/").backend(), "web", "the same connection");
 }

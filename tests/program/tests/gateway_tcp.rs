@@ -1,9 +1,10 @@
 //! TCPRoutes and TLSRoutes that end TLS: who is told what, and how connections end.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
+use program_tests::balancing::dead;
 use program_tests::certificate::Authority;
 use program_tests::gateway::{gateway, route};
 use program_tests::h2_backend::server_config;
@@ -134,13 +135,13 @@ fn without_the_flag_a_proxy_header_is_bytes_as_any_other() {
 #[test]
 fn silence_ends_a_connection_and_bytes_of_either_side_keep_it() {
     let backend = TcpBackend::named("bye");
-    let flags = ["--tunnel-idle-timeout=2s"];
+    let flags = ["--tunnel-idle-timeout=6s"];
     let world = world(&[service("tcp", &[backend.address()])], &flags);
     let (mut silent, mut busy) = (connect(world.tcp), connect(world.tcp));
     exchange(&mut silent, b"x");
     let begun = Instant::now();
-    // Twice as long as the silence that ends one.
-    while begun.elapsed() < Duration::from_secs(4) {
+    // Longer than the silence that ends one.
+    while begun.elapsed() < Duration::from_secs(9) {
         exchange(&mut busy, b"x");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -259,9 +260,8 @@ fn what_the_service_says_of_http_is_nothing_to_connections() {
 
 #[test]
 fn an_endpoint_that_refuses_is_followed_by_another() {
-    let gone = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let refusing: SocketAddr = gone.local_addr().expect("bound");
-    drop(gone);
+    let gone = dead();
+    let refusing = gone.address();
     let backend = TcpBackend::named("bye");
     let world = world(&[service("tcp", &[refusing, backend.address()])], &[]);
     for _ in 0..20 {

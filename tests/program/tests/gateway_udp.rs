@@ -1,7 +1,7 @@
 //! UDPRoutes: sessions, their limits, and how they outlive a shutdown and a replacement.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use program_tests::gateway::{gateway, route};
@@ -65,7 +65,7 @@ fn name(answer: &str) -> String {
 #[test]
 fn sessions_go_on_after_sigterm_until_they_are_idle_and_none_begins() {
     let world = one();
-    let flags = ["--udp-idle-timeout=3s", "--shutdown-timeout=120s"];
+    let flags = ["--udp-idle-timeout=8s", "--shutdown-timeout=120s"];
     let mut narthex = world.narthex().args(&flags).start();
     let clients: Vec<_> = (0..8).map(|_| client(world.port)).collect();
     for client in &clients {
@@ -75,7 +75,7 @@ fn sessions_go_on_after_sigterm_until_they_are_idle_and_none_begins() {
     until("not ready", || narthex.admin_status("/readyz") != Some(200));
     let begun = Instant::now();
     // Longer than the idle time, which each datagram begins anew.
-    while begun.elapsed() < Duration::from_secs(5) {
+    while begun.elapsed() < Duration::from_secs(10) {
         for client in &clients {
             assert_eq!(ask(client, "after"), "a after");
         }
@@ -94,7 +94,7 @@ fn sessions_go_on_after_sigterm_until_they_are_idle_and_none_begins() {
 #[test]
 fn the_drain_deadline_ends_sessions_that_are_not_idle() {
     let world = one();
-    let mut narthex = world.narthex().arg("--shutdown-timeout=2s").start();
+    let mut narthex = world.narthex().arg("--shutdown-timeout=8s").start();
     let client = client(world.port);
     assert_eq!(ask(&client, "x"), "a x");
     narthex.signal(Signal::TERM);
@@ -105,11 +105,7 @@ fn the_drain_deadline_ends_sessions_that_are_not_idle() {
         assert!(Instant::now() < deadline, "{}", narthex.log());
     }
     assert!(answered > 10, "{answered}");
-    assert!(
-        narthex.log().contains("1 session of UDP cut"),
-        "{}",
-        narthex.log()
-    );
+    narthex.until_log("1 session of UDP cut");
 }
 
 #[test]
@@ -118,7 +114,7 @@ fn sessions_go_to_the_same_backends_after_an_upgrade_and_no_datagram_is_lost() {
         &[("one", &["a", "b", "c"]), ("two", &["d", "e"])],
         "{name: one, port: 80, weight: 2}, {name: two, port: 80, weight: 1}",
     );
-    let flags = ["--udp-idle-timeout=3s", "--shutdown-timeout=60s"];
+    let flags = ["--udp-idle-timeout=12s", "--shutdown-timeout=60s"];
     let mut old = world.narthex().args(&flags).start();
     let clients: Vec<_> = (0..40).map(|_| client(world.port)).collect();
     let before: Vec<_> = clients.iter().map(|one| name(&ask(one, "x"))).collect();
@@ -188,7 +184,7 @@ fn datagrams_of_any_size_pass() {
 #[test]
 fn there_are_no_more_sessions_than_the_flag_says_until_one_is_idle() {
     let world = one();
-    let flags = ["--max-udp-sessions=3", "--udp-idle-timeout=2s"];
+    let flags = ["--max-udp-sessions=3", "--udp-idle-timeout=10s"];
     let narthex = world.narthex().args(&flags).start();
     let clients: Vec<_> = (0..3).map(|_| client(world.port)).collect();
     for client in &clients {
@@ -197,7 +193,9 @@ fn there_are_no_more_sessions_than_the_flag_says_until_one_is_idle() {
     let late = client(world.port);
     assert_eq!(try_ask(&late, b"late", BRIEFLY), None);
     assert_eq!(ask(&clients[0], "y"), "a y", "who has one keeps it");
-    assert!(narthex.metrics().contains("backend_overloaded"));
+    until("it is counted", || {
+        narthex.metrics().contains("backend_overloaded")
+    });
     let answer = eventually("an idle one makes room", || {
         try_ask(&late, b"again", BRIEFLY)
     });
@@ -207,7 +205,7 @@ fn there_are_no_more_sessions_than_the_flag_says_until_one_is_idle() {
 #[test]
 fn an_idle_session_ends_and_the_next_datagram_begins_another() {
     let world = one();
-    let narthex = world.narthex().arg("--udp-idle-timeout=1s").start();
+    let narthex = world.narthex().arg("--udp-idle-timeout=6s").start();
     let client = client(world.port);
     assert_eq!(ask(&client, "one"), "a one");
     assert_eq!(ask(&client, "two"), "a two");
@@ -226,9 +224,8 @@ fn an_idle_session_ends_and_the_next_datagram_begins_another() {
 
 #[test]
 fn what_an_endpoint_refuses_goes_to_another_and_costs_one_datagram() {
-    let gone = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let refusing = gone.local_addr().expect("bound");
-    drop(gone);
+    // Nobody is there, nor will be.
+    let refusing = SocketAddr::from(([127, 0, 0, 1], ports::free()));
     let world = one();
     let addresses = [refusing, world.backends[0].address()];
     let site = std::fs::read_to_string(world.folder.file("site.yaml")).expect("written");
@@ -239,18 +236,23 @@ fn what_an_endpoint_refuses_goes_to_another_and_costs_one_datagram() {
     ];
     world.folder.write("site.yaml", &docs(&documents));
     let _narthex = world.narthex().start();
-    let mut lost = 0;
-    for _ in 0..10 {
+    let ask_four_times = || {
         let client = client(world.port);
         let mut answers = 0;
         for _ in 0..4 {
-            answers += usize::from(try_ask(&client, b"x", BRIEFLY * 2).is_some());
+            // What is lost is waited for: an answer that is late is not.
+            answers += usize::from(try_ask(&client, b"x", BRIEFLY * 30).is_some());
         }
-        lost += 4 - answers;
-        assert!(
-            answers >= 3,
-            "a client loses one at the most: {answers} of 4"
-        );
-    }
-    assert!(lost <= 10, "{lost}");
+        answers
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..10).map(|_| scope.spawn(ask_four_times)).collect();
+        for client in clients {
+            let answers = client.join().expect("no panic");
+            assert!(
+                answers >= 3,
+                "a client loses one at the most: {answers} of 4"
+            );
+        }
+    });
 }

@@ -1,5 +1,6 @@
 //! Changes while requests flow: none fails.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use program_tests::folder::secret;
@@ -12,6 +13,8 @@ use program_tests::{
 
 const CHANGES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
+/// For so long a backend goes on that nobody is sent to any more.
+const GOES_ON: Duration = Duration::from_secs(5);
 
 fn site(web: &[&Backend], extra: &[String]) -> String {
     let addresses: Vec<_> = web.iter().map(|backend| backend.address()).collect();
@@ -90,16 +93,21 @@ fn a_rolling_replacement_of_backends_fails_no_request() {
     folder.write("site.yaml", &site(&[&current], &[]));
     let narthex = Narthex::on(&folder).start();
     let load = Load::start(narthex.http, 8, HOST, "/", answered);
-    for generation in 1..8 {
+    let mut leaving = VecDeque::new();
+    for generation in 1..14 {
         let name = format!("generation-{generation}");
         let next = Backend::named(&name);
         folder.rename_over("site.yaml", &site(&[&current, &next], &[]));
         std::thread::sleep(PAUSE);
         folder.rename_over("site.yaml", &site(&[&next], &[]));
         narthex.until_backend(HOST, "/", &name);
-        // As a pod does: it goes on for a while after it was taken from the list.
-        std::thread::sleep(Duration::from_millis(300));
-        current = next;
+        // As a pod does: it goes on for a while after it was taken from the list, longer than a
+        // busy machine keeps a request that is under way.
+        std::thread::sleep(GOES_ON / 8);
+        leaving.push_back(std::mem::replace(&mut current, next));
+        if leaving.len() > 8 {
+            leaving.pop_front();
+        }
     }
     load.stop().assert_perfect();
 }

@@ -73,10 +73,9 @@ fn many_requests_at_once_share_a_connection_of_each_worker() {
         1,
         "one client connection is one worker's"
     );
-    let metrics = narthex.metrics();
     for (outcome, count) in [("new", 1), ("reused", 89)] {
         let line = format!("narthex_upstream_connections_total{{outcome=\"{outcome}\"}} {count}\n");
-        assert!(metrics.contains(&line), "{line}{metrics}");
+        until(&line, || narthex.metrics().contains(&line));
     }
 }
 
@@ -282,7 +281,7 @@ fn a_connection_whose_other_end_is_silent_is_found_out_and_replaced() {
     let flags = [
         "--workers=1",
         "--upstream-ping-after=1ms",
-        "--upstream-ping-timeout=500ms",
+        "--upstream-ping-timeout=3s",
     ];
     let (narthex, _folder) = serve_speaking(H2C, &[], &[backend.address()], &flags);
     assert_eq!(narthex.get(HOST, "/1").status, 200);
@@ -292,7 +291,7 @@ fn a_connection_whose_other_end_is_silent_is_found_out_and_replaced() {
     assert_eq!(narthex.get(HOST, "/2").status, 200);
     let took = begin.elapsed();
     assert!(
-        took > Duration::from_millis(400),
+        took > Duration::from_millis(2900),
         "{took:?}: it was asked first"
     );
     assert!(

@@ -3,7 +3,9 @@
 use program_tests::certificate::Authority;
 use program_tests::folder::raw_secret;
 use program_tests::tls::Client;
-use program_tests::{Acme, Backend, Folder, Ingress, Narthex, class, docs, service, until};
+use program_tests::{
+    Acme, Backend, Folder, Ingress, Narthex, class, docs, eventually, ports, service, until,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -188,12 +190,13 @@ fn certificate_objects_are_wishes_where_there_is_no_cert_manager() {
     }});
     let world = world(None, &[issuer, object("Certificate", "client", client)]);
     until("it is kept", || world.kept("client").is_some());
-    let (_, listed) = world
-        .narthex
-        .admin_get("/api/certificates/obtained")
-        .expect("answers");
-    let listed: Value = serde_json::from_str(&listed).expect("JSON");
-    assert_eq!(listed[0]["asked_by"][0], "Certificate default/client");
+    let asked_by = eventually("it is listed", || {
+        let listed = world.narthex.admin_get("/api/certificates/obtained");
+        let (_, listed) = listed.expect("answers");
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        listed[0]["asked_by"][0].as_str().map(str::to_owned)
+    });
+    assert_eq!(asked_by, "Certificate default/client");
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_gateway_asks_for_its_listeners() {
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
         "metadata": {"name": "edge", "annotations": {"narthex.dev/issuer": "self-signed"}},
         "spec": {"gatewayClassName": "narthex", "listeners": [{
-            "name": "https", "port": 17443, "protocol": "HTTPS", "hostname": HOST,
+            "name": "https", "port": ports::free(), "protocol": "HTTPS", "hostname": HOST,
             "tls": {"certificateRefs": [{"name": "edge-tls"}]},
         }]}}),
     ];

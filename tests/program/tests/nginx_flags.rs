@@ -90,17 +90,16 @@ fn every_flag_of_ingress_nginx_is_taken_and_what_has_no_meaning_is_said_once() {
             "{path}"
         );
     }
-    let log = narthex.log();
     for flag in [
         "sync-rate-limit",
         "profiling",
         "maxmind-mirror",
         "deep-inspect",
     ] {
-        let said = log
-            .matches(&format!("--{flag} has no meaning here"))
-            .count();
-        assert_eq!(said, 1, "{flag}: {log}");
+        let said = format!("--{flag} has no meaning here");
+        narthex.until_log(&said);
+        let log = narthex.log();
+        assert_eq!(log.matches(&said).count(), 1, "{flag}: {log}");
     }
 }
 
@@ -158,11 +157,7 @@ fn catch_alls_are_left_out_where_they_are_not_allowed() {
     assert_eq!(narthex.get("a.example", "/").status, 200);
     let narthex = Narthex::on(&folder).arg("--disable-catch-all").start();
     assert_eq!(narthex.get("a.example", "/").status, 404);
-    assert!(
-        narthex.log().contains("spec.defaultBackend"),
-        "{}",
-        narthex.log()
-    );
+    narthex.until_log("spec.defaultBackend");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Keys of ingress-nginx's ConfigMap that say for all Ingresses what annotations say for one: they
 //! hold where an Ingress says nothing, and are picked up while serving.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use program_tests::folder::raw_secret;
@@ -269,7 +270,7 @@ fn another_endpoint_is_asked_where_the_config_map_says_so() {
 
 #[test]
 fn connections_end_after_the_requests_and_the_time_that_are_said() {
-    let lines = [("keep-alive-requests", "3"), ("keep-alive", "1")];
+    let lines = [("keep-alive-requests", "3"), ("keep-alive", "6")];
     let world = world(Backend::named("web"), &lines, &[], &[], &[]);
     let mut conn = Conn::plain(world.narthex.http);
     for number in 1..=3 {
@@ -277,7 +278,7 @@ fn connections_end_after_the_requests_and_the_time_that_are_said() {
         let last = answer.header("connection") == Some("close");
         assert_eq!(last, number == 3, "{number}");
     }
-    assert!(conn.is_closed_within(Duration::from_secs(10)));
+    assert!(conn.is_closed_within(Duration::from_secs(15)));
     let mut conn = Conn::plain(world.narthex.http);
     assert_eq!(conn.get(HOST, "/").status, 200);
     assert!(conn.is_closed_within(Duration::from_secs(20)), "idle");
@@ -429,15 +430,20 @@ fn a_tcp_port_may_be_of_an_external_name_and_be_given_to_another_service() {
         "--allow-local-external-names",
     ];
     let _narthex = Narthex::on(&folder).args(&flags).start();
+    // Until there is an endpoint, connections are closed.
+    let say = || {
+        let _ = connect(port).write_all(b"hello");
+    };
     until("its name is resolved", || {
-        exchange(&mut connect(port), b"hello");
+        say();
         !one.seen().is_empty()
     });
     folder.rename_over("tcp.yaml", &lines("default/two:80"));
     until("it is the other's", || {
-        exchange(&mut connect(port), b"hello");
+        say();
         !two.seen().is_empty()
     });
+    exchange(&mut connect(port), b"hello");
 }
 
 /// The names that the certificate shown for a host is for.
@@ -572,9 +578,13 @@ fn responses_go_out_no_quicker_than_is_said_for_all() {
     assert_eq!(world.get(HOST, "/").body.len(), 3 << 10);
     let slow = begun.elapsed();
     assert!(slow >= Duration::from_secs(1), "{slow:?}");
-    let begun = Instant::now();
-    assert_eq!(world.get(OWN, "/").body.len(), 3 << 10);
-    assert!(begun.elapsed() < slow, "its own rate is another");
+    // One that the machine held up says nothing.
+    let quicker = (0..5).any(|_| {
+        let begun = Instant::now();
+        assert_eq!(world.get(OWN, "/").body.len(), 3 << 10);
+        begun.elapsed() < slow
+    });
+    assert!(quicker, "its own rate is another");
 }
 
 #[test]
@@ -683,11 +693,7 @@ fn fields_that_the_config_map_lists_may_have_variables_and_take_others_out() {
     assert_eq!(seen.header("x-plain"), Some("plain"));
     assert_eq!(seen.header("x-ip"), Some("ip=127.0.0.1"));
     assert_eq!((seen.header("x-bad"), seen.header("x-gone")), (None, None));
-    assert!(
-        world.narthex.log().contains("X-Bad"),
-        "{}",
-        world.narthex.log()
-    );
+    world.narthex.until_log("X-Bad");
 }
 
 #[test]

@@ -124,9 +124,5 @@ fn a_line_that_cannot_be_read_is_said_and_the_others_are_served() {
     ] {
         assert!(said.contains(expected), "{said}");
     }
-    assert!(
-        narthex.log().contains("default/nobody"),
-        "{}",
-        narthex.log()
-    );
+    narthex.until_log("default/nobody");
 }

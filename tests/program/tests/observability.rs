@@ -148,7 +148,7 @@ fn logs_go_to_stderr_and_the_access_log_to_stdout() {
     let site = Site::echo();
     site.get("/x");
     site.narthex.access("/x");
-    assert!(!site.narthex.log().is_empty(), "the start is logged");
+    until("the start is logged", || !site.narthex.log().is_empty());
     assert_eq!(
         site.narthex.stdout().lines().count(),
         site.narthex.access_log().len()

@@ -290,7 +290,7 @@ fn who_is_down_is_told_later_and_what_is_too_much_is_dropped_and_counted() {
 #[test]
 fn a_slow_collector_keeps_no_request_waiting_and_refused_spans_are_counted() {
     let (collector, web) = (Collector::start(), Backend::named("web"));
-    collector.answer(Answers::Slowly(Duration::from_secs(3)));
+    collector.answer(Answers::Slowly);
     let (narthex, _folder) = world(&collector, &[ON], &[], &[web.address()]);
     ask(&narthex, "/first", "");
     until("it was asked", || collector.asked() > 0);
@@ -336,7 +336,7 @@ fn what_waits_is_told_before_the_end() {
 #[test]
 fn a_collector_that_does_not_answer_keeps_no_process_from_its_end() {
     let (collector, web) = (Collector::start(), Backend::named("web"));
-    collector.answer(Answers::Slowly(Duration::from_secs(120)));
+    collector.answer(Answers::Slowly);
     let (mut narthex, _folder) = world(&collector, &[ON], &[], &[web.address()]);
     ask(&narthex, "/", "");
     until("it was asked", || collector.asked() > 0);

@@ -295,6 +295,8 @@ fn nginx_understands_both_versions() {
             ("proxy-protocol", version),
             ("health-check", "http:/"),
             ("health-check-interval", "100ms"),
+            // It is well, however long this machine holds it up.
+            ("health-check-timeout", "30s"),
         ];
         let (narthex, _folder) = site(nginx.address, &annotations, &[]);
         for listener in loopbacks(narthex.http) {

@@ -174,7 +174,7 @@ fn an_attempt_that_takes_too_long_is_made_elsewhere() {
     let settings = [
         ("balance", "round-robin"),
         ("eject-after", "0"),
-        ("try-timeout", "2500ms"),
+        ("try-timeout", "4s"),
     ];
     let (narthex, _folder) = serve(&[annotated(&addresses(&backends), &settings), ingress()]);
     // Of two workers, one has at least two of four, and one of those goes where nobody answers.

@@ -11,7 +11,7 @@ use program_tests::{
     Backend, Conn, Folder, HOST, Ingress, Narthex, Site, allow_open_files, class, eventually,
     service, until,
 };
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// How many clients do each of: send half a head, send half a body, not read.
 const EACH: usize = 667;
@@ -75,6 +75,31 @@ fn is_closed(tcp: &mut TcpStream) -> bool {
     }
 }
 
+/// A site with all slow clients, for each phase of which there is this limit.
+#[track_caller]
+fn besieged(quiet: &Site, limit: Duration) -> (Site, Vec<TcpStream>) {
+    let flag_value = format!("{}ms", limit.as_millis());
+    let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={flag_value}"));
+    let write = format!("--write-timeout={flag_value}");
+    let busy = Site::of(web(), &[&flags[0], &flags[1], &write]);
+    p99s(quiet, &busy);
+    let phases = [
+        "GET / HTTP/1.1\r\nHost: a.exa",
+        "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf",
+        "GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    ];
+    let before = busy.web.seen().len();
+    let slow: Vec<TcpStream> = phases
+        .iter()
+        .flat_map(|bytes| std::iter::repeat_n(bytes, EACH))
+        .map(|bytes| slow_client(&busy, bytes))
+        .collect();
+    until("every slow exchange has begun", || {
+        busy.web.seen().len() >= before + 2 * EACH
+    });
+    (busy, slow)
+}
+
 #[test]
 fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,52 +110,42 @@ fn two_thousand_slow_clients_disturb_nobody_and_are_closed_in_time() {
     // The limit of each phase: the comparison must be over by then, and is some rounds as long as
     // this one on whatever machine.
     let limit = (Duration::from_secs(15) + begin.elapsed() * 10).min(Duration::from_secs(60));
-    let flag_value = format!("{}ms", limit.as_millis());
-    let flags = ["header", "body"].map(|phase| format!("--client-{phase}-timeout={flag_value}"));
-    let write = format!("--write-timeout={flag_value}");
-    let busy = Site::of(web(), &[&flags[0], &flags[1], &write]);
-    p99s(&quiet, &busy);
-
-    let phases = [
-        "GET / HTTP/1.1\r\nHost: a.exa",
-        "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf",
-        "GET /large HTTP/1.1\r\nHost: a.example\r\n\r\n",
-    ];
-    let before = busy.web.seen().len();
-    let begin = Instant::now();
-    let mut slow: Vec<TcpStream> = phases
-        .iter()
-        .flat_map(|bytes| std::iter::repeat_n(bytes, EACH))
-        .map(|bytes| slow_client(&busy, bytes))
-        .collect();
-    until("every slow exchange has begun", || {
-        busy.web.seen().len() >= before + 2 * EACH
-    });
-
-    // One round in which the slow ones cost nothing shows that they need not.
+    // A machine that opens them slowly gets more time for the comparison.
+    let limits = [limit, Duration::from_secs(60), Duration::from_secs(120)];
     let mut rounds = Vec::new();
-    let undisturbed = loop {
-        let [alone, among] = p99s(&quiet, &busy);
-        assert!(
-            begin.elapsed() < limit || !rounds.is_empty(),
-            "too slow a machine to compare: {alone:?} a request"
-        );
-        rounds.push((alone, among));
-        if among < alone * 2 {
-            break true;
+    let besieged = limits.into_iter().find_map(|limit| {
+        let begin = Instant::now();
+        let (busy, slow) = besieged(&quiet, limit);
+        let end = Instant::now() + limit;
+        // One round in which the slow ones cost nothing shows that they need not.
+        while begin.elapsed() < limit * 2 / 3 {
+            let [alone, among] = p99s(&quiet, &busy);
+            rounds.push((alone, among));
+            // None of them was closed before the end of it.
+            if among < alone * 2 && begin.elapsed() < limit {
+                return Some((busy, slow, end));
+            }
         }
-        if begin.elapsed() > limit * 2 / 3 {
-            break false;
-        }
+        None
+    });
+    let Some((busy, mut slow, end)) = besieged else {
+        panic!("alone and among slow clients: {rounds:?}");
     };
-    assert!(undisturbed, "alone and among slow clients: {rounds:?}");
+    std::thread::sleep(end.saturating_duration_since(Instant::now()));
 
     // Those that never read are let go all the same; what they find then was on its way.
     until("no backend is held any more", || {
         busy.web.open_connections() <= 2
     });
+    // A window of a few KiB lets it through: with more room for it, and for all at once, it comes
+    // soon.
+    for tcp in &slow {
+        let room = SockRef::from(tcp).set_recv_buffer_size(1 << 20);
+        room.expect("a socket option");
+    }
     until("every slow client is closed", || {
-        slow.iter_mut().all(is_closed)
+        slow.retain_mut(|tcp| !is_closed(tcp));
+        slow.is_empty()
     });
     assert_eq!(busy.get("/").status, 200);
 }
@@ -152,10 +167,12 @@ fn running_out_of_file_descriptors_backs_off_says_so_and_heals() {
         .map(|_| program_tests::http1::dial(address).expect("the kernel accepts"))
         .collect();
     narthex.until_log("cannot accept connections");
-    let before = narthex.log().lines().count();
+    let (before, begun) = (narthex.log().lines().count(), Instant::now());
     std::thread::sleep(Duration::from_secs(2));
     let said = narthex.log().lines().count() - before;
-    assert!(said < 40, "{said} lines in two seconds");
+    // What was said in a moment before is there now, too.
+    let most = 20.0 * begun.elapsed().as_secs_f64() + 20.0;
+    assert!((said as f64) < most, "{said} lines in some seconds");
     drop(crowd);
     let healed = eventually("it serves again", || {
         let mut conn = Conn::to(address).ok()?;

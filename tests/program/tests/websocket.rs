@@ -145,11 +145,11 @@ fn an_upgrade_nobody_asked_for_is_502() {
 
 #[test]
 fn a_websocket_on_which_nothing_moves_is_closed() {
-    let site = Site::with_flags(&["--tunnel-idle-timeout=4s", "--read-timeout=1s"]);
+    let site = Site::with_flags(&["--tunnel-idle-timeout=8s", "--read-timeout=2s"]);
     let mut socket = WebSocket::open(site.conn(), HOST, "/");
     // Each pause is longer than a response may be silent, all of them than the tunnel may.
     for _ in 0..4 {
-        std::thread::sleep(Duration::from_millis(1200));
+        std::thread::sleep(Duration::from_millis(2500));
         socket.echo("still here");
     }
     assert!(

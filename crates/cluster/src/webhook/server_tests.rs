@@ -220,7 +220,7 @@ async fn connections_beyond_the_limit_are_closed_and_make_way_later() {
     running.connect().await.expect_err("one more");
     held.clear();
     // Their ends are noticed soon, whenever that is.
-    for _ in 0..100 {
+    for _ in 0..1000 {
         if running.connect().await.is_ok() {
             return;
         }

@@ -288,13 +288,17 @@ mod tests {
             step();
             assert!(told(&mut watcher).await, "{name}");
         }
-        // Reading is no change.
-        let _ = fs::read(root.join("sub/b.yaml"));
-        assert!(
-            timeout(Duration::from_millis(300), watcher.changed())
-                .await
-                .is_err()
-        );
+        // Reading is no change. What a busy machine tells late of the steps before comes to an end.
+        let mut is_quiet = false;
+        for _ in 0..20 {
+            let _ = fs::read(root.join("sub/b.yaml"));
+            let told = timeout(Duration::from_millis(300), watcher.changed()).await;
+            is_quiet = told.is_err();
+            if is_quiet {
+                break;
+            }
+        }
+        assert!(is_quiet, "it is told again and again");
     }
 
     #[tokio::test]

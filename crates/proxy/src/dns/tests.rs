@@ -143,7 +143,7 @@ fn wait(what: impl Fn() -> bool) -> impl Future<Output = ()> {
     async move {
         let start = Instant::now();
         while !what() {
-            assert!(start.elapsed() < Duration::from_secs(15), "at {caller}");
+            assert!(start.elapsed() < Duration::from_secs(60), "at {caller}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -176,7 +176,7 @@ async fn both_families_are_used_and_changes_are_seen_when_the_ttl_ends() {
         if server.asked_for("x.example.") == asked {
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(15), "the TTL holds");
+        assert!(start.elapsed() < Duration::from_secs(50), "the TTL holds");
     }
     assert!(
         Arc::ptr_eq(&after, &x.endpoints()),

@@ -149,7 +149,7 @@ fn what_takes_too_long_is_504() {
         (Duration::ZERO, short),
         (PATIENCE, short),
     ] {
-        let server = slow(Duration::from_secs(3));
+        let server = slow(Duration::from_secs(40));
         let plain = Rule {
             retry: None,
             ..retrying(&server, 0, &[])
@@ -157,32 +157,35 @@ fn what_takes_too_long_is_504() {
         let at = plane.serve(http(vec![limited(plain, total, attempt)]));
         let begin = Instant::now();
         assert_eq!(get(at, "/", &[]).status, 504);
-        assert!(begin.elapsed() < Duration::from_secs(3));
-        assert_eq!(get(at, "/", &[]).status, 200, "the second answer is quick");
+        assert!(begin.elapsed() < Duration::from_secs(15));
+        // One that the machine held up for longer says nothing.
+        let quick = (0..10).any(|_| get(at, "/", &[]).status == 200);
+        assert!(quick, "the next answers are");
     }
 }
 
 #[test]
 fn an_attempt_that_takes_too_long_is_followed_by_another_within_the_whole_time() {
     let plane = Plane::new();
-    let server = slow(Duration::from_secs(3));
-    let attempt = Duration::from_millis(300);
+    let server = slow(Duration::from_secs(40));
+    let attempt = Duration::from_secs(4);
     let again = retrying(&server, 2, &[]);
     let at = plane.serve(http(vec![limited(again, PATIENCE, attempt)]));
     assert_eq!(get(at, "/", &[]).body, "good");
     assert_eq!(server.seen().len(), 2);
 
     let server = Server::new(|_, _| {
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(Duration::from_secs(40));
         Some(ok("late"))
     });
     let again = retrying(&server, 7, &[]);
+    let attempt = Duration::from_millis(300);
     let total = Duration::from_millis(700);
     let at = plane.serve(http(vec![limited(again, total, attempt)]));
     let begin = Instant::now();
     assert_eq!(get(at, "/", &[]).status, 504);
     assert!(
-        begin.elapsed() < Duration::from_secs(2),
+        begin.elapsed() < Duration::from_secs(15),
         "the whole time bounds all"
     );
     assert!(server.seen().len() <= 3);

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -92,8 +94,21 @@ impl Drop for Plane {
     }
 }
 
+/// What marks this process's ports as taken, to its end.
+static CLAIMS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// Takes a name that only one process of this network namespace can have, and that leaves no file.
+fn claim(port: u16) -> bool {
+    let name = format!("narthex-proxy-tests-port-{port}");
+    let address = UnixAddress::from_abstract_name(name).expect("a short name");
+    let claim = UnixListener::bind_addr(&address);
+    let mut claims = CLAIMS.lock().expect("no panic");
+    claim.map(|claim| claims.push(claim)).is_ok()
+}
+
 /// An entrance that nobody has, handed out once: below the ports that outgoing connections and the
-/// whole program's tests have, so that nobody takes it between its choice here and its use.
+/// whole program's tests have, and to no other process of these tests as long as this one lives, so
+/// that nobody takes it between its choice here and its use.
 pub(crate) fn free(layer: Layer) -> Entrance {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(257);
@@ -101,9 +116,13 @@ pub(crate) fn free(layer: Layer) -> Entrance {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         u16::try_from(2_000 + start.wrapping_add(step) % 10_000).expect("below 12,000")
     });
-    let is_free = |port: &u16| match layer {
-        Layer::Tcp => TcpListener::bind((LOCALHOST, *port)).is_ok(),
-        Layer::Udp => std::net::UdpSocket::bind((LOCALHOST, *port)).is_ok(),
+    // Claimed before it is looked at: looking takes it for a moment.
+    let is_free = |port: &u16| {
+        claim(*port)
+            && match layer {
+                Layer::Tcp => TcpListener::bind((LOCALHOST, *port)).is_ok(),
+                Layer::Udp => std::net::UdpSocket::bind((LOCALHOST, *port)).is_ok(),
+            }
     };
     Entrance {
         port: ports.take(10_000).find(is_free).expect("one of them"),

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use program_tests::registry::{Asked, Gate, Registry, Verdict, digest, noise};
 use program_tests::{eventually, run, until};
@@ -224,6 +224,11 @@ fn only_so_many_are_fetched_at_once() {
         if is_content(asked) {
             let now = NOW.fetch_add(1, Ordering::SeqCst) + 1;
             MOST.fetch_max(now, Ordering::SeqCst);
+            // Until another one is there, and for a third to come if it may.
+            let begun = Instant::now();
+            while MOST.load(Ordering::SeqCst) < 2 && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             std::thread::sleep(Duration::from_millis(200));
             NOW.fetch_sub(1, Ordering::SeqCst);
         }

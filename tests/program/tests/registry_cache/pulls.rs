@@ -321,5 +321,5 @@ fn it_is_there_beside_the_ingress() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("docker-content-digest"), Some(&*digest));
     let counted = "narthex_registry_cache_requests_total{about=\"manifest\",result=\"miss\"} 1";
-    assert!(narthex.metrics().contains(counted), "{}", narthex.metrics());
+    program_tests::until(counted, || narthex.metrics().contains(counted));
 }

@@ -68,7 +68,9 @@ fn what_a_list_names_is_brought_and_follows_its_source_and_the_list() {
     until("nothing fails any more", || {
         metric("narthex_registry_sync_images{state=\"failing\"} 0")
     });
-    assert!(metric("narthex_registry_sync_copied_images_total 4"));
+    until("what was copied is counted", || {
+        metric("narthex_registry_sync_copied_images_total 4")
+    });
     // It was said once, however often it was tried.
     assert_eq!(said(&registry), 1, "{}", registry.log());
     Registry::assert_whole(registry.storage());
@@ -110,13 +112,17 @@ fn what_no_list_names_any_more_leaves_if_that_is_known_and_nobody_has_changed_it
     until("that is said", || {
         registry.log().contains("c:1 stays: somebody has changed")
     });
-    assert!(!has(&registry, "b", &brought), "its manifest, too");
+    until("its manifest leaves, too", || {
+        !has(&registry, "b", &brought)
+    });
     assert_eq!(digest_of(&registry, "c", "1"), Some(theirs));
     assert_eq!(digest_of(&registry, "own", "1"), Some(own));
     assert!(has(&registry, "a", "1") && has(&registry, "b", "2"));
-    let page = curl(&[&format!("http://127.0.0.1:{metrics}/metrics")]);
-    let counted = "narthex_registry_sync_pruned_images_total 1\n";
-    assert!(page.text.contains(counted), "{}", page.text);
+    until("it is counted", || {
+        let page = curl(&[&format!("http://127.0.0.1:{metrics}/metrics")]);
+        let counted = "narthex_registry_sync_pruned_images_total 1\n";
+        page.text.contains(counted)
+    });
 
     // Nothing does before all is there that the lists name, nor while it is not known what they
     // mean: an image that cannot be had, a source that cannot list its tags, one that has none of

@@ -28,7 +28,10 @@ impl Rig {
     pub(crate) fn list(&self, name: &str, text: &str) -> String {
         let file = self.folder.path().join(name);
         let text = text.replace("OUTSIDE", &self.outside.host());
-        std::fs::write(&file, text).expect("a file");
+        // Whoever follows it never sees a part of it.
+        let new = self.folder.path().join(format!(".{name}"));
+        std::fs::write(&new, text).expect("a file");
+        std::fs::rename(new, &file).expect("renamed");
         file.display().to_string()
     }
 

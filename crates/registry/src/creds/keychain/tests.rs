@@ -62,8 +62,8 @@ async fn a_failing_provider_is_an_error_until_there_is_something_and_no_error_af
     static FAILS: AtomicBool = AtomicBool::new(true);
     let fake = Fake::start(|_| match FAILS.load(Ordering::Relaxed) {
         true => Reply::Text(503, String::new()),
-        // Half of its life is over at once.
-        false => ok(r#"{"access_token":"t","expires_in":1}"#),
+        // Half of its life is over soon, and the other half is not.
+        false => ok(r#"{"access_token":"t","expires_in":6}"#),
     })
     .await;
     let keychain = Keychain::new(Vec::new(), vec![grant(&fake.url)]).expect("a keychain");
@@ -77,7 +77,7 @@ async fn a_failing_provider_is_an_error_until_there_is_something_and_no_error_af
     assert!(keychain.get("gcr.io", "").await.expect("asked").is_some());
     FAILS.store(true, Ordering::Relaxed);
     let before = fake.asked().len();
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(Duration::from_millis(3100)).await;
     assert!(
         keychain
             .get("gcr.io", "")
