@@ -107,7 +107,8 @@ fn auths(secret: &Value) -> Vec<String> {
         .unwrap_or_default();
     let json: Value =
         serde_json::from_slice(&STANDARD.decode(text).expect("base64")).expect("JSON");
-    let auths = json["auths"].as_object().expect("an object").iter();
+    // A test that has just broken it sees that, too.
+    let auths = json["auths"].as_object().into_iter().flatten();
     auths
         .map(|(host, auth)| {
             let auth = STANDARD.decode(auth["auth"].as_str().unwrap_or_default());
@@ -726,6 +727,16 @@ fn rights_in_the_namespaces_that_are_named_are_enough_for_those() {
     cluster.apply(&docker("narthex", "new"));
     until_auths(cluster, "web", "dpr-secret", &["r.example me:new"]);
     assert!(!is_there(cluster, "other", "dpr-secret"));
+    // Who changes it again and again is not fought as quickly as both can.
+    let broken = r#"{"data": {".dockerconfigjson": "e30="}}"#;
+    for _ in 0..5 {
+        cluster.kubectl(&["-n", "web", "patch", "secret/dpr-secret", "-p", broken]);
+        until_auths(cluster, "web", "dpr-secret", &["r.example me:new"]);
+    }
+    wait::until("that is told", || {
+        let log = narthex.log();
+        log.contains("Secret web/dpr-secret is changed or taken away by somebody else")
+    });
     let log = narthex.log();
     assert!(!log.contains("forbidden"), "{log}");
     let account = "narthex:narthex";
@@ -755,10 +766,32 @@ fn rights_in_the_namespaces_that_are_named_are_enough_for_those() {
     cluster.apply(&WITHIN.replace("NAMESPACE", "other"));
     until_auths(cluster, "other", "dpr-secret", &["r.example me:new"]);
     until_pulls(cluster, "other", "default", &["dpr-secret"]);
+
+    // A source that may not be read when it begins is none that is gone.
+    drop(narthex);
+    cluster.delete(&["-n", "narthex", "rolebinding/narthex-sources"]);
+    let narthex = Alone::start(cluster, &kubeconfig, &[flag, "shop,web,other"]);
+    let counted = "narthex_registry_credential_namespaces{secret=\"dpr-secret\"}";
+    wait::until("it has looked at what there is", || {
+        narthex.page("/metrics").contains(&format!("{counted} 3"))
+    });
+    let problems = || narthex.known()["problems"].to_string();
+    let unread = "Secret narthex/registry-creds-dpr may not be read";
+    assert!(problems().contains(unread), "{}", problems());
+    for namespace in ["shop", "web", "other"] {
+        assert!(is_there(cluster, namespace, "dpr-secret"));
+        until_pulls(cluster, namespace, "default", &["dpr-secret"]);
+    }
+    cluster.apply(&SOURCES.replace("NAMESPACE", "narthex"));
+    wait::until("it is read", || !problems().contains(unread));
+
     // With its source it goes everywhere.
     cluster.delete(&["-n", "narthex", "secret/registry-creds-dpr"]);
     for namespace in ["shop", "web", "other"] {
         wait::until("it goes", || !is_there(cluster, namespace, "dpr-secret"));
         until_pulls(cluster, namespace, "default", &[]);
     }
+    wait::until("it is counted no more", || {
+        !narthex.page("/metrics").contains(counted)
+    });
 }

@@ -9,6 +9,7 @@ mod plan;
 mod sources;
 mod table;
 mod view;
+mod work;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,15 +27,15 @@ use registry::creds::Places;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::again::doubled;
 use crate::client::Connection;
 use crate::election::{Election, Leadership};
 use crate::events::{Note, Writer};
 use crate::status::Budget;
-use plan::{Action, Applied, Plan, plan};
-pub use sources::{Data, Sources, write_source};
+use plan::{Action, Plan, plan};
+pub use sources::{Data, Known, Sources, write_source};
 use table::Key;
 use view::View;
+use work::Work;
 use write::Write;
 
 /// The label of Secrets that are written here; its value is `true`. Without it a Secret is somebody else's.
@@ -59,10 +60,6 @@ const BURST: u32 = 100;
 /// The most Events a second, and at once.
 const EVENTS: u32 = 2;
 const EVENTS_BURST: u32 = 20;
-
-/// The first wait after a write that failed, and the longest.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who is to get what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,12 +272,12 @@ impl PullSecrets {
                 }
             };
             tokio::select! {
-                gone = view.changed() => {
-                    work.forget(gone);
+                news = view.changed() => {
+                    work.learn(news, &view);
                     // What comes together is looked at together.
                     let settled = Instant::now() + SETTLE;
-                    while let Ok(gone) = tokio::time::timeout_at(settled, view.changed()).await {
-                        work.forget(gone);
+                    while let Ok(news) = tokio::time::timeout_at(settled, view.changed()).await {
+                        work.learn(news, &view);
                     }
                 }
                 changed = wanted.changed() => if changed.is_err() {
@@ -292,37 +289,40 @@ impl PullSecrets {
     }
 
     /// Writes what differs. When what failed is to be tried again.
-    async fn round(&self, made: Plan, work: &mut Work, budget: &Budget) -> Option<Instant> {
-        let now = Instant::now();
-        let is_due = |work: &Work, action: &Action| {
-            let failed = work.failed.get(&action.object());
-            failed.is_none_or(|failed| failed.not_before <= now)
+    async fn round(&self, mut made: Plan, work: &mut Work, budget: &Budget) -> Option<Instant> {
+        let due = work.due(std::mem::take(&mut made.actions), Instant::now());
+        let is_new = |action: &Action| match action {
+            Action::Apply {
+                key, base: None, ..
+            } => Some(key.clone()),
+            _ => None,
         };
-        let due: Vec<_> = made
-            .actions
-            .into_iter()
-            .filter(|it| is_due(work, it))
-            .collect();
-        let open: BTreeSet<_> = due.iter().map(Action::object).collect();
-        // What nobody wants to write any more has not failed.
-        work.failed
-            .retain(|object, failed| failed.not_before > now || open.contains(object));
+        let new: Vec<_> = due.iter().filter_map(is_new).collect();
+        let is_known = |key: &Key| work.applied.contains_key(key);
+        let new: Vec<_> = new.into_iter().filter(|key| !is_known(key)).collect();
         let (secrets, accounts): (Vec<_>, Vec<_>) = due
             .into_iter()
             .partition(|it| matches!(it, Action::Apply { .. }));
         for actions in [secrets, accounts] {
             self.write_all(actions, work, budget).await;
         }
+        for key in new.iter().filter(|key| work.applied.contains_key(*key)) {
+            *made.namespaces.entry(key.1.clone()).or_default() += 1;
+        }
         self.say_foreign(&made.foreign, work);
-        let mut problems: BTreeMap<_, _> = work
-            .failed
-            .iter()
-            .map(|(object, failed)| (object.clone(), failed.why.clone()))
-            .collect();
+        let mut problems = work.problems();
         problems.extend(made.foreign.iter().map(|key| {
             let (namespace, name) = key;
             (format!("Secret {namespace}/{name}"), not_ours().to_owned())
         }));
+        for secret in work.counted.iter() {
+            if !made.namespaces.contains_key(secret) {
+                self.metrics
+                    .namespaces
+                    .remove(&[("secret", secret.clone())]);
+            }
+        }
+        work.counted = made.namespaces.keys().cloned().collect();
         for (secret, count) in &made.namespaces {
             let gauge = self
                 .metrics
@@ -335,7 +335,7 @@ impl PullSecrets {
             namespaces: made.namespaces,
             problems,
         });
-        work.failed.values().map(|failed| failed.not_before).min()
+        work.again()
     }
 
     async fn write_all(&self, actions: Vec<Action>, work: &mut Work, budget: &Budget) {
@@ -357,7 +357,7 @@ impl PullSecrets {
                 ("result", if result.is_ok() { "ok" } else { "error" }),
             ];
             self.metrics.writes.get_or_create(&labels).inc();
-            work.note(action, result);
+            work.note(action, result, Instant::now());
         }
     }
 
@@ -379,63 +379,6 @@ impl PullSecrets {
 fn not_ours() -> &'static str {
     "exists and was not made by Narthex, so that it is left alone: delete it, or label it \
      narthex.dev/registry-credential=true, so that it may be overwritten"
-}
-
-/// What is known of what was written.
-#[derive(Debug, Default)]
-struct Work {
-    applied: BTreeMap<Key, Applied>,
-    failed: BTreeMap<String, Trouble>,
-    /// Whose Secrets were said to be in the way.
-    said: BTreeSet<Key>,
-}
-
-#[derive(Debug)]
-struct Trouble {
-    why: String,
-    failures: u32,
-    not_before: Instant,
-}
-
-impl Work {
-    fn forget(&mut self, gone: Vec<Key>) {
-        for key in gone {
-            self.applied.remove(&key);
-        }
-    }
-
-    fn note(&mut self, action: Action, result: Result<Option<String>, String>) {
-        let object = action.object();
-        let why = match result {
-            Ok(version) => {
-                self.failed.remove(&object);
-                if let Action::Apply {
-                    key, content, base, ..
-                } = action
-                    && let Some(version) = version
-                {
-                    let applied = Applied {
-                        content,
-                        base,
-                        version,
-                    };
-                    self.applied.insert(key, applied);
-                }
-                return;
-            }
-            Err(why) => why,
-        };
-        let failures = self.failed.get(&object).map_or(0, |failed| failed.failures);
-        if failures == 0 {
-            tracing::warn!("{object} is not written: {why}");
-        }
-        let trouble = Trouble {
-            why,
-            failures: failures.saturating_add(1),
-            not_before: Instant::now() + doubled(FIRST, LONGEST, failures),
-        };
-        self.failed.insert(object, trouble);
-    }
 }
 
 /// What is told by an Event.

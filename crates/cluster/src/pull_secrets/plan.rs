@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use registry::creds::Hidden;
 
 use super::Wanted;
-use super::table::Key;
+use super::table::{Key, Table};
 use super::view::{AccountRow, SecretRow, View};
 
 /// Something to write.
@@ -65,15 +65,24 @@ pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
     /// Secrets that are in the way.
     pub(super) foreign: BTreeSet<Key>,
-    /// In how many namespaces each Secret is wanted and can be.
+    /// In how many namespaces each Secret is, as it is wanted there; or is at all, where that is not known.
     pub(super) namespaces: BTreeMap<String, usize>,
 }
 
 /// Compares what is wanted with what there is.
 pub(super) fn plan(wanted: &[Wanted], view: &View, applied: &BTreeMap<Key, Applied>) -> Plan {
     let mut plan = Plan::default();
-    for one in wanted.iter().filter(|one| !one.is_held) {
+    for one in wanted {
         let mut count = 0;
+        if one.is_held {
+            let rows = view.secrets.get(&one.secret).into_iter();
+            count = rows
+                .flat_map(Table::iter)
+                .filter(|(_, row)| row.is_ours)
+                .count();
+            plan.namespaces.insert(one.secret.clone(), count);
+            continue;
+        }
         for ((_, namespace), row) in view.namespaces.iter() {
             if row.is_ending || !one.places.has(namespace, &row.labels) {
                 continue;
@@ -87,7 +96,7 @@ pub(super) fn plan(wanted: &[Wanted], view: &View, applied: &BTreeMap<Key, Appli
                 // When it has gone, there will be another.
                 Some(there) if there.is_ending => continue,
                 there => {
-                    if there.is_some() || one.content.is_some() {
+                    if there.is_some() || applied.contains_key(&key) {
                         count += 1;
                     }
                     plan.actions.extend(apply(one, key, there, applied));
@@ -273,7 +282,19 @@ mod tests {
         let made = plan(&wanted(Some("c")), &view("s"), &BTreeMap::new());
         let expected = ["apply a/s", "apply b/s", "link a/default", "link b/default"];
         assert_eq!(said(&made), expected);
-        assert_eq!(made.namespaces["s"], 2);
+        assert_eq!(made.namespaces["s"], 0, "nothing is written yet");
+        let applied = Applied {
+            content: Hidden::new("c"),
+            base: None,
+            version: "5".to_owned(),
+        };
+        let key = ("a".to_owned(), "s".to_owned());
+        let made = plan(
+            &wanted(Some("c")),
+            &view("s"),
+            &BTreeMap::from([(key, applied)]),
+        );
+        assert_eq!(made.namespaces["s"], 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Secrets that say whom to ask for credentials: those of minikube's addon, by their names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +27,22 @@ const REQUEST: Duration = Duration::from_secs(5);
 /// A Secret's data.
 pub type Data = BTreeMap<String, Vec<u8>>;
 
-/// The Secrets, by namespace and name.
-type All = Arc<BTreeMap<Key, Data>>;
+/// What is known of the Secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that there are, by namespace and name.
+    pub secrets: BTreeMap<(String, String), Data>,
+    /// Those that may not be read, and never could be: whether there are any, nobody knows.
+    pub unread: BTreeSet<(String, String)>,
+}
 
 /// Watches them.
 pub struct Sources {
     tables: BTreeMap<Key, Table<Data>>,
     said: BTreeMap<Key, String>,
+    unread: BTreeSet<Key>,
     events: SelectAll<Pin<Box<dyn Stream<Item = Told> + Send>>>,
-    told: watch::Sender<Option<All>>,
+    told: watch::Sender<Option<Arc<Known>>>,
 }
 
 type Told = (Key, Result<Event<Secret>, watcher::Error>);
@@ -72,12 +79,13 @@ impl Sources {
                 .map(|key| (key, Table::default()))
                 .collect(),
             said: BTreeMap::new(),
+            unread: BTreeSet::new(),
             told: watch::Sender::new(None),
         }
     }
 
     /// What they hold, once all were looked at.
-    pub fn told(&self) -> watch::Receiver<Option<All>> {
+    pub fn told(&self) -> watch::Receiver<Option<Arc<Known>>> {
         self.told.subscribe()
     }
 
@@ -90,9 +98,11 @@ impl Sources {
             self.take(key, event);
             if self.tables.values().all(Table::is_complete) {
                 let rows = self.tables.values().flat_map(Table::iter);
-                let all: BTreeMap<_, _> = rows
-                    .map(|(key, data)| (key.clone(), data.clone()))
-                    .collect();
+                let rows = rows.map(|(key, data)| (key.clone(), data.clone()));
+                let all = Known {
+                    secrets: rows.collect(),
+                    unread: self.unread.clone(),
+                };
                 self.told.send_if_modified(|last| {
                     let is_new = last.as_deref() != Some(&all);
                     if is_new {
@@ -108,15 +118,19 @@ impl Sources {
         let table = self.tables.entry(key.clone()).or_default();
         let error = match event {
             Ok(event) => {
+                if matches!(event, Event::InitDone) {
+                    self.unread.remove(&key);
+                }
                 table.take(event, row);
                 self.said.remove(&key);
                 return;
             }
             Err(error) => error,
         };
-        if is_forbidden(&error) {
-            // What may not be read says nothing.
+        if is_forbidden(&error) && !table.is_complete() {
+            // The others need not wait for it. Nothing is taken for gone by it, though.
             table.give_up();
+            self.unread.insert(key.clone());
         }
         let error = error.to_string();
         if self.said.get(&key) != Some(&error) {

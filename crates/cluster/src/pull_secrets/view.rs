@@ -60,6 +60,15 @@ pub(super) struct View {
     events: SelectAll<Pin<Box<dyn Stream<Item = Told> + Send>>>,
 }
 
+/// What a watch brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Secrets that have gone.
+    pub(super) gone: Vec<Key>,
+    /// A list of Secrets is complete: one that was written and is not in it may have gone unseen, between two watches.
+    pub(super) is_list: bool,
+}
+
 enum Told {
     Namespace(Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>),
     /// With the namespace that is watched, as the next one.
@@ -137,8 +146,8 @@ impl View {
             && self.secrets.values().all(Table::is_complete)
     }
 
-    /// Waits for news, and takes it in. Which Secrets have gone by it.
-    pub(super) async fn changed(&mut self) -> Vec<Key> {
+    /// Waits for news, and takes it in.
+    pub(super) async fn changed(&mut self) -> News {
         let Some(told) = self.events.next().await else {
             // Watches do not end; should they, there is nothing more to be told.
             return std::future::pending().await;
@@ -156,9 +165,10 @@ impl View {
             }
             Told::Secret((name, scope), Ok(event)) => {
                 let table = self.secrets.entry(name.clone()).or_default();
+                let is_list = matches!(event, Event::InitDone);
                 let gone = table.take_of(&scope, event, secret);
                 self.works(&of(&format!("secrets {name}"), &scope));
-                return gone;
+                return News { gone, is_list };
             }
             Told::Namespace(Err(error)) => self.fails("namespaces", &error),
             Told::Account(scope, Err(error)) => {
@@ -176,7 +186,13 @@ impl View {
                 self.fails(&of(&format!("secrets {name}"), &scope), &error);
             }
         }
-        Vec::new()
+        News::default()
+    }
+
+    /// Whether a Secret of that name is there.
+    pub(super) fn has_secret(&self, key: &Key) -> bool {
+        let table = self.secrets.get(&key.1);
+        table.is_some_and(|table| table.get(key).is_some())
     }
 
     fn is_within(&self, event: &Event<PartialObjectMeta<Namespace>>) -> bool {

@@ -19,6 +19,15 @@ use crate::election::Leadership;
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// Why something was not written.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// For people.
+    pub(super) why: String,
+    /// Somebody else has written to it since it was seen.
+    pub(super) is_meanwhile: bool,
+}
+
 /// Writes.
 pub(super) struct Write<'a> {
     pub(super) client: &'a Client,
@@ -27,15 +36,22 @@ pub(super) struct Write<'a> {
 
 impl Write<'_> {
     /// Does it. The new version of a Secret that was written.
-    pub(super) async fn act(&self, action: &Action) -> Result<Option<String>, String> {
+    pub(super) async fn act(&self, action: &Action) -> Result<Option<String>, Refused> {
+        let refused = |why: String| Refused {
+            why,
+            is_meanwhile: false,
+        };
         if !self.leadership.is_held() {
-            return Err("another replica writes now".to_owned());
+            return Err(refused("another replica writes now".to_owned()));
         }
         match timeout(REQUEST, self.request(action)).await {
             Ok(Ok(version)) => Ok(version),
-            Ok(Err(kube::Error::Api(status))) => Err(status.message),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err("the API server does not answer in time".to_owned()),
+            Ok(Err(kube::Error::Api(status))) => Err(Refused {
+                is_meanwhile: status.code == 409,
+                why: status.message,
+            }),
+            Ok(Err(error)) => Err(refused(chain(&error))),
+            Err(_) => Err(refused("the API server does not answer in time".to_owned())),
         }
     }
 

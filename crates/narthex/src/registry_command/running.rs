@@ -77,7 +77,10 @@ impl Running {
             Ok(Some(lock)) => Some(lock),
             Ok(None) if matches!(place, Place::Bucket(_)) => None,
             Ok(None) => {
-                let message = format!("another process serves {place}: one at a time writes to it");
+                let message = format!(
+                    "another process serves {place}, and one at a time writes to it: end that one first, or name \
+                     another folder"
+                );
                 return Err(Unready::Taken(Failure::new(message)));
             }
             Err(error) if is_read_only(&error) => {

@@ -88,6 +88,11 @@ impl Book {
         }
     }
 
+    /// Another replica asks from now on, and tells when what it has ends.
+    pub(super) fn forget_all(&self) {
+        self.expiry.clear();
+    }
+
     pub(super) fn forget(&self, standing: &Standing) {
         self.expiry.remove(&which(standing));
     }

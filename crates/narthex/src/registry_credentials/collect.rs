@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::pull_secrets::Data;
+use cluster::pull_secrets::Known;
 use registry::creds::addon::Kind;
 use registry::creds::{Grant, manifest};
 use tokio::sync::watch;
@@ -15,9 +15,6 @@ use super::{Book, Options};
 
 /// How often files are read again.
 const LOOK: Duration = Duration::from_secs(10);
-
-/// The addon's Secrets, by namespace and name.
-pub(super) type Secrets = Arc<BTreeMap<(String, String), Data>>;
 
 /// What is granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,7 +49,7 @@ impl Collector {
     /// Reads them again and again, once the cluster's are known.
     pub(super) async fn run(
         mut self,
-        mut secrets: watch::Receiver<Option<Secrets>>,
+        mut secrets: watch::Receiver<Option<Arc<Known>>>,
         told: watch::Sender<Option<Collected>>,
         book: Arc<Book>,
     ) {
@@ -88,7 +85,7 @@ impl Collector {
 
     fn collect(
         &mut self,
-        secrets: &BTreeMap<(String, String), Data>,
+        known: &Known,
         environment: impl Fn(&str) -> Option<String>,
     ) -> (Collected, Vec<String>) {
         let mut problems = Vec::new();
@@ -112,7 +109,14 @@ impl Collector {
             for namespace in &self.namespaces {
                 let key = (namespace.clone(), kind.source().to_owned());
                 let origin = format!("Secret {namespace}/{}", kind.source());
-                let read = match secrets.get(&key) {
+                if known.unread.contains(&key) {
+                    problems.push(format!(
+                        "{origin} may not be read: as nobody knows what it says, nothing of {target} is removed"
+                    ));
+                    held.insert(target.clone());
+                    continue;
+                }
+                let read = match known.secrets.get(&key) {
                     Some(data) => self.options.addon.secret(kind, data, origin.clone()),
                     None => Ok(None),
                 };
@@ -199,7 +203,7 @@ mod tests {
         Collector::new(options, namespaces.to_vec())
     }
 
-    fn secrets(all: &[(&str, &[(&str, &str)])]) -> BTreeMap<(String, String), Data> {
+    fn secrets(all: &[(&str, &[(&str, &str)])]) -> Known {
         let all = all.iter().map(|(namespace, pairs)| {
             let key = ((*namespace).to_owned(), "registry-creds-dpr".to_owned());
             let data = pairs.iter().map(|(name, value)| {
@@ -208,7 +212,10 @@ mod tests {
             });
             (key, data.collect())
         });
-        all.collect()
+        Known {
+            secrets: all.collect(),
+            unread: BTreeSet::new(),
+        }
     }
 
     const WHOLE: &[(&str, &str)] = &[("SERVER", "r"), ("USER", "u"), ("PASSWORD", "p")];
@@ -247,6 +254,25 @@ mod tests {
         assert_eq!((&still, problems.len()), (&all, 1));
         let (none, _) = collector.collect(&secrets(&[]), nothing);
         assert_eq!((none.grants.len(), none.held.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_secret_that_may_not_be_read_removes_nothing_and_keeps_nothing_from_others() {
+        let mut collector = collector(&[]);
+        let nothing = |_: &str| None;
+        let mut known = secrets(&[]);
+        let key = ("kube-system".to_owned(), "registry-creds-dpr".to_owned());
+        known.unread.insert(key);
+        let (all, problems) = collector.collect(&known, nothing);
+        assert!(all.held.contains("dpr-secret") && all.held.len() == 1);
+        assert!(
+            problems[0].contains("kube-system/registry-creds-dpr may not be read"),
+            "{problems:?}"
+        );
+        known.secrets = secrets(&[("own", WHOLE)]).secrets;
+        let (all, _) = collector.collect(&known, nothing);
+        assert_eq!(origins(&all), ["Secret own/registry-creds-dpr"]);
+        assert!(all.held.is_empty());
     }
 
     #[test]

@@ -73,4 +73,9 @@ impl Witness for Teller {
         self.failing.remove(&standing.grant.secret);
         self.book.forget(standing);
     }
+
+    fn stopped(&mut self) {
+        self.failing.clear();
+        self.book.forget_all();
+    }
 }

@@ -15,6 +15,9 @@ const REGION: &str = "us-east-1";
 /// The registry of Google's where none is named, as with the addon.
 const GCR: &str = "gcr.io";
 
+/// The variable that names a file in place of holding it.
+const GOOGLE_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
 /// One of the addon's Secrets, by its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -149,7 +152,7 @@ const ECR: &[Key] = &[
 const GCR_KEYS: &[Key] = &[
     needed(hidden(key(
         "application_default_credentials.json",
-        "GOOGLE_APPLICATION_CREDENTIALS",
+        GOOGLE_FILE,
         "credentials file of a service account",
     ))),
     key(
@@ -255,22 +258,29 @@ impl Addon {
         if !is_asked {
             return Ok(None);
         }
-        let web = match (get("AWS_ROLE_ARN"), get("AWS_WEB_IDENTITY_TOKEN_FILE")) {
+        let some = |name: &str| get(name).filter(|_| is_set(name));
+        let web = match (some("AWS_ROLE_ARN"), some("AWS_WEB_IDENTITY_TOKEN_FILE")) {
             (Some(role), Some(token)) if kind == Kind::Ecr => Some(Identity::Web {
                 role,
                 token: PathBuf::from(token),
             }),
             _ => None,
         };
-        let value = |key: &Key| {
-            let value = get(key.variable)?.trim().to_owned();
-            match key.name {
-                // The variable names a file, as Google's own programs have it.
-                "application_default_credentials.json" => std::fs::read_to_string(value).ok(),
-                _ => Some(value),
+        let origin = "the environment".to_owned();
+        // The variable names a file, as Google's own programs have it.
+        let file = match get(GOOGLE_FILE).filter(|_| kind == Kind::Gcr && is_set(GOOGLE_FILE)) {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path.trim());
+                let wrong = |error| format!("{origin}: {GOOGLE_FILE}: {}: {error}", path.trim());
+                Some(text.map_err(wrong)?)
             }
         };
-        self.grant(kind, "the environment".to_owned(), value, web)
+        let value = |key: &Key| match key.variable {
+            GOOGLE_FILE => file.clone(),
+            variable => Some(get(variable)?.trim().to_owned()),
+        };
+        self.grant(kind, origin, value, web)
     }
 
     fn grant(
@@ -300,6 +310,12 @@ impl Addon {
         let text = |name: &str| given.get(name).cloned().unwrap_or_default();
         let list = |name: &str| list(&text(name));
         let secret = |name: &str| Hidden::new(text(name));
+        let host = |name: &str, text: &str| match host_of(text) {
+            host if host.is_empty() || host.contains(char::is_whitespace) => Err(format!(
+                "{origin}: {name}: there is no registry's host in it"
+            )),
+            host => Ok(host),
+        };
         let source = match kind {
             Kind::Ecr => Source::Ecr(Ecr {
                 accounts: list("aws-account"),
@@ -322,17 +338,23 @@ impl Addon {
             Kind::Gcr => Source::Gcr(Gcr {
                 registries: match list("gcrurl") {
                     none if none.is_empty() => vec![GCR.to_owned()],
-                    some => some.iter().map(|one| host_of(one)).collect(),
+                    some => {
+                        let hosts = some.iter().map(|one| host("gcrurl", one));
+                        hosts.collect::<Result<_, _>>()?
+                    }
                 },
                 file: secret("application_default_credentials.json"),
             }),
             Kind::Dpr => Source::Docker(Docker {
-                server: host_of(&text("DOCKER_PRIVATE_REGISTRY_SERVER")),
+                server: {
+                    let name = "DOCKER_PRIVATE_REGISTRY_SERVER";
+                    host(name, &text(name))?
+                },
                 username: text("DOCKER_PRIVATE_REGISTRY_USER"),
                 password: secret("DOCKER_PRIVATE_REGISTRY_PASSWORD"),
             }),
             Kind::Acr => Source::Acr(Acr {
-                registry: host_of(&text("ACR_URL")),
+                registry: host("ACR_URL", &text("ACR_URL"))?,
                 client_id: text("ACR_CLIENT_ID"),
                 password: secret("ACR_PASSWORD"),
                 exchange: given.get("ACR_TENANT_ID").map(|tenant| Exchange {
@@ -424,6 +446,46 @@ mod tests {
         let half = read(Kind::Acr, &[("ACR_URL", "a"), ("ACR_PASSWORD", "hunter2")]);
         let said = half.expect_err("half");
         assert_eq!(said, "Secret a/b: ACR_CLIENT_ID (client id) is missing");
+    }
+
+    #[test]
+    fn a_registry_without_a_host_is_said_and_what_stands_beside_a_host_is_left_out() {
+        let with = |server: &str| {
+            read(
+                Kind::Dpr,
+                &[
+                    ("DOCKER_PRIVATE_REGISTRY_SERVER", server),
+                    ("DOCKER_PRIVATE_REGISTRY_USER", "u"),
+                    ("DOCKER_PRIVATE_REGISTRY_PASSWORD", "p"),
+                ],
+            )
+        };
+        for bad in ["https://", "/v2/", "my registry"] {
+            let said = with(bad).expect_err(bad);
+            assert!(said.contains("DOCKER_PRIVATE_REGISTRY_SERVER"), "{said}");
+        }
+        let grant = with("https://me:hunter2@r.example/").expect("right");
+        let source = grant.expect("configured").source;
+        assert!(matches!(source, Source::Docker(docker) if docker.server == "r.example"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_no_file_that_nobody_configured() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("google.json");
+        let get = |name: &str| match name {
+            "gcrurl" => Some("gcr.io".to_owned()),
+            GOOGLE_FILE => Some(path.display().to_string()),
+            _ => None,
+        };
+        let read = || Addon::default().environment(Kind::Gcr, get);
+        let said = read().expect_err("it is not there");
+        assert!(
+            said.contains(GOOGLE_FILE) && said.contains("google.json"),
+            "{said}"
+        );
+        std::fs::write(&path, "{}").expect("written");
+        assert!(read().expect("there").is_some());
     }
 
     #[test]

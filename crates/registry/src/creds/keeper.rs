@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Credential, Failed, Grant, Http};
+use super::{Credential, Failed, Grant, Http, Obtained};
 
 /// How long at the most until the clock is looked at again, which somebody may have set.
 const LOOK: Duration = Duration::from_secs(15);
@@ -78,8 +78,11 @@ pub trait Witness: Send {
     /// A provider has answered, or has not.
     fn asked(&mut self, standing: &Standing, result: Result<(), &Failed>);
 
-    /// A grant is no more.
+    /// A grant is no more, or has another source.
     fn forgotten(&mut self, _standing: &Standing) {}
+
+    /// Somebody else asks from now on: what is known here grows old.
+    fn stopped(&mut self) {}
 }
 
 /// Keeps the credentials of grants fresh.
@@ -105,7 +108,7 @@ struct Entry {
 #[derive(Debug)]
 struct Asked {
     grant: Grant,
-    result: Result<Vec<Credential>, Failed>,
+    result: Result<Obtained, Failed>,
 }
 
 impl<W: Witness> Keeper<W> {
@@ -136,6 +139,9 @@ impl<W: Witness> Keeper<W> {
             let does = *may.borrow_and_update();
             if does && !did {
                 self.begin();
+            }
+            if did && !does {
+                self.witness.stopped();
             }
             did = does;
             if does {
@@ -180,18 +186,23 @@ impl<W: Witness> Keeper<W> {
                     entry
                 }
                 // What another source gave is no last good credential of this one's.
-                _ => Entry {
-                    standing: Standing {
-                        grant: grant.clone(),
-                        credentials: None,
-                        refreshed: None,
-                        next: now,
-                        error: None,
-                        failures: 0,
-                    },
-                    is_asked: false,
-                    since: now,
-                },
+                other => {
+                    if let Some(other) = other {
+                        self.witness.forgotten(&other.standing);
+                    }
+                    Entry {
+                        standing: Standing {
+                            grant: grant.clone(),
+                            credentials: None,
+                            refreshed: None,
+                            next: now,
+                            error: None,
+                            failures: 0,
+                        },
+                        is_asked: false,
+                        since: now,
+                    }
+                }
             };
             self.entries.insert(grant.secret.clone(), entry);
         }
@@ -237,20 +248,22 @@ impl<W: Witness> Keeper<W> {
         entry.is_asked = false;
         entry.since = now;
         let standing = &mut entry.standing;
-        let result = asked.result.and_then(|all| {
-            let has_ended = |one: &Credential| one.expires.is_some_and(|end| end <= now);
-            match all.iter().any(has_ended) {
-                true => Err(Failed::new(
-                    "what it gives has ended already: is the clock right?",
-                )),
-                false => Ok(all),
-            }
+        let result = asked.result.and_then(|obtained| {
+            let Obtained { credentials, lacks } = obtained;
+            // Of what is missing, the last good one stays.
+            let last = standing.credentials.iter().flat_map(|all| all.iter());
+            let is_old = |one: &&Credential| {
+                let is_it = |new: &Credential| new.registry == one.registry;
+                lacks.is_some() && !credentials.iter().any(is_it)
+            };
+            let last: Vec<_> = last.filter(is_old).cloned().collect();
+            standing.credentials = Some(credentials.into_iter().chain(last).collect());
+            standing.refreshed = Some(now);
+            lacks.map_or(Ok(()), Err)
         });
         match &result {
-            Ok(all) => {
-                standing.credentials = Some(all.as_slice().into());
+            Ok(()) => {
                 (standing.error, standing.failures) = (None, 0);
-                standing.refreshed = Some(now);
                 let life = standing
                     .expires()
                     .and_then(|end| end.duration_since(now).ok());
@@ -262,8 +275,7 @@ impl<W: Witness> Keeper<W> {
                 standing.next = now + self.schedule.after_failure(standing.failures);
             }
         }
-        let told = result.as_ref().map(|_| ());
-        self.witness.asked(standing, told);
+        self.witness.asked(standing, result.as_ref().copied());
     }
 
     fn wait(&self) -> Duration {

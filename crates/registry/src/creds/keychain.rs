@@ -9,11 +9,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::docker_config::{DockerConfig, Kept};
-use super::{Credential, Failed, Grant, Http, helper};
+use super::{Credential, Failed, Grant, Http, Obtained, helper};
 use crate::client::{self, Credentials};
 
 /// How long an answer without an end is used before it is asked for again.
 const LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// How long a provider is left alone that has failed, while what it gave before serves.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// The longest file.
 const LONGEST: u64 = 4 << 20;
@@ -166,10 +169,17 @@ impl Given {
     async fn find(&self, http: &Http, host: &str) -> Result<Option<Credential>, Failed> {
         let mut last = self.last.lock().await;
         let now = SystemTime::now();
-        let is_fresh = |last: &Last| last.at <= now && now < last.next;
+        let is_fresh = |last: &Last| last.at <= now && now < last.next && last.is_good(now);
         if !last.as_ref().is_some_and(is_fresh) {
             match self.grant.source.ask(http, now).await {
-                Ok(credentials) => {
+                Ok(Obtained { credentials, lacks }) => {
+                    let has = |one: &Credential| one.registry == host;
+                    if let Some(failed) = lacks {
+                        if !credentials.iter().any(has) {
+                            return Err(failed);
+                        }
+                        tracing::warn!("{}: {failed}", self.grant.origin);
+                    }
                     let ends = credentials.iter().filter_map(|one| one.expires).min();
                     let life = ends.map_or(LIFE, |end| {
                         end.duration_since(now).unwrap_or_default().min(LIFE * 24) / 2
@@ -184,7 +194,13 @@ impl Given {
                 Err(failed) if !last.as_ref().is_some_and(|it| it.is_good(now)) => {
                     return Err(failed);
                 }
-                Err(failed) => tracing::warn!("{}: {failed}", self.grant.origin),
+                Err(failed) => {
+                    tracing::warn!("{}: {failed}", self.grant.origin);
+                    // All who ask wait for its answer, which may be long in coming.
+                    if let Some(last) = last.as_mut() {
+                        last.next = now + PAUSE;
+                    }
+                }
             }
         }
         let credentials = last.iter().flat_map(|last| &last.credentials);
@@ -223,6 +239,8 @@ pub fn host_of(text: &str) -> String {
     let text = text.trim();
     let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
     let host = bare.split('/').next().unwrap_or_default();
+    // A name and a password in a URL are no part of the host, and nobody is to see them.
+    let host = host.rsplit('@').next().unwrap_or_default();
     match host.to_ascii_lowercase().as_str() {
         "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => {
             "docker.io".to_owned()

@@ -79,6 +79,15 @@ pub enum Source {
     Acr(Acr),
 }
 
+/// What a provider gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obtained {
+    /// The credentials; there is at least one.
+    pub credentials: Vec<Credential>,
+    /// Why some are missing that were asked for: one of several regions does not answer.
+    pub lacks: Option<Failed>,
+}
+
 impl Source {
     /// `docker`, `gcr`, `ecr` or `acr`.
     pub const fn provider(&self) -> &'static str {
@@ -94,17 +103,28 @@ impl Source {
     ///
     /// # Errors
     /// Why there is no credential; without any secret.
-    pub async fn ask(&self, http: &Http, now: SystemTime) -> Result<Vec<Credential>, Failed> {
+    pub async fn ask(&self, http: &Http, now: SystemTime) -> Result<Obtained, Failed> {
+        let mut lacks = None;
         let credentials = match self {
             Self::Docker(docker) => docker.credentials(),
             Self::Gcr(gcr) => gcr.ask(http, now).await?,
-            Self::Ecr(ecr) => ecr.ask(http, now).await?,
+            Self::Ecr(ecr) => {
+                let obtained = ecr.ask(http, now).await?;
+                lacks = obtained.lacks;
+                obtained.credentials
+            }
             Self::Acr(acr) => acr.ask(http, now).await?,
         };
         if credentials.is_empty() {
             return Err(Failed::new("it names no registry"));
         }
-        Ok(credentials)
+        let has_ended = |one: &Credential| one.expires.is_some_and(|end| end <= now);
+        if credentials.iter().any(has_ended) {
+            return Err(Failed::new(
+                "what it gives has ended already: is the clock right?",
+            ));
+        }
+        Ok(Obtained { credentials, lacks })
     }
 
     /// Whether it certainly has nothing for a registry's host. What only the provider knows is asked.

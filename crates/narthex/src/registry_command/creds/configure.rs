@@ -22,6 +22,10 @@ use crate::flags::registry::creds::{Configure, Provider};
 /// Asks, and writes.
 pub(super) fn run(flags: &Configure) -> Result<ExitCode, Failure> {
     let mut given = given(&flags.set)?;
+    if !flags.dry_run {
+        // Nobody types passwords for a cluster that is not known.
+        access(&flags.reach)?;
+    }
     let stdin = io::stdin();
     let mut terminal = Terminal {
         input: stdin.lock(),
@@ -252,6 +256,14 @@ async fn write(flags: &Configure, secrets: &[(Kind, Data)]) -> Result<ExitCode, 
             io::stdout(),
             "Secret {namespace}/{} is written",
             kind.source()
+        )?;
+    }
+    if flags.reach.namespace.is_none() && namespace != "kube-system" {
+        // A kubeconfig's namespace is hardly ever meant.
+        let place = "Narthex reads them in its own namespace and in kube-system";
+        writeln!(
+            io::stderr(),
+            "{place}: for another than {namespace}, give --namespace"
         )?;
     }
     Ok(ExitCode::SUCCESS)

@@ -79,7 +79,8 @@ pub(super) async fn run(flags: &LoginCheck, reached: &Reached) -> Result<ExitCod
         match credential {
             Some(_) if asks != Scheme::None => "the credentials are taken",
             Some(_) => "the credentials are not looked at",
-            None => "without credentials we are let in",
+            None if asks == Scheme::None => "without credentials we are let in",
+            None => "without credentials we are nobody in particular, who may:",
         }
     )?;
     let catalog = client

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::http::{Question, host};
 use super::time::moment;
-use super::{Credential, Failed, Hidden, Http, host_of};
+use super::{Credential, Failed, Hidden, Http, Obtained, host_of};
 use sign::Signing;
 pub(super) use sts::element;
 #[cfg(test)]
@@ -93,11 +93,8 @@ struct Token {
 }
 
 impl Ecr {
-    pub(super) async fn ask(
-        &self,
-        http: &Http,
-        now: SystemTime,
-    ) -> Result<Vec<Credential>, Failed> {
+    /// One region that does not answer keeps nothing from the others.
+    pub(super) async fn ask(&self, http: &Http, now: SystemTime) -> Result<Obtained, Failed> {
         if self.regions.is_empty() {
             return Err(Failed::new("no AWS region is given"));
         }
@@ -106,16 +103,31 @@ impl Ecr {
                 "it has more than {MOST} regions or accounts"
             )));
         }
-        let mut all = Vec::new();
-        for region in &self.regions {
-            if !is_name(region) {
-                return Err(Failed::new("an AWS region is no name like eu-central-1"));
-            }
-            let key = self.key(http, region, now).await?;
-            let tokens = self.tokens(http, region, &key, now).await;
-            all.extend(tokens.map_err(|failed| failed.when(&format!("ECR in {region}")))?);
+        if !self.regions.iter().all(|region| is_name(region)) {
+            return Err(Failed::new("an AWS region is no name like eu-central-1"));
         }
-        Ok(all)
+        let (mut credentials, mut lacks) = (Vec::new(), None);
+        for region in &self.regions {
+            match self.region(http, region, now).await {
+                Ok(tokens) => credentials.extend(tokens),
+                Err(failed) => lacks = lacks.or(Some(failed)),
+            }
+        }
+        match lacks {
+            Some(failed) if credentials.is_empty() => Err(failed),
+            lacks => Ok(Obtained { credentials, lacks }),
+        }
+    }
+
+    async fn region(
+        &self,
+        http: &Http,
+        region: &str,
+        now: SystemTime,
+    ) -> Result<Vec<Credential>, Failed> {
+        let key = self.key(http, region, now).await?;
+        let tokens = self.tokens(http, region, &key, now).await;
+        tokens.map_err(|failed| failed.when(&format!("ECR in {region}")))
     }
 
     /// The key of the role, if there is one to be assumed, else our own.

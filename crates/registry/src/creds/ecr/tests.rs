@@ -119,6 +119,8 @@ async fn each_region_is_asked_once_with_a_signature_that_verifies() {
     .await;
     let http = Http::new().expect("a client");
     let got = ecr(&fake.url).ask(&http, at()).await.expect("tokens");
+    assert_eq!(got.lacks, None);
+    let got = got.credentials;
     let hosts: Vec<_> = got.iter().map(|one| one.registry.as_str()).collect();
     assert_eq!(
         hosts,
@@ -151,6 +153,27 @@ async fn each_region_is_asked_once_with_a_signature_that_verifies() {
         said,
         "ECR in eu-central-1: 127.0.0.1 answers 400: InvalidSignatureException: no"
     );
+}
+
+#[tokio::test]
+async fn a_region_that_does_not_answer_keeps_nothing_from_the_others() {
+    let fake = Fake::start(|request| match region_of(request).as_str() {
+        "eu-central-1" => Reply::Text(503, String::new()),
+        region => tokens(request, region),
+    })
+    .await;
+    let http = Http::new().expect("a client");
+    let got = ecr(&fake.url).ask(&http, at()).await.expect("one of two");
+    let hosts: Vec<_> = got.credentials.iter().map(|one| &one.registry).collect();
+    assert_eq!(
+        hosts,
+        [
+            "111111111111.dkr.ecr.us-east-1.amazonaws.com",
+            "222222222222.dkr.ecr.us-east-1.amazonaws.com",
+        ]
+    );
+    let lacks = got.lacks.expect("the other one").to_string();
+    assert_eq!(lacks, "ECR in eu-central-1: 127.0.0.1 answers 503");
 }
 
 const ASSUMED: &str = r#"<?xml version="1.0"?>
@@ -202,7 +225,7 @@ async fn a_role_is_assumed_before_ecr_is_asked_and_its_keys_sign() {
     let got = with("arn:aws:iam::333333333333:role/pull")
         .ask(&http, at())
         .await;
-    assert_eq!(got.expect("tokens").len(), 2);
+    assert_eq!(got.expect("tokens").credentials.len(), 2);
     let said = with("arn:other")
         .ask(&http, at())
         .await
@@ -242,7 +265,8 @@ async fn a_service_account_with_a_role_needs_no_key() {
         ..ecr(&fake.url)
     };
     let http = Http::new().expect("a client");
-    assert_eq!(ecr.ask(&http, at()).await.expect("tokens").len(), 2);
+    let got = ecr.ask(&http, at()).await.expect("tokens");
+    assert_eq!(got.credentials.len(), 2);
     std::fs::remove_file(&token).expect("there");
     let said = ecr
         .ask(&http, at())

@@ -1,8 +1,8 @@
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::fake::{Fake, Reply, ok};
-use super::super::{Docker, Gcr, Hidden, Places, Source};
+use super::super::{Docker, Ecr, Gcr, Hidden, Identity, Places, Source};
 use super::*;
 
 const SCHEDULE: Schedule = Schedule {
@@ -25,6 +25,16 @@ impl Witness for Told {
         };
         let mut all = self.0.lock().expect("held for a moment");
         all.push(format!("{}: {outcome}", standing.grant.secret));
+    }
+
+    fn forgotten(&mut self, standing: &Standing) {
+        let mut all = self.0.lock().expect("held for a moment");
+        all.push(format!("{}: forgotten", standing.grant.secret));
+    }
+
+    fn stopped(&mut self) {
+        let mut all = self.0.lock().expect("held for a moment");
+        all.push("stopped".to_owned());
     }
 }
 
@@ -114,6 +124,57 @@ async fn a_failure_keeps_the_last_good_credential_and_says_why() {
 }
 
 #[tokio::test]
+async fn of_several_regions_those_that_answer_are_fresh_and_the_others_as_they_were() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let fake = Fake::start(|request| {
+        let region = request.headers["authorization"].split('/').nth(2);
+        let region = region.expect("a scope");
+        let token = match ASKED.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => "QVdTOm9sZA==",
+            _ if region == "b" => return Reply::Text(503, String::new()),
+            _ => "QVdTOm5ldw==",
+        };
+        let ends = SystemTime::now() + Duration::from_secs(6);
+        let ends = ends.duration_since(SystemTime::UNIX_EPOCH);
+        let data = serde_json::json!([{"authorizationToken": token, "proxyEndpoint": region,
+                                       "expiresAt": ends.expect("after 1970").as_secs_f64()}]);
+        ok(serde_json::json!({"authorizationData": data}).to_string())
+    })
+    .await;
+    let amazon = Grant {
+        source: Source::Ecr(Ecr {
+            accounts: Vec::new(),
+            regions: vec!["a".to_owned(), "b".to_owned()],
+            identity: Identity::Key {
+                id: "i".to_owned(),
+                secret: Hidden::new("s"),
+                session: None,
+            },
+            role: None,
+            endpoint: Some(fake.url.clone()),
+            sts_endpoint: None,
+        }),
+        ..google("", "a")
+    };
+    let mut running = start(vec![amazon]);
+    let secrets = |all: &[Standing]| {
+        let credentials = all.first()?.credentials.as_ref()?;
+        let secrets = credentials.iter();
+        Some(
+            secrets
+                .map(|one| one.secret.show().to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let all = running.until(|all| secrets(all).is_some()).await;
+    assert_eq!(secrets(&all).expect("there"), ["old", "old"]);
+    let all = running.until(|all| all[0].error.is_some()).await;
+    assert_eq!(secrets(&all).expect("there"), ["new", "old"]);
+    let said = all[0].error.as_deref();
+    assert_eq!(said, Some("ECR in b: 127.0.0.1 answers 503"));
+}
+
+#[tokio::test]
 async fn a_changed_source_is_asked_at_once_and_places_alone_ask_nobody() {
     let mut running = start(vec![docker("a", "old")]);
     let secret = |all: &[Standing]| {
@@ -135,6 +196,8 @@ async fn a_changed_source_is_asked_at_once_and_places_alone_ask_nobody() {
     running
         .until(|all| secret(all).as_deref() == Some("new"))
         .await;
+    let log = running.log.0.lock().expect("held for a moment").clone();
+    assert_eq!(log, ["a: ok", "a: forgotten", "a: ok"]);
     running.grants.send_replace(Arc::from(Vec::new()));
     running.until(<[Standing]>::is_empty).await;
 }
@@ -154,6 +217,8 @@ async fn who_may_not_asks_nobody_and_who_may_again_asks_anew() {
     running.until(|all| all.len() == 2).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(fake.asked().len(), 1);
+    let log = running.log.0.lock().expect("held for a moment").clone();
+    assert_eq!(log, ["a: ok", "stopped"]);
     running.may.send_replace(true);
     running
         .until(|all| all.iter().all(|one| one.credentials.is_some()))
