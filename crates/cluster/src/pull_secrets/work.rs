@@ -160,7 +160,7 @@ impl Work {
             false => 1,
         };
         contest.last = now;
-        contest.content = written.or(contest.content.take());
+        contest.content = written.or_else(|| contest.content.take());
         if contest.times == AT_ONCE {
             tracing::warn!("{object} {}", changed());
         }
