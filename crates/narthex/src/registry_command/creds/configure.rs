@@ -261,7 +261,10 @@ async fn write(flags: &Configure, secrets: &[(Kind, Data)]) -> Result<ExitCode, 
     if flags.reach.namespace.is_none() && namespace != "kube-system" {
         // A kubeconfig's namespace is hardly ever meant.
         let place = "Narthex reads them in its own namespace and in kube-system";
-        writeln!(io::stderr(), "{place}: for another than {namespace}, give --namespace")?;
+        writeln!(
+            io::stderr(),
+            "{place}: for another than {namespace}, give --namespace"
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
