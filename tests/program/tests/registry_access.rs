@@ -517,3 +517,13 @@ fn through_the_ingress_it_is_a_registry_with_tls() {
     let direct = curl(&["-u", "bob:build", &direct]);
     assert_eq!(found.stdout, direct.text);
 }
+
+#[test]
+fn a_password_file_with_nobody_in_it_is_told_of() {
+    let folder = Guarded::folder();
+    fs::write(folder.path().join("users"), "# nobody yet\n").expect("a file");
+    let registry = Guarded::start(folder, &["--htpasswd-file=users"]);
+    until("it is told", || {
+        registry.log().contains("there is nobody in it yet")
+    });
+}

@@ -54,8 +54,15 @@ fn rules(file: &Path, prefix: &str) -> Result<Arc<Watched<Rules>>, Failure> {
 }
 
 fn users(file: &Path, prefix: &str) -> Result<Arc<Watched<Htpasswd>>, Failure> {
-    Watched::open(file, Htpasswd::parse)
-        .map_err(|error| Failure::new(format!("--{prefix}htpasswd-file {error}")))
+    let users = Watched::open(file, Htpasswd::parse)
+        .map_err(|error| Failure::new(format!("--{prefix}htpasswd-file {error}")))?;
+    if users.get().is_empty() {
+        tracing::warn!(
+            "--{prefix}htpasswd-file {}: there is nobody in it yet: `htpasswd -nB NAME` writes a line",
+            file.display()
+        );
+    }
+    Ok(users)
 }
 
 async fn reviewer(plan: &Plan) -> Result<Option<Box<dyn Reviewer>>, Failure> {

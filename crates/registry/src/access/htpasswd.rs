@@ -72,6 +72,11 @@ impl Htpasswd {
         Ok(Self(users))
     }
 
+    /// Whether it names nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether there is a user of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)

@@ -50,10 +50,13 @@ impl Error {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
             _ => Kind::Refused,
         };
-        let said = said(body);
-        let said = match said.is_empty() {
-            true => String::new(),
-            false => format!(": {said}"),
+        let said = match said(body) {
+            // As of a HEAD.
+            none if none.is_empty() && status == StatusCode::UNAUTHORIZED => {
+                ": it wants credentials, or others".to_owned()
+            }
+            none if none.is_empty() => none,
+            said => format!(": {said}"),
         };
         let passes = matches!(
             status,
@@ -155,5 +158,10 @@ mod tests {
         );
         let error = Error::of_answer("GET", StatusCode::BAD_GATEWAY, b"<html>");
         assert_eq!(error.message, "GET is answered by 502 Bad Gateway");
+        let error = Error::of_answer("HEAD", StatusCode::UNAUTHORIZED, b"");
+        assert_eq!(
+            error.message,
+            "HEAD is answered by 401 Unauthorized: it wants credentials, or others"
+        );
     }
 }

@@ -71,7 +71,14 @@ struct Saved {
 impl Layout {
     /// An image layout in a folder.
     pub(super) fn of_folder(folder: &Path) -> Result<Self, Error> {
-        Self::of(Files::Folder(folder.to_owned()))
+        let files = Files::Folder(folder.to_owned());
+        match std::fs::metadata(folder) {
+            Ok(there) if !there.is_dir() => {
+                Err(files.wrong("it is no folder: `oci-archive:` and `docker-archive:` name files"))
+            }
+            Ok(_) => Self::of(files),
+            Err(error) => Err(files.wrong(&error.to_string())),
+        }
     }
 
     /// The same in a tar file.
@@ -385,6 +392,22 @@ mod tests {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         std::fs::write(file, text).expect("written");
         digest
+    }
+
+    #[test]
+    fn what_is_no_layout_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("app.tar"), "").expect("written");
+        std::fs::create_dir(path("empty")).expect("made");
+        for (name, why) in [
+            ("none", "No such file"),
+            ("app.tar", "oci-archive:"),
+            ("empty", "no index.json"),
+        ] {
+            let said = Layout::of_folder(&path(name)).expect_err(name).message;
+            assert!(said.contains(name) && said.contains(why), "{said}");
+        }
     }
 
     /// Once for each of a thousand signatures would be a million.

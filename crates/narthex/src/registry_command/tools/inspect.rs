@@ -13,6 +13,13 @@ use crate::failure::Failure;
 /// The largest configuration in bytes that is read for its platform.
 const LARGEST_CONFIG: u64 = 4 << 20;
 
+/// Configurations of images, and those of nothing.
+const NO_KINDS: [&str; 3] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.oci.empty.v1+json",
+];
+
 /// Of so many images of an index the layers are looked at.
 const MOST: usize = 64;
 
@@ -43,6 +50,17 @@ struct Platform {
     os: String,
     architecture: String,
     variant: String,
+}
+
+impl Body {
+    /// Of what kind an artifact is: as it says, or as its configuration does (OCI image-spec,
+    /// "Guidelines for Artifact Usage"). None of an image.
+    fn kind(&self) -> Option<String> {
+        let config = self.config.as_ref().map(|it| it.media_type.as_str());
+        let config = config.filter(|it| !it.is_empty() && !NO_KINDS.contains(it));
+        let said = self.artifact_type.as_deref().filter(|it| !it.is_empty());
+        said.or(config).map(str::to_owned)
+    }
 }
 
 /// One image of the reference: all of it, or one of an index.
@@ -76,6 +94,7 @@ pub(super) async fn inspect(client: &Client, image: &Image) -> Result<Found, Fai
         .await
         .map_err(Failure::new)?;
     let body = read(&manifest)?;
+    let artifact_type = body.kind();
     let mut members = Vec::new();
     for one in body.manifests.iter().take(MOST) {
         members.push(member(client, name, one).await?);
@@ -100,7 +119,7 @@ pub(super) async fn inspect(client: &Client, image: &Image) -> Result<Found, Fai
         image: image.to_string(),
         digest: manifest.digest.to_string(),
         media_type: manifest.media_type,
-        artifact_type: body.artifact_type,
+        artifact_type,
         subject: body.subject.map(|it| it.digest),
         members,
         more: body.manifests.len().saturating_sub(MOST),
@@ -277,6 +296,21 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_artifact_is_what_it_says_or_what_its_configuration_is() {
+        let kind = |body: Value| serde_json::from_value::<Body>(body).expect("right").kind();
+        let of = |media_type: &str| json!({"config": {"mediaType": media_type}});
+        for none in NO_KINDS {
+            assert_eq!(kind(of(none)), None);
+        }
+        let chart = "application/vnd.cncf.helm.config.v1+json";
+        assert_eq!(kind(of(chart)).as_deref(), Some(chart));
+        let mut said = of(NO_KINDS[2]);
+        said["artifactType"] = json!("text/sbom");
+        assert_eq!(kind(said).as_deref(), Some("text/sbom"));
+        assert_eq!(kind(json!({})), None);
+    }
 
     #[test]
     fn sizes_are_written_for_people() {
