@@ -102,6 +102,20 @@ fn an_image_is_told_with_its_platforms_and_layers() {
     assert_eq!(images.len(), 2);
     assert_eq!(images[1]["platform"], "linux/arm64");
     assert_eq!(images[1]["present"], true);
+    assert_eq!(json["cosign"], parsed("[]"));
+    // What cosign puts beside it, whatever it is here.
+    let hex = json["digest"].as_str().expect("a digest");
+    let tag = hex.replace(':', "-") + ".sig";
+    let to = format!("{}/team/app:{tag}", registry.host());
+    let put = tool(&registry, "alice", "wonder", &["copy", &image, &to]);
+    assert_eq!(put.code, Some(0), "{}", put.said());
+    let signed = tool(&registry, "bob", "build", &["inspect", &image]);
+    let shown = format!("       sig  {hex}");
+    assert!(
+        signed.stdout.contains("\n  cosign\n") && signed.stdout.contains(&shown),
+        "{}",
+        signed.said()
+    );
     // One of them alone has its platform from its configuration.
     let digest = images[1]["digest"].as_str().expect("a digest");
     let one = format!("{}/team/app@{digest}", registry.host());

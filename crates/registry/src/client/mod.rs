@@ -23,7 +23,7 @@ pub use credentials::{Credential, Credentials};
 pub use digest::{Digest, Hasher};
 pub use error::{Error, Kind};
 pub use manifest::{Described, Manifest, Put};
-pub use names::{host_of_docker_hub, is_repository, is_tag};
+pub use names::{cosign_tags, host_of_docker_hub, is_repository, is_tag};
 pub use request::{Client, Scheme};
 pub use settings::{Settings, Transport};
 pub use upload::{Chunks, Mounted, Upload};

@@ -1,5 +1,6 @@
 //! Names that clients are given.
 
+use super::Digest;
 use crate::name::{RepositoryName, Tag};
 
 /// Whether this names a repository.
@@ -18,6 +19,13 @@ pub fn host_of_docker_hub(host: &str) -> &str {
         "docker.io" | "index.docker.io" => "registry-1.docker.io",
         other => other,
     }
+}
+
+/// The tags under which cosign puts a signature, attestations and a bill of materials beside an image,
+/// where nothing knows referrers.
+pub fn cosign_tags(image: &Digest) -> [String; 3] {
+    let (algorithm, hex) = (image.algorithm(), image.hex());
+    ["sig", "att", "sbom"].map(|kind| format!("{algorithm}-{hex}.{kind}"))
 }
 
 #[cfg(test)]

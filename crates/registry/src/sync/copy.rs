@@ -12,7 +12,7 @@ use super::plan::Item;
 use super::state::{Root, State};
 use super::syncer::Syncer;
 use super::to::Had;
-use crate::client::{Digest, Error, Kind, Manifest};
+use crate::client::{Digest, Error, Kind, Manifest, cosign_tags};
 
 /// Blobs of one image that are copied at once.
 const BLOBS_AT_ONCE: usize = 3;
@@ -22,9 +22,6 @@ const MAX_MANIFESTS: usize = 2_000;
 
 /// How often a blob is begun again whose upload the target has lost.
 const BEGINNINGS: u32 = 4;
-
-/// What cosign puts beside an image where nothing knows referrers.
-const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// What is told while images come.
 pub trait Watch: Sync {
@@ -312,8 +309,7 @@ impl Syncer {
                 }
                 subjects.push(digest);
             }
-            for kind in COSIGN {
-                let tag = format!("{}-{}.{kind}", subject.algorithm(), subject.hex());
+            for tag in cosign_tags(&subject) {
                 let Some(manifest) = item.from.manifest_if_there(&tag).await? else {
                     continue;
                 };

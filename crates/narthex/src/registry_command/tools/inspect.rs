@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use registry::client::{Chunks as _, Client, Digest, Manifest};
+use registry::client::{Chunks as _, Client, Digest, Manifest, cosign_tags};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -84,6 +84,8 @@ pub(super) struct Found {
     more: usize,
     /// Why it is not known what refers to it, if it is not.
     referrers: Result<Vec<Descriptor>, String>,
+    /// Tags of cosign's that are there, with their digests.
+    cosign: Vec<(String, Digest)>,
 }
 
 /// Asks for the manifest, for those below it, and for what refers to it.
@@ -115,6 +117,13 @@ pub(super) async fn inspect(client: &Client, image: &Image) -> Result<Found, Fai
             .collect()),
         Err(error) => Err(error.to_string()),
     };
+    let mut cosign = Vec::new();
+    for tag in cosign_tags(&manifest.digest) {
+        // Who may not ask for it learns nothing of it.
+        if let Ok(Some(there)) = client.describe(name, &tag).await {
+            cosign.push((tag, there.digest));
+        }
+    }
     Ok(Found {
         image: image.to_string(),
         digest: manifest.digest.to_string(),
@@ -124,6 +133,7 @@ pub(super) async fn inspect(client: &Client, image: &Image) -> Result<Found, Fai
         members,
         more: body.manifests.len().saturating_sub(MOST),
         referrers,
+        cosign,
     })
 }
 
@@ -208,6 +218,7 @@ impl Found {
             "imagesLeftOut": self.more,
             "referrers": referrers.as_ref().ok(),
             "referrersError": referrers.as_ref().err(),
+            "cosign": self.cosign.iter().map(|(tag, digest)| json!({"tag": tag, "digest": digest.as_str()})).collect::<Vec<_>>(),
         })
     }
 
@@ -269,6 +280,13 @@ impl Found {
                 }
             }
             Err(error) => writeln!(out, "\n  referrers are not known: {error}")?,
+        }
+        if !self.cosign.is_empty() {
+            writeln!(out, "\n  cosign")?;
+        }
+        for (tag, digest) in &self.cosign {
+            let kind = tag.rsplit('.').next().unwrap_or_default();
+            writeln!(out, "    {kind:>10}  {digest}")?;
         }
         Ok(())
     }
