@@ -97,7 +97,11 @@ impl ImageList {
     /// Everything that is wrong with it.
     pub fn of_file(file: &Path) -> Result<Self, Vec<Problem>> {
         let failed = |message: String| {
-            let place = Place::top(file);
+            // Of the file, and of no line.
+            let place = Place {
+                line: 0,
+                ..Place::top(file)
+            };
             vec![Problem { place, message }]
         };
         let size = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;

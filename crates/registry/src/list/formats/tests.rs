@@ -510,3 +510,12 @@ fn a_list_of_our_own_form_may_say_how_registries_are_spoken_to_alone() {
         [Path::new("/l/ca.pem")]
     );
 }
+
+#[test]
+fn a_file_that_cannot_be_read_has_no_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let problems =
+        ImageList::of_file(&folder.path().join("none.yaml")).expect_err("it is not there");
+    let said = problems[0].to_string();
+    assert!(said.contains("none.yaml: No such file"), "{said}");
+}
