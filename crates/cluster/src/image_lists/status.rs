@@ -108,8 +108,9 @@ impl Status {
             ..self.clone()
         };
         let status = if is_ready { "True" } else { "False" };
-        let former = self.conditions.iter().find(|it| it.r#type == READY);
-        let former = former.filter(|it| it.status == status && is_time(&it.last_transition_time));
+        let former = self
+            .ready()
+            .filter(|it| it.status == status && is_time(&it.last_transition_time));
         next.conditions = vec![Condition {
             r#type: READY.to_owned(),
             status: status.to_owned(),
@@ -147,10 +148,13 @@ impl Status {
         }
     }
 
+    fn ready(&self) -> Option<&Condition> {
+        self.conditions.iter().find(|it| it.r#type == READY)
+    }
+
     /// Whether nothing has come of it yet.
     fn is_syncing(&self) -> bool {
-        let ready = self.conditions.iter().find(|it| it.r#type == READY);
-        ready.is_some_and(|it| it.reason == SYNCING)
+        self.ready().is_some_and(|it| it.reason == SYNCING)
     }
 
     fn counts(&mut self, report: &Report) {
